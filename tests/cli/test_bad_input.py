@@ -1,0 +1,364 @@
+"""What a user can get wrong: the message names the thing and the way out, and the exit code says whose it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tledge.run import Run, tree_hashes
+from tledge.verification import targets
+
+INPUT, ENVIRONMENT = 2, 3
+Command = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "near"),
+    [
+        (["build", "--dataset", "tf_flower"], "unknown data set 'tf_flower'", "'tf_flowers'"),
+        (["build", "--dataset", "digit"], "unknown data set 'digit'", "'digits'"),
+        (["build", "--dataset", "no-such-thing-at-all"], "unknown data set 'no-such-thing-at-all'", "./PATH"),
+        (["build", "--dataset", "./nowhere"], "data set folder nowhere", "no such folder"),
+        (["build", "--dataset", "digits", "--backbone", "bundeld"], "unknown backbone 'bundeld'", "'bundled'"),
+        (["export", "--format", "tflite-int4"], "unknown format 'tflite-int4'", "'tflite-int8'"),
+        (["export", "--format", "al"], "unknown format 'al'", "'all'"),
+        (["verify", "--target", "rasberry-pi-4"], "unknown target 'rasberry-pi-4'", "'raspberry-pi-4'"),
+        (["verify", "--target", "my.toml"], "my.toml", "no such file"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(
+    tledge: Command, tmp_path: Path, arguments: list[str], name: str, near: str
+) -> None:
+    outcome = tledge(*arguments, "--artifacts", tmp_path)
+    assert outcome.code == INPUT
+    assert name in outcome.err
+    assert near in outcome.err
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize("command", [["export", "--format", "tflite-int8"], ["verify"]])
+def test_an_unknown_run_is_refused_with_the_nearest_known_one(tledge: Command, built: Run, command: list[str]) -> None:
+    outcome = tledge(*command, "--run", "digist", "--artifacts", built.folder.parent)
+    assert outcome.code == INPUT
+    assert "unknown run 'digist'. Did you mean 'digits'?" in outcome.err
+    assert "tledge runs" in outcome.err
+
+
+def test_an_unknown_artifact_of_a_run_is_refused_with_the_nearest_known_one(tledge: Command, run_copy: Run) -> None:
+    outcome = tledge("verify", "--format", "onnx-int4", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == INPUT
+    assert "'onnx-int4'. Did you mean 'onnx-int8'?" in outcome.err
+    assert "tledge export --format onnx-int4" in outcome.err
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_known_one(tledge: Command) -> None:
+    outcome = tledge("build", "--datset", "digits")
+    assert outcome.code == INPUT
+    assert "--dataset" in outcome.err
+
+
+@pytest.fixture
+def own_target(tmp_path: Path) -> Callable[[str, str], Path]:
+    """The shipped target ``cpu`` as a file of one's own, with one text in the place of another."""
+
+    def write(old: str, new: str) -> Path:
+        text = (targets.folder() / "cpu.toml").read_text()
+        assert old in text
+        path = tmp_path / "mine.toml"
+        path.write_text(text.replace(old, new, 1))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("threads =", "thread =", "unknown key in target {path} 'thread'. Did you mean 'threads'?"),
+        ("max_size_mb =", "max_size_mib =", "'max_size_mib'. Did you mean 'max_size_mb'?"),
+        ("threads =", "threads = 0 #", "threads: Input should be greater than or equal to 1"),
+        ("max_size_mb =", "max_size_mb = -1 #", "budget.max_size_mb: Input should be greater than 0"),
+        ("max_size_mb =", "# max_size_mb =", "budget.max_size_mb: Field required"),
+        ("runtimes =", 'runtimes = ["litret"] #', "'litret'. Did you mean 'litert'?"),
+        ("threads =", "threads", "not TOML"),
+    ],
+)
+def test_a_target_file_with_a_mistake_is_refused_by_name(
+    tledge: Command, tmp_path: Path, own_target: Callable[[str, str], Path], old: str, new: str, message: str
+) -> None:
+    path = own_target(old, new)
+    outcome = tledge("verify", "--target", path, "--artifacts", tmp_path)
+    assert outcome.code == INPUT
+    assert message.format(path=path) in outcome.err
+    assert str(path) in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("learning-rate", "-1", "greater than 0"),
+        ("learning-rate", "nan", "less than or equal to 10"),
+        ("learning-rate", "11", "less than or equal to 10"),
+        ("dropout", "2", "less than 1"),
+        ("dropout", "-0.1", "greater than or equal to 0"),
+        ("label-smoothing", "1", "less than 1"),
+        ("max-epochs", "0", "greater than or equal to 1"),
+        ("patience", "0", "greater than or equal to 1"),
+        ("batch-size", "0", "greater than or equal to 1"),
+        ("seed", "-1", "from 0 to"),
+        ("image-size", "0", "from 1 to 4096"),
+        ("image-size", "-96", "from 1 to 4096"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_its_range(
+    tledge: Command, tmp_path: Path, option: str, value: str, rule: str
+) -> None:
+    outcome = tledge(
+        "build", "--dataset", "digits", "--backbone", "bundled", f"--{option}", value, "--artifacts", tmp_path
+    )
+    assert outcome.code == INPUT
+    assert f"--{option} {value}" in outcome.err
+    assert rule in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_that_is_none_is_refused(tledge: Command) -> None:
+    outcome = tledge("build", "--dataset", "digits", "--max-epochs", "many")
+    assert outcome.code == INPUT
+    assert "--max-epochs" in outcome.err
+    assert "valid integer" in outcome.err
+
+
+def test_an_image_size_that_the_backbone_does_not_take_is_refused(tledge: Command, tmp_path: Path) -> None:
+    outcome = tledge(
+        "build", "--dataset", "digits", "--backbone", "bundled", "--image-size", "97", "--artifacts", tmp_path
+    )
+    assert outcome.code == INPUT
+    assert "drop --image-size 97" in outcome.err
+
+
+def test_calibration_on_no_photo_is_refused(tledge: Command, run_copy: Run) -> None:
+    outcome = tledge(
+        "export", "--format", "tflite-int8", "--calibration-samples", "0", "--artifacts", run_copy.folder.parent
+    )
+    assert outcome.code == INPUT
+    assert "--calibration-samples 0: use at least 1" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "/tmp", ".hidden", "", "a b", "x" * 101, "ünï", "latest", "exports\n"])
+def test_a_run_name_that_is_no_plain_file_name_is_refused(tledge: Command, tmp_path: Path, name: str) -> None:
+    root = tmp_path / "artifacts"
+    outcome = tledge("build", "--dataset", "digits", "--backbone", "bundled", "--run", name, "--artifacts", root)
+    assert outcome.code == INPUT
+    assert f"run name {name!r}" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["artifacts"])
+    assert not root.exists() or list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["export", "--format", "tflite-int8"], ["verify"]])
+def test_a_run_name_can_not_lead_out_of_the_artifacts_folder(
+    tledge: Command, built: Run, tmp_path: Path, command: list[str]
+) -> None:
+    root = tmp_path / "artifacts"
+    root.mkdir()
+    outside = os.path.relpath(built.folder, root)
+    outcome = tledge(*command, "--run", outside, "--artifacts", root)
+    assert outcome.code == INPUT
+    assert f"run name {outside!r}" in outcome.err
+
+
+def test_a_run_is_never_overwritten(tledge: Command, run_copy: Run) -> None:
+    before = tree_hashes(run_copy.folder)
+    root = run_copy.folder.parent
+    outcome = tledge("build", "--dataset", "digits", "--backbone", "bundled", "--run", "digits", "--artifacts", root)
+    assert outcome.code == INPUT
+    assert "run 'digits' exists already" in outcome.err
+    assert "--run" in outcome.err
+    assert tree_hashes(run_copy.folder) == before
+
+
+@pytest.mark.parametrize("command", [["export", "--format", "all"], ["verify"]])
+def test_a_stage_before_the_first_build_says_how_to_build(tledge: Command, tmp_path: Path, command: list[str]) -> None:
+    outcome = tledge(*command, "--artifacts", tmp_path / "none")
+    assert outcome.code == INPUT
+    assert "no run in" in outcome.err
+    assert "tledge build" in outcome.err
+
+
+def test_verify_before_export_says_how_to_export(tledge: Command, run_copy: Run) -> None:
+    shutil.rmtree(run_copy.folder / "exports")
+    outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == INPUT
+    assert "run digits has no artifacts yet" in outcome.err
+    assert "tledge export --run digits" in outcome.err
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut short", "missing"])
+@pytest.mark.parametrize(
+    "file",
+    ["manifest.json", "splits.csv", "reference.npz", "history.csv", "model/saved_model.pb", "model/variables/*.data*"],
+)
+def test_a_damaged_file_of_a_run_is_named_by_export_and_verify(
+    tledge: Command, run_copy: Run, file: str, damage: str
+) -> None:
+    path = next(run_copy.folder.glob(file))
+    _damage(path, damage)
+    for command in (["export", "--format", "tflite-float32"], ["verify"]):
+        outcome = tledge(*command, "--artifacts", run_copy.folder.parent)
+        assert outcome.code == ENVIRONMENT, outcome.err
+        assert str(path) in outcome.err
+        assert "tledge build" in outcome.err
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut short"])
+@pytest.mark.parametrize("file", ["exports/tflite-int8/model.tflite", "exports/tflite-int8/export.json"])
+def test_a_damaged_artifact_is_named_by_verify_with_the_export_that_repairs_it(
+    tledge: Command, run_copy: Run, file: str, damage: str
+) -> None:
+    _damage(run_copy.folder / file, damage)
+    outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == ENVIRONMENT
+    assert str(run_copy.folder / file) in outcome.err
+    assert "run tledge export --run digits --format tflite-int8 again" in outcome.err
+
+
+def test_a_missing_artifact_is_named_by_verify(tledge: Command, run_copy: Run) -> None:
+    artifact = run_copy.folder / "exports/tflite-float16/model.tflite"
+    artifact.unlink()
+    outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == ENVIRONMENT
+    assert f"{artifact}: missing" in outcome.err
+    assert "tledge export --run digits --format tflite-float16" in outcome.err
+
+
+def test_export_repairs_a_damaged_artifact(tledge: Command, run_copy: Run) -> None:
+    for file in ("model.tflite", "export.json"):
+        _damage(run_copy.folder / "exports/tflite-float32" / file, "cut short")
+    outcome = tledge("export", "--format", "tflite-float32", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == 0, outcome.err
+    assert "tflite-float32" in run_copy.exports()
+
+
+def test_an_artifact_of_another_build_is_refused(tledge: Command, run_copy: Run) -> None:
+    manifest = run_copy.manifest.model_copy(update={"created_utc": "2020-01-01T00:00:00Z"})
+    manifest.save(run_copy.folder / "manifest.json")
+    outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == ENVIRONMENT
+    assert "exported from another build" in outcome.err
+    assert "tledge export" in outcome.err
+
+
+def _damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "missing":
+        path.unlink()
+        return
+    if how == "cut short":
+        del data[len(data) // 2 :]
+    else:
+        middle = len(data) // 2
+        data[middle] = data[middle] + 1 if data[middle] in b"012345678" else data[middle] ^ 1
+    path.write_bytes(data)
+
+
+@pytest.fixture(params=["refuses", "never answers"])
+def dead_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The only way out is a proxy that refuses connections, or that takes them and stays silent."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=16)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    if request.param == "refuses":
+        listener.close()
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, address)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    urllib.request.install_opener(None)  # type: ignore[arg-type]  # it keeps the proxies of the first call
+    yield address
+    urllib.request.install_opener(None)  # type: ignore[arg-type]
+    listener.close()
+
+
+def test_a_backbone_that_is_nowhere_is_an_environment_error_within_30_seconds(
+    tledge: Command, dead_proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub"))
+    started = time.monotonic()
+    outcome = tledge("build", "--dataset", "digits", "--artifacts", tmp_path / "artifacts")
+    assert time.monotonic() - started < 30
+    assert outcome.code == ENVIRONMENT
+    assert "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4" in outcome.err
+    assert "TFHUB_CACHE_DIR" in outcome.err
+    assert "--backbone bundled" in outcome.err
+    assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+def test_a_data_set_that_is_nowhere_is_an_environment_error_within_30_seconds(dead_proxy: str, tmp_path: Path) -> None:
+    # A process of its own: the library reads TFDS_DATA_DIR once, when it is imported.
+    environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds"), "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "tledge", "build", "--dataset", "tf_flowers", "--backbone", "bundled"]
+    ended = subprocess.run(
+        [*command, "--artifacts", str(tmp_path / "artifacts")],
+        env=environment, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert ended.returncode == ENVIRONMENT, ended.stderr
+    assert "data set 'tf_flowers' is not on this machine" in ended.stderr
+    assert f"TFDS_DATA_DIR, now {tmp_path / 'tfds'}" in ended.stderr
+    assert "--dataset digits" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_artifacts_folder_that_can_not_be_made_is_an_environment_error(tledge: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    outcome = tledge("build", "--dataset", "digits", "--backbone", "bundled", "--artifacts", tmp_path / "file" / "a")
+    assert outcome.code == ENVIRONMENT
+    assert str(tmp_path / "file" / "a") in outcome.err
+    assert "--artifacts" in outcome.err
+
+
+def test_a_bug_is_one_line_and_a_saved_traceback(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from tledge.cli.console import run_guarded
+
+    def broken() -> None:
+        raise LookupError("the shelf is empty\nand so is the next")
+
+    assert run_guarded(broken) == 70
+    message = capfd.readouterr().err
+    assert "LookupError: the shelf is empty;" in message
+    assert len(message.splitlines()) == 1
+    saved = Path(message.split("the traceback is in ")[1].strip())
+    assert "raise LookupError" in saved.read_text()
+    saved.unlink()
+
+
+def test_an_interrupt_ends_in_130_without_a_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    from tledge.cli.console import run_guarded
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert run_guarded(interrupted) == 130
+    assert capfd.readouterr().err == "interrupted; nothing half-written was kept\n"
+
+
+def test_the_error_boundary_gives_stderr_back(capfd: pytest.CaptureFixture[str]) -> None:
+    from tledge.cli.console import run_guarded
+
+    before = sys.stderr
+    threads = threading.active_count()
+    run_guarded(lambda: os.write(2, b"native chatter\n"))
+    assert capfd.readouterr().err == ""
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+    assert sys.stderr is before
+    assert threading.active_count() == threads

@@ -1,0 +1,196 @@
+"""What the tests share: one small real run, built once, and the command line in this process."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tledge.records import ExportRecord, Report
+from tledge.run import Run, open_run
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SHARED_DATA = ("TFHUB_CACHE_DIR", "TFDS_DATA_DIR")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Pixels and features of the tests stay out of the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLEDGE_CACHE_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def tledge(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a command line as the console script does, in this process."""
+
+    def run(*arguments: str | Path) -> Outcome:
+        from tledge.cli.console import run_guarded
+        from tledge.cli.main import app
+
+        capfd.readouterr()
+        code = run_guarded(lambda: app([str(argument) for argument in arguments], prog_name="tledge"))
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Digits on the bundled backbone. Read only: take ``run_copy`` to change something."""
+    from tledge import build
+
+    return build("digits", backbone="bundled", run="digits", artifacts=tmp_path_factory.mktemp("artifacts"))
+
+
+@pytest.fixture(scope="session")
+def exported(built: Run) -> tuple[Run, dict[str, ExportRecord]]:
+    """The run with every format exported. Read only."""
+    from tledge import export
+
+    return built, {record.format: record for record in export(built, ["all"])}
+
+
+@pytest.fixture(scope="session")
+def report(exported: tuple[Run, dict[str, ExportRecord]]) -> Report:
+    """The report of the exported run on the default target."""
+    from tledge import verify
+
+    return verify(exported[0])
+
+
+@pytest.fixture
+def run_copy(exported: tuple[Run, dict[str, ExportRecord]], tmp_path: Path) -> Run:
+    """A copy of the exported run, alone in its artifacts folder ``tmp_path/artifacts``, to be changed at will."""
+    root = tmp_path / "artifacts"
+    shutil.copytree(exported[0].folder, root / "digits")
+    (root / "latest").write_text("digits\n")
+    return open_run(root, "digits")
+
+
+@pytest.fixture(scope="session")
+def photo_bytes() -> Callable[..., bytes]:
+    """An encoded picture of its own for each seed: a pattern of 24 x 24 coloured pixels."""
+
+    def make(seed: int, encoding: str = "PNG", size: int = 24) -> bytes:
+        out = io.BytesIO()
+        pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
+        Image.fromarray(pixels).save(out, encoding)
+        return out.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path, photo_bytes: Callable[..., bytes]) -> Callable[..., Path]:
+    """Make ``tmp_path/NAME`` of class folders with so many pictures each; the same arguments, the same pictures."""
+
+    def make(counts: dict[str, int], name: str = "photos", first_seed: int = 0) -> Path:
+        seed = first_seed
+        for label, count in counts.items():
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                (folder / f"{number:03d}.png").write_bytes(photo_bytes(seed))
+                seed += 1
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test alone."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def save_module(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Save ``function(pixels)``, over ``shape``, as a module in the Hub's format; any shape and output will do."""
+
+    def save(function: Callable[[Any], Any], shape: tuple[int | None, ...] = (None, 16, 16, 3)) -> Path:
+        from tledge.tensorflow_setup import tensorflow
+
+        tf = tensorflow()
+        module = tf.train.Checkpoint()  # the plain trackable object: tf.Module keeps `variables` for itself
+        module.variables = module.trainable_variables = module.regularization_losses = []
+
+        @tf.function
+        def call(inputs: Any, training: bool = False) -> Any:
+            return function(inputs)
+
+        for training in (False, True):
+            call.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="inputs"), training=training)
+        module.__call__ = call
+        folder = tmp_path_factory.mktemp("module")
+        tf.saved_model.save(module, str(folder))
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(save_module: Callable[..., Path]) -> Path:
+    """A real module that loads and runs in a moment: 16 x 16 pixels, pooled to 48 features."""
+    import tensorflow as tf
+
+    return save_module(lambda pixels: tf.reshape(tf.nn.avg_pool2d(pixels, 4, 4, "VALID"), (-1, 48)))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Make a file system of so many bytes. It is a tmpfs in the mount namespace of a process of our own."""
+    holders = []
+
+    def make(size_bytes: int) -> Path:
+        point = tmp_path / "disk"
+        point.mkdir()
+        script = f"mount -t tmpfs -o size={size_bytes} tmpfs '{point}' && echo mounted && exec cat"
+        tool = shutil.which("unshare")
+        if tool is None:
+            pytest.skip("needs unshare, to make a small file system")
+        holder = subprocess.Popen(
+            [tool, "-rm", "sh", "-c", script],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        holders.append(holder)
+        assert holder.stdout
+        if holder.stdout.readline().strip() != "mounted":
+            pytest.skip(f"can't make a small file system here: {holder.communicate()[1].strip()}")
+        return Path(f"/proc/{holder.pid}/root{point}")
+
+    yield make
+    for holder in holders:
+        holder.communicate()  # cat ends with its input, and the file system with it
+
+
+@pytest.fixture
+def real_data() -> None:
+    """Skip where the real data sets and modules are not on this machine."""
+    missing = [name for name in SHARED_DATA if not Path(os.environ.get(name, "/nonexistent")).is_dir()]
+    if missing:
+        pytest.skip(f"needs real data: set {' and '.join(missing)} to folders that hold tf_flowers and its Hub module")

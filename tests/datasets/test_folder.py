@@ -1,0 +1,181 @@
+"""Folders as data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tledge.datasets import open_source
+from tledge.datasets.folder import open_folder
+from tledge.errors import InputError
+
+PhotoFolder = Callable[..., Path]
+
+
+def test_class_folders_become_labels_in_order_and_every_photo_has_its_path_for_an_id(photo_folder: PhotoFolder) -> None:
+    source = open_folder(photo_folder({"dog": 2, "cat": 1}))
+    photos = list(source.photos())
+    assert source.labels == ("cat", "dog")
+    assert [(photo.id, photo.label, photo.source_split) for photo in photos] == [
+        ("cat/000.png", 0, None),
+        ("dog/000.png", 1, None),
+        ("dog/001.png", 1, None),
+    ]
+    assert source.num_photos == 3
+    assert [photo.data for photo in photos] == [photo.data for photo in source.photos()]
+
+
+def test_photos_in_folders_below_a_class_folder_count(
+    photo_folder: PhotoFolder, photo_bytes: Callable[..., bytes]
+) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    (root / "cat" / "2024" / "june").mkdir(parents=True)
+    (root / "cat" / "2024" / "june" / "a.png").write_bytes(photo_bytes(9))
+    assert "cat/2024/june/a.png" in [photo.id for photo in open_folder(root).photos()]
+
+
+def test_files_that_systems_put_there_are_no_photos(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (root / "cat" / name).write_bytes(b"x")
+    (root / ".git").mkdir()
+    (root / "__MACOSX").mkdir()
+    source = open_folder(root)
+    assert source.num_photos == 2
+    assert source.labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "val", "testing")])
+def test_split_folders_are_kept_as_splits(photo_folder: PhotoFolder, names: tuple[str, str, str]) -> None:
+    root = photo_folder({f"{name}/{label}": 2 for name in names for label in ("cat", "dog")})
+    source = open_folder(root)
+    assert source.labels == ("cat", "dog")
+    found = {photo.id.split("/")[0]: photo.source_split for photo in source.photos()}
+    assert found == dict(zip(names, ("train", "validation", "test"), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["train/cat", "train/dog", "cat", "dog"], "split folders beside other folders (cat, dog)"),
+        (["test/cat", "test/dog", "val/cat"], "no train folder"),
+        (["train/cat", "val/cat", "validation/dog"], "two folders mean the same split (train, val, validation)"),
+    ],
+)
+def test_mixed_up_split_folders_are_refused(photo_folder: PhotoFolder, folders: list[str], message: str) -> None:
+    root = photo_folder(dict.fromkeys(folders, 1))
+    with pytest.raises(InputError) as caught:
+        open_folder(root)
+    assert message in str(caught.value)
+    assert str(root) in str(caught.value)
+
+
+def test_a_file_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "archive.zip").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"archive\.zip: not a folder"):
+        open_source(str(tmp_path / "archive.zip"))
+
+
+def test_a_link_to_itself_does_not_hang_and_adds_nothing(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 2, "dog": 2})
+    (root / "self").symlink_to(root / "self")
+    source = open_folder(root)
+    assert source.labels == ("cat", "dog")
+    assert {photo.id for photo in source.photos() if photo.data} == {
+        "cat/000.png", "cat/001.png", "dog/000.png", "dog/001.png",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("target", [".", ".."])
+def test_a_link_to_the_data_set_itself_is_no_class(photo_folder: PhotoFolder, target: str) -> None:
+    root = photo_folder({"cat": 2, "dog": 2})
+    (root / "loop").symlink_to(target, target_is_directory=True)
+    with pytest.raises(InputError, match="loop: a link to a folder that it is in"):
+        open_folder(root)
+
+
+def test_a_class_folder_may_be_a_link_to_photos_elsewhere(photo_folder: PhotoFolder) -> None:
+    root, elsewhere = photo_folder({"cat": 2}), photo_folder({"dog": 3}, name="elsewhere")
+    (root / "dog").symlink_to(elsewhere / "dog", target_is_directory=True)
+    source = open_folder(root)
+    assert (source.labels, source.num_photos) == (("cat", "dog"), 5)
+
+
+def test_what_can_not_be_read_as_a_file_is_kept_as_an_unreadable_photo(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    os.mkfifo(root / "cat" / "pipe.jpg")
+    (root / "cat" / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    (root / "cat" / "ring.jpg").symlink_to(root / "cat" / "ring.jpg")
+    photos = {photo.id: photo.data for photo in open_folder(root).photos()}
+    assert photos["cat/pipe.jpg"] == photos["cat/gone.jpg"] == photos["cat/ring.jpg"] == b""
+
+
+def test_a_name_that_is_no_utf8_is_written_as_escapes(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    (root / "cat").rename(os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    source = open_folder(root)
+    assert source.labels == ("caf\\xe9", "dog")
+    assert next(source.photos()).id == "caf\\xe9/000.png"
+
+
+def test_a_data_set_whose_own_path_is_no_utf8_is_refused(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    odd = root.rename(os.fsdecode(os.fsencode(root.parent) + b"/caf\xe9"))
+    with pytest.raises(InputError, match=r"caf\\xe9: its path is not UTF-8"):
+        open_folder(odd)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_a_plain_name_that_is_a_data_set_and_a_folder_is_refused(
+    photo_folder: PhotoFolder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    root = photo_folder({"cat": 1, "dog": 1}, name=name)
+    monkeypatch.chdir(root.parent)
+    with pytest.raises(InputError) as caught:
+        open_source(name)
+    assert f"write ./{name}" in str(caught.value)
+    assert open_source(f"./{name}").labels == ("cat", "dog")
+
+
+def test_a_plain_name_of_a_folder_here_is_that_folder(
+    photo_folder: PhotoFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = photo_folder({"cat": 1, "dog": 1}, name="my-pets")
+    monkeypatch.chdir(root.parent)
+    source = open_source("my-pets")
+    assert source.spec == str(root.resolve())
+    assert source.name == "my-pets"
+
+
+def test_an_empty_name_is_refused() -> None:
+    with pytest.raises(InputError, match="an empty data set name"):
+        open_source("")
+
+
+def test_a_photo_beside_the_class_folders_is_named_and_a_licence_is_not(
+    photo_folder: PhotoFolder, photo_bytes: Callable[..., bytes]
+) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    (root / "stray.PNG").write_bytes(photo_bytes(9))
+    (root / "LICENSE.txt").write_text("free")
+    (warning,) = open_source(str(root)).warnings
+    assert "stray.PNG" in warning
+    assert "left out" in warning
+
+
+def test_a_linked_folder_inside_a_class_is_refused_by_name(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    more = photo_folder({"more": 3}, name="elsewhere") / "more"
+    (root / "cat" / "linked").symlink_to(more)
+    with pytest.raises(InputError, match="linked"):
+        open_folder(root)
+
+
+def test_a_split_folder_without_photos_is_refused_by_name(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"train/cat": 2, "train/dog": 2})
+    (root / "test" / "cat").mkdir(parents=True)
+    with pytest.raises(InputError, match="test: a split folder without photos"):
+        open_folder(root)

@@ -1,0 +1,36 @@
+"""Small runs on backbones of a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from small_models import hub_module, two_classes
+
+from tledge.run import Run
+
+Build = Callable[[str, Callable[[Any], Any]], Run]
+
+
+@pytest.fixture(scope="session")
+def built_on(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Build a run of noise photos on a small module whose last step is ``body``."""
+    from tledge import build
+    from tledge.training.recipe import Recipe
+
+    root = tmp_path_factory.mktemp("small")
+    photos = two_classes(root / "photos")
+    recipe = Recipe(max_epochs=2, patience=2)
+
+    def make(name: str, body: Callable[[Any], Any]) -> Run:
+        module = hub_module(root / f"module-{name}", body)
+        return build(str(photos), backbone=str(module), recipe=recipe, run=name, artifacts=root / name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_run(built_on: Build) -> Run:
+    """A run that every format can hold. Read only."""
+    return built_on("plain", lambda features: features)

@@ -1,0 +1,102 @@
+"""Which photos set the ranges, and that they are never test photos."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tledge.datasets.prepare import load_split
+from tledge.errors import InputError
+from tledge.exporters import formats
+from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record
+from tledge.progress import Silent
+from tledge.records import ExportRecord
+from tledge.run import Run
+
+KEYS = [hashlib.sha256(str(number).encode()).digest() for number in range(300)]
+LABELS = np.array([0] * 200 + [1] * 90 + [2] * 10, np.int64)
+
+
+def test_classes_are_as_even_as_their_photos_allow() -> None:
+    assert np.bincount(LABELS[choose(KEYS, LABELS, 30, 0)]).tolist() == [10, 10, 10]
+    assert np.bincount(LABELS[choose(KEYS, LABELS, 100, 0)]).tolist() == [45, 45, 10]
+    assert sorted(np.bincount(LABELS[choose(KEYS, LABELS, 10, 0)]).tolist()) == [3, 3, 4]
+
+
+def test_no_photo_is_taken_twice_and_all_are_taken_where_there_are_fewer() -> None:
+    assert len(set(choose(KEYS, LABELS, 100, 0).tolist())) == 100
+    assert choose(KEYS, LABELS, 10_000, 0).tolist() == list(range(300))
+
+
+def test_the_choice_follows_from_seed_and_content_and_not_from_the_order_of_files() -> None:
+    rows = choose(KEYS, LABELS, 30, 7)
+    assert rows.tolist() == choose(KEYS, LABELS, 30, 7).tolist()
+    assert rows.tolist() != choose(KEYS, LABELS, 30, 8).tolist()
+    order = np.random.default_rng(0).permutation(300)
+    shuffled = choose([KEYS[i] for i in order], LABELS[order], 30, 7)
+    assert {KEYS[order[row]] for row in shuffled} == {KEYS[row] for row in rows}
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_fewer_than_one_sample_is_an_error_that_names_the_option(count: int) -> None:
+    with pytest.raises(InputError, match="--calibration-samples"):
+        choose(KEYS, LABELS, count, 0)
+
+
+def test_a_calibration_photo_that_is_also_a_test_photo_is_refused() -> None:
+    with pytest.raises(InputError, match="1 calibration photos are in the test split"):
+        record(["a", "b"], KEYS[:2], LABELS[:2], ["x", "y", "z"], 0, [KEYS[1], KEYS[9]])
+
+
+def test_pinning_changes_two_pixels_of_a_copy() -> None:
+    pixels = np.full((3, 8, 8, 3), 100, np.uint8)
+    pinned = pin_input_range(pixels)
+    assert (pixels == 100).all()
+    assert (pinned.min(), pinned.max()) == (0, 255)
+    assert int((pinned != pixels).any(axis=-1).sum()) == 2
+
+
+def test_the_default_export_calibrates_on_200_training_photos_even_by_class(
+    exported: tuple[Run, dict[str, ExportRecord]],
+) -> None:
+    run, records = exported
+    calibrated = [made for made in records.values() if made.calibration]
+    train, test = (load_split(run, split, Silent()) for split in ("train", "test"))
+    for made in calibrated:
+        assert made.calibration is not None
+        keys = made.calibration.content_sha256
+        assert made.calibration.num_samples == len(keys) == len(set(keys)) == DEFAULT_SAMPLES == 200
+        assert set(keys) <= {key.hex() for key in train.content_sha256}
+        assert not set(keys) & {key.hex() for key in test.content_sha256}
+        assert set(made.calibration.ids) <= set(train.ids)
+        assert set(made.calibration.class_counts.values()) == {20}
+    assert calibrated
+
+
+def test_the_pinned_range_makes_the_pixel_its_own_code(exported: tuple[Run, dict[str, ExportRecord]]) -> None:
+    for made in exported[1].values():
+        if made.calibration:
+            (pixels,) = made.audit.inputs
+            assert (pixels.scale, pixels.zero_point) == (1.0, 0)
+
+
+def test_zero_samples_on_the_command_line_is_exit_code_2(run_copy: Run, tledge: Callable[..., Any]) -> None:
+    root = run_copy.folder.parent
+    ended = tledge("export", "--format", "tflite-int8", "--calibration-samples", "0", "--artifacts", root)
+    assert ended.code == 2
+    assert "--calibration-samples 0" in ended.err
+    assert len(run_copy.exports()) == len(formats())
+
+
+def test_more_samples_than_photos_takes_all_of_them_and_says_so(small_run: Run, tledge: Callable[..., Any]) -> None:
+    ended = tledge("export", "--format", "tflite-int8", "--artifacts", small_run.folder.parent)
+    assert ended.code == 0
+    photos = small_run.manifest.splits["train"].num_photos
+    assert f"calibrating on all {photos} training photos: 200 were asked for" in " ".join(ended.err.split())
+    calibration = small_run.exports()["tflite-int8"].calibration
+    assert calibration is not None
+    assert calibration.num_samples == photos

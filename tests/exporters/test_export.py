@@ -1,0 +1,140 @@
+"""The command: names, what is refused, and that what was there before stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_models import CHANNELS
+
+from tledge import export
+from tledge.errors import ArtifactError, InputError
+from tledge.exporters import chosen, formats
+from tledge.files import sha256_file
+from tledge.run import Run, open_run
+
+from .conftest import Build
+
+
+def test_all_is_every_format_and_a_name_counts_once() -> None:
+    assert [form.name for form in chosen(["all", "onnx-int8"])] == list(formats())
+    assert [form.name for form in chosen(["onnx-int8", "onnx-int8"])] == ["onnx-int8"]
+
+
+def test_the_formats_of_the_readme_are_there() -> None:
+    assert set(formats()) >= {
+        "tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8", "onnx-float32", "onnx-int8",
+    }  # fmt: skip
+
+
+def test_an_unknown_format_offers_the_nearest_and_is_exit_code_2(run_copy: Run, tledge: Callable[..., Any]) -> None:
+    ended = tledge("export", "--format", "tflite-int9", "--artifacts", run_copy.folder.parent)
+    assert ended.code == 2
+    assert "Did you mean 'tflite-int8'?" in ended.err
+
+
+def test_no_format_is_an_error_that_lists_them(built: Run) -> None:
+    with pytest.raises(InputError, match="tflite-int8"):
+        export(built, [])
+
+
+def test_export_before_build_is_exit_code_2_and_names_the_command(tmp_path: Path, tledge: Callable[..., Any]) -> None:
+    ended = tledge("export", "--format", "all", "--artifacts", tmp_path)
+    assert ended.code == 2
+    assert "tledge build" in ended.err
+
+
+def test_a_model_that_changed_since_it_was_built_is_not_exported(run_copy: Run, tledge: Callable[..., Any]) -> None:
+    with (run_copy.folder / "model" / "saved_model.pb").open("ab") as file:
+        file.write(b"\0")
+    ended = tledge("export", "--format", "tflite-float32", "--artifacts", run_copy.folder.parent)
+    assert ended.code == 3
+    assert "saved_model.pb: changed or cut short" in ended.err
+
+
+@pytest.fixture(scope="module")
+def with_sine(built_on: Build) -> Run:
+    """A run whose backbone has an operator that TFLite and ONNX have only in float."""
+    import tensorflow as tf
+
+    return built_on("sine", tf.sin)
+
+
+@pytest.fixture(scope="module")
+def with_betainc(built_on: Build) -> Run:
+    """A run whose backbone has an operator that neither TFLite nor ONNX has."""
+    import tensorflow as tf
+
+    return built_on("betainc", lambda x: tf.math.betainc(x + 1, x + 1, tf.nn.sigmoid(x)))
+
+
+def _files(run: Run) -> dict[str, str]:
+    exports = run.folder / "exports"
+    return {path.relative_to(exports).as_posix(): sha256_file(path) for path in exports.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("format_name", "operator"), [("tflite-int8", "SIN (float32"), ("onnx-int8", "Sin (float32")])
+def test_an_operator_that_stays_float_is_named_with_exit_code_1_and_the_earlier_artifact_stays(
+    with_sine: Run, tledge: Callable[..., Any], format_name: str, operator: str
+) -> None:
+    folder = with_sine.export_folder(format_name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / formats()[format_name].file).write_bytes(b"an earlier artifact")
+    before = _files(with_sine)
+    ended = tledge("export", "--format", format_name, "--artifacts", with_sine.folder.parent)
+    assert ended.code == 1
+    assert operator in ended.err
+    assert "CONV_2D" not in ended.err
+    assert _files(with_sine) == before
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("format_name", formats())
+def test_an_operator_that_a_converter_does_not_know_is_named_with_exit_code_1_and_nothing_is_written(
+    with_betainc: Run, tledge: Callable[..., Any], format_name: str
+) -> None:
+    ended = tledge("export", "--format", format_name, "--artifacts", with_betainc.folder.parent)
+    assert ended.code == 1
+    assert f"{format_name} has no operator for Betainc" in ended.err
+    assert _files(with_betainc) == {}
+
+
+def test_a_float_format_of_the_same_backbone_is_exported(with_sine: Run, tledge: Callable[..., Any]) -> None:
+    ended = tledge("export", "--format", "tflite-float32", "--artifacts", with_sine.folder.parent)
+    assert ended.code == 0
+    assert "tflite-float32" in ended.out
+    assert "tflite-float32" in with_sine.exports(["tflite-float32"])
+
+
+@pytest.mark.parametrize("format_name", formats())
+def test_a_backbone_that_captured_a_constant_has_it_inside_the_artifact(with_constant: Run, format_name: str) -> None:
+    (made,) = export(with_constant, [format_name])
+    assert len(made.audit.inputs) == 1
+
+
+@pytest.fixture(scope="module")
+def with_constant(built_on: Build) -> Run:
+    """A run whose backbone adds a tensor that is neither a variable nor written in its graph."""
+    import tensorflow as tf
+
+    captured = tf.constant(np.linspace(0, 1, CHANNELS, dtype=np.float32))
+    return built_on("constant", lambda features: features + captured)
+
+
+def test_an_artifact_from_another_build_is_refused(run_copy: Run) -> None:
+    from tledge.records import ExportRecord
+
+    path = run_copy.export_folder("onnx-int8") / "export.json"
+    ExportRecord.load(path, "").model_copy(update={"source_manifest_sha256": "0" * 64}).save(path)
+    with pytest.raises(ArtifactError, match="exported from another build of digits; run tledge export"):
+        open_run(run_copy.folder.parent, "digits").exports()
+
+
+def test_an_edited_record_is_refused(run_copy: Run) -> None:
+    path = run_copy.export_folder("onnx-int8") / "export.json"
+    path.write_text(path.read_text().replace('"format": "onnx-int8"', '"format": "onnx-int4"'))
+    with pytest.raises(ArtifactError, match="changed since tledge wrote it"):
+        run_copy.exports()

@@ -1,0 +1,76 @@
+"""The benchmark programs run and measure what they say; no test here looks at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+LIMIT = 64
+
+
+def program(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a benchmark program to its end."""
+    command = [sys.executable, str(BENCHMARKS / name), *map(str, arguments)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+def test_a_kill_at_a_random_moment_leaves_whole_runs_only() -> None:
+    arguments = ["--kills", "3", "--max-epochs", "3", "--format", "tflite-float32", "--format", "onnx-float32"]
+    ended = program("kill_at_random.py", *arguments)
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    assert ended.stdout.splitlines()[-1] == "3 kills, 0 violations"
+
+
+def flower_ids() -> list[tuple[str, int]]:
+    """(tfds_id, label) of the first photos of tf_flowers, as splits.csv of a run names them."""
+    from tledge.datasets import open_source
+
+    photos = open_source("tf_flowers").photos()
+    return [(photo.id, photo.label) for photo, _ in zip(photos, range(3 * LIMIT), strict=False)]
+
+
+@pytest.fixture
+def flowers_splits(real_data: None, tmp_path: Path) -> Path:
+    """A splits.csv of a few photos in each split."""
+    path = tmp_path / "splits.csv"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["split", "label", "content_sha256", "id"])
+        for number, (photo_id, label) in enumerate(flower_ids()):
+            table.writerow([("train", "validation", "test")[number % 3], label, "00" * 32, photo_id])
+    return path
+
+
+def test_the_naive_recipe_trains_on_the_split_it_is_given(flowers_splits: Path) -> None:
+    ended = program("naive_transfer.py", "--splits", flowers_splits, "--epochs", "1", "--limit", str(LIMIT // 2))
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert result["num_photos"] == dict.fromkeys(("train", "validation", "test"), LIMIT // 2)
+    for split in ("validation", "test"):
+        assert 0.0 <= result[f"{split}_accuracy"] <= 1.0
+    assert result["wall_time_s"] > result["fit_s"] > 0.0
+
+
+def test_the_naive_recipe_refuses_a_split_of_other_photos(flowers_splits: Path) -> None:
+    lines = flowers_splits.read_text().splitlines()
+    lines[1] = lines[1].rpartition(",")[0] + ",tf_flowers-of-another-version__0"
+    flowers_splits.write_text("\n".join(lines) + "\n")
+    ended = program("naive_transfer.py", "--splits", flowers_splits, "--epochs", "1")
+    assert ended.returncode != 0
+    assert "expected to contain 64 elements but contained only 63" in ended.stderr
+
+
+def test_programs_explain_themselves_without_tensorflow() -> None:
+    environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+    for name in ("build.py", "kill_at_random.py", "linear_probe.py"):
+        command = [sys.executable, str(BENCHMARKS / name), "--help"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert "usage:" in ended.stdout
+        assert " tensorflow\n" not in ended.stderr

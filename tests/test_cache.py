@@ -1,0 +1,128 @@
+"""Rows found by their key; whatever was not finished is not there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tledge.cache import Array, RowCache, cache_root
+from tledge.errors import EnvironmentFault
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
+
+def _key(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).digest()
+
+
+def _row(number: int) -> Array:
+    return np.full((2, 3), number, np.float32)
+
+
+def _cache() -> RowCache:
+    return RowCache("rows", (2, 3), np.float32)
+
+
+def _fill(*numbers: int) -> RowCache:
+    cache = _cache()
+    cache.add([(_key(number), _row(number)) for number in numbers], len(numbers))
+    return cache
+
+
+def test_rows_are_found_by_key_in_the_order_asked_across_segments_and_processes() -> None:
+    _fill(1, 2, 3)
+    _fill(4, 5)
+    rows = _cache().rows([_key(number) for number in (5, 1, 4, 1)])
+    assert rows[:][:, 0, 0].tolist() == [5, 1, 4, 1]
+    assert rows[2].tolist() == _row(4).tolist()
+    assert rows[np.array([1, 0])][:, 0, 0].tolist() == [1, 5]
+    assert rows.select(np.array([3, 0]))[:][:, 0, 0].tolist() == [1, 5]
+    assert [batch[:, 0, 0].tolist() for batch in rows.batches(3)] == [[5, 1, 4], [1]]
+
+
+def test_a_key_that_is_not_cached_is_a_key_error() -> None:
+    cache = _fill(1)
+    assert _key(1) in cache
+    assert _key(2) not in cache
+    with pytest.raises(KeyError):
+        cache.rows([_key(2)])
+
+
+@pytest.mark.parametrize("suffix", [".rows", ".keys"])
+def test_a_segment_cut_short_is_not_read(suffix: str) -> None:
+    cache = _fill(1, 2)
+    _fill(3)
+    first = cache.segment(0).filename  # type: ignore[attr-defined]
+    path = Path(first).with_suffix(suffix)
+    path.write_bytes(path.read_bytes()[:-1])
+    found = _cache()
+    assert [_key(number) in found for number in (1, 2, 3)] == [False, False, True]
+
+
+def test_a_segment_without_its_index_was_never_finished() -> None:
+    cache = _fill(1)
+    next(cache.folder.glob("*.keys")).unlink()
+    assert len(_cache()) == 0
+
+
+def test_a_missing_data_file_is_a_segment_less() -> None:
+    cache = _fill(1)
+    next(cache.folder.glob("*.rows")).unlink()
+    assert len(_cache()) == 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_writer_that_stops_half_way_leaves_nothing(error: type[BaseException]) -> None:
+    def rows() -> Iterator[tuple[bytes, Array]]:
+        yield _key(1), _row(1)
+        raise error
+
+    cache = _cache()
+    with pytest.raises(error):
+        cache.add(rows(), 2)
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_two_writers_may_keep_the_same_row() -> None:
+    one, two = _cache(), _cache()
+    for cache in (one, two):
+        cache.add([(_key(7), _row(7))], 1)
+    found = _cache()
+    assert len(found) == 1
+    assert found.rows([_key(7)])[0].tolist() == _row(7).tolist()
+
+
+def test_nothing_to_add_leaves_no_file() -> None:
+    cache = _cache()
+    cache.add([], 0)
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_rows_that_would_not_fit_are_refused_before_anything_is_written() -> None:
+    cache = _cache()
+    with pytest.raises(EnvironmentFault, match="TLEDGE_CACHE_DIR") as caught:
+        cache.add([(_key(1), _row(1))], 10**15)
+    assert "no space left on the disk" in str(caught.value)
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_a_cache_folder_that_can_not_be_made_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.raises(EnvironmentFault, match="Set TLEDGE_CACHE_DIR"):
+        _fill(1)
+
+
+def test_the_cache_is_where_the_variables_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert cache_root() == tmp_path / "cache"
+    monkeypatch.delenv("TLEDGE_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_root() == tmp_path / "xdg" / "tledge"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_root() == Path.home() / ".cache" / "tledge"

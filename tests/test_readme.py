@@ -1,0 +1,69 @@
+"""The README's commands do what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A block in a shell, as a user has it: this environment's ``tledge`` first on the path."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        ["sh", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def _recipe(target: str) -> str:
+    """The commands of a make target, without those that install. ``make test`` calls this, so that its own flags are taken away."""
+    printed = subprocess.run(
+        ["make", "--no-print-directory", "-n", "-o", ".venv/.ready", target],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return printed.replace(".venv/bin/tledge", "tledge").replace(".venv/bin/python", shlex.quote(sys.executable))
+
+
+def _block(command: str) -> str:
+    (found,) = [block for block in BLOCKS if command in block]
+    return found
+
+
+def test_every_command_block_is_run_by_a_test_here() -> None:
+    assert [block.splitlines()[0].split(" #")[0].strip() for block in BLOCKS] == [
+        "make demo",
+        "tledge build --dataset tf_flowers",
+    ]
+
+
+def test_the_two_make_commands_are_the_demo_and_the_suite() -> None:
+    commands = [line.split(" #")[0].strip() for line in _block("make demo").splitlines()]
+    assert commands == ["make demo", "make test"]
+    assert "-m pytest" in _recipe("test")
+
+
+def test_make_demo_ends_with_a_table_of_six_artifacts_and_a_passed_verdict(tmp_path: Path) -> None:
+    ended = _run(_recipe("demo"), tmp_path)
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    rows = re.findall(r"^(?:tflite|onnx)-\S+ +(?:litert|onnxruntime) .* passed *$", ended.stdout, re.MULTILINE)
+    assert len(rows) == 6
+    assert "verdict: passed" in ended.stdout
+
+
+@pytest.mark.usefixtures("real_data")
+def test_the_three_commands_build_export_and_verify_tf_flowers(tmp_path: Path) -> None:
+    ended = _run(_block("tledge build"), tmp_path)
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert "verdict: passed" in ended.stdout

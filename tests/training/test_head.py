@@ -1,0 +1,162 @@
+"""Training the head on features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tledge.backbones import open_backbone
+from tledge.cache import RowCache, Rows
+from tledge.datasets.folder import open_folder
+from tledge.datasets.prepare import Dataset, prepare
+from tledge.errors import InputError
+from tledge.progress import Silent
+from tledge.training.features import TOLERANCE, features_of
+from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
+from tledge.training.metrics import metrics_of
+from tledge.training.recipe import Recipe, resolve
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
+LABELS = np.arange(120) % 3
+TRAIN, VALIDATION = np.arange(90), np.arange(90, 120)
+
+
+def _features(scale: float = 1.0, spoilt: tuple[int, ...] = ()) -> Rows:
+    """Three classes, each around its own point of 4 dimensions. ``spoilt`` rows hold an infinity."""
+    rng = np.random.default_rng(0)
+    values = (np.eye(4)[LABELS] + rng.normal(0, 0.1, (120, 4))).astype(np.float32) * np.float32(scale)
+    values[list(spoilt), 0] = np.inf
+    keys = [bytes([number]) * 32 for number in range(120)]
+    cache = RowCache(f"features-{scale}-{spoilt}", (4,), np.float32)
+    cache.add(zip(keys, values, strict=True), 120)
+    return cache.rows(keys)
+
+
+def _fit(recipe: Recipe, seed: int = 0, scale: float = 1.0) -> Head:
+    return fit_head(_features(scale), LABELS, TRAIN, VALIDATION, 3, recipe, seed, Silent())
+
+
+def test_a_head_learns_what_can_be_told_apart() -> None:
+    head = _fit(Recipe(max_epochs=30, learning_rate=0.05))
+    logits = head.logits(np.asarray(_features()[VALIDATION], np.float32))
+    assert np.array_equal(np.argmax(logits, axis=1), LABELS[VALIDATION])
+    assert (head.kernel.shape, head.bias.shape) == ((4, 3), (3,))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    recipe = Recipe(max_epochs=3, dropout=0.5)
+    first, same, other = _fit(recipe), _fit(recipe), _fit(recipe, seed=1)
+    assert np.array_equal(first.kernel, same.kernel)
+    assert np.array_equal(first.bias, same.bias)
+    assert first.history == same.history
+    assert not np.array_equal(first.kernel, other.kernel)
+
+
+def test_the_weights_kept_are_those_of_the_best_epoch() -> None:
+    # A rate this high overshoots, so the best epoch is not the last.
+    head = _fit(Recipe(max_epochs=40, patience=3, learning_rate=2.0, label_smoothing=0.1))
+    losses = [row["val_loss"] for row in head.history]
+    assert head.best_epoch == int(np.argmin(losses)) + 1 < len(losses)
+    assert len(losses) == head.best_epoch + 3  # patience
+    logits = head.logits(np.asarray(_features()[VALIDATION], np.float32)).astype(np.float64)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    smoothed = np.eye(3)[LABELS[VALIDATION]] * 0.9 + 0.1 / 3
+    # Keras computes the same mean in float32.
+    assert -(smoothed * log_probabilities).sum(axis=1).mean() == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_the_best_epoch_is_kept_also_where_the_epochs_run_out() -> None:
+    overshooting = {"learning_rate": 2.0, "label_smoothing": 0.1}
+    stopped = _fit(Recipe(max_epochs=40, patience=3, **overshooting))
+    ran_out = _fit(Recipe(max_epochs=stopped.best_epoch + 1, patience=40, **overshooting))
+    assert len(ran_out.history) == stopped.best_epoch + 1
+    assert ran_out.best_epoch == stopped.best_epoch
+    assert np.array_equal(ran_out.kernel, stopped.kernel)
+    assert all(set(row) == set(HISTORY_COLUMNS) for row in ran_out.history)
+
+
+def test_a_loss_that_is_not_finite_is_an_error_with_the_way_out() -> None:
+    features = _features(spoilt=(95,))  # a validation photo: features are centred and scaled by the training ones
+    with pytest.raises(InputError, match=r"training diverged: .* Lower --learning-rate 10"):
+        fit_head(features, LABELS, TRAIN, VALIDATION, 3, Recipe(learning_rate=10), 0, Silent())
+
+
+@pytest.mark.parametrize("features", [{"scale": 1e30}, {"spoilt": (3,)}])
+def test_features_that_are_not_finite_or_too_large_are_the_backbones_fault(features: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="features that are not finite or too large; choose another --backbone"):
+        fit_head(_features(**features), LABELS, TRAIN, VALIDATION, 3, Recipe(), 0, Silent())
+
+
+def test_features_that_are_all_the_same_are_the_backbones_fault() -> None:
+    with pytest.raises(InputError, match="the same features for every training photo; choose another --backbone"):
+        _fit(Recipe(), scale=0.0)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e4])
+def test_the_scale_of_the_features_does_not_matter(scale: float) -> None:
+    recipe = Recipe(max_epochs=5, learning_rate=0.05)
+    plain, scaled = _fit(recipe), _fit(recipe, scale=scale)
+    validation = np.asarray(_features()[VALIDATION], np.float32)
+    # float32 rounds the features once more after the scaling.
+    assert scaled.logits(validation * np.float32(scale)) == pytest.approx(plain.logits(validation), rel=1e-3, abs=1e-3)
+
+
+def test_metrics_are_macro_averages() -> None:
+    labels = np.array([0, 0, 0, 1])
+    logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 1]]
+    made = metrics_of(labels, logits)
+    assert made.accuracy == 0.75
+    assert made.precision_macro == pytest.approx((1 + 1 / 2) / 2)
+    assert made.recall_macro == pytest.approx((2 / 3 + 1) / 2)
+    assert made.f1_macro == pytest.approx((0.8 + 2 / 3) / 2)
+    assert made.confusion_matrix == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert made.num_photos == 4
+
+
+def test_options_that_are_not_given_keep_the_recipes_defaults() -> None:
+    assert resolve({"dropout": None, "max_epochs": 7}) == Recipe(max_epochs=7)
+
+
+@pytest.fixture
+def pets(photo_folder: Callable[..., Path]) -> Dataset:
+    """40 photos at 16 x 16."""
+    return prepare(open_folder(photo_folder({"cat": 20, "dog": 20})), 16, 0, Silent())
+
+
+def test_features_are_the_backbones_own_within_the_tolerance(tiny_backbone: Path, pets: Dataset) -> None:
+    backbone = open_backbone(str(tiny_backbone))
+    rows, record = features_of(backbone, pets, np.arange(len(pets.ids)), Silent())
+    pixels = np.asarray(pets.pixels[:], np.float32)
+    expected = np.asarray(backbone.layer(pixels / 255))
+    assert np.abs(rows[:] - expected).max() <= TOLERANCE * np.ptp(expected)
+    assert record.proof_photos == 8
+    assert record.output_range > 0
+    assert record.max_abs_difference <= TOLERANCE * record.output_range
+
+
+def test_features_are_computed_once(tiny_backbone: Path, pets: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tledge.training import features
+
+    backbone = open_backbone(str(tiny_backbone))
+    first = features_of(backbone, pets, np.arange(len(pets.ids)), Silent())[0][:]
+    monkeypatch.setattr(features, "LiteRTSession", None)  # a second computation would fail
+    assert np.array_equal(features_of(backbone, pets, np.arange(len(pets.ids)), Silent())[0][:], first)
+
+
+def test_features_that_differ_from_the_backbones_are_thrown_away_with_a_warning(
+    tiny_backbone: Path, pets: Dataset
+) -> None:
+    backbone = open_backbone(str(tiny_backbone))
+    features_of(backbone, pets, np.arange(len(pets.ids)), Silent())
+    changed = replace(backbone, layer=lambda pixels, training=False: backbone.layer(pixels) * 1.001)
+    progress = Silent()
+    rows, record = features_of(changed, pets, np.arange(len(pets.ids)), progress)
+    assert record.runtime == "TensorFlow on the CPU"
+    assert "features are computed by TensorFlow, slower: LiteRT differs" in progress.warnings[0]
+    expected = np.asarray(changed.layer(np.asarray(pets.pixels[:], np.float32) / 255))
+    assert np.abs(rows[:] - expected).max() <= TOLERANCE * np.ptp(expected)

@@ -1,0 +1,294 @@
+"""verify: rows, verdicts and exit codes, on real artifacts that were broken on purpose."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+from small_models import replace_artifact, rewrite_onnx, rewrite_tflite, tflite
+
+from tledge.errors import ArtifactError
+from tledge.exporters import formats
+from tledge.records import Report
+from tledge.run import Run
+from tledge.runtimes import runtimes, runtimes_for
+from tledge.verification import targets
+
+Tledge = Callable[..., Any]
+OwnTarget = Callable[..., Path]
+
+
+def _report(run: Run) -> Report:
+    return Report.load(run.reports() / "report.json", "verify again")
+
+
+def _keep(run: Run, *format_names: str) -> None:
+    """Remove all other artifacts, which only cost time."""
+    for name in set(run.exports()) - set(format_names):
+        shutil.rmtree(run.export_folder(name))
+
+
+def test_every_artifact_has_a_row_on_every_runtime_that_runs_it(report: Report, exported: Any) -> None:
+    assert {(row.format, row.runtime) for row in report.rows} == {
+        (form.name, runtime.name) for form in formats().values() for runtime in runtimes_for(Path(form.file))
+    }
+    assert {row.runtime for row in report.rows} == set(runtimes())
+
+
+def test_every_row_is_measured_on_every_test_photo(report: Report, built: Run) -> None:
+    photos = built.manifest.splits["test"].num_photos
+    assert report.num_test_photos == photos
+    for row in report.rows:
+        assert row.error is None
+        assert row.drift is not None
+        assert row.latency is not None
+        assert row.drift.num_photos == photos
+        assert row.latency.runs == max(photos, 200)
+        assert row.latency.num_threads == report.target["threads"]
+        assert 0 < row.latency.p50_ms <= row.latency.p90_ms <= row.latency.p95_ms <= row.latency.p99_ms
+        assert row.load_ms is not None
+        assert row.load_ms > 0
+        assert row.peak_memory_mb is not None
+        assert 10 < row.peak_memory_mb < 1000
+        assert {check.name for check in row.checks} == set(targets.Budget.model_fields)
+
+
+def test_float_rows_agree_with_the_original_on_every_photo(report: Report) -> None:
+    for row in report.rows:
+        if formats()[row.format].promise in ("float32", "float16 weights"):
+            assert row.drift is not None
+            assert row.drift.agreement == 1.0
+
+
+def test_the_original_on_this_cpu_agrees_with_its_reference(report: Report, built: Run) -> None:
+    assert report.original.reference_accuracy == pytest.approx(built.manifest.metrics["test"].accuracy)
+    assert report.original.cpu_drift.agreement == 1.0
+    assert report.original.cpu_drift.max_abs_probability_difference < 1e-4
+    assert report.original.cpu_latency.runs == 200
+
+
+def test_the_report_is_read_back_as_it_was_written(report: Report, built: Run) -> None:
+    assert _report(built) == report
+
+
+def test_an_edited_report_is_refused(report: Report, built: Run, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    text = (built.reports() / "report.json").read_text()
+    path.write_text(text.replace('"verdict": "', '"verdict":  "', 1))
+    assert Report.load(path, "") == report  # white space is not content
+    agreement = json.dumps(report.rows[0].drift.agreement if report.rows[0].drift else None)
+    path.write_text(text.replace(f'"agreement": {agreement}', '"agreement": 0.123', 1))
+    with pytest.raises(ArtifactError, match=r"changed since tledge wrote it.*verify again"):
+        Report.load(path, "verify again")
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(ArtifactError, match="not a whole JSON record"):
+        Report.load(path, "verify again")
+
+
+def _nan_onnx(data: bytes) -> bytes:
+    def change(model: Any) -> None:
+        # The bias of the head: every answer is then NaN.
+        (gemm,) = [node for node in model.graph.node if node.op_type in ("Gemm", "Add", "MatMul")][-1:]
+        for tensor in model.graph.initializer:
+            if tensor.name == gemm.input[-1]:
+                values = numpy_helper.to_array(tensor)
+                assert values.dtype == np.float32
+                tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
+                return
+        raise AssertionError("no bias found")
+
+    return rewrite_onnx(data, change)
+
+
+def _nan_tflite(data: bytes) -> bytes:
+    def change(model: Any) -> None:
+        (graph,) = model.subgraphs
+        from ai_edge_litert import schema_py_generated as schema
+
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
+                buffer = model.buffers[graph.tensors[operator.inputs[1]].buffer]
+                count = len(bytes(buffer.data)) // 4
+                buffer.data = np.frombuffer(np.full(count, np.nan, np.float32).tobytes(), np.uint8)
+                return
+        raise AssertionError("no fully connected operator found")
+
+    return rewrite_tflite(data, change)
+
+
+def test_artifacts_that_break_fail_their_rows_and_the_others_are_measured(
+    run_copy: Run, tledge: Tledge, own_target: OwnTarget
+) -> None:
+    def data_of(name: str) -> bytes:
+        return (run_copy.export_folder(name) / formats()[name].file).read_bytes()
+
+    replace_artifact(run_copy, "onnx-float32", _nan_onnx(data_of("onnx-float32")))
+    replace_artifact(run_copy, "tflite-float32", _nan_tflite(data_of("tflite-float32")))
+    # The native reader follows offsets out of the file.
+    replace_artifact(run_copy, "tflite-float16", data_of("tflite-float16")[:3000])
+    replace_artifact(run_copy, "tflite-dynamic", tflite(float_input=False))  # 32 x 32 pixels, and the run has others
+    replace_artifact(run_copy, "onnx-int8", b"not a model")
+    ended = tledge("verify", "--target", own_target(), "--artifacts", run_copy.folder.parent)
+    assert ended.code == 1
+    assert "NaN" in ended.out
+    rows = {row.format: row for row in _report(run_copy).rows}
+    photos = run_copy.manifest.splits["test"].num_photos
+    for name in ("onnx-float32", "tflite-float32"):
+        assert rows[name].error == f"the output holds NaN or infinity on {photos} of {photos} test photos"
+    for name in ("tflite-float16", "tflite-dynamic", "onnx-int8"):
+        assert rows[name].latency is None
+        assert rows[name].error
+    markdown = (run_copy.reports() / "report.md").read_text()
+    for name in set(rows) - {"tflite-int8"}:
+        assert (rows[name].verdict, rows[name].drift) == ("failed", None)
+        assert f"| {name} |" in markdown
+    assert "NaN" in markdown
+    assert (rows["tflite-int8"].verdict, rows["tflite-int8"].error) == ("passed", None)
+    assert _report(run_copy).verdict == "failed"
+
+
+def test_limits_that_are_not_kept_are_exit_code_1_and_named(
+    run_copy: Run, tledge: Tledge, own_target: OwnTarget
+) -> None:
+    limits = {"max_size_mb": 0.001, "max_p95_latency_ms": 0.0001, "max_memory_mb": 0.5}
+    target = own_target('["onnxruntime"]', **limits)
+    root = run_copy.folder.parent
+    ended = tledge("verify", "--target", target, "--format", "onnx-float32", "--artifacts", root)
+    assert ended.code == 1
+    for name, limit in limits.items():
+        assert f"{name} {limit:g}, measured" in ended.out
+    assert "max_accuracy_drop_points" not in ended.out
+    (row,) = _report(run_copy).rows  # only the named artifact
+    assert {check.name for check in row.checks if check.verdict == "failed"} == set(limits)
+
+
+def test_a_target_that_runs_none_of_the_artifacts_is_exit_code_2(
+    run_copy: Run, tledge: Tledge, own_target: OwnTarget
+) -> None:
+    target, root = own_target('["onnxruntime"]'), run_copy.folder.parent
+    ended = tledge("verify", "--target", target, "--format", "tflite-int8", "--artifacts", root)
+    assert ended.code == 2
+    assert "runs onnxruntime, and no artifact of run digits is for them" in ended.err
+
+
+@pytest.mark.skipif(platform.machine() == "aarch64", reason="on the board's own architecture it may be judged")
+def test_a_board_far_away_is_never_said_to_have_passed_latency_or_memory(run_copy: Run, tledge: Tledge) -> None:
+    _keep(run_copy, "tflite-float32")
+    ended = tledge("verify", "--target", "raspberry-pi-4", "--artifacts", run_copy.folder.parent)
+    assert ended.code == 0
+    (row,) = _report(run_copy).rows
+    found = {check.name: check.verdict for check in row.checks}
+    assert found["max_p95_latency_ms"] == found["max_memory_mb"] == "not judged"
+    assert found["max_accuracy_drop_points"] == found["max_size_mb"] == "passed"
+    assert "max_p95_latency_ms not judged: measured on" in ended.out
+
+
+def test_verify_before_export_is_exit_code_2_and_names_the_command(run_copy: Run, tledge: Tledge) -> None:
+    shutil.rmtree(run_copy.folder / "exports")
+    ended = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert ended.code == 2
+    assert "tledge export --run digits" in ended.err
+
+
+def test_verify_before_build_is_exit_code_2_and_names_the_command(tmp_path: Path, tledge: Tledge) -> None:
+    ended = tledge("verify", "--artifacts", tmp_path)
+    assert ended.code == 2
+    assert "tledge build" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (("--format", "tflite-int9"), "tflite-int8"),
+        (("--target", "cpu-single-cor"), "cpu-single-core"),
+        (("--run", "digit"), "digits"),
+    ],
+)
+def test_an_unknown_name_offers_the_nearest_and_is_exit_code_2(
+    run_copy: Run, tledge: Tledge, arguments: tuple[str, ...], nearest: str
+) -> None:
+    ended = tledge("verify", *arguments, "--artifacts", run_copy.folder.parent)
+    assert ended.code == 2
+    assert f"Did you mean '{nearest}'?" in ended.err
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut short", "missing"])
+def test_a_damaged_artifact_is_exit_code_3_and_says_how_to_make_it_again(
+    run_copy: Run, tledge: Tledge, damage: str
+) -> None:
+    path = run_copy.export_folder("tflite-int8") / "model.tflite"
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        middle = len(data) // 2
+        path.write_bytes(
+            data[:middle] if damage == "cut short" else data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        )
+    ended = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert ended.code == 3
+    assert "model.tflite" in ended.err
+    assert "run tledge export --run digits --format tflite-int8 again" in ended.err
+
+
+@pytest.mark.parametrize("file", ["reference.npz", "splits.csv", "manifest.json", "model/variables/variables.index"])
+def test_a_changed_file_of_the_run_is_exit_code_3_and_named(run_copy: Run, tledge: Tledge, file: str) -> None:
+    path = run_copy.folder / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    ended = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert ended.code == 3
+    assert file in ended.err
+
+
+def test_the_answers_judged_are_the_artifacts_own(run_copy: Run, tledge: Tledge, own_target: OwnTarget) -> None:
+    """An artifact that always says the last class has that class's accuracy, and not the original's."""
+    labels = run_copy.manifest.labels
+    data = (run_copy.export_folder("onnx-float32") / "model.onnx").read_bytes()
+
+    def change(model: Any) -> None:
+        (gemm,) = [node for node in model.graph.node if node.op_type in ("Gemm", "Add", "MatMul")][-1:]
+        for tensor in model.graph.initializer:
+            if tensor.name == gemm.input[-1]:
+                bias = np.where(np.arange(len(labels)) == len(labels) - 1, 1000, 0).astype(np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(bias, tensor.name))
+
+    _keep(run_copy, "onnx-float32")
+    replace_artifact(run_copy, "onnx-float32", rewrite_onnx(data, change))
+    assert tledge("verify", "--target", own_target(), "--artifacts", run_copy.folder.parent).code == 0
+    (row,) = _report(run_copy).rows
+    split = run_copy.manifest.splits["test"]
+    assert row.drift is not None
+    assert row.drift.accuracy == pytest.approx(split.class_counts[labels[-1]] / split.num_photos)
+
+
+def test_an_artifact_without_its_record_is_exit_code_3_and_not_left_out(run_copy: Run, tledge: Tledge) -> None:
+    (run_copy.export_folder("tflite-int8") / "export.json").unlink()
+    ended = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert ended.code == 3
+    assert "tflite-int8" in ended.err
+    assert "export" in ended.err
+
+
+def test_an_artifact_under_another_formats_name_is_exit_code_3(run_copy: Run, tledge: Tledge) -> None:
+    shutil.rmtree(run_copy.export_folder("tflite-int8"))
+    shutil.copytree(run_copy.export_folder("tflite-float32"), run_copy.export_folder("tflite-int8"))
+    ended = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert ended.code == 3
+    assert "its record is of tflite-float32" in ended.err
+
+
+def test_a_damaged_artifact_does_not_stop_the_one_that_is_asked_for(run_copy: Run) -> None:
+    (run_copy.export_folder("onnx-int8") / "model.onnx").write_bytes(b"")
+    assert list(run_copy.exports(["tflite-int8"])) == ["tflite-int8"]
+    with pytest.raises(ArtifactError, match="onnx-int8"):
+        run_copy.exports()

@@ -1,0 +1,139 @@
+"""TensorFlow Hub image feature vectors, by handle or local folder, as opaque layers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from tledge.backbones import BUNDLED, Backbone
+from tledge.errors import EnvironmentFault, InputError, unknown
+from tledge.files import sha256_file
+from tledge.network import require_reachable
+
+# Graph operators that touch the machine. A feature extractor needs none; loading or running one that has them could
+# let a downloaded module read or write files or call back into Python. Restoring and saving the module's own variables
+# is done by operators that every SavedModel has, so this is a first line of defence and no sandbox.
+_FORBIDDEN_OPERATORS = re.compile(
+    r"ReadFile|WriteFile|MatchingFiles|.*PyFunc.*|.*Dataset.*|.*Reader.*|.*Summary.*|ImmutableConst|Print.*|Debug.*"
+    r"|InitializeTableFromTextFile.*|.*Socket.*|.*Rpc.*"
+)
+_REMEDY = (
+    "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
+    "or use --backbone bundled, which needs no network."
+)
+
+
+def open_hub(handle: str, input_size: int | None) -> Backbone:
+    """Resolve, check and load a module.
+
+    Raises InputError for what is no image feature vector of the Hub's TF2 format, EnvironmentFault
+    where the module would have to be downloaded and can't be.
+    """
+    folder = _resolve(handle)
+    _refuse_forbidden_operators(handle, folder / "saved_model.pb")
+    import tensorflow as tf
+    import tensorflow_hub
+
+    try:
+        # Loaded first: given a path, the layer would import Keras 3 to ask it for load options, which takes a second.
+        layer = tensorflow_hub.KerasLayer(tensorflow_hub.load(str(folder)), trainable=False)
+    except (ValueError, OSError, AttributeError, RuntimeError, IndexError, tf.errors.OpError) as error:
+        raise InputError(
+            f"backbone {handle!r} is no whole TF2 SavedModel of TensorFlow Hub (read from {folder}): {error}"
+        ) from error
+    declared, feature_dim = _signature(handle, layer, input_size)
+    if declared is None and input_size is None:
+        raise InputError(f"backbone {handle!r} takes any input size; say which with --image-size")
+    if declared is not None and input_size not in (None, declared):
+        raise InputError(
+            f"backbone {handle!r} takes {declared} x {declared} pixels only; drop --image-size {input_size}"
+        )
+    size = declared or input_size
+    assert size is not None
+    return Backbone(handle, folder_digest(folder), size, feature_dim, layer)
+
+
+def folder_digest(folder: Path) -> str:
+    """Hex SHA-256 over the relative paths and contents of a module's files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _resolve(handle: str) -> Path:
+    if handle == BUNDLED:
+        return Path(__file__).parent / "bundled"
+    if "://" not in handle:
+        folder = Path(handle).expanduser()
+        if (folder / "saved_model.pb").is_file():
+            return folder
+        if folder.is_dir():
+            raise InputError(f"backbone folder {handle}: holds no saved_model.pb")
+        raise unknown(
+            "backbone", handle, [BUNDLED], "Or give a TensorFlow Hub URL, or a folder that holds saved_model.pb."
+        )
+    if not handle.startswith("https://"):
+        raise InputError(f"backbone {handle!r}: only https:// handles and local folders are loaded")
+    import tensorflow_hub
+    from tensorflow_hub import resolver
+
+    cached = Path(resolver.tfhub_cache_dir(use_temp=True), hashlib.sha1(handle.encode()).hexdigest())  # noqa: S324 - the Hub's own cache key
+    if not (cached / "saved_model.pb").is_file():
+        require_reachable(handle, f"backbone {handle}", _REMEDY)
+    try:
+        return Path(tensorflow_hub.resolve(handle))
+    except OSError as error:
+        raise EnvironmentFault(f"backbone {handle} could not be downloaded: {error}. {_REMEDY}") from error
+
+
+def _refuse_forbidden_operators(handle: str, path: Path) -> None:
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise InputError(f"backbone {handle!r}: {path.name} is damaged ({error})") from error
+    found = set()
+    for meta_graph in saved_model.meta_graphs:
+        graph = meta_graph.graph_def
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+            found |= {node.op for node in nodes if _FORBIDDEN_OPERATORS.fullmatch(node.op)}
+    if found:
+        raise InputError(
+            f"backbone {handle!r} is refused: its graph can reach the machine through {', '.join(sorted(found))}"
+        )
+
+
+def _signature(handle: str, layer: Any, input_size: int | None) -> tuple[int | None, int]:
+    """Input size (None: any) and feature dimension, as the module declares them; or of one image, where it does not."""
+    call = layer.resolved_object.__call__
+    shapes, outputs = [], []
+    for function in call.concrete_functions:
+        inputs = function.structured_input_signature[0]
+        if inputs and getattr(inputs[0], "shape", None) is not None:
+            shapes.append(inputs[0].shape)
+            given = function.structured_outputs
+            outputs.append(given if hasattr(given, "shape") else None)
+    if shapes and all(shape.rank == 4 and shape[0] is not None for shape in shapes):
+        raise InputError(f"backbone {handle!r} takes batches of one size only; tledge needs one that takes any")
+    square = [shape for shape in shapes if shape.rank == 4 and shape[1] == shape[2] and shape[3] in (3, None)]
+    if not square:
+        raise InputError(f"backbone {handle!r} is no image feature vector: its inputs are {shapes}, not (N, S, S, 3)")
+    size, output = square[0][1], outputs[shapes.index(square[0])]
+    if output is None or output.shape.rank is None or None in output.shape[1:]:
+        import numpy as np
+
+        probe = size or input_size
+        if probe is None:
+            raise InputError(f"backbone {handle!r} takes any input size; say which with --image-size")
+        output = layer(np.zeros((1, probe, probe, 3), np.float32), training=False)
+    shape, dtype = getattr(output, "shape", None), getattr(output, "dtype", None)
+    if shape is None or shape.rank != 2 or getattr(dtype, "name", None) != "float32":
+        raise InputError(
+            f"backbone {handle!r} gives {type(output).__name__} of {shape} {getattr(dtype, 'name', '')}, "
+            "not one feature vector an image in float32"
+        )
+    return size, int(shape[1])

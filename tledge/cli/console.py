@@ -1,0 +1,150 @@
+"""The terminal: progress bars, messages, and the one error boundary.
+
+Results go to stdout, everything else to stderr. TensorFlow and its converters also write to the process's
+stderr from C++; those lines go to a log that is shown only where a command fails by a fault that is not
+the user's, so that they neither break the bars nor hide anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import io
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from tledge.errors import TledgeError, environment_fault
+from tledge.progress import Advance
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BUG, INTERRUPTED = 70, 130
+_INTERRUPTED_MESSAGE = "interrupted; nothing half-written was kept"
+
+
+class TerminalProgress:
+    """Bars on stderr; a line a step where stderr is no terminal; nothing but warnings with ``--json``."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._quiet = quiet
+
+    @contextlib.contextmanager
+    def step(self, description: str, total: int | None = None) -> Iterator[Advance]:
+        if self._quiet:
+            yield lambda units: None
+            return
+        if not self._console.is_terminal:
+            self._console.print(f"{description} ...", markup=False, highlight=False)
+            yield lambda units: None
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as Bars
+
+        columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+        if total is not None:
+            columns[3:3] = [MofNCompleteColumn(), TimeRemainingColumn()]
+        with Bars(*columns, console=self._console) as bars:
+            task = bars.add_task(description.replace("[", "\\["), total=total)
+            yield lambda units: bars.advance(task, units)
+            bars.update(task, total=total or 1, completed=total or 1)
+
+    def say(self, message: str) -> None:
+        if not self._quiet:
+            self._console.print(message, markup=False, highlight=False)
+
+    def warn(self, message: str) -> None:
+        self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def stdout_console() -> Console:
+    """For tables of results. A pipe has no width: it gets wide rows rather than folded ones."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def run_guarded(command: Callable[[], Any]) -> int:
+    """Run a Typer app; every error becomes one message and its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that can't show a name still shows the rest
+    with _native_log() as log:
+        try:
+            command()
+        except SystemExit as stop:
+            if stop.code == INTERRUPTED:  # Typer's word for Ctrl-C
+                print(_INTERRUPTED_MESSAGE, file=sys.stderr)
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except KeyboardInterrupt:
+            print(_INTERRUPTED_MESSAGE, file=sys.stderr)
+            return INTERRUPTED
+        except TledgeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except Exception as error:
+            fault = environment_fault(error)
+            if fault:
+                print(f"error: {fault}", file=sys.stderr)
+                return fault.exit_code
+            return _report_bug(error, log)
+    return 0
+
+
+def _report_bug(error: Exception, log: IO[bytes]) -> int:
+    log.seek(0)
+    try:
+        with tempfile.NamedTemporaryFile("wb", prefix="tledge-bug-", suffix=".log", delete=False) as report:
+            report.write("".join(traceback.format_exception(error)).encode())
+            report.write(b"\nNative libraries said:\n" + log.read())
+        where = f"the traceback is in {report.name}"
+    except OSError as problem:
+        where = f"and its traceback could not be saved ({problem.strerror})"
+    first = (str(error).strip() or "no message").splitlines()[0]
+    print(f"error: a bug of tledge, not of yours: {type(error).__name__}: {first}; {where}", file=sys.stderr)
+    return BUG
+
+
+@contextlib.contextmanager
+def _native_log() -> Iterator[IO[bytes]]:
+    """Send what C++ writes to descriptor 2 to a file, while Python's own stderr goes where it went."""
+    with contextlib.ExitStack() as stack:
+        try:
+            log: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+            python_stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+        except OSError:  # no disk for a log, or no stderr at all: leave things as they are
+            yield stack.enter_context(Path(os.devnull).open("rb"))
+            return
+        stack.enter_context(python_stderr)
+        before = sys.stderr
+        os.dup2(log.fileno(), 2)
+        sys.stderr = python_stderr
+        faulthandler.enable(python_stderr)  # a crash in C++ still says where Python was
+        try:
+            yield log
+        finally:
+            faulthandler.disable()
+            python_stderr.flush()
+            os.dup2(python_stderr.fileno(), 2)
+            sys.stderr = before

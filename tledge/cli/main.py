@@ -1,0 +1,46 @@
+"""The command ``tledge``: its subcommands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tledge import __version__
+from tledge.cli import build, export, runs, targets, verify
+from tledge.cli.console import run_guarded
+
+app = typer.Typer(
+    name="tledge",
+    help="From labelled photos to a verified image classifier for small devices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(build.build)
+app.command()(export.export)
+app.command()(verify.verify)
+app.command()(runs.runs)
+app.command()(targets.targets)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tledge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """From labelled photos to a verified image classifier for small devices."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run_guarded(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""A folder of class folders, or of train, validation and test folders of class folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tledge.datasets import Photo, Source
+from tledge.errors import InputError
+from tledge.records import SplitName
+
+_SPLIT_FOLDERS: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+# A licence or a table beside the class folders is usual; a photo there was probably meant to count.
+_PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+
+
+class Folder:
+    """Photos below a folder; every file counts as a photo, so a file that is none is named and skipped."""
+
+    def __init__(
+        self,
+        root: Path,
+        labels: tuple[str, ...],
+        files: list[tuple[Path, int, SplitName | None]],
+        parents: tuple[Path, ...],
+    ) -> None:
+        self.spec = str(root.resolve())  # later stages may run in another working directory
+        self.name = root.resolve().name
+        self.labels = labels
+        self.num_photos = len(files)
+        self.warnings = tuple(
+            f"{path} lies beside the class folders and belongs to no class: left out"
+            for parent in parents
+            for path in sorted(parent.iterdir())
+            if path.is_file() and path.suffix.lower() in _PHOTO_SUFFIXES
+        )
+        self._root = root
+        self._files = files
+
+    def photos(self) -> Iterator[Photo]:
+        """In the order of their paths."""
+        for path, label, split in self._files:
+            try:
+                data = path.read_bytes() if path.is_file() else b""  # reading a pipe or a device would not end
+            except OSError:
+                data = b""  # decoding names and counts it with the other unreadable ones
+            yield Photo(_text(path.relative_to(self._root)), label, split, data)
+
+
+def open_folder(root: Path) -> Source:
+    """List a folder's photos. Raises InputError for a folder that holds no data set."""
+    if not root.is_dir():
+        raise InputError(f"data set folder {root}: {'not a folder' if root.exists() else 'no such folder'}")
+    if _text(root.resolve()) != root.resolve().as_posix():
+        raise InputError(f"data set folder {_text(root)}: its path is not UTF-8, so no record can hold it; rename it")
+    children = _subfolders(root)
+    splits = {child: _SPLIT_FOLDERS[child.name.lower()] for child in children if child.name.lower() in _SPLIT_FOLDERS}
+    if splits and len(splits) != len(children):
+        others = ", ".join(child.name for child in children if child not in splits)
+        raise InputError(f"{root}: split folders beside other folders ({others}); keep one or the other")
+    if splits and "train" not in splits.values():
+        raise InputError(f"{root}: has split folders but no train folder; add one, or give the class folders alone")
+    if len(set(splits.values())) != len(splits):
+        raise InputError(f"{root}: two folders mean the same split ({', '.join(c.name for c in splits)}); keep one")
+    parents: dict[Path, SplitName | None] = {**splits} or {root: None}
+    labels = tuple(sorted({_text(folder.name) for parent in parents for folder in _class_folders(parent)}))
+    if not labels:
+        raise InputError(f"{root}: no class folders. Expected {root}/<class>/<photo>, one folder a class.")
+    number = {label: i for i, label in enumerate(labels)}
+    files = [
+        (path, number[_text(folder.name)], split)
+        for parent, split in parents.items()
+        for folder in _class_folders(parent)
+        for path in _files(folder)
+    ]
+    for parent, split in parents.items():
+        if split and not any(place == split for _, _, place in files):
+            raise InputError(f"{_text(parent)}: a split folder without photos; fill it or remove it")
+    return Folder(root, labels, files, tuple(parents))
+
+
+def _text(path: Path | str) -> str:
+    """A path as text that any record can hold: bytes that are no UTF-8 are written as ``\\xNN``."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _visible(path: Path) -> bool:
+    # Thumbs.db and desktop.ini are put there by Windows, .DS_Store by macOS: no photos anyone lost.
+    return not path.name.startswith(".") and path.name not in ("Thumbs.db", "desktop.ini", "__MACOSX")
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and _visible(path))
+
+
+def _class_folders(parent: Path) -> list[Path]:
+    folders = _subfolders(parent)
+    for folder in folders:
+        if parent.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{_text(folder)}: a link to a folder that it is in, not a class; remove the link")
+    return folders
+
+
+def _files(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"data set folder {_text(str(error.filename))}: can't be read ({error.strerror})") from error
+
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):  # does not follow links to folders: no loops
+        folders[:] = sorted(name for name in folders if _visible(Path(name)))
+        linked = [_text(Path(parent, name)) for name in folders if Path(parent, name).is_symlink()]
+        if linked:
+            raise InputError(
+                f"{', '.join(linked)}: a link to a folder inside a class; put the photos there, or remove the link"
+            )
+        found += [Path(parent, name) for name in sorted(names) if _visible(Path(name))]
+    return found

@@ -1,0 +1,97 @@
+"""Which photo is trained on, which chooses the epoch, which judges: a pure function of the photo."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.errors import InputError
+from tledge.records import SPLITS, SplitName
+
+Indices = npt.NDArray[np.int64]
+
+TRAIN, VALIDATION = 0.70, 0.15
+RULE = (
+    "a photo's place is SHA-256(seed, decoded pixels) as a fraction: below 0.70 train, below 0.85 validation, else test; "
+    "a split that the source itself has is kept, and the missing ones are cut from its train split in the same proportion"
+)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Row numbers of each split (sorted), and of the training copies that were dropped."""
+
+    rows: dict[SplitName, Indices]
+    dropped: Indices
+    conflicting_labels: int
+
+
+def fraction(pixel_sha256: bytes, seed: int) -> float:
+    """A number in [0, 1) that depends on the picture and the seed alone."""
+    digest = hashlib.sha256(f"tledge-split:{seed}:".encode() + pixel_sha256).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def assign(
+    pixel_sha256: Sequence[bytes],
+    labels: npt.NDArray[np.int64],
+    source_splits: Sequence[SplitName | None],
+    seed: int,
+) -> Assignment:
+    """Assign every photo to one split.
+
+    The same picture always lands in the same split, whatever file it is in, and adding photos moves no
+    old one. That leaves only a function of the picture itself, so classes keep their proportions in
+    expectation; the manifest records the counts. Where the source has its own held-out split, the
+    training copies of its pictures are dropped: the held-out split stays as published.
+    Raises InputError where a split, or a class in the training split, would be empty.
+    """
+    has = {name for name in source_splits if name is not None}
+    place: list[SplitName | None] = []
+    held_out: dict[bytes, SplitName] = {}
+    for split in ("test", "validation"):
+        for digest, source in zip(pixel_sha256, source_splits, strict=True):
+            if source == split:
+                held_out.setdefault(digest, split)
+    for digest, source in zip(pixel_sha256, source_splits, strict=True):
+        if digest in held_out:
+            place.append(source if source == held_out[digest] else None)
+        else:
+            place.append(_own_split(fraction(digest, seed), has))
+    rows: dict[SplitName, Indices] = {
+        name: np.array([i for i, p in enumerate(place) if p == name], np.int64) for name in SPLITS
+    }
+    dropped = np.array([i for i, p in enumerate(place) if p is None], np.int64)
+    _require_filled(rows, labels)
+    by_picture: dict[bytes, set[int]] = {}
+    for digest, label in zip(pixel_sha256, labels, strict=True):
+        by_picture.setdefault(digest, set()).add(int(label))
+    conflicts = sum(len(found) > 1 for found in by_picture.values())
+    return Assignment(rows, dropped, conflicts)
+
+
+def _own_split(value: float, source_has: set[SplitName]) -> SplitName:
+    test = 0.0 if "test" in source_has else 1.0 - TRAIN - VALIDATION
+    validation = 0.0 if "validation" in source_has else VALIDATION
+    if value >= 1.0 - test:
+        return "test"
+    return "validation" if value >= 1.0 - test - validation else "train"
+
+
+def _require_filled(rows: dict[SplitName, Indices], labels: npt.NDArray[np.int64]) -> None:
+    for name, members in rows.items():
+        if not len(members):
+            raise InputError(
+                f"no photo falls into the {name} split: {len(labels)} photos are too few for 70/15/15. "
+                "Add photos, choose another --seed, or give train, validation and test folders."
+            )
+
+
+def split_digest(content_sha256: Sequence[bytes], labels: Sequence[str]) -> str:
+    """Hex SHA-256 of a split's members and their labels, in any order."""
+    lines = sorted(f"{key.hex()} {label}" for key, label in zip(content_sha256, labels, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

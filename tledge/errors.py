@@ -1,0 +1,72 @@
+"""Everything tledge refuses, each kind with its exit code; docs/architecture.md lists the codes."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+
+class TledgeError(Exception):
+    """An error whose message tells the user what happened and the way out."""
+
+    exit_code = 70
+
+
+class PromiseBroken(TledgeError):
+    """An artifact does not hold what its format promises. A result, like a failed gate."""
+
+    exit_code = 1
+
+
+class InputError(TledgeError):
+    """The user's usage, configuration or data."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(TledgeError):
+    """The machine: no network, no disk, a missing extra."""
+
+    exit_code = 3
+
+
+class ArtifactError(EnvironmentFault):
+    """A file of a run that is missing, cut short, or changed since it was written."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
+    """The error for a name that nobody knows: the nearest match first, then all that are known."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    listed = f" Known: {', '.join(names)}." if names else ""
+    return InputError(f"unknown {kind} {name!r}.{guess}{listed}{' ' + hint if hint else ''}")
+
+
+def environment_fault(error: BaseException) -> EnvironmentFault | None:
+    """The clear error for a full disk or a place that can't be written or read; None for anything else."""
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return EnvironmentFault(
+            f"{error.filename or 'a file'}: {error.strerror}. Point --artifacts, TLEDGE_CACHE_DIR or TMPDIR at a folder "
+            "that can be written."
+        )
+    return disk_full(error)
+
+
+def disk_full(error: BaseException) -> EnvironmentFault | None:
+    """The clear error where ``error``, or what caused it, was a full disk; None where it was not.
+
+    TensorFlow and ONNX Runtime report a full disk in their own exception types, so their text is read too.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        full = isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if full or "No space left on device" in str(seen):
+            where = getattr(seen, "filename", None)
+            return EnvironmentFault(
+                f"no space left on the disk{f' while writing {where}' if where else ''}. Nothing half-written was kept. "
+                "Free some space, or point --artifacts, TLEDGE_CACHE_DIR or TMPDIR at a larger disk."
+            )
+        seen = seen.__cause__ or seen.__context__
+    return None

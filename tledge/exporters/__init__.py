@@ -1,0 +1,68 @@
+"""What an artifact can be. One format family is one file that lists its formats.
+
+An exporter turns the run's SavedModel into one file's bytes; :mod:`tledge.exporters.audit` then reads
+that file, not the options, and compares what it holds with what the format promises.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.errors import unknown
+
+Promise = Literal["float32", "float16 weights", "dynamic-range int8", "all-integer"]
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a converter reads. ``calibration``: uint8 RGB (N, S, S, 3) for formats that need it, else None.
+
+    ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact.
+    """
+
+    saved_model: Path
+    input_size: int
+    metadata: str
+    calibration: npt.NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One artifact format, as its family's file declares it."""
+
+    name: str
+    file: str
+    promise: Promise
+    needs_calibration: bool
+    convert: Callable[[Model], bytes]
+    options: dict[str, str]
+    libraries: tuple[str, ...]
+
+
+def formats() -> dict[str, Format]:
+    """Every format by name, in the order of the families' files: a new file is found by its ``FORMATS``."""
+    found: dict[str, Format] = {}
+    for module_info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name, reverse=True):
+        module = importlib.import_module(f"{__name__}.{module_info.name}")
+        for form in getattr(module, "FORMATS", ()):
+            found[form.name] = form
+    return found
+
+
+def chosen(names: list[str]) -> list[Format]:
+    """The formats of these names, each once; ``all`` is every format. Raises InputError with the nearest match."""
+    known = formats()
+    for name in names:
+        if name != ALL and name not in known:
+            raise unknown("format", name, [*known, ALL])
+    wanted = list(known) if ALL in names else list(dict.fromkeys(names))
+    return [known[name] for name in wanted]

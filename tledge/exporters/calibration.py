@@ -1,0 +1,69 @@
+"""Representative data: which training photos set the quantization ranges."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.errors import InputError
+from tledge.records import CalibrationRecord
+
+DEFAULT_SAMPLES = 200
+
+
+def choose(
+    content_sha256: Sequence[bytes], labels: npt.NDArray[np.int64], num_samples: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Row numbers of ``num_samples`` training photos (all, where there are fewer), as evenly by class as can be.
+
+    Within a class the order is a seeded hash of the photo, so the choice does not depend on file order.
+    Raises InputError for a number below one.
+    """
+    if num_samples < 1:
+        raise InputError(f"--calibration-samples {num_samples}: use at least 1; {DEFAULT_SAMPLES} is the default")
+
+    def rank(row: int) -> bytes:
+        return hashlib.sha256(f"tledge-calibration:{seed}:".encode() + content_sha256[row]).digest()
+
+    queues = [sorted(np.flatnonzero(labels == label).tolist(), key=rank) for label in np.unique(labels)]
+    rows: list[int] = []
+    for turn in range(max(len(queue) for queue in queues)):
+        rows += [queue[turn] for queue in queues if turn < len(queue)]
+    return np.array(sorted(rows[:num_samples]), np.int64)
+
+
+def record(
+    ids: Sequence[str],
+    content_sha256: Sequence[bytes],
+    labels: npt.NDArray[np.int64],
+    names: Sequence[str],
+    seed: int,
+    test_sha256: Sequence[bytes],
+) -> CalibrationRecord:
+    """What export.json says of the chosen photos. Raises InputError where one is also a test photo."""
+    shared = set(content_sha256) & set(test_sha256)
+    if shared:
+        raise InputError(f"{len(shared)} calibration photos are in the test split; build the run again")
+    counts = np.bincount(labels, minlength=len(names))
+    return CalibrationRecord(
+        num_samples=len(ids),
+        class_counts={name: int(count) for name, count in zip(names, counts, strict=True)},
+        seed=seed,
+        ids=list(ids),
+        content_sha256=[key.hex() for key in content_sha256],
+    )
+
+
+def pin_input_range(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A copy of uint8 (N, S, S, 3) whose first photo has one black and one white pixel in its first row.
+
+    The input's scale follows from the smallest and largest value seen. With 0 and 255 among them it is
+    exactly 1 with zero point 0: the pixel byte itself is the quantized input. Two pixels of one photo
+    move no other range.
+    """
+    pinned = pixels.copy()
+    pinned[0, 0, 0], pinned[0, 0, 1] = 0, 255
+    return pinned

@@ -1,0 +1,1 @@
+"""report.json rendered for people: pure functions of the record."""

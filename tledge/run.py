@@ -1,0 +1,246 @@
+"""The run folder: one trained model and all that came of it.
+
+A run is built in a hidden folder beside its final place and renamed when it is whole, so whatever
+stands under a run's name was finished. Opening a run checks every file against its manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from tledge.errors import ArtifactError, EnvironmentFault, InputError, TledgeError, unknown
+from tledge.files import atomic_write, sha256_file, sync_folder, sync_tree
+from tledge.records import ExportRecord, Manifest, Record
+
+MANIFEST = "manifest.json"
+LATEST = "latest"
+_STAGING = ".building-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def artifacts_root(folder: Path | None = None) -> Path:
+    """Where the runs are: ``folder``, ``$TLEDGE_ARTIFACTS``, or ``artifacts`` in the working directory."""
+    return folder or Path(os.environ.get("TLEDGE_ARTIFACTS", "artifacts"))
+
+
+def now_utc() -> str:
+    """The time as ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Installed versions by distribution name."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in names}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run. Made by :func:`open_run`, which checks it."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def manifest_sha256(self) -> str:
+        return sha256_file(self.folder / MANIFEST)
+
+    def export_folder(self, format_name: str) -> Path:
+        """Where the artifact of a format stands."""
+        return self.folder / "exports" / format_name
+
+    def export_names(self) -> list[str]:
+        """Formats that something was exported to, whole or not. Hidden files are of an export that was stopped."""
+        folders = sorted(path for path in (self.folder / "exports").glob("*") if path.is_dir())
+        return [path.name for path in folders if any(not inner.name.startswith(".") for inner in path.iterdir())]
+
+    def exports(self, names: Iterable[str] | None = None) -> dict[str, ExportRecord]:
+        """The run's artifacts by format (all, or those of ``names``), each checked against its record.
+
+        Raises ArtifactError for one that is damaged, lacks its record, or was exported from another build.
+        """
+        found = {}
+        for name in self.export_names() if names is None else names:
+            folder = self.export_folder(name)
+            remedy = f"run tledge export --run {self.name} --format {name} again"
+            record = ExportRecord.load(folder / "export.json", remedy)
+            if record.format != name:
+                raise ArtifactError(f"{folder}: its record is of {record.format}; {remedy}")
+            check_file(folder / record.file, record.sha256, "export.json", remedy)
+            if record.source_manifest_sha256 != self.manifest_sha256:
+                raise ArtifactError(f"{folder}: exported from another build of {self.name}; {remedy}")
+            found[name] = record
+        return found
+
+    def reports(self) -> Path:
+        """The folder of the reports."""
+        return self.folder / "verification"
+
+
+def check_file(path: Path, sha256: str, listed_in: str, remedy: str) -> None:
+    """Raise ArtifactError, ending in ``remedy``, unless the file has the hash it was written with."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: missing, and listed in {listed_in}; {remedy}")
+    if sha256_file(path) != sha256:
+        raise ArtifactError(
+            f"{path}: changed or cut short since it was written (sha256 differs from {listed_in}); {remedy}"
+        )
+
+
+def check_name(name: str) -> None:
+    """A run's name is one plain file name: it can't lead out of the artifacts folder."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit"
+        )
+    if name == LATEST:
+        raise InputError(f"run name {name!r}: kept for the file that names the latest run; choose another --run")
+
+
+def run_names(root: Path) -> list[str]:
+    """Names of the folders that hold a manifest, oldest first."""
+    found = [path for path in root.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
+    return [path.parent.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))]
+
+
+class RunSummary(Record):
+    """A line of the list of runs. ``problem``: why it can't be used; None where it is whole."""
+
+    name: str
+    created_utc: str
+    dataset: str
+    test_accuracy: float | None
+    artifacts: list[str]
+    is_latest: bool
+    problem: str | None
+
+
+def list_runs(root: Path) -> list[RunSummary]:
+    """Every run of a folder, oldest first; a damaged one is listed with what is wrong."""
+    marker = root / LATEST
+    latest = marker.read_text(errors="replace").strip() if marker.is_file() else None
+    summaries = []
+    for name in run_names(root):
+        run, artifacts, problem = None, [], None
+        try:
+            run = open_run(root, name)
+            artifacts = list(run.exports())
+        except TledgeError as error:
+            problem = str(error)
+        summaries.append(
+            RunSummary(
+                name=name,
+                created_utc=run.manifest.created_utc if run else "",
+                dataset=run.manifest.dataset.name if run else "",
+                test_accuracy=run.manifest.metrics["test"].accuracy if run else None,
+                artifacts=artifacts,
+                is_latest=name == latest,
+                problem=problem,
+            )
+        )
+    return summaries
+
+
+def open_run(root: Path, name: str | None = None) -> Run:
+    """Open a run, the latest where none is named, and check every file of it.
+
+    Raises InputError where there is no such run, ArtifactError where a file changed since it was written.
+    """
+    if name is None:
+        latest = root / LATEST
+        if not latest.is_file():
+            standing = run_names(root)
+            if standing:
+                raise InputError(
+                    f"{root} does not say which run is the latest; name one with --run: {', '.join(standing)}"
+                )
+            raise InputError(f"no run in {root} yet. Build one first: tledge build --dataset digits --backbone bundled")
+        name = latest.read_text(errors="replace").strip()
+    check_name(name)
+    folder = root / name
+    if not folder.is_dir():
+        raise unknown("run", name, run_names(root), "Build one with tledge build, or list them with tledge runs.")
+    remedy = "build the run again with tledge build"
+    manifest = Manifest.load(folder / MANIFEST, remedy)
+    for file, sha256 in manifest.files_sha256.items():
+        check_file(folder / file, sha256, MANIFEST, remedy)
+    return Run(folder, manifest)
+
+
+@contextlib.contextmanager
+def staged_run(root: Path, name: str) -> Iterator[Path]:
+    """A folder to build ``name`` in; on a clean exit it becomes the run, and the latest one.
+
+    Preconditions for the body: it writes ``manifest.json`` last, with :func:`tree_hashes`.
+    On any exception the folder is removed. A killed process leaves it; the next build removes it.
+    """
+    check_name(name)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"can't write {root}: {error.strerror}. Name another folder with --artifacts."
+        ) from error
+    if (root / name).exists():
+        raise InputError(f"run {name!r} exists already in {root}. Choose another --run, or remove that folder.")
+    _remove_abandoned(root)
+    staging = root / f"{_STAGING}{name}-{uuid.uuid4().hex[:8]}"
+    try:
+        with _lock(staging):  # before the folder: a folder without a lock can't be
+            staging.mkdir()
+            yield staging
+            if not (staging / MANIFEST).is_file():
+                raise RuntimeError("the run has no manifest")
+            sync_tree(staging)
+            try:
+                os.rename(staging, root / name)
+            except OSError as error:
+                raise InputError(f"run {name!r} appeared in {root} in the meantime; choose another --run") from error
+            sync_folder(root)
+            atomic_write(root / LATEST, f"{name}\n".encode())
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def tree_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder`` by its relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+
+
+@contextlib.contextmanager
+def _lock(staging: Path) -> Iterator[IO[str]]:
+    # The lock lives beside the folder's content, not in it, and ends with the process however it dies.
+    path = staging.with_name(staging.name + ".lock")
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield handle
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    for path in root.glob(f"{_STAGING}*.lock"):
+        with path.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # another build is at work there
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink(missing_ok=True)

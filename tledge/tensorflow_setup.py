@@ -1,0 +1,44 @@
+"""The one place that imports TensorFlow: quiet, on the right device, repeatable where asked."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tledge.records import DeviceRecord
+
+
+def tensorflow(seed: int | None = None) -> Any:
+    """TensorFlow, with its start-up chatter below the level of errors.
+
+    With ``seed``, every generator is seeded and operators are made deterministic, on GPUs too.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when the C++ library loads
+    # Makes TensorFlow's own lazy tf.keras the one that we import by name, and saves importing Keras 3: a second.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")  # its warnings are of deprecated calls inside the libraries, not of ours
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Without growth TensorFlow takes the whole card; it can't be set once the card is in use.
+        if tf.config.experimental.get_memory_growth(gpu) is not True:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    if seed is not None:
+        import tf_keras
+
+        tf_keras.utils.set_random_seed(seed)
+        tf.config.experimental.enable_op_determinism()
+    return tf
+
+
+def device() -> DeviceRecord:
+    """The device that TensorFlow computes on: the GPUs it sees, else the CPU."""
+    tf = tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return DeviceRecord(kind="GPU", name=details.get("device_name", gpus[0].name), count=len(gpus))
+    from tledge.machine import cpu_name, usable_cores
+
+    return DeviceRecord(kind="CPU", name=cpu_name(), count=usable_cores())

@@ -1,0 +1,101 @@
+"""Deployment targets: one TOML file each, with the budgets an artifact must keep there."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from tledge.errors import InputError, unknown
+from tledge.records import Record
+from tledge.runtimes import runtimes
+
+DEFAULT = "cpu"
+
+
+class _Table(Record):
+    """A table that a person wrote: ``"2"`` is no number, and no limit is infinite."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class Budget(_Table):
+    """The limits of a target. ``basis`` says of every limit where it comes from."""
+
+    max_accuracy_drop_points: float = Field(ge=0, le=100)
+    max_p95_latency_ms: float = Field(gt=0)
+    max_size_mb: float = Field(gt=0, description="file size, in 1,000,000 bytes")
+    max_memory_mb: float = Field(gt=0, description="peak memory of the process that runs it, in 1,000,000 bytes")
+
+
+class Basis(_Table):
+    """Where each limit of a budget comes from."""
+
+    max_accuracy_drop_points: Literal["guess", "measured", "requirement"]
+    max_p95_latency_ms: Literal["guess", "measured", "requirement"]
+    max_size_mb: Literal["guess", "measured", "requirement"]
+    max_memory_mb: Literal["guess", "measured", "requirement"]
+
+
+class Target(_Table):
+    """A kind of machine. ``architectures``: where its latency and memory can be judged; empty: on any machine."""
+
+    description: str
+    threads: int = Field(ge=1, le=1024)
+    runtimes: list[str] = Field(min_length=1)
+    architectures: list[str]
+    cpu_contains: str = Field("", description="text that the CPU's name must hold, beside the architecture")
+    budget: Budget
+    basis: Basis
+
+
+def folder() -> Path:
+    """Where the targets are: beside the package in a checkout, inside it in a wheel."""
+    packaged = Path(__file__).parent.parent / "targets"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent.parent / "targets"
+
+
+def names() -> list[str]:
+    """The targets that ship with tledge."""
+    return sorted(path.stem for path in folder().glob("*.toml"))
+
+
+def load(name: str) -> Target:
+    """A target by name, or by the path of a TOML file of one's own (it ends in ``.toml``).
+
+    Raises InputError for an unknown name, a file that is no TOML, an unknown key (with the nearest match)
+    or a value out of range.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"target file {name}: no such file")
+    elif name not in names():
+        raise unknown("target", name, names(), "Or give the path of a .toml file.")
+    else:
+        path = folder() / f"{name}.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"target {path}: not TOML: {error}") from error
+    try:
+        target = Target.model_validate(table)
+    except ValidationError as error:
+        raise _explain(path, error) from error
+    for runtime in target.runtimes:
+        if runtime not in runtimes():
+            raise unknown(f"runtime in target {path}", runtime, runtimes())
+    return target
+
+
+def _explain(path: Path, error: ValidationError) -> InputError:
+    # A misspelt key is also a missing one: the spelling is what helps.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    *parents, key = (str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        tables: dict[str, type[Record]] = {"budget": Budget, "basis": Basis}
+        table = tables.get(parents[0], Target) if parents else Target
+        return unknown(f"key in target {path}", key, table.model_fields)
+    return InputError(f"target {path}: {'.'.join((*parents, key))}: {first['msg']}")
