@@ -16,7 +16,7 @@ from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.progress import Silent
-from tledge.training.features import TOLERANCE, features_of
+from tledge.training.features import PROOF_PHOTOS, TOLERANCE, features_of
 from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
 from tledge.training.metrics import metrics_of
 from tledge.training.recipe import Recipe, resolve
@@ -134,7 +134,7 @@ def test_features_are_the_backbones_own_within_the_tolerance(tiny_backbone: Path
     pixels = np.asarray(pets.pixels[:], np.float32)
     expected = np.asarray(backbone.layer(pixels / 255))
     assert np.abs(rows[:] - expected).max() <= TOLERANCE * np.ptp(expected)
-    assert record.proof_photos == 8
+    assert record.proof_photos == PROOF_PHOTOS
     assert record.output_range > 0
     assert record.max_abs_difference <= TOLERANCE * record.output_range
 

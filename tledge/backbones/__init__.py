@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tledge.errors import InputError
+from tledge.preprocessing import PIXEL_SCALE
 from tledge.records import BackboneRecord
 
 DEFAULT = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"
@@ -22,6 +24,18 @@ class Backbone:
     input_size: int
     feature_dim: int
     layer: Any
+
+    @cached_property
+    def features_of_pixels(self) -> Any:
+        """A tf.function of raw pixels, uint8 (N, S, S, 3), to features, float32 (N, feature_dim)."""
+        import tensorflow as tf
+
+        # Without autograph: there is nothing to rewrite, and looking for it takes a second.
+        @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+        def features(pixels: Any) -> Any:
+            return self.layer(tf.cast(pixels, tf.float32) * PIXEL_SCALE, training=False)
+
+        return features
 
     def record(self) -> BackboneRecord:
         """What the manifest says of it."""

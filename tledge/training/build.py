@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +24,14 @@ from tledge.datasets.splits import RULE
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.progress import Progress, Silent
-from tledge.records import Manifest, Metrics
+from tledge.records import Manifest
 from tledge.run import MANIFEST, Run, artifacts_root, library_versions, now_utc, open_run, staged_run, tree_hashes
 from tledge.training.fit import HISTORY_COLUMNS, Head
 from tledge.training.plot import plot_history
 from tledge.training.recipe import Recipe
 
 LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-hub", "ai-edge-litert", "scikit-learn", "pillow", "numpy")
+_T = TypeVar("_T")
 
 
 def build(
@@ -71,30 +76,30 @@ def build(
         seen = np.concatenate([splits["train"], splits["validation"]])  # the head never meets the test split
         rows, feature_record = features.features_of(extractor, data, seen, progress)
         train, validation = np.split(np.arange(len(seen)), [len(splits["train"])])
-        head = fit.fit_head(rows, data.labels[seen], train, validation, len(source.labels), recipe, seed, progress)
-        original = model.compose(extractor, head)
         test = splits["test"]
 
-        def write_what_is_known() -> Metrics:
-            model.save(original, staging / "model")
-            data.write_splits(staging)
-            _write_history(staging, head)
-            return metrics.metrics_of(
-                data.labels[splits["validation"]], head.logits(np.asarray(rows[validation], np.float32))
-            )
-
-        with ThreadPoolExecutor(1) as pool:
-            known = pool.submit(write_what_is_known)  # while the test photos are answered
-            logits = model.logits_of(original, data.pixels.select(test), progress)
+        # The test photos need no head yet: TensorFlow computes their features while the head is trained.
+        with _beside(
+            lambda goes_on: features.tensorflow_features(extractor, data.pixels.select(test), goes_on)
+        ) as beside:
+            head = fit.fit_head(rows, data.labels[seen], train, validation, len(source.labels), recipe, seed, progress)
+            original = model.compose(extractor, head)
+            with progress.step("writing the model"):
+                model.save(original, staging / "model")
+                data.write_splits(staging)
+                _write_history(staging, head)
+                validation_metrics = metrics.metrics_of(
+                    data.labels[splits["validation"]], head.logits(np.asarray(rows[validation], np.float32))
+                )
+            with progress.step("the original's answers on the test split"):
+                logits = model.logits_of(original, beside.result())
         broken = [data.ids[row] for row in test[~np.isfinite(logits).all(axis=1)]]
         if broken:
             raise InputError(
                 f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
                 "choose another --backbone"
             )
-        with progress.step("writing the run"):
-            validation_metrics = known.result()
-            _write_reference(staging / "reference.npz", [data.ids[row] for row in test], data.labels[test], logits)
+        _write_reference(staging / "reference.npz", [data.ids[row] for row in test], data.labels[test], logits)
         manifest = Manifest(
             name=name,
             created_utc=now_utc(),
@@ -123,6 +128,17 @@ def build(
         )
         manifest.save(staging / MANIFEST)
     return open_run(root, name)
+
+
+@contextlib.contextmanager
+def _beside(work: Callable[[Callable[[], bool]], _T]) -> Iterator[Future[_T]]:
+    """Run ``work`` in a thread meanwhile. It is told to stop where the block ends before it: by an error, by Ctrl-C."""
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(work, lambda: not ended.is_set())
+        finally:
+            ended.set()
 
 
 def _default_name(dataset: str, backbone: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -28,7 +28,7 @@ from tledge.tensorflow_setup import device, tensorflow
 
 Indices = npt.NDArray[np.int64]
 TOLERANCE = 1e-4  # of the output range, as for a transplanted backbone
-PROOF_PHOTOS = 8
+PROOF_PHOTOS = 32
 _BATCH = 32
 
 
@@ -54,7 +54,7 @@ def features_of(
             progress.warn(f"features are computed by TensorFlow, slower: LiteRT can't run this backbone ({reason})")
             return _with_tensorflow(backbone, dataset, rows, progress, "TensorFlow on the CPU")
     _fill_litert(cache, model, dataset, sample, progress)
-    expected = _tensorflow_features(backbone, np.asarray(dataset.pixels[sample]))
+    expected = tensorflow_features(backbone, dataset.pixels.select(sample))
     actual = cache.rows([dataset.content_sha256[row] for row in sample])[:].astype(np.float32)
     difference, output_range = float(np.max(np.abs(actual - expected))), float(np.ptp(expected))
     if not difference <= TOLERANCE * output_range:  # also where one of them is NaN
@@ -88,15 +88,18 @@ def _missing(cache: RowCache, dataset: Dataset, rows: Indices) -> Indices:
 
 
 def _convert(backbone: Backbone) -> bytes:
+    """The backbone as a LiteRT model, uint8 (1, S, S, 3) to float32 (1, feature_dim).
+
+    The newer converter interface would save a SavedModel and load it again first, which takes four times as long.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     tf = tensorflow()
     size = backbone.input_size
-
-    @tf.function(input_signature=[tf.TensorSpec([1, size, size, 3], tf.uint8, name="pixels")])  # type: ignore[untyped-decorator]
-    def features(pixels: Any) -> Any:
-        return backbone.layer(tf.cast(pixels, tf.float32) * preprocessing.PIXEL_SCALE, training=False)
-
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([features.get_concrete_function()], backbone.layer)
-    return bytes(converter.convert())
+    traced = backbone.features_of_pixels.get_concrete_function(tf.TensorSpec([1, size, size, 3], tf.uint8))
+    frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False)
+    graph = frozen.graph.as_graph_def()
+    return bytes(tf.compat.v1.lite.TFLiteConverter(graph, frozen.inputs, frozen.outputs).convert())
 
 
 def _fill_litert(cache: RowCache, model: bytes, dataset: Dataset, rows: Indices, progress: Progress) -> None:
@@ -133,10 +136,19 @@ def _fill_litert(cache: RowCache, model: bytes, dataset: Dataset, rows: Indices,
         cache.add(computed(advance), len(missing))
 
 
-def _tensorflow_features(backbone: Backbone, pixels: Array) -> npt.NDArray[np.float32]:
-    tf = tensorflow()
-    scaled = tf.cast(pixels, tf.float32) * preprocessing.PIXEL_SCALE
-    return np.asarray(backbone.layer(scaled, training=False), np.float32)
+def tensorflow_features(
+    backbone: Backbone, pixels: Rows, goes_on: Callable[[], bool] = lambda: True
+) -> npt.NDArray[np.float32]:
+    """Features of photos, float32 (N, feature_dim), as the backbone itself computes them on TensorFlow's device.
+
+    ``goes_on`` is asked before every batch; where it says no, the features so far are returned.
+    """
+    done = [np.empty((0, backbone.feature_dim), np.float32)]
+    for batch in pixels.batches(_BATCH):
+        if not goes_on():
+            break
+        done.append(backbone.features_of_pixels(batch).numpy())
+    return np.concatenate(done)
 
 
 def _with_tensorflow(
@@ -144,15 +156,11 @@ def _with_tensorflow(
 ) -> tuple[Rows, FeatureRecord]:
     cache = _cache(backbone, runtime.lower().replace(" ", "-"))
     missing = _missing(cache, dataset, rows)
-    tf = tensorflow()
-    compiled = tf.function(
-        lambda pixels: backbone.layer(tf.cast(pixels, tf.float32) * preprocessing.PIXEL_SCALE, training=False)
-    )
 
     def computed(advance: Any) -> Iterator[tuple[bytes, Array]]:
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
-            features = compiled(tf.constant(dataset.pixels[batch])).numpy()
+            features = tensorflow_features(backbone, dataset.pixels.select(batch))
             advance(len(batch))
             yield from zip((dataset.content_sha256[row] for row in batch), features, strict=True)
 
