@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -39,7 +40,14 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run_guarded(app))
+    code = run_guarded(app)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # whoever read our output is gone
+        code = code or 1
+    # TensorFlow takes half a second to take itself down, and every file of ours is closed by its own context.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from tledge.training.recipe import Recipe
 
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 MAX_SCALE = 1e18  # of the features: its square still fits float32
-_BLOCK = 4096  # rows of features in memory at a time
+_BLOCK = 8192  # rows of features in memory at a time; a batch does not reach over two blocks
 _SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -57,65 +56,106 @@ def fit_head(
     ``train`` and ``validation`` are row numbers of ``features`` and ``labels``. The same arguments give the same
     weights. Raises InputError where the loss leaves the finite numbers.
     """
-    import tf_keras
-
-    from tledge.tensorflow_setup import tensorflow
-
-    tf = tensorflow(seed)
-    width = features[0].shape[0]
-    mean, scale = _centre_and_scale(features, train)
-    head = tf_keras.Sequential(
-        [
-            tf_keras.layers.InputLayer((width,)),
-            tf_keras.layers.Normalization(mean=mean, variance=np.full_like(mean, (scale / _SPREAD) ** 2)),
-            tf_keras.layers.Dropout(recipe.dropout, seed=seed),
-            tf_keras.layers.Dense(num_classes, name="logits"),
-        ]
-    )
-    head.compile(
-        tf_keras.optimizers.Adam(recipe.learning_rate),
-        tf_keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
-        metrics=["accuracy"],
-        steps_per_execution=-(-len(train) // recipe.batch_size),  # an epoch a call
-    )
-
-    def batches(rows: Labels, shuffled: bool) -> Any:
-        data = tf.data.Dataset.from_tensor_slices(rows)
-        if shuffled:
-            data = data.shuffle(len(rows), seed=seed, reshuffle_each_iteration=True)
-
-        def gather(batch: Labels) -> tuple[Floats, Floats]:
-            return np.asarray(features[batch], np.float32), np.eye(num_classes, dtype=np.float32)[labels[batch]]
-
-        def load(batch: Any) -> tuple[Any, Any]:
-            inputs, targets = tf.numpy_function(gather, [batch], (tf.float32, tf.float32))
-            return tf.ensure_shape(inputs, [None, width]), tf.ensure_shape(targets, [None, num_classes])
-
-        # Read in blocks, because each call out of the graph costs more than a step of so small a model.
-        data = data.batch(_BLOCK).map(load).rebatch(recipe.batch_size).prefetch(2)
-        return data.apply(tf.data.experimental.assert_cardinality(-(-len(rows) // recipe.batch_size)))
-
-    stopper = tf_keras.callbacks.EarlyStopping("val_loss", patience=recipe.patience, restore_best_weights=True)
+    trainer = _Trainer(features, labels, num_classes, *_centre_and_scale(features, train), recipe, seed)
+    order = np.random.default_rng(seed)
+    history: list[dict[str, float]] = []
+    best, best_epoch, best_weights = np.inf, 0, trainer.weights()
     with progress.step("training the head", recipe.max_epochs) as advance:
-        fitted = head.fit(
-            batches(train, shuffled=True),
-            validation_data=batches(validation, shuffled=False),
-            epochs=recipe.max_epochs,
-            verbose=0,
-            callbacks=[stopper, tf_keras.callbacks.TerminateOnNaN(), _each_epoch(lambda: advance(1))],
+        for epoch in range(1, recipe.max_epochs + 1):
+            loss, accuracy = trainer.train(order.permutation(train))
+            val_loss, val_accuracy = trainer.score(validation)
+            history.append(dict(zip(HISTORY_COLUMNS, (loss, accuracy, val_loss, val_accuracy), strict=True)))
+            advance(1)
+            if not np.isfinite(loss + val_loss):
+                raise InputError(
+                    f"training diverged: the loss is not finite after {epoch} epochs. "
+                    f"Lower --learning-rate {recipe.learning_rate}."
+                )
+            if val_loss < best:
+                best, best_epoch, best_weights = val_loss, epoch, trainer.weights()
+            elif epoch - best_epoch >= recipe.patience:
+                break
+        advance(recipe.max_epochs - epoch)  # it stopped early: the step is done all the same
+    return Head(*best_weights, history, best_epoch)
+
+
+class _Trainer:
+    """The head in TensorFlow. A pass over the data is a few calls into one graph: each step of so small a model
+    costs less than what leads into it, in Keras' own loop three times over."""
+
+    def __init__(
+        self,
+        features: Rows,
+        labels: Labels,
+        num_classes: int,
+        mean: Floats,
+        scale: np.float32,
+        recipe: Recipe,
+        seed: int,
+    ) -> None:
+        import tf_keras
+
+        from tledge.tensorflow_setup import tensorflow
+
+        self._features, self._labels = features, labels
+        self._mean, self._factor = mean, np.float32(_SPREAD) / scale
+        tf = tensorflow(seed)
+        dropout = tf_keras.layers.Dropout(recipe.dropout, seed=seed)
+        self._dense = dense = tf_keras.layers.Dense(num_classes)
+        dense.build((None, len(mean)))
+        optimizer = tf_keras.optimizers.Adam(recipe.learning_rate)
+        optimizer.build(dense.trainable_variables)
+        smoothed = tf_keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=recipe.label_smoothing, reduction="sum"
         )
-        advance(recipe.max_epochs - len(fitted.epoch))  # it stopped early: the step is done all the same
-    history = [
-        {column: float(fitted.history[column][epoch]) for column in HISTORY_COLUMNS}
-        for epoch in range(len(fitted.epoch))
-    ]
-    if not np.all(np.isfinite([row["val_loss"] for row in history])):
-        raise InputError(
-            f"training diverged: the loss is not finite after {len(history)} epochs. Lower --learning-rate {recipe.learning_rate}."
-        )
-    kernel, bias = head.get_layer("logits").get_weights()
-    folded = kernel * (_SPREAD / scale)
-    return Head(folded, bias - mean @ folded, history, int(stopper.best_epoch) + 1)
+        signature = [tf.TensorSpec([None, len(mean)], tf.float32), tf.TensorSpec([None], tf.int64)]
+
+        def answer(inputs: Any, truth: Any, training: bool) -> tuple[Any, Any]:
+            """Loss and number of right answers, summed over a batch."""
+            logits = dense(dropout((inputs - self._mean) * self._factor, training=training))
+            loss = smoothed(tf.one_hot(truth, num_classes), logits)
+            return loss, tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) == truth, tf.float32))
+
+        @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
+        def train(inputs: Any, truth: Any) -> Any:
+            sums = tf.zeros(2)
+            for start in tf.range(0, tf.shape(truth)[0], recipe.batch_size):
+                part = slice(start, start + recipe.batch_size)
+                with tf.GradientTape() as tape:
+                    loss, right = answer(inputs[part], truth[part], True)
+                    mean_loss = loss / tf.cast(tf.shape(truth[part])[0], tf.float32)
+                optimizer.apply_gradients(
+                    zip(tape.gradient(mean_loss, dense.trainable_variables), dense.trainable_variables, strict=True)
+                )
+                sums += tf.stack([loss, right])
+            return sums
+
+        @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
+        def score(inputs: Any, truth: Any) -> Any:
+            return tf.stack(answer(inputs, truth, False))
+
+        self._train, self._score = train, score
+
+    def train(self, rows: Labels) -> tuple[float, float]:
+        """One pass over ``rows`` in their order; mean loss and accuracy on the way, with dropout."""
+        return self._pass(self._train, rows)
+
+    def score(self, rows: Labels) -> tuple[float, float]:
+        """Mean loss and accuracy on ``rows``."""
+        return self._pass(self._score, rows)
+
+    def _pass(self, function: Any, rows: Labels) -> tuple[float, float]:
+        sums = np.zeros(2)
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            sums += function(np.asarray(self._features[block], np.float32), self._labels[block]).numpy()
+        return float(sums[0] / len(rows)), float(sums[1] / len(rows))
+
+    def weights(self) -> tuple[Floats, Floats]:
+        """Kernel and bias for features as they come: centre and scale are folded in."""
+        kernel, bias = self._dense.get_weights()
+        folded = kernel * self._factor
+        return folded, bias - self._mean @ folded
 
 
 def _centre_and_scale(features: Rows, rows: Labels) -> tuple[Floats, np.float32]:
@@ -132,9 +172,3 @@ def _centre_and_scale(features: Rows, rows: Labels) -> tuple[Floats, np.float32]
     if not scale > 0:
         raise InputError("the backbone gives the same features for every training photo; choose another --backbone")
     return mean.astype(np.float32), np.float32(scale)
-
-
-def _each_epoch(function: Callable[[], None]) -> Any:
-    import tf_keras
-
-    return tf_keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: function())
