@@ -101,7 +101,7 @@ class _Trainer:
         self._mean, self._factor = mean, np.float32(_SPREAD) / scale
         tf = tensorflow(seed)
         dropout = tf_keras.layers.Dropout(recipe.dropout, seed=seed)
-        self._dense = dense = tf_keras.layers.Dense(num_classes)
+        self._dense = dense = tf_keras.layers.Dense(num_classes, kernel_initializer="zeros")
         dense.build((None, len(mean)))
         optimizer = tf_keras.optimizers.Adam(recipe.learning_rate)
         optimizer.build(dense.trainable_variables)
