@@ -58,8 +58,8 @@ def faults_of_run(folder: Path) -> list[str]:
 
 def faults_of_export(folder: Path) -> list[str]:
     """What is wrong with ``exports/<format>/`` of a run, where it has an export.json."""
+    from tledge.audit import audit
     from tledge.errors import TledgeError
-    from tledge.exporters.audit import audit
 
     try:
         record = _sealed(folder / "export.json")

@@ -14,7 +14,7 @@ PACKAGE = Path(tledge.__file__).parent
 LAYERS = [
     {"errors"},
     {"run", "records", "cache", "preprocessing", "files", "progress", "machine", "network", "tensorflow_setup"},
-    {"datasets", "backbones", "runtimes"},
+    {"datasets", "backbones", "runtimes", "audit"},
     {"training", "exporters", "verification", "reporting"},
     {"cli"},
 ]

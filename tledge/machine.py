@@ -27,6 +27,45 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+# What decides how fast integer arithmetic is: x86 and Arm, as /proc/cpuinfo names them.
+_FLAGS = (
+    *(
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512bw",
+        "avx512_vnni",
+        "avx_vnni",
+        "avx512_bf16",
+        "avx512_fp16",
+        "amx_int8",
+    ),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+)
+
+
+def cpu_flags() -> list[str]:
+    """Those instruction-set extensions of the CPU that matter for integer arithmetic; empty where unknown."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return []
+    for line in info.read_text(errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return [flag for flag in _FLAGS if flag in value.split()]
+    return []
+
+
+def governor() -> str | None:
+    """The frequency governor of the first core; None where the system does not tell."""
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
 def this_machine() -> MachineRecord:
     """The record for a report. It holds no host name."""
     return MachineRecord(
@@ -35,4 +74,7 @@ def this_machine() -> MachineRecord:
         logical_cores=usable_cores(),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
+        cpu_flags=cpu_flags(),
+        governor=governor(),
+        load_average=os.getloadavg()[0],
     )

@@ -74,18 +74,19 @@ class Run:
 
         Raises ArtifactError for one that is damaged, lacks its record, or was exported from another build.
         """
-        found = {}
-        for name in self.export_names() if names is None else names:
-            folder = self.export_folder(name)
-            remedy = f"run tledge export --run {self.name} --format {name} again"
-            record = ExportRecord.load(folder / "export.json", remedy)
-            if record.format != name:
-                raise ArtifactError(f"{folder}: its record is of {record.format}; {remedy}")
-            check_file(folder / record.file, record.sha256, "export.json", remedy)
-            if record.source_manifest_sha256 != self.manifest_sha256:
-                raise ArtifactError(f"{folder}: exported from another build of {self.name}; {remedy}")
-            found[name] = record
-        return found
+        return {name: self.export_record(name) for name in (self.export_names() if names is None else names)}
+
+    def export_record(self, name: str) -> ExportRecord:
+        """The record of one artifact. Raises ArtifactError as :meth:`exports` does."""
+        folder = self.export_folder(name)
+        remedy = f"run tledge export --run {self.name} --format {name} again"
+        record = ExportRecord.load(folder / "export.json", remedy)
+        if record.format != name:
+            raise ArtifactError(f"{folder}: its record is of {record.format}; {remedy}")
+        check_file(folder / record.file, record.sha256, "export.json", remedy)
+        if record.source_manifest_sha256 != self.manifest_sha256:
+            raise ArtifactError(f"{folder}: exported from another build of {self.name}; {remedy}")
+        return record
 
     def reports(self) -> Path:
         """The folder of the reports."""

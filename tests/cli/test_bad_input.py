@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ import pytest
 from tledge.run import Run, tree_hashes
 from tledge.verification import targets
 
-INPUT, ENVIRONMENT = 2, 3
+GATE, INPUT, ENVIRONMENT = 1, 2, 3
 Command = Callable[..., Any]
 
 
@@ -221,25 +222,35 @@ def test_a_damaged_file_of_a_run_is_named_by_export_and_verify(
         assert "tledge build" in outcome.err
 
 
+def _failed_row(tledge: Command, run: Run, format_name: str) -> str:
+    """Verify two artifacts; the reason why the row of ``format_name`` failed, while the other row stands."""
+    for other in set(run.export_names()) - {format_name, "onnx-float32"}:
+        shutil.rmtree(run.export_folder(other))
+    outcome = tledge("verify", "--accuracy-only", "--json", "--artifacts", run.folder.parent)
+    assert outcome.code == GATE, outcome.err
+    rows = {row["format"]: row for row in json.loads(outcome.out)["rows"]}
+    assert rows["onnx-float32"]["verdict"] != "failed"
+    assert rows[format_name]["verdict"] == "failed"
+    return str(rows[format_name]["error"])
+
+
 @pytest.mark.parametrize("damage", ["changed", "cut short"])
 @pytest.mark.parametrize("file", ["exports/tflite-int8/model.tflite", "exports/tflite-int8/export.json"])
 def test_a_damaged_artifact_is_named_by_verify_with_the_export_that_repairs_it(
     tledge: Command, run_copy: Run, file: str, damage: str
 ) -> None:
     _damage(run_copy.folder / file, damage)
-    outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
-    assert outcome.code == ENVIRONMENT
-    assert str(run_copy.folder / file) in outcome.err
-    assert "run tledge export --run digits --format tflite-int8 again" in outcome.err
+    reason = _failed_row(tledge, run_copy, "tflite-int8")
+    assert str(run_copy.folder / file) in reason
+    assert "run tledge export --run digits --format tflite-int8 again" in reason
 
 
 def test_a_missing_artifact_is_named_by_verify(tledge: Command, run_copy: Run) -> None:
     artifact = run_copy.folder / "exports/tflite-float16/model.tflite"
     artifact.unlink()
-    outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
-    assert outcome.code == ENVIRONMENT
-    assert f"{artifact}: missing" in outcome.err
-    assert "tledge export --run digits --format tflite-float16" in outcome.err
+    reason = _failed_row(tledge, run_copy, "tflite-float16")
+    assert f"{artifact}: missing" in reason
+    assert "tledge export --run digits --format tflite-float16" in reason
 
 
 def test_export_repairs_a_damaged_artifact(tledge: Command, run_copy: Run) -> None:
@@ -253,10 +264,11 @@ def test_export_repairs_a_damaged_artifact(tledge: Command, run_copy: Run) -> No
 def test_an_artifact_of_another_build_is_refused(tledge: Command, run_copy: Run) -> None:
     manifest = run_copy.manifest.model_copy(update={"created_utc": "2020-01-01T00:00:00Z"})
     manifest.save(run_copy.folder / "manifest.json")
-    outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
-    assert outcome.code == ENVIRONMENT
-    assert "exported from another build" in outcome.err
-    assert "tledge export" in outcome.err
+    outcome = tledge("verify", "--accuracy-only", "--json", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == GATE
+    for row in json.loads(outcome.out)["rows"]:
+        assert "exported from another build" in row["error"]
+        assert "tledge export" in row["error"]
 
 
 def _damage(path: Path, how: str) -> None:

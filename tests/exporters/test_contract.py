@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tledge import export
+from tledge.audit import audit, broken_promises
 from tledge.datasets.prepare import load_split
 from tledge.exporters import Format, formats
-from tledge.exporters.audit import audit, broken_promises
 from tledge.files import sha256_file
 from tledge.progress import Silent
 from tledge.records import ExportRecord
@@ -73,7 +73,7 @@ def test_an_artifact_gives_one_probability_a_class(exported: Exported, form: For
 
 def test_an_artifact_keeps_its_promise_by_audit(exported: Exported, form: Format, path: Path) -> None:
     found = audit(path)
-    assert broken_promises(found, form) == []
+    assert broken_promises(found, form.promise, form.file, form.options) == []
     assert found == exported[1][form.name].audit
 
 

@@ -1,105 +1,183 @@
-"""The report for people: nothing in it is left out, and nothing in it breaks it."""
+"""The report for a pull request and for a terminal: nothing in it is left out, and nothing in it breaks it."""
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
+import re
 
 import pytest
 from rich.console import Console
 
-from tledge.records import Check, Report, Row
+from reporting.samples import ONNX, sample_report
+from tledge.records import Check, Report
 from tledge.reporting import markdown
 from tledge.reporting.table import table
+from tledge.reporting.wording import against_limit, findings, one_line, short_names, signed, significant
 
 
-def _shown(report: Report) -> str:
+def _shown(report: Report, width: int = 400) -> str:
     out = io.StringIO()
-    Console(file=out, width=220).print(table(report, 220))
+    Console(file=out, width=width).print(table(report, width))
     return out.getvalue()
 
 
-def _failed(row: Row, error: str) -> Row:
-    check = Check(name="max_memory_mb", limit=1.0, measured=None, verdict="failed", reason="not measured")
-    nothing = {"drift": None, "latency": None, "load_ms": None, "peak_memory_mb": None}
-    return row.model_copy(update={**nothing, "error": error, "checks": [check], "verdict": "failed"})
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
 
 
-def test_every_artifact_and_the_original_are_in_the_markdown_and_in_the_table(report: Report) -> None:
-    for text in (markdown.render(report), _shown(report)):
-        for row in report.rows:
-            assert row.drift is not None
-            (line,) = [line for line in text.splitlines() if f"{row.format} " in line and row.runtime in line]
-            assert f"{100 * row.drift.accuracy:.2f}" in line
-            assert f"{row.drift.accuracy_drop_points:+.2f}" in line
-            assert f"{row.size_bytes / 1e6:.3f}" in line
-            assert row.verdict in line
-        assert report.target["name"] in text
-        assert report.verdict in text
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_every_artifact_that_ran_stands_in_one_row_with_its_figures_and_its_verdict(show) -> None:
+    report = sample_report()
+    for row in report.rows[:-1]:
+        assert row.drift and row.latency
+        rows = [line for line in _unescaped(show(report)).splitlines() if re.match(rf"[| ]*{row.format} ", line)]
+        (line,) = [line for line in rows if row.verdict in line]
+        assert f"{100 * row.drift.accuracy:.2f} ({100 * row.drift.accuracy_interval.low:.1f}" in line
+        assert signed(row.drift.accuracy_drop_points) in line
+        assert f"{row.drift.mean_abs_probability_difference:.5f}" in line
+        assert f"{row.size_bytes / 1e6:.3f}" in line
+        assert f"{row.latency.p50_ms:.2f}" in line
 
 
-def test_the_markdown_says_what_was_measured_where_and_with_what(report: Report) -> None:
-    text = markdown.render(report)
-    assert report.machine.cpu in text
-    assert report.manifest_sha256 in text
-    assert report.tledge_version in text
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_an_artifact_that_did_not_run_is_named_with_its_error_and_nothing_in_it_is_markup(show) -> None:
+    report = sample_report(error="ended by SIGSEGV [bold]odd[/bold] | `x` <b>\nsecond \x1b[31mline")
+    text = show(report)
+    assert "ended by SIGSEGV [bold]odd[/bold] | `x` <b> second \N{REPLACEMENT CHARACTER}[31mline" in _unescaped(text)
+    assert "\x1b" not in text
+
+
+def test_markdown_escapes_what_markdown_would_obey() -> None:
+    assert r"\[bold\]odd\[/bold\] \| \`x\` \<b\>" in markdown.render(sample_report(error="[bold]odd[/bold] | `x` <b>"))
+
+
+def test_every_row_of_a_markdown_table_has_as_many_cells_as_its_heading() -> None:
+    text = markdown.render(sample_report(error="a | b\nc", labels=["a|b", "c", "d"]))
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+    assert text.count("\n|---") == 4  # artifacts, changed answers, steps, layers
+
+
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_an_int8_slower_than_float_and_the_best_artifact_and_why_are_said(show) -> None:
+    text = _unescaped(show(sample_report()))
+    assert "tflite-dynamic: slower than tflite-float32 on litert at 2 threads" in text
+    assert re.search(r"[Bb]est.*tflite-int8.*the lowest p95 latency", text)
+    assert "slower, 0.72x" in text
+    assert "no difference" in text
+
+
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_what_was_not_judged_is_said_once_for_all_artifacts_that_share_the_reason(show) -> None:
+    lines = [line for line in _unescaped(show(sample_report())).splitlines() if "peak memory not judged" in line]
+    assert len(lines) == 1
+    assert "tflite-float32, tflite-float16, tflite-dynamic, tflite-int8, onnx-float32" in lines[0]
+    assert "the target is aarch64" in lines[0]
+
+
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_a_limit_that_was_not_kept_is_named_with_both_numbers(show) -> None:
+    report = sample_report()
+    check = Check(name="max_size_mb", limit=0.25, measured=1.5, verdict="failed", reason="1.5 MB: over 0.25")
+    broken = report.model_copy(update={"rows": [report.rows[0].model_copy(update={"checks": [check]})]})
+    assert "tflite-float32: size failed: 1.5 MB: over 0.25" in _unescaped(show(broken))
+
+
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_how_many_photos_would_certify_an_artifact_that_only_passed_is_said(show) -> None:
+    assert "tflite-int8: accuracy drop passed" in _unescaped(show(sample_report()))
+    assert "1,240 more test photos would be needed to certify it" in show(sample_report())
+
+
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_the_steps_and_the_worst_layers_are_there_only_where_they_were_measured(show) -> None:
+    with_all, without = show(sample_report()), show(sample_report(layers=False, timed=False))
+    for words in ("here it was lost", "orst layers of"):
+        assert words in with_all
+        assert words not in without
+    assert "not measured: one of the two did not run on these kernels" in with_all
+    assert "2 layers were fused and could not be compared" in with_all
+    assert re.search(r"14\.2 +\|? *11\.0 +\|? *0\.95500", with_all)
+
+
+def test_the_markdown_says_what_was_measured_where_and_with_what() -> None:
+    report = sample_report()
+    text = _unescaped(markdown.render(report))
+    for part in (
+        report.machine.cpu,
+        report.manifest_sha256,
+        report.test_split_sha256,
+        report.tledge_version,
+        "seed 13",
+    ):
+        assert part in text
     for name, version in report.library_versions.items():
         assert f"{name} {version}" in text
 
 
-def test_every_row_of_the_markdown_table_has_the_same_number_of_cells(report: Report) -> None:
-    broken = report.model_copy(update={"rows": [*report.rows, _failed(report.rows[0], "a | b\nc")]})
-    lines = [line for line in markdown.render(broken).splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(broken.rows)
-    assert len({line.count("|") for line in lines}) == 1
-
-
-def test_an_artifact_that_did_not_run_is_shown_with_its_error(report: Report) -> None:
-    broken = report.model_copy(
-        update={"rows": [_failed(report.rows[0], "ended by SIGSEGV [bold]odd[/bold]")], "verdict": "failed"}
-    )
-    for text in (markdown.render(broken), _shown(broken)):
-        assert "ended by SIGSEGV [bold]odd[/bold]" in text
-        assert "failed" in text
-
-
-def test_a_limit_that_was_not_kept_is_named_with_both_numbers(report: Report) -> None:
-    check = Check(name="max_size_mb", limit=0.25, measured=1.5, verdict="failed", reason="file size")
-    row = report.rows[0].model_copy(update={"checks": [check], "verdict": "failed"})
-    broken = report.model_copy(update={"rows": [row], "verdict": "failed"})
-    assert "max_size_mb failed, 1.5 against 0.25" in markdown.render(broken)
-    assert "max_size_mb 0.25, measured 1.500" in _shown(broken)
-
-
-def test_what_was_not_judged_is_said_with_its_reason(report: Report) -> None:
-    check = Check(name="max_memory_mb", limit=5.0, measured=1.5, verdict="not judged", reason="measured elsewhere")
-    here = report.model_copy(update={"rows": [report.rows[0].model_copy(update={"checks": [check]})]})
-    for text in (markdown.render(here), _shown(here)):
-        assert "max_memory_mb not judged" in text
-        assert "measured elsewhere" in text
+@pytest.mark.parametrize("width", [80, 100, 120, 150, 200])
+def test_a_terminal_of_any_usual_width_shows_every_figure_and_the_verdicts(width: int) -> None:
+    report = sample_report()
+    shown = _shown(report, width)
+    assert "…" not in shown
+    assert max(len(line) for line in shown.splitlines()) <= width
+    for heading in ("drop pt", "agree %", "mean |dp|", "p50 ms", "p90 ms", "against float", "peak MB", "verdict"):
+        assert heading in shown
+    for row in report.rows:
+        assert any(line.startswith(row.format) and line.rstrip().endswith(row.verdict) for line in shown.splitlines())
 
 
 @pytest.mark.parametrize("name", ["[/red].toml", "my[bold].toml"])
-def test_a_target_whose_name_looks_like_markup_is_shown_as_it_is(report: Report, name: str) -> None:
+def test_a_target_whose_name_looks_like_markup_is_shown_as_it_is(name: str) -> None:
+    report = sample_report()
     odd = report.model_copy(update={"target": {**report.target, "name": name}})
     assert name in _shown(odd)
+    assert name in _unescaped(markdown.render(odd))
 
 
-def test_report_md_is_written_beside_report_json(report: Report, tmp_path: Path) -> None:
-    markdown.write(report, tmp_path)
-    assert (tmp_path / "report.md").read_text() == markdown.render(report)
-    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+def test_a_format_on_two_runtimes_keeps_its_runtime_in_its_name() -> None:
+    report = sample_report()
+    twice = [report.rows[0], report.rows[0].model_copy(update={"runtime": "other"}), report.rows[4]]
+    assert list(short_names(twice).values()) == ["tflite-float32 on litert", "tflite-float32 on other", "onnx-float32"]
 
 
-@pytest.mark.parametrize("width", [80, 120, 150])
-def test_a_terminal_of_any_usual_width_shows_every_figure_and_the_verdicts(report: Report, width: int) -> None:
-    out = io.StringIO()
-    Console(file=out, width=width).print(table(report, width))
-    shown = out.getvalue()
-    assert "…" not in shown
-    for heading in ("drop pt", "agree %", "p95 ms", "peak MB", "verdict"):
-        assert heading in shown
-    for row in report.rows:
-        assert any(
-            line.startswith(f"{row.format} ") and line.rstrip().endswith(row.verdict) for line in shown.splitlines()
-        )
+def test_an_artifact_too_broken_for_a_runtime_is_named_by_its_format_and_shows_no_size() -> None:
+    report = sample_report()
+    lost = report.rows[-1].model_copy(update={"runtime": "", "file": "", "sha256": "", "size_bytes": 0})
+    for show in (markdown.render, _shown):
+        text = show(report.model_copy(update={"rows": [*report.rows[:-1], lost]}))
+        assert "onnx-int8: runs failed" in text
+        assert "0.000 |" not in text
+
+
+def test_failures_of_different_artifacts_are_never_merged() -> None:
+    report = sample_report()
+    check = Check(name="runs", limit=None, measured=None, verdict="failed", reason="same words")
+    rows = [row.model_copy(update={"checks": [check]}) for row in report.rows]
+    assert len(findings(report.model_copy(update={"rows": rows}), "failed")) == len(rows)
+    assert ONNX in [row.artifact for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.364, "+0.36"), (-0.5, "\N{MINUS SIGN}0.50"), (-0.001, "0.00"), (0.0, "0.00"), (None, "")]
+)
+def test_a_difference_shows_its_sign_and_zero_has_none(value: float | None, text: str) -> None:
+    assert signed(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.000808, "0.000808"), (4.1818, "4.18"), (123456.0, "123456"), (1.55e-6, "1.55e-06")],
+)
+def test_a_figure_keeps_three_digits_that_mean_something(value: float, text: str) -> None:
+    assert significant(value) == text
+
+
+def test_a_gate_without_a_measurement_still_shows_its_limit() -> None:
+    check = Check(name="max_memory_mb", limit=5.0, measured=None, verdict="not judged", reason="elsewhere")
+    assert against_limit(check) == "not measured, limit 5 MB"
+    assert against_limit(check.model_copy(update={"limit": None})) == ""
+
+
+def test_text_of_others_becomes_one_printable_line() -> None:
+    assert one_line("a\r\n b\x00\x1b[2J\tc") == "a b\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[2J c"

@@ -1,4 +1,4 @@
-"""However a worker ends, it is a WorkerFailed with a message, or its result."""
+"""However a worker ends, it is a WorkerFailed with a message, or its answer."""
 
 from __future__ import annotations
 
@@ -7,29 +7,35 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tledge.runtimes.launch import WorkerFailed, run_worker
+from tledge.runtimes.launch import WorkerFailed, WorkerProcess
+
+from .jobs import job
 
 
 @pytest.fixture
 def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a program of a few lines as a worker module; ``result_file`` is its variable for where the result goes."""
+    """Run a program of a few lines as a worker module, and send it one command; ``say(text)`` is its answer."""
     # Not an empty entry: it would stand for the working directory.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+    made = job(tmp_path, b"", "litert", np.zeros((7, 2, 2, 3), np.uint8))
 
     def run(program: str, timeout_s: float = 30) -> dict[str, Any]:
-        result = tmp_path / "result.json"
-        header = f"import os, sys, json, time, signal\nresult_file = {str(result)!r}\n"
+        header = "import os, sys, json, time, signal\ndef say(text): sys.stdout.write(text); sys.stdout.flush()\n"
         (tmp_path / "small_worker.py").write_text(header + program)
-        return run_worker("small_worker", {"number": 7}, tmp_path / "job.json", result, timeout_s)
+        with WorkerProcess("small_worker", made, tmp_path) as process:
+            return process.call("double", timeout_s, number=21)
 
     return run
 
 
-def test_a_worker_gets_its_job_and_gives_its_result(ends: Any) -> None:
+def test_a_worker_gets_its_job_and_a_command_and_gives_its_answer(ends: Any) -> None:
     job = "json.load(open(sys.argv[1]))"
-    assert ends(f"json.dump({{'twice': 2 * {job}['number']}}, open(result_file, 'w'))") == {"twice": 14}
+    answer = ends(f"n = json.loads(sys.stdin.readline()); say(json.dumps([n, {job}['num_photos']][0]) + chr(10))")
+    assert answer == {"do": "double", "number": 21}
+    assert ends(f"say(json.dumps({{'photos': {job}['num_photos']}}) + chr(10))") == {"photos": 7}
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL", "SIGILL", "SIGFPE"])
@@ -59,10 +65,27 @@ def test_an_exit_code_without_a_word_is_reported(ends: Any) -> None:
         ends("os._exit(9)")
 
 
-@pytest.mark.parametrize("program", ["os._exit(0)", "open(result_file, 'w').write('{\"half')"], ids=["none", "half"])
-def test_a_worker_that_ends_without_a_whole_result_failed(ends: Any, program: str) -> None:
-    with pytest.raises(WorkerFailed, match="without a whole result"):
-        ends(program)
+def test_a_worker_that_ends_without_an_answer_failed(ends: Any) -> None:
+    with pytest.raises(WorkerFailed, match="ended with exit code 0"):
+        ends("os._exit(0)")
+
+
+@pytest.mark.parametrize(
+    "answer", ['{"half', "[1, 2]", "7", "\\xff\\xfe", ""], ids=["half", "list", "number", "bytes", "empty"]
+)
+def test_an_answer_that_is_no_json_object_is_a_failed_worker(ends: Any, answer: str) -> None:
+    with pytest.raises(WorkerFailed, match="no readable answer"):
+        ends(f"os.write(1, b'{answer}' + bytes([10])); time.sleep(30)")
+
+
+def test_an_endless_answer_is_cut_off(ends: Any) -> None:
+    with pytest.raises(WorkerFailed, match="without end"):
+        ends("while True: os.write(1, b'x' * 65536)")
+
+
+def test_a_worker_that_reads_no_command_and_ends_is_a_failed_worker(ends: Any) -> None:
+    with pytest.raises(WorkerFailed, match="exit code 3"):
+        ends("os.close(0); os._exit(3)")
 
 
 def test_a_worker_that_does_not_end_is_stopped_in_time(ends: Any, tmp_path: Path) -> None:
@@ -86,4 +109,4 @@ def test_a_worker_takes_no_module_from_the_working_directory(
     elsewhere.mkdir()
     (elsewhere / "decimal.py").write_text("raise RuntimeError('taken from the working directory')")
     monkeypatch.chdir(elsewhere)
-    assert ends("import decimal; json.dump({'ok': 1}, open(result_file, 'w'))") == {"ok": 1}
+    assert ends("import decimal; say(json.dumps(dict(ok=1)) + chr(10))") == {"ok": 1}

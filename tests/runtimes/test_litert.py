@@ -31,26 +31,26 @@ def test_floats_pass_through_as_float32() -> None:
 def test_a_session_gives_float32_probabilities(data: object) -> None:
     model = data()  # type: ignore[operator]
     photo = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    answer = runtime("litert").load(model, 1).predict(photo)
+    answer = runtime("litert").load(model, 1, "XNNPACK").predict(photo)
     assert (answer.shape, answer.dtype) == ((10,), np.float32)
     assert answer.sum() == pytest.approx(1, abs=10 / 512)
 
 
 def test_the_int8_answer_is_close_to_the_float_answer() -> None:
     photos = np.random.default_rng(0).integers(0, 256, (16, 1, 32, 32, 3), np.uint8)
-    exact, rounded = (runtime("litert").load(data, 1) for data in (tflite(float_input=False), int8_tflite()))
+    exact, rounded = (runtime("litert").load(data, 1, "XNNPACK") for data in (tflite(float_input=False), int8_tflite()))
     differences = [np.abs(exact.predict(photo) - rounded.predict(photo)).max() for photo in photos]
     assert max(differences) < 4 / 256  # four steps of the output
 
 
 def test_answers_do_not_depend_on_the_number_of_threads_beyond_rounding() -> None:
     photo = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    one, two = (runtime("litert").load(int8_tflite(), threads).predict(photo) for threads in (1, 2))
+    one, two = (runtime("litert").load(int8_tflite(), threads, "XNNPACK").predict(photo) for threads in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 
 def test_an_answer_is_not_overwritten_by_the_next_one() -> None:
-    session = runtime("litert").load(tflite(float_input=False), 1)
+    session = runtime("litert").load(tflite(float_input=False), 1, "XNNPACK")
     dark = session.predict(np.zeros((1, 32, 32, 3), np.uint8))
     kept = dark.copy()
     session.predict(np.full((1, 32, 32, 3), 255, np.uint8))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tledge.audit.onnx import LAYOUT
 from tledge.errors import InputError
-from tledge.exporters.audit_onnx import LAYOUT
 from tledge.records import ExportRecord
 from tledge.run import Run
 from tledge.runtimes import runtime
@@ -23,7 +23,7 @@ def test_a_session_gives_float32_probabilities_that_the_next_call_does_not_overw
 ) -> None:
     run = exported[0]
     size = run.manifest.backbone.input_size
-    session = runtime("onnxruntime").load((run.export_folder(name) / "model.onnx").read_bytes(), 1)
+    session = runtime("onnxruntime").load((run.export_folder(name) / "model.onnx").read_bytes(), 1, "optimized")
     dark = session.predict(np.zeros((1, size, size, 3), np.uint8))
     assert (dark.shape, dark.dtype) == ((len(run.manifest.labels),), np.float32)
     kept = dark.copy()

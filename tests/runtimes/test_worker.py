@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,6 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,16 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import int8_tflite
 
 from tledge.runtimes import runtime, runtimes
-from tledge.runtimes.launch import WorkerFailed, run_worker
-from tledge.runtimes.worker import MEMORY_LIMIT_BYTES, Job
+from tledge.runtimes.launch import ARTIFACT, WorkerFailed, WorkerProcess
+from tledge.runtimes.worker import MEMORY_LIMIT_BYTES
 
-from .jobs import job
-
-WORKER = "tledge.runtimes.worker"
-
-
-def started(made: Job, folder: Path, timeout_s: float = 60) -> dict[str, Any]:
-    return run_worker(WORKER, asdict(made), folder / "job.json", Path(made.result), timeout_s)
+from .jobs import job, told
 
 
 @pytest.fixture
@@ -36,39 +30,71 @@ def photos() -> np.ndarray:
 
 def test_every_photo_has_its_own_answer_in_order(tmp_path: Path, photos: np.ndarray) -> None:
     made = job(tmp_path, int8_tflite(), "litert", photos)
-    started(made, tmp_path)
-    session = runtime("litert").load(int8_tflite(), 1)
+    _, answered = told(made, tmp_path, ("answer", {}))
+    session = runtime("litert").load(int8_tflite(), 1, "XNNPACK")
     expected = np.stack([session.predict(photo[None]) for photo in photos])
-    answers = np.load(made.outputs)
+    answers = np.fromfile(made.outputs, np.float32).reshape(len(photos), answered["num_outputs"])
     np.testing.assert_array_equal(answers, expected)
     assert len(np.unique(answers, axis=0)) > 1
 
 
-@pytest.mark.parametrize(("wanted", "counted"), [(5, 7), (20, 20)])
-def test_a_latency_is_counted_for_each_timed_run_and_an_answer_for_each_photo(
-    tmp_path: Path, photos: np.ndarray, wanted: int, counted: int
-) -> None:
-    made = job(tmp_path, int8_tflite(), "litert", photos, min_timed_runs=wanted)
-    result = started(made, tmp_path)
-    assert len(result["latencies_ns"]) == counted
-    assert min(result["latencies_ns"]) > 0
-    assert result["load_ns"] > 0
-    assert np.load(made.outputs).shape == (7, 10)
+@pytest.mark.parametrize("kernels", runtime("litert").kernels)
+def test_every_set_of_kernels_gives_nearly_the_same_answers(tmp_path: Path, photos: np.ndarray, kernels: str) -> None:
+    made = job(tmp_path, int8_tflite(), "litert", photos, kernels=kernels)
+    told(made, tmp_path, ("answer", {}))
+    session = runtime("litert").load(int8_tflite(), 1, "XNNPACK")
+    expected = np.concatenate([session.predict(photo[None]) for photo in photos])
+    np.testing.assert_allclose(np.fromfile(made.outputs, np.float32), expected, atol=2 / 256)  # a code is 1/256
+
+
+def test_the_load_the_first_inference_and_every_run_are_timed(tmp_path: Path, photos: np.ndarray) -> None:
+    made = job(tmp_path, int8_tflite(), "litert", photos)
+    loaded, few, more = told(made, tmp_path, ("time", {"runs": 3}), ("time", {"runs": 20}))
+    assert loaded["load_ns"] > 0
+    assert loaded["first_inference_ns"] > 0
+    assert [len(answer["latencies_ns"]) for answer in (few, more)] == [3, 20]
+    assert min(more["latencies_ns"]) > 0
+
+
+def test_a_warm_up_ends_when_the_latency_has_settled_or_at_its_limit(tmp_path: Path, photos: np.ndarray) -> None:
+    made = job(tmp_path, int8_tflite(), "litert", photos)
+    _, settled, stopped = told(made, tmp_path, ("warm_up", {"limit": 100_000}), ("warm_up", {"limit": 20}))
+    assert settled["is_stable"]
+    assert settled["runs"] % 10 == 0
+    assert settled["runs"] >= 30  # three blocks that agree
+    assert (stopped["runs"], stopped["is_stable"]) == (20, False)  # two blocks can't be three that agree
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this platform can't pin a process to a core")
+def test_a_worker_stays_on_the_cores_it_is_given(tmp_path: Path, photos: np.ndarray) -> None:
+    core = max(os.sched_getaffinity(0))
+    with WorkerProcess(ARTIFACT, job(tmp_path, int8_tflite(), "litert", photos, cores=[core]), tmp_path) as process:
+        process.call("load", 60)
+        assert os.sched_getaffinity(process.pid) == {core}
 
 
 def test_peak_memory_is_its_own_and_not_that_of_the_process_that_started_it(tmp_path: Path, photos: np.ndarray) -> None:
     ballast = np.ones(500_000_000, np.uint8)  # written, so that it is resident here
-    result = started(job(tmp_path, int8_tflite(), "litert", photos), tmp_path)
+    _, result = told(job(tmp_path, int8_tflite(), "litert", photos), tmp_path, ("end", {}))
     assert ballast[-1] == 1
     assert 5_000_000 < result["peak_memory_bytes"] < 300_000_000
 
 
 def test_peak_memory_counts_what_an_artifact_takes(tmp_path: Path, photos: np.ndarray) -> None:
     small, large = (
-        started(job(tmp_path, _filling(count), "onnxruntime", photos[:1], warmup_runs=0, min_timed_runs=1), tmp_path)
+        told(job(tmp_path, _filling(count), "onnxruntime", photos[:1]), tmp_path, ("end", {}))[-1]
         for count in (10, 50_000_000)
     )
     assert large["peak_memory_bytes"] - small["peak_memory_bytes"] > 150_000_000
+
+
+def test_peak_memory_does_not_grow_with_the_photos(tmp_path: Path) -> None:
+    many = np.random.default_rng(0).integers(0, 256, (20_000, 32, 32, 3), np.uint8)  # 61 MB
+    few, all_of_them = (
+        told(job(tmp_path, int8_tflite(), "litert", pixels), tmp_path, ("answer", {}), ("end", {}))[-1]
+        for pixels in (many[:10], many)
+    )
+    assert all_of_them["peak_memory_bytes"] - few["peak_memory_bytes"] < 5_000_000
 
 
 def _filling(count: int) -> bytes:
@@ -100,7 +126,7 @@ def _filling(count: int) -> bytes:
 
 def test_an_artifact_that_wants_more_memory_than_allowed_is_stopped(tmp_path: Path, photos: np.ndarray) -> None:
     with pytest.raises(WorkerFailed) as caught:
-        started(job(tmp_path, _filling(MEMORY_LIMIT_BYTES // 4), "onnxruntime", photos), tmp_path)
+        told(job(tmp_path, _filling(MEMORY_LIMIT_BYTES // 4), "onnxruntime", photos), tmp_path)
     assert "alloc" in str(caught.value).lower()
 
 
@@ -112,27 +138,28 @@ def test_a_garbage_model_is_a_worker_that_failed_with_a_message(
     tmp_path: Path, photos: np.ndarray, name: str, garbage: bytes
 ) -> None:
     with pytest.raises(WorkerFailed) as caught:
-        started(job(tmp_path, garbage, name, photos), tmp_path)
+        told(job(tmp_path, garbage, name, photos), tmp_path)
     assert len(str(caught.value)) > 10
-    assert not (tmp_path / "result.json").exists()
 
 
 def test_a_model_of_another_input_size_is_a_worker_that_failed(tmp_path: Path) -> None:
     photos = np.zeros((2, 16, 16, 3), np.uint8)
     with pytest.raises(WorkerFailed, match="(?i)dimension|shape"):
-        started(job(tmp_path, int8_tflite(), "litert", photos), tmp_path)
+        told(job(tmp_path, int8_tflite(), "litert", photos), tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent's death signal is Linux's")
 def test_it_dies_when_its_parent_is_killed(tmp_path: Path, photos: np.ndarray) -> None:
-    import json
-
-    made = job(tmp_path, int8_tflite(), "litert", photos, min_timed_runs=10**9)
+    made = job(tmp_path, int8_tflite(), "litert", photos)
     (tmp_path / "job.json").write_text(json.dumps(asdict(made)))
     program = (
         "import os, subprocess, sys, time\n"
-        f"worker = subprocess.Popen([sys.executable, '-m', {WORKER!r}, sys.argv[1], str(os.getpid())])\n"
+        f"worker = subprocess.Popen([sys.executable, '-m', {ARTIFACT!r}, sys.argv[1], str(os.getpid())],\n"
+        "    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)\n"
         "print(worker.pid, flush=True)\n"
+        "for line in ({'do': 'load'}, {'do': 'time', 'runs': 10**9}):\n"
+        "    worker.stdin.write(str(line).replace(chr(39), chr(34)).encode() + b'\\n')\n"
+        "worker.stdin.flush()\n"
         "time.sleep(600)\n"
     )
     with subprocess.Popen(

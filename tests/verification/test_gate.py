@@ -7,40 +7,43 @@ import platform
 import pytest
 
 from tledge.machine import this_machine
-from tledge.records import Drift, Latency, MachineRecord
+from tledge.records import Check, MachineRecord
 from tledge.verification import targets
-from tledge.verification.gate import judge, verdict
+from tledge.verification.gate import budgets, kept, overall, ran, verdict
 
-HERE = MachineRecord(cpu="Some CPU", architecture="x86_64", logical_cores=8, system="Linux", python="3.11")
-DRIFT = Drift(
-    num_photos=100,
-    accuracy=0.9,
-    accuracy_drop_points=1.0,
-    agreement=0.99,
-    flips_right_to_wrong=1,
-    flips_wrong_to_right=0,
-    flips_wrong_to_wrong=0,
-    max_abs_probability_difference=0.1,
-    mean_abs_probability_difference=0.01,
-)
-LATENCY = Latency(p50_ms=1, p90_ms=2, p95_ms=50.0, p99_ms=900, mean_ms=2, runs=200, warmup_runs=20, num_threads=2)
+from .samples import HERE, a_drift, a_latency
+
 CPU = targets.load("cpu")  # 1 point, 50 ms, 20 MB, 500 MB
 
 
+def checks(target: targets.Target = CPU, machine: MachineRecord = HERE, **measured: object) -> dict[str, Check]:
+    values = {
+        "drift": a_drift(),
+        "latency": a_latency(50.0),
+        "size_bytes": 20_000_000,
+        "peak_memory_mb": 500.0,
+        "must_certify": False,
+        "timed": True,
+        **measured,
+    }
+    return {check.name: check for check in budgets(target, machine, **values)}  # type: ignore[arg-type]
+
+
 def verdicts(target: targets.Target = CPU, machine: MachineRecord = HERE, **measured: object) -> dict[str, str]:
-    values = {"drift": DRIFT, "latency": LATENCY, "size_bytes": 20_000_000, "peak_memory_mb": 500.0, **measured}
-    return {check.name: check.verdict for check in judge(target, machine, **values)}  # type: ignore[arg-type]
+    return {name: check.verdict for name, check in checks(target, machine, **measured).items()}
 
 
 def test_a_measurement_that_equals_its_limit_passes() -> None:
-    assert set(verdicts().values()) == {"passed"}
+    found = verdicts(drift=a_drift(right_to_wrong=10))
+    assert found.pop("max_accuracy_drop_points") == "passed"  # inside, and its upper bound is not
+    assert set(found.values()) == {"passed"}
 
 
 @pytest.mark.parametrize(
     ("name", "measured"),
     [
-        ("max_accuracy_drop_points", {"drift": DRIFT.model_copy(update={"accuracy_drop_points": 1.01})}),
-        ("max_p95_latency_ms", {"latency": LATENCY.model_copy(update={"p95_ms": 50.1})}),
+        ("max_accuracy_drop_points", {"drift": a_drift(right_to_wrong=11)}),
+        ("max_p95_latency_ms", {"latency": a_latency(50.1)}),
         ("max_size_mb", {"size_bytes": 20_000_001}),
         ("max_memory_mb", {"peak_memory_mb": 500.1}),
     ],
@@ -50,8 +53,22 @@ def test_one_measurement_over_its_limit_fails_that_check_only(name: str, measure
     assert [check for check, value in found.items() if value == "failed"] == [name]
 
 
-def test_an_artifact_that_gained_accuracy_passes() -> None:
-    assert set(verdicts(drift=DRIFT.model_copy(update={"accuracy_drop_points": -5.0})).values()) == {"passed"}
+def test_a_three_point_loss_is_failed_by_the_accuracy_gate_and_said_to_be_significant() -> None:
+    check = checks(drift=a_drift(right_to_wrong=30))["max_accuracy_drop_points"]
+    assert (check.verdict, check.measured) == ("failed", 3.0)
+    assert "significant" in check.reason
+
+
+def test_no_loss_on_enough_photos_is_certified_and_on_few_it_is_passed() -> None:
+    assert verdicts(drift=a_drift(num_photos=1000))["max_accuracy_drop_points"] == "certified"
+    assert verdicts(drift=a_drift(num_photos=100))["max_accuracy_drop_points"] == "passed"
+
+
+def test_where_certainty_is_asked_for_a_mere_pass_fails_and_names_the_photos_it_needs() -> None:
+    check = checks(drift=a_drift(num_photos=100), must_certify=True)["max_accuracy_drop_points"]
+    assert check.verdict == "failed"
+    assert "more" in check.reason
+    assert verdicts(drift=a_drift(num_photos=1000), must_certify=True)["max_accuracy_drop_points"] == "certified"
 
 
 def test_what_was_not_measured_fails_and_size_is_still_judged() -> None:
@@ -64,6 +81,11 @@ def test_what_was_not_measured_fails_and_size_is_still_judged() -> None:
     }
 
 
+def test_what_was_not_to_be_measured_is_not_judged() -> None:
+    found = verdicts(latency=None, peak_memory_mb=None, timed=False)
+    assert found["max_p95_latency_ms"] == found["max_memory_mb"] == "not judged"
+
+
 @pytest.mark.parametrize("name", ["raspberry-pi-4", "raspberry-pi-5"])
 @pytest.mark.parametrize("cpu", ["Some CPU", "Raspberry Pi 4 Model B Rev 1.4", "Raspberry Pi 5 Model B Rev 1.0"])
 def test_a_board_judges_latency_and_memory_on_itself_only(name: str, cpu: str) -> None:
@@ -74,7 +96,7 @@ def test_a_board_judges_latency_and_memory_on_itself_only(name: str, cpu: str) -
         itself = architecture == "aarch64" and target.cpu_contains in cpu
         for check in ("max_p95_latency_ms", "max_memory_mb"):
             assert found[check] == ("passed" if itself else "not judged")
-        assert found["max_accuracy_drop_points"] == found["max_size_mb"] == "passed"
+        assert (found["max_accuracy_drop_points"], found["max_size_mb"]) == ("certified", "passed")
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="on the board's own architecture it may be judged")
@@ -85,16 +107,22 @@ def test_this_machine_never_passes_a_board(name: str) -> None:
 
 
 def test_fewer_cores_than_threads_are_not_judged_and_the_reason_says_so() -> None:
-    machine = HERE.model_copy(update={"logical_cores": 1})
-    (check,) = [c for c in judge(CPU, machine, DRIFT, LATENCY, 1, 1.0) if c.name == "max_p95_latency_ms"]
+    check = checks(machine=HERE.model_copy(update={"logical_cores": 1}))["max_p95_latency_ms"]
     assert (check.verdict, check.reason) == ("not judged", "measured on 1 cores, and the target uses 2 threads")
 
 
-def test_an_error_or_one_failed_check_fails_the_artifact_and_not_judged_does_not() -> None:
-    passing = judge(CPU, HERE, DRIFT, LATENCY, 1, 1.0)
-    elsewhere = judge(targets.load("raspberry-pi-4"), HERE, DRIFT, LATENCY, 1, 1.0)
-    failing = judge(CPU, HERE, DRIFT, LATENCY, 10**9, 1.0)
-    assert verdict(passing, None) == "passed"
-    assert verdict(elsewhere, None) == "passed"
-    assert verdict(failing, None) == "failed"
-    assert verdict(passing, "it crashed") == "failed"
+def test_one_failed_gate_of_any_kind_fails_the_artifact_and_not_judged_does_not() -> None:
+    good = list(checks().values())
+    assert verdict(good) == "certified"
+    assert verdict(list(checks(targets.load("raspberry-pi-4")).values())) == "certified"
+    assert verdict([*good, ran("it crashed")]) == "failed"
+    assert verdict([*good, kept("promise", ["float operators: ADD"], "all-integer")]) == "failed"
+    assert verdict([*good, ran(None), kept("promise", [], "all-integer")]) == "certified"
+    assert verdict(list(checks(drift=a_drift(num_photos=100)).values())) == "passed"
+
+
+def test_the_overall_verdict_is_the_worst() -> None:
+    assert overall(["certified", "passed", "failed"]) == "failed"
+    assert overall(["certified", "passed"]) == "passed"
+    assert overall(["certified", "certified"]) == "certified"
+    assert overall([]) == "failed"  # nothing was shown to hold

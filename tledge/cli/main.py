@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
 import typer
 
 from tledge import __version__
-from tledge.cli import build, export, runs, targets, verify
+from tledge.cli import build, compare, export, report, runs, targets, verify
 from tledge.cli.console import run_guarded
 
 app = typer.Typer(
@@ -21,6 +22,8 @@ app = typer.Typer(
 app.command()(build.build)
 app.command()(export.export)
 app.command()(verify.verify)
+app.command()(report.report)
+app.command()(compare.compare)
 app.command()(runs.runs)
 app.command()(targets.targets)
 
@@ -46,7 +49,8 @@ def main() -> None:
         sys.stderr.flush()
     except OSError:  # whoever read our output is gone
         code = code or 1
-    # TensorFlow takes half a second to take itself down, and every file of ours is closed by its own context.
+    # TensorFlow takes half a second to take itself down; what libraries asked to be done at the end is done.
+    atexit._run_exitfuncs()
     os._exit(code)
 
 

@@ -16,26 +16,58 @@ def verify(
         list[str] | None,
         typer.Option("--format", metavar="FORMAT", help="Only these artifacts; default: all of the run."),
     ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(metavar="POINTS", help="Accuracy budget in place of the target's.")
+    ] = None,
+    p95_ms: Annotated[float | None, typer.Option("--p95-ms", help="Latency budget in place of the target's.")] = None,
+    max_mb: Annotated[float | None, typer.Option(help="Size budget in place of the target's.")] = None,
+    max_memory_mb: Annotated[float | None, typer.Option(help="Memory budget in place of the target's.")] = None,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Ask for certainty: the drop's upper 95% bound must be inside the budget.")
+    ] = False,
+    accuracy_only: Annotated[
+        bool, typer.Option("--accuracy-only", help="Artifacts against the original's stored answers, nothing else.")
+    ] = False,
+    protocol: Annotated[str, typer.Option(help="Of the latency measurement: quick, standard or mlperf.")] = "standard",
+    threads: Annotated[
+        str,
+        typer.Option(metavar="N,N,...", help="Measure latency at these thread counts too.", show_default="target's"),
+    ] = "",
+    layers: Annotated[bool, typer.Option("--layers", help="Compare int8 artifacts with float layer by layer.")] = False,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every artifact against the original; exit code 1 where a budget of the target is not kept."""
+    """Run every artifact against the original; exit code 1 where a gate fails."""
     from tledge.cli.console import TerminalProgress, print_json, stdout_console
-    from tledge.reporting.markdown import write
+    from tledge.cli.options import whole_numbers
+    from tledge.reporting import write_all
     from tledge.reporting.table import table
     from tledge.run import artifacts_root
+    from tledge.verification.measurement import Wanted
     from tledge.verification.verify import verify as verify_run
 
+    limits = {
+        "max_accuracy_drop_points": max_drop,
+        "max_p95_latency_ms": p95_ms,
+        "max_size_mb": max_mb,
+        "max_memory_mb": max_memory_mb,
+    }
+    wanted = Wanted(limits, certify, accuracy_only, protocol, whole_numbers("--threads", threads), layers)
     report = verify_run(
-        run, target=target, format_names=formats or (), artifacts=artifacts, progress=TerminalProgress(quiet=as_json)
+        run,
+        target=target,
+        format_names=formats or (),
+        wanted=wanted,
+        artifacts=artifacts,
+        progress=TerminalProgress(quiet=as_json),
     )
     folder = artifacts_root(artifacts) / report.run / "verification"
-    write(report, folder)
+    write_all(report, folder)
     if as_json:
         print_json(report.as_json())
     else:
         console = stdout_console()
         console.print(table(report, console.width))
-        console.print(f"{folder / 'report.json'}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
     if report.verdict == "failed":
         raise typer.Exit(1)

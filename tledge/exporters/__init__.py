@@ -1,6 +1,6 @@
 """What an artifact can be. One format family is one file that lists its formats.
 
-An exporter turns the run's SavedModel into one file's bytes; :mod:`tledge.exporters.audit` then reads
+An exporter turns the run's SavedModel into one file's bytes; :mod:`tledge.audit` then reads
 that file, not the options, and compares what it holds with what the format promises.
 """
 
@@ -11,14 +11,13 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import unknown
+from tledge.records import Promise
 
-Promise = Literal["float32", "float16 weights", "dynamic-range int8", "all-integer"]
 ALL = "all"
 
 

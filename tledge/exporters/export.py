@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tledge.audit import audit, require_promise
 from tledge.datasets.prepare import SplitPhotos, load_split
 from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
-from tledge.exporters.audit import audit, require_promise
 from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record
 from tledge.files import atomic_write, sha256_file
 from tledge.progress import Progress, Silent
@@ -134,7 +134,7 @@ def _export_one(
         candidate = Path(staging, form.file)
         atomic_write(candidate, data)
         found = audit(candidate)
-        require_promise(found, form)
+        require_promise(found, form.name, form.promise, form.file, form.options)
         made = ExportRecord(
             format=form.name,
             file=form.file,
@@ -142,7 +142,8 @@ def _export_one(
             size_bytes=len(data),
             created_utc=now_utc(),
             source_manifest_sha256=run.manifest_sha256,
-            options={**form.options, "promise": form.promise},
+            promise=form.promise,
+            options=dict(form.options),
             calibration=samples if form.needs_calibration else None,
             audit=found,
             library_versions=library_versions(*form.libraries),

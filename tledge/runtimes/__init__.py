@@ -27,12 +27,16 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime as its file declares it. ``load(model, num_threads)`` opens an artifact's bytes."""
+    """A runtime as its file declares it. ``load(model, num_threads, kernels)`` opens an artifact's bytes.
+
+    ``kernels``: the sets of kernels it can compute with: first the one that is deployed, last the plain reference.
+    """
 
     name: str
     suffix: str
     distribution: str
-    load: Callable[[bytes, int], Session]
+    kernels: tuple[str, ...]
+    load: Callable[[bytes, int, str], Session]
 
 
 def runtimes() -> dict[str, Runtime]:

@@ -1,56 +1,120 @@
-"""Start a worker process and hear how it ended."""
+"""Start worker processes, tell them what to do, and hear how they ended."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any, Self
+
+from tledge.runtimes.worker import Job
 
 _LAST_LINES = 3
+_LAST_BYTES = 20_000
+_MAX_ANSWER_BYTES = 10_000_000  # a worker that a model took over could write for ever
+ARTIFACT, ORIGINAL = "tledge.runtimes.worker", "tledge.verification.original"
 
 
 class WorkerFailed(Exception):
     """A worker crashed, ran out of time, or raised; the message says which. A result, not a bug."""
 
 
-def run_worker(module: str, job: dict[str, Any], job_file: Path, result_file: Path, timeout_s: float) -> dict[str, Any]:
-    """Run ``python -m module job_file OUR_PID`` and return the JSON it wrote to ``result_file``.
+class WorkerProcess:
+    """``python -m module`` on a job; a context, at whose end the process is gone.
 
-    The worker gets no accelerator and, with -P, no modules of the working directory.
-    Raises WorkerFailed where it does not end well within ``timeout_s``.
+    It gets no accelerator and, with -P, no modules of the working directory.
     """
-    job_file.write_text(json.dumps(job))
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", module, str(job_file), str(os.getpid())],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ) as process:
+
+    def __init__(self, module: str, job: Job, folder: Path) -> None:
+        self.job = job
+        with tempfile.NamedTemporaryFile("w", suffix=".json", dir=folder, delete=False) as file:
+            json.dump(asdict(job), file)
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        self._said: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the context
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, file.name, str(os.getpid())],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+        )
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._said):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # a command that it never read
+                    stream.close()
+
+    def kill(self) -> None:
+        """End it at once; whoever waits for its answer hears that it failed."""
+        self._process.kill()
+
+    def call(self, command: str, timeout_s: float, **arguments: int | str) -> dict[str, Any]:
+        """Send one command and return its answer: a JSON object.
+
+        Raises WorkerFailed where none comes within ``timeout_s``.
+        """
+        assert self._process.stdin is not None
         try:
-            _, said = process.communicate(timeout=timeout_s)
+            self._process.stdin.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerFailed(self._how_it_ended()) from None
+        try:
+            answer = json.loads(self._line(timeout_s))
+        except ValueError as error:
+            raise WorkerFailed("the process gave no readable answer") from error
+        if not isinstance(answer, dict):
+            raise WorkerFailed("the process gave no readable answer")
+        return answer
+
+    def _line(self, timeout_s: float) -> bytes:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + timeout_s
+        line = b""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._process.stdout, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                if not ready.select(max(0.0, deadline - time.monotonic())):
+                    raise WorkerFailed(f"no answer within {timeout_s:.0f} s")
+                part = os.read(self._process.stdout.fileno(), 1 << 16)
+                if not part:
+                    raise WorkerFailed(self._how_it_ended())
+                line += part
+                if len(line) > _MAX_ANSWER_BYTES:
+                    raise WorkerFailed("the process answered without end")
+        return line
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            raise WorkerFailed(f"no answer within {timeout_s:.0f} s") from None
-        finally:
-            if process.poll() is None:
-                process.kill()
-    if process.returncode < 0:
-        raise WorkerFailed(f"the process was ended by {_signal_name(-process.returncode)}")
-    if process.returncode:
-        lines = [line for line in said.strip().splitlines() if line.strip()]
-        raise WorkerFailed("; ".join(lines[-_LAST_LINES:]) or f"exit code {process.returncode}")
-    try:
-        result: dict[str, Any] = json.loads(result_file.read_text())
-    except (OSError, ValueError) as error:  # a native library can end the process, and with exit code 0
-        raise WorkerFailed("the process ended without a whole result") from error
-    return result
+            return "the process closed its output without an answer"
+        if code < 0:
+            return f"the process was ended by {_signal_name(-code)}"
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - _LAST_BYTES))
+        said = self._said.read().decode(errors="replace").splitlines()
+        # Of a traceback only what it ends with: the lines of code in it are indented.
+        lines = [line for line in said if line.strip() and not line.startswith((" ", "Traceback "))]
+        # A native library can end the process with exit code 0.
+        return "; ".join(lines[-_LAST_LINES:]) if code and lines else f"the process ended with exit code {code}"
 
 
 def _signal_name(number: int) -> str:

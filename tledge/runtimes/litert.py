@@ -9,14 +9,23 @@ import numpy.typing as npt
 
 from tledge.runtimes import Runtime
 
+XNNPACK, BUILTIN, REFERENCE = "XNNPACK", "built-in", "reference"
+
 
 class LiteRTSession:
     """One interpreter; not to be shared between threads."""
 
-    def __init__(self, model: bytes, num_threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+    def __init__(self, model: bytes, num_threads: int, kernels: str = XNNPACK) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        self._interpreter = Interpreter(model_content=model, num_threads=num_threads)
+        resolver = {
+            XNNPACK: OpResolverType.AUTO,
+            BUILTIN: OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            REFERENCE: OpResolverType.BUILTIN_REF,
+        }[kernels]
+        self._interpreter = Interpreter(
+            model_content=model, num_threads=num_threads, experimental_op_resolver_type=resolver
+        )
         self._interpreter.allocate_tensors()
         (self._input,) = self._interpreter.get_input_details()
         (self._output,) = self._interpreter.get_output_details()
@@ -39,4 +48,4 @@ def dequantize(codes: npt.NDArray[Any], quantization: tuple[float, int]) -> npt.
     return (np.float32(scale) * (codes.astype(np.int32) - zero_point)).astype(np.float32)
 
 
-RUNTIME = Runtime("litert", ".tflite", "ai-edge-litert", LiteRTSession)
+RUNTIME = Runtime("litert", ".tflite", "ai-edge-litert", (XNNPACK, BUILTIN, REFERENCE), LiteRTSession)

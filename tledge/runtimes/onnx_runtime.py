@@ -7,14 +7,23 @@ import numpy.typing as npt
 
 from tledge.runtimes import Runtime
 
+# Graph-optimization levels, by ONNX Runtime's own names for them.
+_LEVELS = {
+    "optimized": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "not optimized": "ORT_DISABLE_ALL",
+}
+
 
 class OnnxRuntimeSession:
     """One inference session."""
 
-    def __init__(self, model: bytes, num_threads: int) -> None:
+    def __init__(self, model: bytes, num_threads: int, kernels: str = "optimized") -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[kernels])
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -28,4 +37,4 @@ class OnnxRuntimeSession:
         return np.asarray(probabilities[0], np.float32)
 
 
-RUNTIME = Runtime("onnxruntime", ".onnx", "onnxruntime", OnnxRuntimeSession)
+RUNTIME = Runtime("onnxruntime", ".onnx", "onnxruntime", tuple(_LEVELS), OnnxRuntimeSession)

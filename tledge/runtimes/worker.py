@@ -1,8 +1,8 @@
 """The small program that runs one artifact in its own process: ``python -m tledge.runtimes.worker JOB PARENT_PID``.
 
-It reads a JSON job, runs every photo once after a warm-up, timing the very call whose answer counts,
-and writes a JSON result and the outputs. It needs Python, NumPy and one runtime; no TensorFlow. An
-artifact may be hostile, so the process limits its own memory and file sizes, and dies with its parent.
+It reads a JSON job, then commands as lines of JSON on its standard input, and answers each with a line of JSON. It
+needs Python, NumPy and one runtime; no TensorFlow. An artifact may be hostile, so the process limits its own memory
+and file sizes, and dies with its parent.
 """
 
 from __future__ import annotations
@@ -11,70 +11,134 @@ import ctypes
 import json
 import os
 import signal
+import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tledge.runtimes import runtime
+from tledge.runtimes import Session, runtime
 
 MEMORY_LIMIT_BYTES = 8 * 2**30
 FILE_LIMIT_BYTES = 2 * 2**30
+WARMUP_BLOCK_RUNS = 10
+WARMUP_TOLERANCE = 0.02  # three blocks' medians this close to each other, relatively: the latency has settled
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run. ``pixels``: a raw file of uint8 rows (N, S, S, 3); ``outputs``: where float32 (N, C) goes as .npy."""
+    """What to run. ``pixels``: a raw file of uint8 rows (N, S, S, 3); ``outputs``: where raw float32 (N, C) goes.
+
+    ``kernels``: one of the runtime's sets of kernels; empty: the deployed one. ``cores``: the cores to stay on; empty: any.
+    """
 
     artifact: str
     runtime: str
+    kernels: str
     num_threads: int
+    cores: list[int]
     pixels: str
     num_photos: int
     input_size: int
-    warmup_runs: int
-    min_timed_runs: int
     outputs: str
-    result: str
 
 
-@dataclass(frozen=True)
-class Result:
-    """What was measured. ``latencies_ns``: one an inference, in order."""
+class Worker:
+    """The commands. Each returns plain JSON values."""
 
-    load_ns: int
-    latencies_ns: list[int]
-    peak_memory_bytes: int
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._next = 0  # photo of the next timed inference
+        self._session: Session | None = None
+        self._pixels = Path(job.pixels).open("rb")  # noqa: SIM115 - open as long as the process
 
+    def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
+        """What a line on standard input may ask for, by name."""
+        return {
+            "load": self.load,
+            "answer": self.answer,
+            "warm_up": self.warm_up,
+            "time": self.time,
+            "end": self.end,
+        }
 
-def run(job: Job) -> Result:
-    """Load, warm up, run every photo, and repeat photos until ``min_timed_runs`` inferences were timed."""
-    size = job.input_size
-    started = time.perf_counter_ns()
-    session = runtime(job.runtime).load(Path(job.artifact).read_bytes(), job.num_threads)
-    load_ns = time.perf_counter_ns() - started
-    outputs, latencies_ns = [], []
-    row_bytes = size * size * 3
-    with Path(job.pixels).open("rb") as file:
-        # Photo by photo: mapping the file would count its pages into the peak memory.
-        def photo(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-            file.seek(number % job.num_photos * row_bytes)
-            return np.frombuffer(file.read(row_bytes), np.uint8).reshape(1, size, size, 3)
+    def open(self) -> Session:
+        """Load the artifact."""
+        chosen = runtime(self._job.runtime)
+        return chosen.load(
+            Path(self._job.artifact).read_bytes(), self._job.num_threads, self._job.kernels or chosen.kernels[0]
+        )
 
-        for number in range(job.warmup_runs):
-            session.predict(photo(number))
-        for number in range(max(job.num_photos, job.min_timed_runs)):
-            pixels = photo(number)
+    def load(self) -> dict[str, Any]:
+        """Load the artifact and time its first inference, which may still prepare things."""
+        started = time.perf_counter_ns()
+        self._session = self.open()
+        loaded = time.perf_counter_ns()
+        photo = self._photo(0)
+        began = time.perf_counter_ns()
+        self._session.predict(photo)
+        return {"load_ns": loaded - started, "first_inference_ns": time.perf_counter_ns() - began}
+
+    def answer(self) -> dict[str, Any]:
+        """Write the outputs of every photo to ``job.outputs``, as they come: memory does not grow with the photos."""
+        width = 0
+        with Path(self._job.outputs).open("wb") as out:
+            for answers in self.answers():
+                width = answers.shape[1]
+                out.write(np.ascontiguousarray(answers, np.float32).tobytes())
+        return {"num_outputs": width}
+
+    def answers(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Outputs of all photos in their order, float32 (n, C) at a time."""
+        assert self._session is not None
+        for number in range(self._job.num_photos):
+            yield self._session.predict(self._photo(number))[None]
+
+    def warm_up(self, limit: int) -> dict[str, Any]:
+        """Run until the medians of three blocks agree to ``WARMUP_TOLERANCE``, or ``limit`` runs were made."""
+        medians: list[float] = []
+        while len(medians) * WARMUP_BLOCK_RUNS < limit:
+            medians.append(statistics.median(self._timed(WARMUP_BLOCK_RUNS)))
+            last = medians[-3:]
+            if len(last) == 3 and max(last) <= min(last) * (1 + WARMUP_TOLERANCE):
+                return {"runs": len(medians) * WARMUP_BLOCK_RUNS, "is_stable": True, "median_ns": medians[-1]}
+        return {"runs": len(medians) * WARMUP_BLOCK_RUNS, "is_stable": False, "median_ns": medians[-1]}
+
+    def time(self, runs: int) -> dict[str, Any]:
+        """Latencies of the next ``runs`` photos, in order."""
+        return {"latencies_ns": self._timed(runs)}
+
+    def end(self) -> dict[str, Any]:
+        """What the process took in all."""
+        return {"peak_memory_bytes": peak_memory_bytes()}
+
+    def _timed(self, runs: int) -> list[int]:
+        assert self._session is not None
+        latencies_ns = []
+        for _ in range(runs):
+            photo = self._photo(self._next)
+            self._next += 1
             began = time.perf_counter_ns()
-            output = session.predict(pixels)
+            self._session.predict(photo)
             latencies_ns.append(time.perf_counter_ns() - began)
-            if number < job.num_photos:
-                outputs.append(output)
-    with Path(job.outputs).open("wb") as out:
-        np.save(out, np.stack(outputs))
-    return Result(load_ns, latencies_ns, peak_memory_bytes())
+        return latencies_ns
+
+    def _photo(self, number: int) -> Pixels:
+        return self.photos(number % self._job.num_photos, 1)
+
+    def photos(self, first: int, count: int) -> Pixels:
+        """uint8 (count, S, S, 3), read from the file: mapping it would count its pages into the peak memory."""
+        size = self._job.input_size
+        row_bytes = size * size * 3
+        self._pixels.seek(first * row_bytes)
+        data = self._pixels.read(min(count, self._job.num_photos - first) * row_bytes)
+        return np.frombuffer(data, np.uint8).reshape(-1, size, size, 3)
 
 
 def peak_memory_bytes() -> int:
@@ -114,11 +178,28 @@ def die_with_parent(parent_pid: int) -> None:
             sys.exit(1)
 
 
-def main() -> None:
+def serve(make: Callable[[Job], Worker]) -> None:
+    """Do what the lines on standard input say until it ends."""
     job = Job(**json.loads(Path(sys.argv[1]).read_text()))
     die_with_parent(int(sys.argv[2]))
-    confine()
-    Path(job.result).write_text(json.dumps(asdict(run(job))))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this process
+    # A native library that prints must not break into the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    if job.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, job.cores)  # before a runtime makes its threads, which inherit it
+    commands = make(job).commands()
+    for line in sys.stdin:
+        command = json.loads(line)
+        answers.write(json.dumps(commands[command.pop("do")](**command)) + "\n")
+
+
+def main() -> None:
+    def make(job: Job) -> Worker:
+        confine()
+        return Worker(job)
+
+    serve(make)
 
 
 if __name__ == "__main__":

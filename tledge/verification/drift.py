@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from tledge.records import Drift
-
-Floats = npt.NDArray[np.floating]
+from tledge.records import ClassDrift, Drift, Flips, Interval
+from tledge.verification.probabilities import Floats, Integers, compare, expected_calibration_error, mean_cosine
+from tledge.verification.statistics import (
+    difference_bounds,
+    difference_interval_points,
+    mcnemar_p_value,
+    wilson_interval,
+)
 
 
 def softmax(logits: Floats) -> npt.NDArray[np.float64]:
@@ -17,28 +24,122 @@ def softmax(logits: Floats) -> npt.NDArray[np.float64]:
     return np.asarray(exponentials / np.sum(exponentials, axis=1, keepdims=True))
 
 
-def drift(labels: npt.NDArray[np.int64], original: Floats, artifact: Floats) -> Drift:
-    """Compare probabilities (N, C) of the same N photos; ``labels`` int64 (N,).
+def drift(
+    labels: Integers,
+    original: Floats,
+    artifact: Floats,
+    label_names: Sequence[str],
+    *,
+    original_logits: Floats | None = None,
+    artifact_logits: Floats | None = None,
+) -> Drift:
+    """Compare probabilities (N, C) of the same N photos; ``labels`` int64 (N,), ``label_names`` in their order.
 
-    The drop is in points: 100 * (accuracy of the original - accuracy of the artifact), positive where the
-    artifact is worse. Agreement is the share of photos with the same top-1 class. Preconditions: N >= 1,
-    equal shapes, finite numbers; raises ValueError otherwise.
+    The probabilities may be memory maps of any length: they are read in blocks of rows, and beside O(N) answers and
+    O(C^2) counts nothing of their size is kept. Logits (N, C) are compared where both are given. Drops are in points,
+    100 * (original - artifact). Macro F1 is the mean over the classes that occur in ``labels``; a class that is never
+    predicted counts 0. Each interval holds with 95%, so of the intervals of 20 classes one misses by chance alone.
+
+    Raises ValueError unless N >= 1, shapes fit, labels are in 0..C-1, numbers are finite and probabilities in 0..1.
     """
-    if original.shape != artifact.shape or len(labels) != len(original) or not len(labels):
-        raise ValueError(f"labels {labels.shape}, original {original.shape} and artifact {artifact.shape} do not fit")
-    if not (np.all(np.isfinite(original)) and np.all(np.isfinite(artifact))):
-        raise ValueError("probabilities are not finite")
-    before, after = np.argmax(original, axis=1), np.argmax(artifact, axis=1)
+    _check(labels, original, artifact, label_names)
+    cosine = None
+    if original_logits is not None and artifact_logits is not None:
+        if not original.shape == original_logits.shape == artifact_logits.shape:
+            raise ValueError(f"logits {original_logits.shape} and {artifact_logits.shape} do not fit {original.shape}")
+        cosine = mean_cosine(original_logits, artifact_logits)
+    seen = compare(original, artifact)
+    before, after = seen.original.predicted, seen.artifact.predicted
     was_right, is_right = before == labels, after == labels
-    difference = np.abs(np.asarray(original, np.float64) - np.asarray(artifact, np.float64))
+    num_photos, num_classes = original.shape
+    num_right_before, num_right = int(np.sum(was_right)), int(np.sum(is_right))
+    num_same = int(np.sum(before == after))
+    right_to_wrong, wrong_to_right = int(np.sum(was_right & ~is_right)), int(np.sum(~was_right & is_right))
     return Drift(
-        num_photos=len(labels),
-        accuracy=float(np.mean(is_right)),
-        accuracy_drop_points=100.0 * (int(was_right.sum()) - int(is_right.sum())) / len(labels),
-        agreement=float(np.mean(before == after)),
-        flips_right_to_wrong=int(np.sum(was_right & ~is_right)),
-        flips_wrong_to_right=int(np.sum(~was_right & is_right)),
-        flips_wrong_to_wrong=int(np.sum(~was_right & ~is_right & (before != after))),
-        max_abs_probability_difference=float(np.max(difference)),
-        mean_abs_probability_difference=float(np.mean(difference)),
+        num_photos=num_photos,
+        original_accuracy=num_right_before / num_photos,
+        original_accuracy_interval=wilson_interval(num_right_before, num_photos),
+        accuracy=num_right / num_photos,
+        accuracy_interval=wilson_interval(num_right, num_photos),
+        accuracy_drop_points=100 * (num_right_before - num_right) / num_photos,
+        accuracy_drop_points_interval=difference_interval_points(right_to_wrong, wrong_to_right, num_photos),
+        mcnemar_p_value=mcnemar_p_value(right_to_wrong, wrong_to_right),
+        agreement=num_same / num_photos,
+        agreement_interval=wilson_interval(num_same, num_photos),
+        flips=Flips(
+            right_to_wrong=right_to_wrong,
+            wrong_to_right=wrong_to_right,
+            wrong_to_wrong=num_photos - num_same - right_to_wrong - wrong_to_right,
+        ),
+        original_macro_f1=_macro_f1(labels, before),
+        macro_f1=_macro_f1(labels, after),
+        original_confusion_matrix=_confusion(labels, before, num_classes),
+        confusion_matrix=_confusion(labels, after, num_classes),
+        per_class=_per_class(labels, before, after, label_names),
+        max_abs_probability_difference=seen.max_abs_difference,
+        mean_abs_probability_difference=seen.mean_abs_difference,
+        p99_abs_probability_difference=seen.p99_abs_difference,
+        mean_kl_divergence_nats=seen.mean_kl_divergence_nats,
+        mean_logit_cosine=cosine,
+        original_expected_calibration_error=expected_calibration_error(seen.original.confidence, was_right),
+        expected_calibration_error=expected_calibration_error(seen.artifact.confidence, is_right),
+        original_mean_confidence=float(np.mean(seen.original.confidence)),
+        mean_confidence=float(np.mean(seen.artifact.confidence)),
     )
+
+
+def _check(labels: Integers, original: Floats, artifact: Floats, label_names: Sequence[str]) -> None:
+    shapes = f"labels {labels.shape}, original {original.shape} and artifact {artifact.shape}"
+    if original.ndim != 2 or original.shape != artifact.shape or labels.shape != original.shape[:1] or not labels.size:
+        raise ValueError(f"{shapes} do not fit")
+    if len(label_names) != original.shape[1]:
+        raise ValueError(f"{len(label_names)} label names do not fit {original.shape[1]} classes")
+    if labels.min() < 0 or labels.max() >= original.shape[1]:
+        raise ValueError(f"labels {labels.min()} to {labels.max()} do not fit {original.shape[1]} classes")
+
+
+def _macro_f1(labels: Integers, predicted: Integers) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0.0))
+
+
+def _confusion(labels: Integers, predicted: Integers, num_classes: int) -> list[list[int]]:
+    from sklearn.metrics import confusion_matrix
+
+    table: list[list[int]] = confusion_matrix(labels, predicted, labels=np.arange(num_classes)).tolist()
+    return table
+
+
+def _per_class(labels: Integers, before: Integers, after: Integers, label_names: Sequence[str]) -> list[ClassDrift]:
+    """Recall and flips of the photos of each true class."""
+    was_right, is_right = before == labels, after == labels
+
+    def count(photos: npt.NDArray[np.bool_]) -> Integers:
+        return np.bincount(labels[photos], minlength=len(label_names))
+
+    num_photos = np.bincount(labels, minlength=len(label_names))
+    right_to_wrong, wrong_to_right = count(was_right & ~is_right), count(~was_right & is_right)
+    wrong_to_wrong = count(~was_right & ~is_right & (before != after))
+    lower, upper = difference_bounds(right_to_wrong, wrong_to_right, np.maximum(num_photos, 1))
+    num_right_before, num_right = count(was_right), count(is_right)
+    classes = []
+    for index, label in enumerate(label_names):
+        flips = Flips(
+            right_to_wrong=int(right_to_wrong[index]),
+            wrong_to_right=int(wrong_to_right[index]),
+            wrong_to_wrong=int(wrong_to_wrong[index]),
+        )
+        size, was, now = int(num_photos[index]), int(num_right_before[index]), int(num_right[index])
+        classes.append(
+            ClassDrift(
+                label=label,
+                num_photos=size,
+                original_recall=was / size if size else None,
+                recall=now / size if size else None,
+                recall_drop_points=100 * (was - now) / size if size else None,
+                recall_drop_points_interval=Interval(low=100 * lower[index], high=100 * upper[index]) if size else None,
+                flips=flips,
+            )
+        )
+    return classes

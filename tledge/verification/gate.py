@@ -2,49 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from tledge.records import Check, Drift, Latency, MachineRecord
+from tledge.verification.certification import accuracy_check
 from tledge.verification.targets import Target
 
 MB = 1_000_000
+Verdict = Literal["certified", "passed", "failed"]
 
 
-def judge(
+def ran(error: str | None) -> Check:
+    """Whether the artifact is whole and answered every photo with a finite number for each class."""
+    if error:
+        return Check(name="runs", limit=None, measured=None, verdict="failed", reason=error)
+    return Check(name="runs", limit=None, measured=None, verdict="passed", reason="answers every test photo")
+
+
+def kept(name: str, problems: Sequence[str], promise: str) -> Check:
+    """A gate on what the file holds: ``problems`` are the sentences that say where it differs from the promise."""
+    if problems:
+        return Check(name=name, limit=None, measured=None, verdict="failed", reason="; ".join(problems))
+    return Check(name=name, limit=None, measured=None, verdict="passed", reason=promise)
+
+
+def budgets(
     target: Target,
     machine: MachineRecord,
     drift: Drift | None,
     latency: Latency | None,
     size_bytes: int,
     peak_memory_mb: float | None,
+    *,
+    must_certify: bool,
+    timed: bool,
 ) -> list[Check]:
-    """One check a budget. What was not measured fails; what can't be measured here is not judged, and says so."""
+    """One check a budget. What did not run fails; what can't be measured here is not judged, and says why.
+
+    ``timed``: whether latency and memory were to be measured at all.
+    """
     budget = target.budget
-    elsewhere = _not_this_machine(target, machine)
+    elsewhere = _not_this_machine(target, machine) if timed else "not measured: accuracy only"
+    threads = f"batch 1, {target.threads} thread{'s' if target.threads > 1 else ''}"
     return [
+        accuracy_check(drift, budget.max_accuracy_drop_points, must_certify)
+        if drift
+        else _check("max_accuracy_drop_points", budget.max_accuracy_drop_points, None, "points"),
+        _check("max_size_mb", budget.max_size_mb, size_bytes / MB, "MB, file size"),
         _check(
-            "max_accuracy_drop_points",
-            budget.max_accuracy_drop_points,
-            drift.accuracy_drop_points if drift else None,
-            "points against the original on the same photos",
+            "max_p95_latency_ms",
+            budget.max_p95_latency_ms,
+            latency.p95_ms if latency else None,
+            f"ms, {threads}",
+            elsewhere,
         ),
-        _check("max_size_mb", budget.max_size_mb, size_bytes / MB, "file size"),
-        _check(
-            "max_p95_latency_ms", budget.max_p95_latency_ms, latency.p95_ms if latency else None, "batch 1", elsewhere
-        ),
-        _check("max_memory_mb", budget.max_memory_mb, peak_memory_mb, "peak of the process", elsewhere),
+        _check("max_memory_mb", budget.max_memory_mb, peak_memory_mb, "MB, peak of the process", elsewhere),
     ]
 
 
 def _check(name: str, limit: float, measured: float | None, what: str, not_judged: str = "") -> Check:
-    verdict: Literal["passed", "failed", "not judged"]
+    if not_judged:
+        return Check(name=name, limit=limit, measured=measured, verdict="not judged", reason=not_judged)
     if measured is None:
-        verdict, what = "failed", "not measured: the artifact did not run to its end"
-    elif not_judged:
-        verdict, what = "not judged", not_judged
-    else:
-        verdict = "passed" if measured <= limit else "failed"
-    return Check(name=name, limit=limit, measured=measured, verdict=verdict, reason=what)
+        reason = "not measured: the artifact did not run to its end"
+        return Check(name=name, limit=limit, measured=None, verdict="failed", reason=reason)
+    inside = measured <= limit
+    reason = f"{measured:.4g} {what}: {'inside' if inside else 'over'} the budget of {limit:g}"
+    return Check(name=name, limit=limit, measured=measured, verdict="passed" if inside else "failed", reason=reason)
 
 
 def _not_this_machine(target: Target, machine: MachineRecord) -> str:
@@ -58,6 +83,15 @@ def _not_this_machine(target: Target, machine: MachineRecord) -> str:
     return ""
 
 
-def verdict(checks: list[Check], error: str | None) -> Literal["passed", "failed"]:
-    """An artifact passes where nothing went wrong and no check failed."""
-    return "failed" if error or any(check.verdict == "failed" for check in checks) else "passed"
+def verdict(checks: Sequence[Check]) -> Verdict:
+    """Failed where a check failed; certified where the drop is certified and nothing failed."""
+    if any(check.verdict == "failed" for check in checks):
+        return "failed"
+    return "certified" if any(check.verdict == "certified" for check in checks) else "passed"
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """The worst of the artifacts' verdicts."""
+    if "failed" in verdicts or not verdicts:
+        return "failed"
+    return "certified" if set(verdicts) == {"certified"} else "passed"

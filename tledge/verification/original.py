@@ -1,53 +1,57 @@
 """The original's SavedModel on this CPU, in its own process: ``python -m tledge.verification.original JOB PARENT_PID``.
 
-The job is that of an artifact's worker; TensorFlow answers instead of a device runtime. All photos are
-answered in batches, and single photos are timed.
+It takes the commands of an artifact's worker; TensorFlow answers instead of a device runtime. All photos are answered in
+batches, by logits; single photos are timed, to probabilities.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tledge.runtimes.worker import Job, Result, die_with_parent, peak_memory_bytes
+from tledge.runtimes.worker import Worker, serve
 from tledge.tensorflow_setup import tensorflow
 
 _BATCH = 32
 
 
-def run(job: Job) -> Result:
-    """Logits of every photo to ``job.outputs``, and the latency of ``job.min_timed_runs`` single photos."""
-    tf = tensorflow()
-    tf.config.threading.set_intra_op_parallelism_threads(job.num_threads)
-    started = time.perf_counter_ns()
-    serve = tf.saved_model.load(job.artifact).signatures["serving_default"]
-    load_ns = time.perf_counter_ns() - started
-    shape = (job.num_photos, job.input_size, job.input_size, 3)
-    pixels = np.memmap(job.pixels, np.uint8, "r", shape=shape)
-    logits = [
-        serve(pixels=tf.constant(pixels[i : i + _BATCH]))["logits"].numpy() for i in range(0, job.num_photos, _BATCH)
-    ]
-    latencies_ns = []
-    for number in range(job.warmup_runs + job.min_timed_runs):
-        photo = np.array(pixels[number % job.num_photos][None])
-        began = time.perf_counter_ns()
-        serve(pixels=tf.constant(photo))["probabilities"].numpy()
-        if number >= job.warmup_runs:
-            latencies_ns.append(time.perf_counter_ns() - began)
-    with Path(job.outputs).open("wb") as out:
-        np.save(out, np.concatenate(logits))
-    return Result(load_ns, latencies_ns, peak_memory_bytes())
+class SavedModelSession:
+    """A loaded SavedModel of a run."""
+
+    def __init__(self, folder: str, num_threads: int) -> None:
+        self._tf = tensorflow()
+        self._tf.config.threading.set_intra_op_parallelism_threads(num_threads)
+        self._serve = self._tf.saved_model.load(folder).signatures["serving_default"]
+
+    def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 RGB (1, S, S, 3) to the probabilities, float32 (C,)."""
+        return np.asarray(self._answer(pixels)["probabilities"].numpy()[0], np.float32)
+
+    def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 RGB (N, S, S, 3) to float32 (N, C)."""
+        return np.asarray(self._answer(pixels)["logits"].numpy(), np.float32)
+
+    def _answer(self, pixels: npt.NDArray[np.uint8]) -> Any:
+        return self._serve(pixels=self._tf.constant(pixels))
+
+
+class OriginalWorker(Worker):
+    """The commands on the original."""
+
+    def open(self) -> SavedModelSession:
+        self._model = SavedModelSession(self._job.artifact, self._job.num_threads)
+        return self._model
+
+    def answers(self) -> Iterator[npt.NDArray[np.float32]]:
+        for first in range(0, self._job.num_photos, _BATCH):
+            yield self._model.logits(self.photos(first, _BATCH))
 
 
 def main() -> None:
-    job = Job(**json.loads(Path(sys.argv[1]).read_text()))
-    die_with_parent(int(sys.argv[2]))
-    Path(job.result).write_text(json.dumps(asdict(run(job))))
+    serve(OriginalWorker)
 
 
 if __name__ == "__main__":

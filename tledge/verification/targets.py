@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -88,6 +89,21 @@ def load(name: str) -> Target:
         if runtime not in runtimes():
             raise unknown(f"runtime in target {path}", runtime, runtimes())
     return target
+
+
+def override(target: Target, limits: Mapping[str, float | None]) -> tuple[Target, dict[str, float]]:
+    """The target with some limits of its budget replaced (None keeps one), and those that were.
+
+    Raises InputError for a limit out of range.
+    """
+    given = {name: value for name, value in limits.items() if value is not None}
+    try:
+        budget = Budget.model_validate({**target.budget.as_json(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{first['loc'][0]} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+    basis = Basis.model_validate({**target.basis.as_json(), **dict.fromkeys(given, "requirement")})
+    return target.model_copy(update={"budget": budget, "basis": basis}), given
 
 
 def _explain(path: Path, error: ValidationError) -> InputError:

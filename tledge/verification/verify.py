@@ -4,63 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from tledge import __version__
-from tledge.datasets.prepare import SplitPhotos, load_split
 from tledge.errors import ArtifactError, InputError, unknown
 from tledge.machine import this_machine
 from tledge.progress import Progress, Silent
-from tledge.records import Drift, ExportRecord, Latency, MachineRecord, OriginalRow, Report, Row
+from tledge.records import MachineRecord, Protocol, Report
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
-from tledge.runtimes import Runtime, runtimes_for
-from tledge.runtimes.launch import WorkerFailed, run_worker
-from tledge.runtimes.worker import Job
-from tledge.verification import targets
-from tledge.verification.drift import drift, softmax
-from tledge.verification.gate import MB, judge, verdict
-from tledge.verification.latency import MIN_TIMED_RUNS, WARMUP_RUNS, summarise
+from tledge.runtimes import runtimes_for
+from tledge.verification import gallery, gate, targets
+from tledge.verification.choice import choose
+from tledge.verification.latency import Rounds, protocol
+from tledge.verification.measure import pinned_cores
+from tledge.verification.measurement import Measurement, Subject, Wanted
+from tledge.verification.rows import row
 from tledge.verification.targets import Target
 
-Floats = npt.NDArray[np.floating]
 LIBRARIES = ("tensorflow", "ai-edge-litert", "onnxruntime", "numpy")
-_START_TIMEOUT_S, _PHOTO_TIMEOUT_S = 120.0, 1.0
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What one worker process gave: ``outputs`` float32 (N, C)."""
-
-    outputs: npt.NDArray[np.float32]
-    latency: Latency
-    load_ms: float
-    peak_memory_mb: float
-
-
-@dataclass(frozen=True)
-class _Bench:
-    """The test photos on disk for the workers, and what all jobs have in common."""
-
-    folder: Path
-    job: Job
-    timeout_s: float
-
-    def measure(self, module: str, artifact: Path, runtime: str) -> _Measured:
-        """Run one artifact in its own process. Raises WorkerFailed."""
-        job = replace(self.job, artifact=str(artifact.resolve()), runtime=runtime)
-        Path(job.result).unlink(missing_ok=True)
-        Path(job.outputs).unlink(missing_ok=True)
-        result = run_worker(module, asdict(job), self.folder / "job.json", Path(job.result), self.timeout_s)
-        return _Measured(
-            np.load(job.outputs, allow_pickle=False),
-            summarise(result["latencies_ns"], job.num_threads, job.warmup_runs),
-            result["load_ns"] / 1e6,
-            result["peak_memory_bytes"] / MB,
-        )
 
 
 def verify(
@@ -68,65 +29,76 @@ def verify(
     *,
     target: str = targets.DEFAULT,
     format_names: Sequence[str] = (),
+    wanted: Wanted | None = None,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run every artifact of a run (or those of ``format_names``) against the original; write report.json and return it.
 
-    The verdict is in the report; a failed budget raises nothing. Raises InputError for an unknown run, target
-    or format and for a run without exports, ArtifactError for files that changed since they were written.
+    The verdict is in the report: a failed gate, or an artifact that is broken or crashes, raises nothing. Raises
+    InputError for an unknown run, target, protocol or format and for a run without exports, ArtifactError for a run
+    whose own files changed since they were written.
     """
-    progress = progress or Silent()
-    budget = targets.load(target)
+    progress, wanted = progress or Silent(), wanted or Wanted()
+    machine = this_machine()
+    budget, overrides = targets.override(targets.load(target), wanted.limits)
+    rounds = protocol(wanted.protocol)
+    if any(not 1 <= count <= machine.logical_cores for count in wanted.thread_counts):
+        raise InputError(f"--threads: use whole numbers from 1 to {machine.logical_cores}, the cores of this machine")
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
-    exports = _exports(run, format_names)
-    pairs = [
-        (record, runtime)
-        for record in exports.values()
-        for runtime in runtimes_for(Path(record.file))
-        if runtime.name in budget.runtimes
-    ]
-    if not pairs:
-        raise InputError(
-            f"target {target!r} runs {', '.join(budget.runtimes)}, and no artifact of run {run.name} is for them"
-        )
-    machine = this_machine()
-    warnings = _warnings(budget, target, machine)
-    left_out = sorted(set(exports) - {record.format for record, _ in pairs})
-    if left_out:
-        warnings.append(f"not verified, because target {target!r} has no runtime for them: {', '.join(left_out)}")
+    subjects, warnings = _subjects(run, format_names, budget, target)
+    warnings += _warnings(budget, target, machine)
     for warning in warnings:
         progress.warn(warning)
-    photos = load_split(run, "test", progress)
-    reference = _reference(run, photos)
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
-        bench = _bench(Path(folder), run, photos, budget.threads, progress)
-        original = _original(run, bench, photos, reference, progress)
-        rows = [
-            _row(run, bench, record, runtime, photos, softmax(reference), budget, machine, progress)
-            for record, runtime in pairs
-        ]
+        measured = Measurement(run, subjects, budget, wanted, rounds, Path(folder), progress)
+        measured.measure()
+    labels = run.manifest.labels
+    rows = [row(subject, measured, budget, machine, wanted) for subject in subjects]
+    num_flipped, flipped = gallery.flipped(
+        measured.photos,
+        labels,
+        measured.reference,
+        {subject.name: answers for subject in subjects if (answers := measured.good(subject.task)) is not None},
+    )
     report = Report(
         run=run.name,
         manifest_sha256=run.manifest_sha256,
         created_utc=now_utc(),
         tledge_version=__version__,
+        dataset=run.manifest.dataset.name,
+        dataset_fingerprint_sha256=run.manifest.dataset.fingerprint_sha256,
+        test_split_sha256=run.manifest.splits["test"].sha256,
+        seed=run.manifest.seed,
+        backbone=run.manifest.backbone.handle,
+        labels=labels,
         target={"name": target, **budget.as_json()},
+        overrides=overrides,
+        certify=wanted.certify,
         machine=machine,
-        num_test_photos=len(photos.ids),
-        original=original,
+        protocol=None if wanted.accuracy_only else _protocol(rounds, budget),
+        num_test_photos=len(measured.photos.ids),
+        original=measured.original(),
         rows=rows,
+        noise_floors=[timing.floor for timing in measured.timings.values() if timing.floor],
+        attribution=measured.attribution,
+        layers=measured.layers,
+        num_flipped_photos=num_flipped,
+        flipped_photos=flipped,
+        choice=choose(rows),
         warnings=warnings,
         library_versions=library_versions(*LIBRARIES),
-        verdict="passed" if all(row.verdict == "passed" for row in rows) else "failed",
+        wall_times_s={name: round(seconds, 2) for name, seconds in measured.wall_times_s.items()},
+        verdict=gate.overall([row.verdict for row in rows]),
     )
     run.reports().mkdir(exist_ok=True)
     report.save(run.reports() / "report.json")
     return report
 
 
-def _exports(run: Run, format_names: Sequence[str]) -> dict[str, ExportRecord]:
+def _subjects(run: Run, format_names: Sequence[str], budget: Target, target: str) -> tuple[list[Subject], list[str]]:
+    """The artifacts that the target runs, and warnings of those it does not."""
     names = run.export_names()
     if not names:
         raise InputError(
@@ -135,7 +107,26 @@ def _exports(run: Run, format_names: Sequence[str]) -> dict[str, ExportRecord]:
     for name in format_names:
         if name not in names:
             raise unknown(f"artifact of run {run.name}", name, names, f"Or make it: tledge export --format {name}")
-    return run.exports([name for name in names if not format_names or name in format_names])
+    subjects: list[Subject] = []
+    left_out = []
+    for name in (name for name in names if not format_names or name in format_names):
+        try:
+            record = run.export_record(name)
+        except ArtifactError as error:
+            subjects.append(Subject(name, None, None, run.export_folder(name), str(error)))
+            continue
+        path = run.export_folder(name) / record.file
+        usable = [runtime for runtime in runtimes_for(path) if runtime.name in budget.runtimes]
+        subjects += [Subject(name, record, runtime, path, None) for runtime in usable]
+        if not usable:
+            left_out.append(name)
+    if not subjects:
+        raise InputError(
+            f"target {target!r} runs {', '.join(budget.runtimes)}, and no artifact of run {run.name} is for them"
+        )
+    if left_out:
+        return subjects, [f"not verified, because target {target!r} has no runtime for them: {', '.join(left_out)}"]
+    return subjects, []
 
 
 def _warnings(budget: Target, name: str, machine: MachineRecord) -> list[str]:
@@ -150,106 +141,5 @@ def _warnings(budget: Target, name: str, machine: MachineRecord) -> list[str]:
     return warnings
 
 
-def _reference(run: Run, photos: SplitPhotos) -> Floats:
-    """The logits (N, C) that the training device computed, in the order of ``photos``."""
-    with np.load(run.folder / "reference.npz", allow_pickle=False) as stored:
-        ids, logits = tuple(stored["ids"].tolist()), np.asarray(stored["logits"])
-    if ids != photos.ids:
-        raise ArtifactError(f"{run.folder / 'reference.npz'}: its photos are not the test split's; build the run again")
-    return logits
-
-
-def _bench(folder: Path, run: Run, photos: SplitPhotos, num_threads: int, progress: Progress) -> _Bench:
-    with (
-        progress.step("laying out the test photos", len(photos.ids)) as advance,
-        (folder / "pixels").open("wb") as file,
-    ):
-        for batch in photos.pixels.batches(64):
-            file.write(batch.tobytes())
-            advance(len(batch))
-    job = Job(
-        artifact="",
-        runtime="",
-        num_threads=num_threads,
-        pixels=str(folder / "pixels"),
-        num_photos=len(photos.ids),
-        input_size=run.manifest.backbone.input_size,
-        warmup_runs=WARMUP_RUNS,
-        min_timed_runs=MIN_TIMED_RUNS,
-        outputs=str(folder / "outputs.npy"),
-        result=str(folder / "result.json"),
-    )
-    inferences = max(len(photos.ids), MIN_TIMED_RUNS) + WARMUP_RUNS
-    return _Bench(folder, job, _START_TIMEOUT_S + _PHOTO_TIMEOUT_S * inferences)
-
-
-def _original(run: Run, bench: _Bench, photos: SplitPhotos, reference: Floats, progress: Progress) -> OriginalRow:
-    model = run.folder / "model"
-    with progress.step("running the original on this CPU"):
-        try:
-            measured = bench.measure("tledge.verification.original", model, "tensorflow")
-        except WorkerFailed as error:
-            raise ArtifactError(f"{model}: the original does not run on this CPU: {error}") from error
-    if not np.all(np.isfinite(measured.outputs)):
-        raise ArtifactError(f"{model}: the original's output is not finite on this CPU; build the run again")
-    return OriginalRow(
-        reference_accuracy=float(np.mean(np.argmax(reference, axis=1) == photos.labels)),
-        device=run.manifest.device,
-        cpu_drift=drift(photos.labels, softmax(reference), softmax(measured.outputs)),
-        cpu_latency=measured.latency,
-        load_ms=measured.load_ms,
-        peak_memory_mb=measured.peak_memory_mb,
-        size_bytes=sum(path.stat().st_size for path in model.rglob("*") if path.is_file()),
-    )
-
-
-def _row(
-    run: Run,
-    bench: _Bench,
-    record: ExportRecord,
-    runtime: Runtime,
-    photos: SplitPhotos,
-    original: Floats,
-    budget: Target,
-    machine: MachineRecord,
-    progress: Progress,
-) -> Row:
-    measured: _Measured | None = None
-    found: Drift | None = None
-    error: str | None = None
-    artifact = run.export_folder(record.format) / record.file
-    with progress.step(f"running {record.format} on {runtime.name}"):
-        try:
-            measured = bench.measure("tledge.runtimes.worker", artifact, runtime.name)
-            found, error = _compare(photos.labels, original, measured.outputs)
-        except WorkerFailed as failure:
-            error = str(failure)
-    latency = measured.latency if measured else None
-    memory = measured.peak_memory_mb if measured else None
-    checks = judge(budget, machine, found, latency, record.size_bytes, memory)
-    return Row(
-        format=record.format,
-        runtime=runtime.name,
-        file=record.file,
-        sha256=record.sha256,
-        size_bytes=record.size_bytes,
-        load_ms=measured.load_ms if measured else None,
-        peak_memory_mb=memory,
-        latency=latency,
-        drift=found,
-        checks=checks,
-        error=error,
-        verdict=verdict(checks, error),
-    )
-
-
-def _compare(
-    labels: npt.NDArray[np.int64], original: Floats, outputs: npt.NDArray[np.float32]
-) -> tuple[Drift | None, str | None]:
-    """The drift, or what is wrong with the outputs."""
-    if outputs.shape != original.shape:
-        return None, f"the output has shape {outputs.shape[1:]}, the original {original.shape[1:]}"
-    broken = int(np.sum(~np.all(np.isfinite(outputs), axis=1)))
-    if broken:
-        return None, f"the output holds NaN or infinity on {broken} of {len(outputs)} test photos"
-    return drift(labels, original, outputs), None
+def _protocol(rounds: Rounds, budget: Target) -> Protocol:
+    return Protocol(name=rounds.name, description=rounds.description, pinned_cores=pinned_cores(budget.threads) or None)

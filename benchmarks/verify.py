@@ -1,0 +1,86 @@
+"""tledge verify --accuracy-only against the bare loop of invoke() over the same photos.
+
+    python benchmarks/verify.py --run flowers
+
+Takes a run with its artifacts exported. The bare loop is what anybody would write: every artifact is loaded once, its
+photos lie decoded in memory, and one thread answers them one by one; its time, spread over the cores, is what no
+verification can go below. The command is timed whole: Python's start, reading the run, processes, statistics, reports.
+Both are repeated and their medians compared. Exit code 1 where the ratio is over --max-ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from common import busy_warning, load_average, project_environment, run_timed
+
+
+def bare_loop_s(run: Path, artifacts: list[Path]) -> tuple[float, int]:
+    """Seconds that the loops over all artifacts take on one thread, loading not counted; and the number of photos."""
+    from tledge.datasets.prepare import load_split
+    from tledge.progress import Silent
+    from tledge.run import open_run
+    from tledge.runtimes import runtimes_for
+
+    photos = load_split(open_run(run.parent, run.name), "test", Silent())
+    pixels = np.ascontiguousarray(photos.pixels[:])[:, None]
+    total = 0.0
+    for path in artifacts:
+        session = runtimes_for(path)[0].load(path.read_bytes(), 1, runtimes_for(path)[0].kernels[0])
+        session.predict(pixels[0])
+        started = time.perf_counter()
+        for photo in pixels:
+            session.predict(photo)
+        total += time.perf_counter() - started
+    return total, len(pixels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="tledge verify --accuracy-only against a bare loop of invoke().")
+    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="folder of the runs")
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--max-ratio", type=float, default=1.15)
+    options = parser.parse_args()
+    from tledge.machine import this_machine, usable_cores
+
+    load = load_average()
+    warning = busy_warning(load)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+    run = options.artifacts / options.run
+    artifacts = sorted(path for path in run.glob("exports/*/model.*"))
+    command = [sys.executable, "-m", "tledge", "verify", "--accuracy-only", "--json"]
+    command += ["--run", options.run, "--artifacts", str(options.artifacts), "--max-drop", "100"]
+    bare, whole, parts = [], [], {}
+    num_photos = 0
+    for _ in range(options.repeats):
+        seconds, num_photos = bare_loop_s(run, artifacts)
+        bare.append(seconds / usable_cores())
+        ended = run_timed(command, project_environment())
+        whole.append(ended.wall_time_s)
+        parts = json.loads(ended.stdout)["wall_times_s"]
+    ratio = statistics.median(whole) / statistics.median(bare)
+    result = {
+        "num_artifacts": len(artifacts),
+        "num_photos": num_photos,
+        "bare_loop_over_cores_s": [round(value, 2) for value in bare],
+        "verify_s": [round(value, 2) for value in whole],
+        "parts_of_the_last_s": parts,
+        "ratio_of_medians": round(ratio, 3),
+        "max_ratio": options.max_ratio,
+        "machine": this_machine().as_json(),
+        "load_average_before": load,
+    }
+    print(json.dumps(result, indent=2))
+    sys.exit(ratio > options.max_ratio)
+
+
+if __name__ == "__main__":
+    main()

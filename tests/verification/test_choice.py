@@ -1,0 +1,36 @@
+"""The best artifact keeps every budget, and every other one lost for a reason that is said."""
+
+from __future__ import annotations
+
+from tledge.verification.choice import choose
+
+from .samples import a_row
+
+
+def _reasons(*rows: object) -> dict[str, str]:
+    return {lost.artifact: lost.reason for lost in choose(rows).others}  # type: ignore[arg-type]
+
+
+def test_the_fastest_that_keeps_every_budget_wins() -> None:
+    rows = [a_row("slow", 9.0), a_row("fast", 3.0), a_row("fastest", 1.0, failed="drop 3 points")]
+    assert choose(rows).best == "fast on litert"
+    assert _reasons(*rows) == {
+        "slow on litert": "p95 9.00 ms against 3.00 ms",
+        "fastest on litert": "runs: drop 3 points",
+    }
+
+
+def test_of_equally_fast_ones_the_smallest_wins_then_the_smallest_drop() -> None:
+    rows = [a_row("large", size_bytes=2_000_000), a_row("lossy", drop=5), a_row("small")]
+    assert choose(rows).best == "small on litert"
+    assert _reasons(*rows) == {"large on litert": "2.000 MB against 1.000 MB", "lossy on litert": "a larger drop"}
+
+
+def test_without_latencies_the_smallest_wins() -> None:
+    assert choose([a_row("a", None, 2_000_000), a_row("b", None, 1_000_000)]).best == "b on litert"
+
+
+def test_where_none_keeps_every_budget_there_is_no_best_one() -> None:
+    found = choose([a_row("a", failed="over"), a_row("b", failed="under")])
+    assert found.best is None
+    assert [lost.reason for lost in found.others] == ["runs: over", "runs: under"]

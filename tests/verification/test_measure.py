@@ -1,0 +1,84 @@
+"""Real artifacts in their own processes: in parallel for answers, in rounds for latency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import int8_tflite, tflite
+
+from tledge.progress import Silent
+from tledge.runtimes import runtime
+from tledge.runtimes.launch import WorkerFailed
+from tledge.verification.latency import Rounds
+from tledge.verification.measure import Bench, Task, Timed, TimeLimits, pinned_cores
+
+SHORT = Rounds("quick", rounds=4, runs_a_round=6, warmup_limit=30)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
+    (tmp_path / "pixels").write_bytes(pixels.tobytes())
+    return Bench(tmp_path, tmp_path / "pixels", 9, 32, TimeLimits())
+
+
+def _task(bench: Bench, name: str, data: bytes) -> Task:
+    path = bench.folder / f"{name}.tflite"
+    path.write_bytes(data)
+    return Task(name, path, "litert")
+
+
+def test_every_task_gets_its_own_answers_on_every_photo(bench: Bench) -> None:
+    whole = _task(bench, "whole", int8_tflite())
+    exact = _task(bench, "exact", tflite(float_input=False))
+    found = bench.answers([whole, exact], Silent(), "answers")
+    pixels = np.fromfile(bench.pixels, np.uint8).reshape(9, 1, 32, 32, 3)
+    for task in (whole, exact):
+        session = runtime("litert").load(task.artifact.read_bytes(), 1, "XNNPACK")
+        np.testing.assert_array_equal(found[task], np.stack([session.predict(photo) for photo in pixels]))
+
+
+def test_a_broken_artifact_fails_alone(bench: Bench) -> None:
+    whole, broken = _task(bench, "whole", int8_tflite()), _task(bench, "broken", int8_tflite()[:500])
+    found = bench.answers([broken, whole], Silent(), "answers")
+    assert isinstance(found[broken], WorkerFailed)
+    assert np.shape(found[whole]) == (9, 10)
+    timing = bench.latencies([broken, whole], 1, SHORT, Silent())
+    assert isinstance(timing.timed[broken], WorkerFailed)
+    assert isinstance(timing.timed[whole], Timed)
+
+
+def test_latencies_come_in_rounds_with_one_artifact_against_itself(bench: Bench) -> None:
+    whole, exact = _task(bench, "whole", int8_tflite()), _task(bench, "exact", tflite(float_input=False))
+    timing = bench.latencies([whole, exact], 1, SHORT, Silent())
+    assert list(timing.timed) == [whole, exact]
+    for timed in timing.timed.values():
+        assert isinstance(timed, Timed)
+        assert (timed.latency.rounds, timed.latency.runs, timed.latency.num_threads) == (4, 24, 1)
+        assert len(timed.latency.round_medians_ms) == 4
+        assert 10 < timed.peak_memory_mb < 1000
+    assert timing.floor is not None
+    assert timing.floor.artifact in {"whole", "exact"}
+
+
+def test_nothing_to_time_has_no_noise_floor(bench: Bench) -> None:
+    timing = bench.latencies([_task(bench, "broken", b"")], 1, SHORT, Silent())
+    assert timing.floor is None
+
+
+def test_an_artifact_that_hangs_is_ended_at_its_time_limit(bench: Bench) -> None:
+    impatient = Bench(bench.folder, bench.pixels, 9, 32, TimeLimits(start_s=0.01, photo_s=0.0))
+    (failure,) = impatient.answers([_task(bench, "slow", int8_tflite())], Silent(), "answers").values()
+    assert isinstance(failure, WorkerFailed)
+    assert "no answer within" in str(failure)
+
+
+def test_answers_leave_no_files_behind_but_the_photos(bench: Bench) -> None:
+    bench.answers([_task(bench, "whole", int8_tflite())], Silent(), "answers")
+    assert sorted(path.name for path in bench.folder.iterdir() if path.suffix != ".json") == ["pixels", "whole.tflite"]
+
+
+def test_more_threads_than_cores_are_not_pinned() -> None:
+    assert pinned_cores(1000) == []

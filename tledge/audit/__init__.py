@@ -1,0 +1,158 @@
+"""What is really inside an artifact, and whether that is what its format promises.
+
+The readers take the file's bytes as hostile: they follow nothing outside the file and run nothing in it.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tledge.errors import ArtifactError, PromiseBroken
+from tledge.records import Audit, OperatorCount, Promise, TensorRecord
+
+INTEGER_TYPES = frozenset(
+    {"INT2", "INT4", "UINT4", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "BOOL"}
+)
+_PIXEL_INPUT = (1.0, 0)
+_MAX_FILE_BYTES = 2**31  # neither a flatbuffer nor a protobuf can be larger
+_MAX_NAME = 100
+_MAX_LISTED = 20
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a file says of itself to its user. ``metadata``: tledge's own entry, None where there is none."""
+
+    inputs: list[TensorRecord]
+    outputs: list[TensorRecord]
+    metadata: bytes | None
+
+
+def audit(path: Path) -> Audit:
+    """Read an artifact. Raises ArtifactError where the file can't be parsed, or contradicts itself."""
+    from tledge.audit.onnx import audit_onnx
+    from tledge.audit.tflite import audit_tflite
+
+    return read_with(path, {".tflite": audit_tflite, ".onnx": audit_onnx})
+
+
+def read_with(path: Path, readers: Mapping[str, Callable[[bytes], _Found]]) -> _Found:
+    """What the reader for this kind of file makes of its bytes. Raises ArtifactError whatever is wrong with it."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
+            raise ArtifactError("not a file of at most 2 GiB; run tledge export again")
+        return readers[path.suffix](path.read_bytes())
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    except Exception as error:  # the generated readers raise struct.error, IndexError, TypeError on damaged bytes
+        raise ArtifactError(
+            f"{path}: not a readable {path.suffix[1:]} model ({type(error).__name__}: {error})"
+        ) from error
+
+
+def printable(name: str) -> str:
+    """A name from a file, for a terminal or a page: no control characters, and cut where it is long."""
+    shown = "".join(character if character.isprintable() else "?" for character in name[: _MAX_NAME + 1])
+    return shown if len(shown) <= _MAX_NAME else f"{shown[: _MAX_NAME - 3]}..."
+
+
+def largest(bytes_by_name: Mapping[str, int]) -> list[str]:
+    """``NAME (n bytes)``, the largest first, at most 20, and how many were left out."""
+    ordered = sorted(bytes_by_name.items(), key=lambda item: (-item[1], item[0]))
+    listed = [f"{name} ({size:,} bytes)" for name, size in ordered[:_MAX_LISTED]]
+    return listed + ([f"and {len(ordered) - _MAX_LISTED} more"] if len(ordered) > _MAX_LISTED else [])
+
+
+def counted(operators: Iterable[tuple[str, str, str]]) -> list[OperatorCount]:
+    """(name, kind, data type) of every operator, counted and sorted."""
+    return [
+        OperatorCount.model_validate({"name": name, "kind": kind, "data_type": data_type, "count": count})
+        for (name, kind, data_type), count in sorted(Counter(operators).items())
+    ]
+
+
+def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[str, Any] | None = None) -> list[str]:
+    """In what a file of this name differs from the promise of its format; empty where it keeps it.
+
+    ``options``: those of the export record. What they say of weights and opset is a promise too; None: it isn't asked.
+    """
+    problems = []
+
+    def forbid(*kinds: str) -> None:
+        names = found.names_of(*kinds)
+        if names:
+            problems.append(f"{'/'.join(kinds)} operators: {', '.join(names)}")
+
+    def require(condition: bool, problem: str) -> None:
+        if not condition:
+            problems.append(problem)
+
+    forbid("flex", "custom")
+    input_types = [tensor.data_type for tensor in found.inputs]
+    require(input_types == ["UINT8"], f"inputs are {input_types}, not one uint8 image")
+    require(len(found.outputs) == 1, f"{len(found.outputs)} outputs, not one")
+    quantized = found.weight_granularity
+    if promise == "all-integer":
+        forbid("float", "hybrid")
+        require(bool(found.names_of("integer")), "no integer operator at all")
+        require(not found.float_constants, f"float constants: {', '.join(found.float_constants)}")
+        share = found.integer_mac_share
+        # None is no proof against it: every operator is judged by itself above.
+        require(share in (None, 1.0), f"{share or 0:.1%} of the multiply-accumulates are integer")
+        scales = [(tensor.scale, tensor.zero_point) for tensor in found.inputs]
+        require(
+            scales == [_PIXEL_INPUT],
+            f"input scale and zero point are {scales}, not 1 and 0: a pixel is not its own code",
+        )
+        if file.endswith(".tflite"):
+            output_types = [tensor.data_type for tensor in found.outputs]
+            require(output_types == ["UINT8"], f"outputs are {output_types}, not uint8")
+    elif promise == "dynamic-range int8":
+        require(bool(found.names_of("hybrid")), "no operator with int8 weights and float activations")
+        total, small = _weight_bytes(found), found.weight_types.get("INT8", 0)
+        require(
+            small > total / 2, f"{small} of {total} weight bytes are int8: too few weights are large enough to quantize"
+        )
+    else:
+        forbid("hybrid", "integer")
+        wanted = "FLOAT16" if promise == "float16 weights" else "FLOAT32"
+        total = _weight_bytes(found)
+        require(
+            found.weight_types.get(wanted, 0) > total / 2,
+            f"{found.weight_types.get(wanted, 0)} of {total} weight bytes are {wanted.lower()}",
+        )
+        require(not quantized, f"{sum(quantized.values())} quantized weight tensors")
+    options = options or {}
+    if "per-channel" in str(options.get("weights", "")):
+        count = quantized.get("per-tensor", 0)
+        require(bool(quantized), "no quantized weights at all, where per-channel ones are promised")
+        require(
+            not count, f"{count} of {sum(quantized.values())} quantized weight tensors have one scale for all channels"
+        )
+    if "opset" in options:
+        opset = found.file_versions.get("opset")
+        require(str(opset) == str(options["opset"]), f"opset {opset}, not {options['opset']}")
+    return problems
+
+
+def _weight_bytes(found: Audit) -> int:
+    return sum(found.weight_types.get(name, 0) for name in ("FLOAT32", "FLOAT16", "INT8"))
+
+
+def require_promise(
+    found: Audit, format_name: str, promise: Promise, file: str, options: Mapping[str, Any] | None = None
+) -> None:
+    """Raise PromiseBroken that names the operators where the file is not what its format says."""
+    problems = broken_promises(found, promise, file, options)
+    if problems:
+        raise PromiseBroken(
+            f"{format_name} promises {promise}, and the file differs: {'; '.join(problems)}. "
+            "It was not kept. Choose another format, or a backbone whose operators this one supports."
+        )

@@ -1,0 +1,79 @@
+"""Whether a file's own account of its labels and its input is the run's: what a device will read, and act on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tledge.audit import Interface, printable, read_with
+from tledge.records import TensorRecord
+
+
+def contract_problems(path: Path, labels: Sequence[str], input_size: int) -> list[str]:
+    """In sentences, where an artifact differs from its run; empty where it does not.
+
+    ``labels``: the run's, in the order of its outputs. ``input_size``: side of the input, in pixels. Read are the
+    metadata inside the file and the declared tensors; nothing is run. Raises ArtifactError for an unreadable file.
+    """
+    from tledge.audit.onnx import interface_onnx
+    from tledge.audit.tflite import interface_tflite
+
+    found = read_with(path, {".tflite": interface_tflite, ".onnx": interface_onnx})
+    return [*_metadata_problems(found, labels, input_size), *_tensor_problems(found, len(labels), input_size)]
+
+
+def _metadata_problems(found: Interface, labels: Sequence[str], input_size: int) -> list[str]:
+    if found.metadata is None:
+        return ["The file holds no metadata of tledge: neither its labels nor its input are described."]
+    try:
+        inside = json.loads(found.metadata)
+        own_labels, own_input = inside["labels"], inside["input"]["input"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return [f"The file's metadata can't be read ({type(error).__name__}): labels and input are not described."]
+    problems = []
+    if not isinstance(own_labels, list) or not all(isinstance(label, str) for label in own_labels):
+        problems.append("The labels in the file's metadata are not a list of names.")
+    elif own_labels != list(labels):
+        problems.append(_label_problem(own_labels, list(labels)))
+    expected = f"uint8 RGB, NHWC, {input_size} x {input_size}"
+    if own_input != expected:
+        problems.append(
+            f"The file's metadata says its input is {printable(str(own_input))!r}, the run says {expected!r}."
+        )
+    return problems
+
+
+def _label_problem(own: list[str], labels: list[str]) -> str:
+    if len(own) != len(labels):
+        return f"The file's metadata names {len(own)} labels, the run has {len(labels)}."
+    first = next(number for number, (mine, theirs) in enumerate(zip(own, labels, strict=True)) if mine != theirs)
+    example = f"output {first} is {printable(own[first])!r} in the file and {labels[first]!r} in the run"
+    if sorted(own) != sorted(labels):
+        unknown = sorted(set(own) - set(labels))
+        named = f", which does not know {', '.join(repr(printable(label)) for label in unknown[:5])}" if unknown else ""
+        return f"The file's labels are not the run's{named}: {example}."
+    for shift in range(1, len(labels)):
+        if own == labels[-shift:] + labels[:-shift]:
+            back = len(labels) - shift
+            by = f"{shift} towards the end" if shift <= back else f"{back} towards the start"
+            return f"The file's labels are in the run's order shifted by {by}: {example}."
+    return f"The file's labels are in another order than the run's: {example}."
+
+
+def _tensor_problems(found: Interface, num_labels: int, input_size: int) -> list[str]:
+    problems = []
+    wanted = [1, input_size, input_size, 3]
+    if [(tensor.data_type, tensor.shape) for tensor in found.inputs] != [("UINT8", wanted)]:
+        problems.append(f"The file takes {_listed(found.inputs)}, the run one uint8 image of {wanted}.")
+    if [tensor.shape for tensor in found.outputs] != [[1, num_labels]]:
+        problems.append(
+            f"The file gives {_listed(found.outputs)}, and the run's {num_labels} labels want {[1, num_labels]}."
+        )
+    return problems
+
+
+def _listed(tensors: Sequence[TensorRecord]) -> str:
+    shown = [f"{tensor.data_type.lower()} {tensor.shape}" for tensor in tensors[:3]]
+    more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
+    return (" and ".join(shown) or "nothing") + more

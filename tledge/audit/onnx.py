@@ -1,0 +1,222 @@
+"""Read an ONNX model: operators by the arithmetic that their quantize/dequantize neighbours allow.
+
+In QDQ form every operator is written in float between DequantizeLinear and QuantizeLinear, and a
+runtime runs it in integers only where all its data comes from the one and goes to the other, and where it
+has an integer kernel. That is what is checked here: an operator with one bare float edge counts as float,
+and so does one without such a kernel, whatever stands around it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from tledge.audit import Interface, counted, largest, printable
+from tledge.audit.macs import elements, totals
+from tledge.audit.onnx_graph import Graph, checked, is_standard, num_bytes, parse, tensors, type_name
+from tledge.audit.onnx_products import INTEGER_OPERATORS, PRODUCTS, products_of
+from tledge.audit.shapes import inferred_shapes
+from tledge.errors import ArtifactError
+from tledge.records import Audit, TensorRecord
+
+METADATA_KEY = "tledge"
+_KINDS = {
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "Cast"), ("boundary", "conversion")),
+    **dict.fromkeys(INTEGER_OPERATORS, ("integer", "int8")),
+    "DynamicQuantizeLinear": ("hybrid", "float32 to uint8"),
+}
+# ONNX Runtime's CPU provider turns these, between DequantizeLinear and QuantizeLinear, into operators on codes.
+# Read from the graphs it optimises; it leaves Sub, Div, Pad, ReduceMean, HardSwish and all others in float.
+INTEGER_KERNELS = frozenset(
+    {"Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "MaxPool", "LeakyRelu"}
+    | {"Relu", "Clip", "Sigmoid", "Softmax"}
+)
+LAYOUT = frozenset(
+    {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Gather", "Slice", "Split", "Tile"}
+    | {"Expand", "DepthToSpace"}
+)
+
+
+# Inputs that set an operator up, and are no weights though they are floats.
+_SETTINGS = {"Clip": (1, 2), "Pad": (2,), "Resize": (1, 2), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2)}
+_SCALES = {"QuantizeLinear": (1,), "DequantizeLinear": (1,), "QLinearConv": (1, 4, 6), "QLinearMatMul": (1, 4, 6)}
+
+
+def audit_onnx(data: bytes) -> Audit:
+    """The audit of a model's bytes. Raises ArtifactError for undecodable bytes, and for what can't run."""
+    model = parse(data)
+    graphs = checked(model)
+    versions = _versions(model, graphs)
+    weight_types: Counter[str] = Counter()
+    for graph in graphs:
+        for tensor in tensors(graph.proto):
+            weight_types[type_name(tensor.data_type)] += num_bytes(tensor)
+    classified = [[(node, *_classified(graph, node)) for node in graph.proto.node] for graph in graphs]
+    found = counted((printable(name), kind, data_type) for nodes in classified for _, name, kind, data_type in nodes)
+    multiplying = any(node.op_type in PRODUCTS for graph in graphs for node in graph.proto.node)
+    shapes = inferred_shapes(data) if multiplying else {}
+    products = [
+        product
+        for number, (graph, nodes) in enumerate(zip(graphs, classified, strict=True))
+        for node, _, kind, _ in nodes
+        # How often a branch or a loop's body runs is not in the file.
+        for product in products_of(graph, node, kind, shapes if number == 0 else None)
+    ]
+    num_macs, integer_share, granularities = totals(products)
+    shared = _interface(model, graphs[0])
+    return Audit(
+        operators=found,
+        weight_types=dict(sorted(weight_types.items())),
+        inputs=shared.inputs,
+        outputs=shared.outputs,
+        file_versions=versions,
+        num_parameters=sum(_num_parameters(graph) for graph in graphs),
+        num_macs=num_macs,
+        integer_mac_share=integer_share,
+        weight_granularity=granularities,
+        float_constants=largest(_float_constants(graphs)),
+    )
+
+
+def interface_onnx(data: bytes) -> Interface:
+    """Inputs, outputs and tledge's own metadata. Raises as ``audit_onnx`` does."""
+    model = parse(data)
+    return _interface(model, checked(model)[0])
+
+
+def _interface(model: Any, graph: Graph) -> Interface:
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    text = metadata.get(METADATA_KEY)
+    return Interface(
+        inputs=[_record(value, graph) for value in graph.proto.input if value.name not in graph.constants],
+        outputs=[_record(value, graph) for value in graph.proto.output],
+        metadata=None if text is None else text.encode(),
+    )
+
+
+def _versions(model: Any, graphs: list[Graph]) -> dict[str, int]:
+    """IR version, and the opset of every domain that is used."""
+    declared = {"" if is_standard(entry) else entry.domain: entry.version for entry in model.opset_import}
+    versions = {"ir": int(model.ir_version)}
+    for domain in sorted({"" if is_standard(node) else node.domain for graph in graphs for node in graph.proto.node}):
+        if domain not in declared:
+            raise ArtifactError(f"uses operators of {domain or 'ONNX'!r} and does not say of which opset")
+        versions[f"opset {printable(domain)}".strip()] = int(declared[domain])
+    return versions
+
+
+def _classified(graph: Graph, node: Any) -> tuple[str, str, str]:
+    """Name, kind and data type."""
+    if not is_standard(node):
+        return f"{node.domain}.{node.op_type}", "custom", "custom"
+    if node.op_type == "Constant":
+        held = [type_name(tensor.data_type) for tensor in (graph.constants.get(name) for name in node.output) if tensor]
+        return node.op_type, "layout", "+".join(held).lower() or "constant"
+    known = _KINDS.get(node.op_type)
+    return node.op_type, *(known or _kind_by_neighbours(graph, node))
+
+
+def _kind_by_neighbours(graph: Graph, node: Any) -> tuple[str, str]:
+    # Axes, shapes and bounds are parameters; a float weight that is not dequantized is data.
+    data = [name for place, name in enumerate(node.input) if name and not _is_setting(graph, node, place)]
+    whole = all(graph.is_dequantized(name) for name in data) and all(name in graph.quantized for name in node.output)
+    if whole and node.op_type in LAYOUT | INTEGER_KERNELS:
+        return "layout" if node.op_type in LAYOUT else "integer", "int8 (dequantize, quantize)"
+    if any(graph.is_dequantized(name) and graph.producer[name].input[0] in graph.constants for name in data):
+        return "hybrid", "float32 with int8"
+    return "float", "float32"
+
+
+def _is_setting(graph: Graph, node: Any, place: int) -> bool:
+    constant = graph.constants.get(node.input[place])
+    return constant is not None and (not _is_float(constant) or (node.op_type == "Clip" and place in _SETTINGS["Clip"]))
+
+
+def _is_float(tensor: Any) -> bool:
+    return "FLOAT" in type_name(tensor.data_type)
+
+
+def _float_constants(graphs: list[Graph]) -> dict[str, int]:
+    """Bytes of the float constants that are neither scales of a quantization nor bounds of a Clip.
+
+    A scale is one number or one a channel, and nothing else reads it. More than that, as in blocked quantization,
+    can hold whole weights, and is listed.
+    """
+    settings: set[str] = set()
+    values: set[str] = set()
+    for graph in graphs:
+        for node in graph.proto.node:
+            places = _SETTINGS["Clip"] if node.op_type == "Clip" else _SCALES.get(node.op_type, ())
+            for place, name in enumerate(node.input):
+                constant = graph.constants.get(name)
+                rank = 0 if node.op_type == "Clip" else 1
+                fits = constant is not None and place in places and len(constant.dims) <= rank
+                (settings if fits and is_standard(node) else values).add(name)
+    found: Counter[str] = Counter()
+    for graph in graphs:
+        named = {id(tensor): name for name, tensor in graph.constants.items()}
+        for tensor in tensors(graph.proto):
+            name = named.get(id(tensor), tensor.name)
+            if _is_float(tensor) and num_bytes(tensor) and (name in values or name not in settings):
+                found[printable(name) or "unnamed"] += num_bytes(tensor)
+    return found
+
+
+def _num_parameters(graph: Graph) -> int:
+    """Elements of weights and biases. A weight counts once; a bias once an operator, for converters store equal ones,
+    such as zeros, as one tensor, and quantization parts them again.
+
+    Those are the weights and biases of multiplying operators, and every other float or quantized constant of more
+    than one element: a lone number is a factor of the graph, such as the 1/255 of the pixels, and not a parameter.
+    """
+    parameters: set[tuple[str, int | None]] = set()
+    for index, node in enumerate(graph.proto.node):
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Cast"):
+            continue  # their constants count where they are used
+        places = PRODUCTS.get(node.op_type)
+        ignored = {**_SETTINGS, **_SCALES}.get(node.op_type, ())
+        for place, name in enumerate(node.input):
+            source = graph.source(name) if name and place not in ignored else None
+            if source is None:
+                continue
+            count = elements(graph.constants[source].dims, source)
+            multiplies = places is not None and place in (places.data, places.weights, places.bias)
+            holds_values = _is_float(graph.constants[source]) or graph.is_dequantized(name)
+            if multiplies or (holds_values and count > 1):
+                is_bias = places is not None and place == places.bias
+                parameters.add((source, index if is_bias else None))
+    return sum(elements(graph.constants[name].dims, name) for name, _ in parameters)
+
+
+def _record(value: Any, graph: Graph) -> TensorRecord:
+    kind = value.type.tensor_type
+    scale, zero_point = _quantization(value.name, graph)
+    return TensorRecord(
+        name=printable(value.name),
+        shape=[dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim],
+        data_type=type_name(kind.elem_type),
+        scale=scale,
+        zero_point=zero_point,
+    )
+
+
+def _quantization(name: str, graph: Graph) -> tuple[float | None, int | None]:
+    """Scale and zero point of codes that enter or leave; None where there are none, or they are not one pair."""
+    from onnx import numpy_helper
+
+    nodes = [node for node in graph.consumers[name] if node.op_type == "DequantizeLinear" and node.input[0] == name]
+    if name in graph.producer and graph.producer[name].op_type == "QuantizeLinear":
+        nodes.append(graph.producer[name])
+    pairs = set()
+    for node in nodes:
+        scale = graph.constants.get(node.input[1]) if len(node.input) > 1 else None
+        if scale is None or elements(scale.dims, scale.name) != 1:
+            return None, None
+        zero_point = 0
+        if len(node.input) > 2 and node.input[2]:
+            constant = graph.constants.get(node.input[2])
+            if constant is None or elements(constant.dims, constant.name) != 1:
+                return None, None
+            zero_point = int(numpy_helper.to_array(constant).item())
+        pairs.add((float(numpy_helper.to_array(scale).item()), zero_point))
+    return pairs.pop() if len(pairs) == 1 else (None, None)

@@ -1,0 +1,68 @@
+"""Shapes of an ONNX graph by ONNX's own inference, in a process of its own.
+
+The inference is native code over hostile input: what crashes, hangs or eats memory there ends that process only.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tledge.errors import ArtifactError
+
+_TIME_LIMIT_S = 60
+_MEMORY_LIMIT_BYTES = 8 * 2**30  # of addresses; a model file is below 2 GiB, and is held here some times over
+
+
+def inferred_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
+    """Of a model's bytes, the shape of every tensor of the main graph whose shape can be inferred whole.
+
+    What the file itself claims of tensors inside the graph is not read. Raises ArtifactError for a model that the
+    inference refuses, crashes on, or does not finish.
+    """
+    try:
+        child = subprocess.run(
+            [sys.executable, "-P", "-m", "tledge.audit.shapes"],
+            input=data, capture_output=True, timeout=_TIME_LIMIT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ArtifactError(f"its shapes were not inferred within {_TIME_LIMIT_S} s") from error
+    if child.returncode != 0:
+        lines = child.stderr.decode(errors="replace").strip().splitlines()
+        # A signal's number is negative; it leaves no line.
+        said = lines[-1][:300] if lines and child.returncode > 0 else f"it ended with code {child.returncode}"
+        raise ArtifactError(f"ONNX can't infer its shapes: {said}")
+    return {name: tuple(shape) for name, shape in json.loads(child.stdout).items()}
+
+
+def _infer(data: bytes) -> dict[str, list[int]]:
+    import onnx
+
+    model = onnx.load_model_from_string(data)
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    found = {}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
+            found[value.name] = [dim.dim_value for dim in kind.shape.dim]
+    return found
+
+
+def _limit_memory() -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, highest = resource.getrlimit(resource.RLIMIT_AS)
+    limit = _MEMORY_LIMIT_BYTES if highest == resource.RLIM_INFINITY else min(_MEMORY_LIMIT_BYTES, highest)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, highest))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    _limit_memory()
+    json.dump(_infer(sys.stdin.buffer.read()), sys.stdout)

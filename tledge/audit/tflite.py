@@ -1,0 +1,208 @@
+"""Read a TFLite flatbuffer: operators by data type, constants, multiply-accumulates, inputs and outputs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tledge.audit import INTEGER_TYPES, Interface, counted, largest, printable
+from tledge.audit.flatbuffer import Model, Operator, Subgraph, Tensor, read
+from tledge.audit.macs import Product, granularity, totals
+from tledge.errors import ArtifactError
+from tledge.records import Audit, TensorRecord
+
+METADATA_NAME = "TLEDGE_METADATA"
+_FLOATS = frozenset({"FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16", "FLOAT8_E4M3FN", "FLOAT8_E5M2"})
+_CONVERSIONS = frozenset({"CAST", "QUANTIZE", "DEQUANTIZE"})
+_UNPACKING = frozenset({"DEQUANTIZE", "DENSIFY"})
+_SMALL_INTEGERS = frozenset({"INT2", "INT4", "UINT4", "INT8", "UINT8"})
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Which inputs of a multiplying operator are what, and which axis of its weights is the output channel."""
+
+    data: int
+    weights: int
+    bias: int
+    channel_axis: int
+
+
+# Layouts: tensorflow/lite/kernels. OHWI for convolutions, 1HWO for depthwise ones, (O, I) for fully connected ones.
+_PRODUCTS = {
+    "CONV_2D": _Places(0, 1, 2, 0),
+    "DEPTHWISE_CONV_2D": _Places(0, 1, 2, 3),
+    "FULLY_CONNECTED": _Places(0, 1, 2, 0),
+    "TRANSPOSE_CONV": _Places(2, 1, 3, 0),
+    "BATCH_MATMUL": _Places(0, 1, 2, -1),
+}
+# They multiply too, by rules of their own: with one of these the sum is unknown.
+_UNCOUNTED = frozenset(
+    {"CONV_3D", "CONV_3D_TRANSPOSE", "LSTM", "RNN", "SVDF"}
+    | {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM"}
+    | {"UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "CUSTOM", "DELEGATE", "STABLEHLO_CONVOLUTION"}
+    | {"STABLEHLO_DOT_GENERAL", "STABLEHLO_COMPOSITE", "STABLEHLO_CUSTOM_CALL"}
+)
+
+
+def audit_tflite(data: bytes) -> Audit:
+    """The audit of a model's bytes. Damaged bytes raise ArtifactError or what the generated accessors raise."""
+    model = read(data)
+    weight_types: Counter[str] = Counter()
+    float_constants: Counter[str] = Counter()
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            weight_types[tensor.data_type] += tensor.num_bytes
+            if tensor.data_type in _FLOATS and tensor.num_bytes:
+                float_constants[printable(tensor.name)] += tensor.num_bytes
+    shared = _interface(model)
+    num_macs, integer_share, granularities = totals(_products(model))
+    return Audit(
+        operators=counted(
+            _classified(subgraph, operator) for subgraph in model.subgraphs for operator in subgraph.operators
+        ),
+        weight_types={name: size for name, size in sorted(weight_types.items()) if size},
+        inputs=shared.inputs,
+        outputs=shared.outputs,
+        file_versions={"schema": model.version},
+        num_parameters=sum(_num_parameters(subgraph) for subgraph in model.subgraphs),
+        num_macs=num_macs,
+        integer_mac_share=integer_share,
+        weight_granularity=granularities,
+        float_constants=largest(float_constants),
+    )
+
+
+def interface_tflite(data: bytes) -> Interface:
+    """Inputs, outputs and tledge's own metadata. Raises as ``audit_tflite`` does."""
+    return _interface(read(data))
+
+
+def _interface(model: Model) -> Interface:
+    main = model.subgraphs[0]
+    return Interface(
+        inputs=[_record(main.tensors[number]) for number in main.inputs],
+        outputs=[_record(main.tensors[number]) for number in main.outputs],
+        metadata=model.metadata.get(METADATA_NAME),
+    )
+
+
+def _classified(subgraph: Subgraph, operator: Operator) -> tuple[str, str, str]:
+    """Name, kind and data type."""
+    if operator.name == "CUSTOM":
+        custom = printable(operator.custom_code)
+        return custom, "flex" if custom.startswith("Flex") else "custom", "custom"
+    read_ = [subgraph.tensors[number] for number in operator.inputs if number >= 0]
+    written = [subgraph.tensors[number].data_type for number in operator.outputs]
+    constants = {tensor.data_type for tensor in read_ if tensor.num_bytes}
+    activations = [tensor.data_type for tensor in read_ if not tensor.num_bytes]
+    kind = _kind(operator.name, activations, constants, written)
+    return operator.name, kind, _data_type(activations, constants, written)
+
+
+def _kind(name: str, activations: list[str], constants: set[str], written: list[str]) -> str:
+    every = {*activations, *constants, *written}
+    if every <= INTEGER_TYPES:
+        return "integer"
+    if name in _CONVERSIONS:
+        # Unpacking a float16 constant, or the pixel byte to float, computes nothing;
+        # between float and integer activations it means that a float operator stands next to it.
+        return "boundary" if not activations or name == "CAST" else "float"
+    moving = {*activations, *written}
+    return "hybrid" if moving & _FLOATS and constants & _SMALL_INTEGERS else "float"
+
+
+def _data_type(activations: list[str], constants: set[str], written: list[str]) -> str:
+    read_ = sorted(set(activations)) or sorted(constants)
+    weights = sorted(constants - set(read_))
+    return f"{'+'.join(read_)}{' with ' + '+'.join(weights) if weights else ''} to {'+'.join(sorted(set(written)))}".lower()
+
+
+def _sources(subgraph: Subgraph) -> dict[int, int]:
+    """Of every constant, and of what only unpacks one (float16 weights), the number of the constant itself."""
+    found = {number: number for number, tensor in enumerate(subgraph.tensors) if tensor.num_bytes}
+    for operator in subgraph.operators:
+        if operator.name in _UNPACKING and operator.inputs[0] in found:
+            found[operator.outputs[0]] = found[operator.inputs[0]]
+    return found
+
+
+def _num_parameters(subgraph: Subgraph) -> int:
+    """Elements of weights and biases. A weight counts once; a bias once an operator, for converters store equal ones,
+    such as zeros, as one tensor, and quantization parts them again.
+
+    Those are the weights and biases of multiplying operators, and every other float or quantized constant of more
+    than one element: a lone number is a factor of the graph, such as the 1/255 of the pixels, and not a parameter.
+    """
+    sources = _sources(subgraph)
+    parameters: set[tuple[int, int | None]] = set()
+    for index, operator in enumerate(subgraph.operators):
+        if operator.name in _UNPACKING:
+            continue  # what it unpacks counts where it is used
+        places = _PRODUCTS.get(operator.name)
+        for place, number in enumerate(operator.inputs):
+            if number not in sources:
+                continue
+            tensor = subgraph.tensors[sources[number]]
+            multiplies = places is not None and place in (places.weights, places.bias, places.data)
+            holds_values = tensor.data_type in _FLOATS or bool(tensor.scales)
+            if multiplies or (holds_values and tensor.num_elements > 1):
+                is_bias = places is not None and place == places.bias
+                parameters.add((sources[number], index if is_bias else None))
+    return sum(subgraph.tensors[number].num_elements for number, _ in parameters)
+
+
+def _products(model: Model) -> Iterator[Product]:
+    for number, subgraph in enumerate(model.subgraphs):
+        sources = _sources(subgraph)
+        for operator in subgraph.operators:
+            if operator.name in _UNCOUNTED:
+                yield Product(None, is_integer=False, granularity=None)
+            elif operator.name in _PRODUCTS:
+                _, kind, _ = _classified(subgraph, operator)
+                read_from = _input(operator, _PRODUCTS[operator.name].weights)
+                weights = subgraph.tensors[sources.get(read_from, read_from)]
+                found = None
+                if weights.scales and weights.num_bytes:
+                    channels = weights.shape[_PRODUCTS[operator.name].channel_axis] if weights.shape else 1
+                    found = granularity(len(weights.scales), channels)
+                # Another subgraph is a branch, a loop or a second entry: how often it runs is not in the file.
+                macs = _macs(subgraph, operator, weights) if number == 0 else None
+                yield Product(macs, kind == "integer", found)
+
+
+def _input(operator: Operator, place: int) -> int:
+    if place >= len(operator.inputs) or operator.inputs[place] < 0 or not operator.outputs:
+        raise ArtifactError(f"{operator.name} lacks an input or output that it can't do without")
+    return operator.inputs[place]
+
+
+def _macs(subgraph: Subgraph, operator: Operator, weights: Tensor) -> int | None:
+    """Products of one run; None where a shape is known only when it runs."""
+    places = _PRODUCTS[operator.name]
+    data = subgraph.tensors[_input(operator, places.data)]
+    result = subgraph.tensors[operator.outputs[0]]
+    if not all(tensor.is_fixed and tensor.shape for tensor in (data, result, weights)):
+        return None
+    if operator.name == "BATCH_MATMUL":
+        inner = data.shape[-2 if operator.transposes_first and len(data.shape) > 1 else -1]
+        return result.num_elements * inner
+    if len(weights.shape) != (2 if operator.name == "FULLY_CONNECTED" else 4):
+        raise ArtifactError(f"{operator.name} has weights {printable(weights.name)} of shape {list(weights.shape)}")
+    if operator.name == "TRANSPOSE_CONV":  # every input element meets the kernels of every output channel
+        return data.num_elements * math.prod(weights.shape[:3])
+    one_output = [size for axis, size in enumerate(weights.shape) if axis != places.channel_axis]
+    return result.num_elements * math.prod(one_output)
+
+
+def _record(tensor: Tensor) -> TensorRecord:
+    scaled = len(tensor.scales) == 1
+    return TensorRecord(
+        name=printable(tensor.name),
+        shape=list(tensor.shape),
+        data_type=tensor.data_type,
+        scale=tensor.scales[0] if scaled else None,
+        zero_point=tensor.zero_points[0] if scaled else None,
+    )

@@ -1,0 +1,30 @@
+"""``tledge compare``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tledge.cli.options import ArtifactsOption, JsonOption
+
+_RUN_HELP = "A run that was verified, or a report.json that was kept from one."
+
+
+def compare(
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help=_RUN_HELP)],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help=_RUN_HELP)],
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put two reports side by side: better, worse, or inside noise; the outcome sets no exit code."""
+    from tledge.cli.console import print_json, stdout_console
+    from tledge.reporting.compare import compare as compare_reports
+    from tledge.reporting.compare_table import comparison_table
+    from tledge.reporting.stored import named_report
+
+    comparison = compare_reports(named_report(run_a, artifacts), named_report(run_b, artifacts))
+    if as_json:
+        print_json(comparison.as_json())
+        return
+    stdout_console().print(comparison_table(comparison))

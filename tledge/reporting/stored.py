@@ -1,0 +1,46 @@
+"""Where the reports of earlier verifications are found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tledge.errors import ArtifactError, InputError
+from tledge.records import Report
+from tledge.run import artifacts_root, open_run
+
+REPORT = "report.json"
+
+
+def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
+    """The report of a run (the latest where none is named) and the folder it stands in.
+
+    Raises InputError where there is no such run or it was not verified, ArtifactError where the run or the report
+    changed since it was written, or the report is of another build of the run.
+    """
+    run = open_run(artifacts_root(artifacts), name)
+    path = run.reports() / REPORT
+    remedy = f"tledge verify --run {run.name}"
+    if not path.is_file():
+        raise InputError(f"run {run.name} has no report yet. Verify first: {remedy}")
+    report = Report.load(path, f"verify again: {remedy}")
+    if report.manifest_sha256 != run.manifest_sha256:
+        raise ArtifactError(f"{path}: of another build of {run.name}; verify again: {remedy}")
+    return report, run.reports()
+
+
+def named_report(name: str, artifacts: Path | None = None) -> Report:
+    """The report of a run, or of a file that was kept from one: a path that ends in ``.json``."""
+    if not name.endswith(".json"):
+        return stored_report(name, artifacts)[0]
+    if not Path(name).is_file():
+        raise InputError(f"report {name}: no such file")
+    return Report.load(Path(name), "verify that run again with this tledge")
+
+
+def write_again(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
+    """Render report.md, junit.xml and report.html from report.json; errors as in :func:`stored_report`."""
+    from tledge.reporting import write_all
+
+    report, folder = stored_report(name, artifacts)
+    write_all(report, folder)
+    return report, folder

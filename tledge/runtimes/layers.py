@@ -1,0 +1,197 @@
+"""The program that compares the layers of two artifacts: ``python -m tledge.runtimes.layers JOB PARENT_PID``.
+
+It is the worker of one artifact with one command more. Both artifacts run in this process, photo by photo: only sums
+stay from one photo to the next, so memory does not grow with the photos.
+
+Every layer is judged twice. Against the float network on the same photo, its error holds what all layers before it did,
+and the worst is often far behind the culprit. So the float network also runs in pieces: each of its layers on the values
+that the quantized network gave to that layer. What differs then is the layer's own doing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.runtimes import runtime
+from tledge.runtimes.layer_graph import Layer, Matching, match
+from tledge.runtimes.layers_litert import LiteRTLayers
+from tledge.runtimes.layers_onnx import OnnxLayers
+from tledge.runtimes.worker import Job, Worker, confine, serve
+
+Values = npt.NDArray[np.float32]
+_MAX_NAMES = 8  # of layers, in one sentence
+_ROUNDING = 1e-5  # of a probability: other sums of the same float numbers
+
+
+class LayerSession(Protocol):
+    """An artifact that gives the output of each of its layers."""
+
+    layers: tuple[Layer, ...]
+    is_float: tuple[bool, ...]  # of each layer: whether its output is float32
+
+    def run(self, pixels: npt.NDArray[np.uint8], fed: Sequence[Values] = ()) -> list[Values]:
+        """uint8 RGB (1, S, S, 3) to the output of every layer, dequantized, in the order of ``layers``.
+
+        ``fed``: values of the layers that the session was made to be fed with.
+        """
+
+
+class Reader(Protocol):
+    """What opens the bytes of a model. ``fed``: layers, by their places, that get their values from the caller."""
+
+    def __call__(self, model: bytes, num_threads: int, fed: Sequence[int] = ()) -> LayerSession: ...
+
+
+READERS: dict[str, Reader] = {"litert": LiteRTLayers, "onnxruntime": OnnxLayers}
+
+
+@dataclass
+class Sums:
+    """What is kept of one layer over the elements of all photos: r the float model's values, q the quantized one's."""
+
+    signal: float = 0.0  # sum of r * r
+    quantized: float = 0.0  # sum of q * q
+    product: float = 0.0  # sum of r * q
+    error: float = 0.0  # sum of (r - q) ** 2
+
+    def add(self, real: Values, quantized: Values) -> None:
+        """Count two arrays of one shape."""
+        # 64 bits: the sum of a million squares in 32 bits loses what a small error is made of.
+        r, q = np.asarray(real, np.float64).ravel(), np.asarray(quantized, np.float64).ravel()
+        difference = r - q
+        self.signal += float(r @ r)
+        self.quantized += float(q @ q)
+        self.product += float(r @ q)
+        self.error += float(difference @ difference)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every value so far was a number."""
+        return math.isfinite(self.signal + self.quantized + self.product + self.error)
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """10 log10(signal power / error power), in decibels; None where the two are equal.
+
+        The signal-to-quantization-noise ratio of Lin, Talathi and Annapureddy, 2016 (arXiv:1511.06393), over a layer's
+        output. Only for a signal that is not zero everywhere.
+        """
+        return None if self.error == 0 else 10 * math.log10(self.signal / self.error)
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the angle between the two, -1 to 1; 1 where they are equal, 0 where only one of them is zero."""
+        if self.error == 0:
+            return 1.0
+        length = math.sqrt(self.signal) * math.sqrt(self.quantized)
+        return max(-1.0, min(1.0, self.product / length)) if length else 0.0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One layer against the float network's on the same photo, and on the same values."""
+
+    in_network: Sums
+    own: Sums
+
+
+class LayerWorker(Worker):
+    """The worker's commands, and ``compare``."""
+
+    def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
+        return {**super().commands(), "compare": self.compare}
+
+    def compare(self, against: str, num_photos: int) -> dict[str, Any]:
+        """The error of every layer of the job's artifact against ``against``, a file of the same runtime.
+
+        ``num_photos`` photos are taken at equal distances over all of the job's: they may lie in the order of their
+        classes. Gives ``layers`` (the fields of LayerError) and ``notes`` (sentences on what was not compared).
+        """
+        model, other = (Path(path).read_bytes() for path in (self._job.artifact, against))
+        reader, deployed = READERS[self._job.runtime], runtime(self._job.runtime)
+        quantized, real = (reader(data, self._job.num_threads) for data in (model, other))
+        judge = deployed.load(model, self._job.num_threads, deployed.kernels[0])
+        photos = [self._job.num_photos * number // num_photos for number in range(num_photos)]
+
+        first = self.photos(photos[0], 1)
+        shapes = [[values.shape for values in session.run(first)] for session in (quantized, real)]
+        matching = match(quantized.layers, shapes[0], real.layers, shapes[1])
+        fed = [(i, j) for i, j in matching.pairs if real.is_float[j]]
+        pieces = reader(other, self._job.num_threads, [j for _, j in fed])
+        compared = [Compared(Sums(), Sums()) for _ in matching.pairs]
+        answer_difference = 0.0
+        for number in photos:
+            photo = self.photos(number, 1)
+            values, real_values = quantized.run(photo), real.run(photo)
+            piece_values = pieces.run(photo, [values[i] for i, _ in fed])
+            for sums, (i, j) in zip(compared, matching.pairs, strict=True):
+                sums.in_network.add(real_values[j], values[i])
+                sums.own.add(piece_values[j], values[i])
+            difference = np.abs(values[-1].ravel() - judge.predict(photo).ravel())
+            answer_difference = max(answer_difference, float(np.max(difference)))
+        return _findings(quantized.layers, real.layers, matching, compared, answer_difference)
+
+
+def _findings(
+    quantized: tuple[Layer, ...],
+    real: tuple[Layer, ...],
+    matching: Matching,
+    compared: Sequence[Compared],
+    answer_difference: float,
+) -> dict[str, Any]:
+    """The answer of ``compare``."""
+    found, broken, silent = [], [], []
+    for sums, (i, _) in zip(compared, matching.pairs, strict=True):
+        layer, both = quantized[i], (sums.in_network, sums.own)
+        if not all(part.is_finite for part in both):
+            broken.append(layer.name)
+        elif any(part.signal == 0 < part.error for part in both):
+            silent.append(layer.name)
+        else:
+            found.append(
+                {
+                    "name": layer.name,
+                    "operator": layer.operator,
+                    "sqnr_db": sums.in_network.sqnr_db,
+                    "cosine": sums.in_network.cosine,
+                    "own_sqnr_db": sums.own.sqnr_db,
+                }
+            )
+    notes = [
+        _sentence("without a counterpart in the float model", [quantized[i].name for i in matching.only_left]),
+        _sentence("only in the float model", [real[i].name for i in matching.only_right]),
+        _sentence("with values that are not finite", broken),
+        _sentence("zero on every photo in the float model, so no ratio can be given", silent),
+    ]
+    if answer_difference > _ROUNDING:
+        notes.append(
+            "These are not exactly the deployed kernels: with the layers read, the answers differ from the deployed "
+            f"artifact's by up to {answer_difference:.2g}."
+        )
+    return {"layers": found, "notes": [note for note in notes if note]}
+
+
+def _sentence(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"Not compared: {len(names)} {what}: {', '.join(names[:_MAX_NAMES])}{more}."
+
+
+def main() -> None:
+    def make(job: Job) -> Worker:
+        confine()
+        return LayerWorker(job)
+
+    serve(make)
+
+
+if __name__ == "__main__":
+    main()

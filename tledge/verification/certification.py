@@ -1,0 +1,120 @@
+"""The accuracy gate: what a drop and its doubt say of a budget. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tledge.records import Check, Drift, Interval
+from tledge.verification.statistics import Z, difference_interval_points, difference_statistic
+
+CHECK_NAME = "max_accuracy_drop_points"
+
+
+@dataclass(frozen=True)
+class Certification:
+    """A drop against a budget, both in points.
+
+    ``verdict``: certified where the upper end of the two-sided 95% interval is inside the budget (a true drop of the
+    budget would be certified in about 2.5% of all test sets), passed where only the estimate is, failed where not even
+    that. ``is_significant``: of a failed one, whether the whole interval lies above the budget; False of the others.
+    ``num_photos_to_certify``: see :func:`photos_to_certify`.
+    """
+
+    num_photos: int
+    budget_points: float
+    drop_points: float
+    interval_points: Interval
+    verdict: Literal["certified", "passed", "failed"]
+    is_significant: bool
+    num_photos_to_certify: int | None
+
+    @property
+    def num_more_photos(self) -> int | None:
+        """Test photos to add until the budget is certified: 0 where it is, None where no number would do."""
+        if self.num_photos_to_certify is None:
+            return None
+        return max(0, self.num_photos_to_certify - self.num_photos)
+
+
+def certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, budget_points: float) -> Certification:
+    """Judge the flips among ``num_photos`` test photos by a budget of 0..100 points.
+
+    Raises ValueError for a budget out of range, or counts that can't be (see statistics.difference_bounds).
+    """
+    if not 0 <= budget_points <= 100:
+        raise ValueError(f"a budget of {budget_points} points is not in 0..100")
+    interval = difference_interval_points(right_to_wrong, wrong_to_right, num_photos)
+    drop = 100 * (right_to_wrong - wrong_to_right) / num_photos
+    verdict: Literal["certified", "passed", "failed"] = "failed"
+    if drop <= budget_points:
+        verdict = "certified" if interval.high <= budget_points else "passed"
+    return Certification(
+        num_photos=num_photos,
+        budget_points=budget_points,
+        drop_points=drop,
+        interval_points=interval,
+        verdict=verdict,
+        is_significant=verdict == "failed" and interval.low > budget_points,
+        num_photos_to_certify=photos_to_certify(right_to_wrong, wrong_to_right, num_photos, budget_points),
+    )
+
+
+def photos_to_certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, budget_points: float) -> int | None:
+    """The smallest test set on which the same shares of flips would certify the budget; None where none would.
+
+    None is where the drop seen is not below the budget. At constant shares the score statistic of a difference grows
+    with the square root of the number of photos, so N photos at statistic T become N (1.96 / T)^2. It is a projection:
+    the flips of other photos will have somewhat other shares, so plan with some more.
+    """
+    budget = budget_points / 100
+    if (right_to_wrong - wrong_to_right) / num_photos >= budget:
+        return None
+    if budget >= 1:
+        return 1  # No drop exceeds 100 points.
+    statistic = float(difference_statistic(right_to_wrong, wrong_to_right, num_photos, budget))
+    return max(1, math.ceil(num_photos * (Z / statistic) ** 2))
+
+
+def accuracy_check(drift: Drift, budget_points: float, must_certify: bool) -> Check:
+    """The gate on the drop of accuracy. ``must_certify``: a drop that is inside the budget, but not certified, fails."""
+    found = certify(drift.flips.right_to_wrong, drift.flips.wrong_to_right, drift.num_photos, budget_points)
+    is_refused = must_certify and found.verdict == "passed"
+    return Check(
+        name=CHECK_NAME,
+        limit=budget_points,
+        measured=found.drop_points,
+        verdict="failed" if is_refused else found.verdict,
+        reason=_reason(found, is_refused),
+    )
+
+
+def _reason(found: Certification, is_refused: bool) -> str:
+    """One sentence with the numbers."""
+    budget = found.budget_points
+    low, high = (_points(bound, budget) for bound in (found.interval_points.low, found.interval_points.high))
+    seen = f"drop {_points(found.drop_points, budget)} points, 95% interval {low} to {high}"
+    if found.verdict == "certified":
+        return f"{seen}: certified, the whole interval is inside the budget of {budget:g}"
+    if found.verdict == "failed":
+        if found.is_significant:
+            return f"{seen}: over the budget of {budget:g}, significantly: the whole interval lies above it"
+        return f"{seen}: over the budget of {budget:g}, though not significantly: the interval reaches down to it"
+    inside = f"inside the budget of {budget:g}, but not certified, as --certify asks" if is_refused else ""
+    inside = inside or f"inside the budget of {budget:g}"
+    if found.num_more_photos is None:
+        return f"{seen}: {inside}; at a drop that equals the budget no number of test photos would certify it"
+    return (
+        f"{seen}: {inside}{';' if is_refused else ', but'} {found.num_more_photos:,} more test photos with the same share "
+        "of flips would be needed to certify it"
+    )
+
+
+def _points(value: float, budget: float) -> str:
+    """With two decimals, or as many as tell the value from the budget."""
+    for decimals in (2, 3, 4):
+        text = f"{value:z.{decimals}f}"
+        if float(text) != budget or value == budget:
+            return text
+    return f"{value:z.6g}"

@@ -1,0 +1,209 @@
+"""Run artifacts in processes of their own: answers side by side on the free cores, latencies one at a time in rounds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.machine import usable_cores
+from tledge.progress import Progress
+from tledge.records import Latency, NoiseFloor
+from tledge.runtimes.launch import ARTIFACT, WorkerFailed, WorkerProcess
+from tledge.runtimes.worker import Job
+from tledge.verification.latency import Rounds, Started, noise_floor, summarise
+
+MB = 1_000_000
+Answers = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to run. ``kernels``: one of the runtime's sets; empty: the deployed one. ``module``: the worker program."""
+
+    name: str
+    artifact: Path
+    runtime: str
+    kernels: str = ""
+    module: str = ARTIFACT
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """Seconds after which a process that gives no answer is ended."""
+
+    start_s: float = 120.0
+    photo_s: float = 2.0
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The latency of one task, and the most memory its process took."""
+
+    latency: Latency
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All tasks of one thread count. ``floor`` is None where no task ran."""
+
+    timed: dict[Task, Timed | WorkerFailed]
+    floor: NoiseFloor | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Photos on disk for the workers: raw uint8 rows (N, S, S, 3)."""
+
+    folder: Path
+    pixels: Path
+    num_photos: int
+    input_size: int
+    limits: TimeLimits
+
+    def answers(self, tasks: Sequence[Task], progress: Progress, step: str) -> dict[Task, Answers | WorkerFailed]:
+        """Every task's outputs on all photos, float32 (N, C): a process each with one thread, as many as there are cores.
+
+        Tasks are started in their order: give the slowest first, so that the cores end together.
+        """
+        running: set[WorkerProcess] = set()
+
+        def work(task: Task) -> Answers | WorkerFailed:
+            try:
+                with self._process(task, 1, []) as process:
+                    running.add(process)
+                    try:
+                        return self._answer(process)
+                    finally:
+                        running.discard(process)
+                        advance(1)
+            except WorkerFailed as failure:
+                return failure
+
+        with progress.step(step, len(tasks)) as advance, ThreadPoolExecutor(usable_cores()) as pool:
+            try:
+                return dict(zip(tasks, pool.map(work, tasks), strict=True))
+            except BaseException:  # Ctrl-C: the threads wait for processes, so those end first
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(running):
+                    process.kill()
+                raise
+
+    def latencies(self, tasks: Sequence[Task], num_threads: int, rounds: Rounds, progress: Progress) -> Timing:
+        """Time every task in interleaved rounds (A B C A B C), each in its own process on the same cores.
+
+        The task that is fastest after its warm-up runs in a second process too, as the noise floor.
+        """
+        cores = pinned_cores(num_threads)
+        failed: dict[Task, Timed | WorkerFailed] = {}
+        step = f"latency, {num_threads} thread{'s' if num_threads > 1 else ''}"
+        with contextlib.ExitStack() as stack, progress.step(step, (len(tasks) + 1) * (rounds.rounds + 1)) as advance:
+            runners: list[_Runner] = []
+            for task in tasks:
+                runner = _Runner(task, stack.enter_context(self._process(task, num_threads, cores)), self.limits)
+                if _survives(runner.start, rounds, failed, runner.task):
+                    runners.append(runner)
+                advance(1)
+            if not runners:
+                return Timing(failed, None)
+            twin_of = min(runners, key=lambda runner: runner.median_ns)
+            twin = _Runner(
+                twin_of.task, stack.enter_context(self._process(twin_of.task, num_threads, cores)), self.limits
+            )
+            twin_lives = _survives(twin.start, rounds, {}, twin.task)
+            advance(1)
+            everyone = [*runners, *([twin] if twin_lives else [])]
+            for _ in range(rounds.rounds):
+                for runner in list(everyone):
+                    if not _survives(runner.time, rounds, {} if runner is twin else failed, runner.task):
+                        everyone.remove(runner)
+                    advance(1)
+            timed: dict[Task, Timed | WorkerFailed] = dict(failed)
+            for runner in everyone:
+                if runner is not twin and _survives(runner.end, rounds, timed, runner.task):
+                    timed[runner.task] = Timed(runner.latency(num_threads), runner.peak_memory_mb)
+            floor = None
+            if twin_of in everyone and twin in everyone:
+                floor = noise_floor(twin_of.task.name, twin_of.latency(num_threads), twin.latency(num_threads))
+        return Timing(timed, floor)
+
+    def _process(self, task: Task, num_threads: int, cores: list[int]) -> WorkerProcess:
+        job = Job(
+            artifact=str(task.artifact.resolve()),
+            runtime=task.runtime,
+            kernels=task.kernels,
+            num_threads=num_threads,
+            cores=cores,
+            pixels=str(self.pixels),
+            num_photos=self.num_photos,
+            input_size=self.input_size,
+            outputs=tempfile.mktemp(dir=self.folder),  # noqa: S306 - in a folder of our own
+        )
+        return WorkerProcess(task.module, job, self.folder)
+
+    def _answer(self, process: WorkerProcess) -> Answers:
+        process.call("load", self.limits.start_s)
+        width = process.call("answer", self.limits.start_s + self.limits.photo_s * self.num_photos)["num_outputs"]
+        outputs = Path(process.job.outputs)
+        try:
+            return np.fromfile(outputs, np.float32).reshape(self.num_photos, width)
+        except (ValueError, TypeError, OSError) as error:
+            raise WorkerFailed("the process did not write an answer for every photo") from error
+        finally:
+            outputs.unlink(missing_ok=True)
+
+
+def _survives(
+    step: Callable[[Rounds], None], rounds: Rounds, failed: dict[Task, Timed | WorkerFailed], task: Task
+) -> bool:
+    """Do a step of a task; note its failure."""
+    try:
+        step(rounds)
+    except WorkerFailed as failure:
+        failed[task] = failure
+        return False
+    return True
+
+
+class _Runner:
+    """One process that is being timed."""
+
+    def __init__(self, task: Task, process: WorkerProcess, limits: TimeLimits) -> None:
+        self.task = task
+        self._process, self._limits = process, limits
+        self._rounds: list[list[int]] = []
+        self.median_ns = self.peak_memory_mb = 0.0
+
+    def start(self, rounds: Rounds) -> None:
+        loaded = self._process.call("load", self._limits.start_s)
+        limit = rounds.warmup_limit
+        warm = self._process.call("warm_up", self._limits.start_s + self._limits.photo_s * limit, limit=limit)
+        self._started = Started(loaded["load_ns"], loaded["first_inference_ns"], warm["runs"], warm["is_stable"])
+        self.median_ns = warm["median_ns"]
+
+    def time(self, rounds: Rounds) -> None:
+        runs = rounds.runs(self.median_ns)
+        timeout_s = self._limits.start_s + self._limits.photo_s * runs
+        self._rounds.append(self._process.call("time", timeout_s, runs=runs)["latencies_ns"])
+
+    def end(self, rounds: Rounds) -> None:
+        self.peak_memory_mb = self._process.call("end", self._limits.start_s)["peak_memory_bytes"] / MB
+
+    def latency(self, num_threads: int) -> Latency:
+        return summarise(self._rounds, num_threads, self._started)
+
+
+def pinned_cores(num_threads: int) -> list[int]:
+    """The cores that timed workers stay on: the last ones, as the first takes most interrupts. Empty: can't pin."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[-num_threads:] if num_threads <= len(usable) else []

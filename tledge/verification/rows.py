@@ -1,0 +1,75 @@
+"""What was measured of one artifact, judged: a row of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tledge.audit import broken_promises
+from tledge.records import Audit, MachineRecord, Row, Speedup
+from tledge.runtimes.launch import WorkerFailed
+from tledge.verification import gate
+from tledge.verification.measure import Timed
+from tledge.verification.measurement import ORIGINAL_NAME, Measurement, Subject, Wanted
+from tledge.verification.targets import Target
+
+
+def row(subject: Subject, measured: Measurement, budget: Target, machine: MachineRecord, wanted: Wanted) -> Row:
+    """The row of an artifact: every gate has its check, whether it ran or not."""
+    record, found = subject.record, measured.audits.get(subject.name)
+    timed = [timing.timed.get(subject.task) for timing in measured.timings.values()] if record else []
+    error = subject.problem or measured.fault(subject.task)
+    if error is None:
+        error = next((f"timing it: {one}" for one in timed if isinstance(one, WorkerFailed)), None)
+    latencies = [one.latency for one in timed if isinstance(one, Timed)]
+    memory = max((one.peak_memory_mb for one in timed if isinstance(one, Timed)), default=None)
+    seen = measured.drift_of(subject)
+    size_bytes = record.size_bytes if record else 0
+    checks = [gate.ran(error)]
+    if record:
+        broken = (
+            broken_promises(found, record.promise, record.file, record.options)
+            if found
+            else measured.contracts[subject.name]
+        )
+        checks.append(gate.kept("promise", broken, record.promise))
+        checks.append(gate.kept("contract", measured.contracts[subject.name], "labels and input are the run's"))
+        checks += gate.budgets(
+            budget,
+            machine,
+            seen,
+            latencies[0] if latencies else None,
+            size_bytes,
+            memory,
+            must_certify=wanted.certify,
+            timed=not wanted.accuracy_only,
+        )
+    speedups = measured.speedups(subject) if record else []
+    return Row(
+        format=subject.format,
+        runtime=subject.runtime.name if subject.runtime else "",
+        file=record.file if record else "",
+        sha256=record.sha256 if record else "",
+        size_bytes=size_bytes,
+        audit=found,
+        peak_memory_mb=memory,
+        latency=latencies[0] if latencies else None,
+        thread_sweep=latencies[1:],
+        speedups=speedups,
+        drift=seen,
+        checks=checks,
+        warnings=_warnings(speedups, found, budget.threads),
+        error=error,
+        verdict=gate.verdict(checks),
+    )
+
+
+def _warnings(speedups: Sequence[Speedup], found: Audit | None, threads: int) -> list[str]:
+    """What does not fail a gate, and yet says that this artifact may be a bad deal."""
+    if found is None or not found.names_of("integer", "hybrid"):
+        return []
+    return [
+        f"slower than {one.against} at {one.num_threads} thread{'s' if one.num_threads > 1 else ''}: "
+        f"{one.ratio:.2f} times its speed ({one.ratio_interval.low:.2f} to {one.ratio_interval.high:.2f})"
+        for one in speedups
+        if one.verdict == "slower" and one.against != ORIGINAL_NAME
+    ]
