@@ -5,7 +5,9 @@
 Takes a run with its artifacts exported. The bare loop is what anybody would write: every artifact is loaded once, its
 photos lie decoded in memory, and one thread answers them one by one; its time, spread over the cores, is what no
 verification can go below. The command is timed whole: Python's start, reading the run, processes, statistics, reports.
-Both are repeated and their medians compared. Exit code 1 where the ratio is over --max-ratio.
+Two ratios are printed. That of the pass is judged: laying out the photos, starting a process for every artifact, loading
+it, answering every photo. That of the whole command holds what does not grow with the photos too. Exit code 1 where the
+pass is over --max-ratio.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def main() -> None:
     artifacts = sorted(path for path in run.glob("exports/*/model.*"))
     command = [sys.executable, "-m", "tledge", "verify", "--accuracy-only", "--json"]
     command += ["--run", options.run, "--artifacts", str(options.artifacts), "--max-drop", "100"]
-    bare, whole, parts = [], [], {}
+    bare, passes, whole, parts = [], [], [], {}
     num_photos = 0
     for _ in range(options.repeats):
         seconds, num_photos = bare_loop_s(run, artifacts)
@@ -66,14 +68,17 @@ def main() -> None:
         ended = run_timed(command, project_environment())
         whole.append(ended.wall_time_s)
         parts = json.loads(ended.stdout)["wall_times_s"]
-    ratio = statistics.median(whole) / statistics.median(bare)
+        passes.append(parts["laying out photos"] + parts["answers"])
+    ratio = statistics.median(passes) / statistics.median(bare)
     result = {
         "num_artifacts": len(artifacts),
         "num_photos": num_photos,
         "bare_loop_over_cores_s": [round(value, 2) for value in bare],
-        "verify_s": [round(value, 2) for value in whole],
+        "pass_s": [round(value, 2) for value in passes],
+        "whole_command_s": [round(value, 2) for value in whole],
         "parts_of_the_last_s": parts,
-        "ratio_of_medians": round(ratio, 3),
+        "pass_ratio": round(ratio, 3),
+        "whole_command_ratio": round(statistics.median(whole) / statistics.median(bare), 3),
         "max_ratio": options.max_ratio,
         "machine": this_machine().as_json(),
         "load_average_before": load,

@@ -54,6 +54,7 @@ def drift(
     num_photos, num_classes = original.shape
     num_right_before, num_right = int(np.sum(was_right)), int(np.sum(is_right))
     num_same = int(np.sum(before == after))
+    confusion_before, confusion = (_confusion(labels, answers, num_classes) for answers in (before, after))
     right_to_wrong, wrong_to_right = int(np.sum(was_right & ~is_right)), int(np.sum(~was_right & is_right))
     return Drift(
         num_photos=num_photos,
@@ -71,10 +72,10 @@ def drift(
             wrong_to_right=wrong_to_right,
             wrong_to_wrong=num_photos - num_same - right_to_wrong - wrong_to_right,
         ),
-        original_macro_f1=_macro_f1(labels, before),
-        macro_f1=_macro_f1(labels, after),
-        original_confusion_matrix=_confusion(labels, before, num_classes),
-        confusion_matrix=_confusion(labels, after, num_classes),
+        original_macro_f1=_macro_f1(confusion_before),
+        macro_f1=_macro_f1(confusion),
+        original_confusion_matrix=confusion_before.tolist(),
+        confusion_matrix=confusion.tolist(),
         per_class=_per_class(labels, before, after, label_names),
         max_abs_probability_difference=seen.max_abs_difference,
         mean_abs_probability_difference=seen.mean_abs_difference,
@@ -98,17 +99,17 @@ def _check(labels: Integers, original: Floats, artifact: Floats, label_names: Se
         raise ValueError(f"labels {labels.min()} to {labels.max()} do not fit {original.shape[1]} classes")
 
 
-def _macro_f1(labels: Integers, predicted: Integers) -> float:
-    from sklearn.metrics import f1_score
+def _macro_f1(confusion: Integers) -> float:
+    """The mean of 2 TP / (2 TP + FP + FN) over the classes that occur in the truth."""
+    right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    present = truth > 0
+    return float(np.mean(2 * right[present] / (truth + predicted)[present]))
 
-    return float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0.0))
 
-
-def _confusion(labels: Integers, predicted: Integers, num_classes: int) -> list[list[int]]:
-    from sklearn.metrics import confusion_matrix
-
-    table: list[list[int]] = confusion_matrix(labels, predicted, labels=np.arange(num_classes)).tolist()
-    return table
+def _confusion(labels: Integers, predicted: Integers, num_classes: int) -> Integers:
+    """Rows: truth, columns: prediction. Counted here, because importing a library for it takes a second."""
+    pairs = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
 
 
 def _per_class(labels: Integers, before: Integers, after: Integers, label_names: Sequence[str]) -> list[ClassDrift]:
