@@ -26,6 +26,13 @@ def test_of_equally_fast_ones_the_smallest_wins_then_the_smallest_drop() -> None
     assert _reasons(*rows) == {"large on litert": "2.000 MB against 1.000 MB", "lossy on litert": "a larger drop"}
 
 
+def test_a_difference_inside_the_noise_decides_nothing() -> None:
+    rows = [a_row("small", 3.05, 1_000_000), a_row("large", 3.0, 2_000_000)]
+    assert choose(rows).best == "large on litert"
+    assert choose(rows, noise=0.03).best == "small on litert"
+    assert [lost.reason for lost in choose(rows, noise=0.03).others] == ["2.000 MB against 1.000 MB"]
+
+
 def test_without_latencies_the_smallest_wins() -> None:
     assert choose([a_row("a", None, 2_000_000), a_row("b", None, 1_000_000)]).best == "b on litert"
 

@@ -56,6 +56,7 @@ def verify(
         measured.measure()
     labels = run.manifest.labels
     rows = [row(subject, measured, budget, machine, wanted) for subject in subjects]
+    floors = [timing.floor for timing in measured.timings.values() if timing.floor]
     num_flipped, flipped = gallery.flipped(
         measured.photos,
         labels,
@@ -81,12 +82,12 @@ def verify(
         num_test_photos=len(measured.photos.ids),
         original=measured.original(),
         rows=rows,
-        noise_floors=[timing.floor for timing in measured.timings.values() if timing.floor],
+        noise_floors=floors,
         attribution=measured.attribution,
         layers=measured.layers,
         num_flipped_photos=num_flipped,
         flipped_photos=flipped,
-        choice=choose(rows),
+        choice=choose(rows, max((floor.floor for floor in floors), default=0.0)),
         warnings=warnings,
         library_versions=library_versions(*LIBRARIES),
         wall_times_s={name: round(seconds, 2) for name, seconds in measured.wall_times_s.items()},
