@@ -122,7 +122,7 @@ class Ground:
         return Command("export", f"export {', '.join(formats)}", ("export", "--run", EXISTING, *named), may_write)
 
     def verify(self) -> Command:
-        arguments = ("verify", "--run", EXISTING, "--target", str(self.target))
+        arguments = ("verify", "--run", EXISTING, "--target", str(self.target), "--protocol", "quick")
         return Command("verify", "verify", arguments, ("verification/",))
 
     def start(self, command: Command, kill_after_s: float | None) -> tuple[Ended, int]:

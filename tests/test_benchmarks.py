@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tledge.exporters import formats
+from tledge.run import Run
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 LIMIT = 64
+LIBRARIES = ("common.py", "whole.py")  # what the programs share
+IMPORT_FIRST = ("naive_transfer.py",)  # its own clock starts before TensorFlow is imported
 
 
 def program(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -69,8 +74,32 @@ def test_the_naive_recipe_refuses_a_split_of_other_photos(flowers_splits: Path) 
 
 def test_programs_explain_themselves_without_tensorflow() -> None:
     environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
-    for name in ("build.py", "kill_at_random.py", "linear_probe.py"):
+    for name in sorted(path.name for path in BENCHMARKS.glob("*.py") if path.name not in (*LIBRARIES, *IMPORT_FIRST)):
         command = [sys.executable, str(BENCHMARKS / name), "--help"]
         ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         assert "usage:" in ended.stdout
         assert " tensorflow\n" not in ended.stderr
+
+
+def test_an_artifact_is_compared_with_itself(exported: tuple[Run, object]) -> None:
+    folder = exported[0].folder
+    ended = program(
+        "self_comparison.py", "--artifacts", folder.parent, "--run", folder.name, "--format", "tflite-int8",
+        "--protocol", "quick", "--comparisons", "1", "--min-right", "0",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert (result["comparisons"], len(result["ratios"])) == (1, 1)
+
+
+def test_verify_is_compared_with_a_bare_loop_over_the_same_photos(exported: tuple[Run, object]) -> None:
+    run = exported[0]
+    ended = program(
+        "verify.py", "--artifacts", run.folder.parent, "--run", run.folder.name, "--repeats", "1",
+        "--max-ratio", "1000",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert result["num_artifacts"] == len(formats())
+    assert result["num_photos"] == run.manifest.splits["test"].num_photos
+    assert result["whole_command_ratio"] > result["pass_ratio"] > 0

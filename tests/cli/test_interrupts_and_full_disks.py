@@ -24,7 +24,7 @@ ENVIRONMENT, INTERRUPTED = 3, 130
 Command = Callable[..., Any]
 
 
-@pytest.mark.parametrize("moment", ["loading the backbone", "training the head", "writing the run"])
+@pytest.mark.parametrize("moment", ["loading the backbone", "training the head", "writing the model"])
 def test_ctrl_c_in_a_build_ends_in_130_and_leaves_the_earlier_run(
     tledge: Command, run_copy: Run, tiny_backbone: Path, photo_folder: Callable[..., Path], moment: str
 ) -> None:
