@@ -48,7 +48,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tledge-benchmark-") as folder:
         pixels = Path(folder, "pixels")
         pixels.write_bytes(np.ascontiguousarray(photos[:64]).tobytes())
-        bench = Bench(Path(folder), pixels, 64, run.manifest.backbone.input_size, TimeLimits())
+        bench = Bench(
+            Path(folder), pixels, 64, run.manifest.backbone.input_size, len(run.manifest.labels), TimeLimits()
+        )
         tasks = [Task(name, path, runtimes_for(path)[0].name) for name in ("one", "other")]
         for number in range(options.comparisons):
             timing = bench.latencies(tasks, options.threads, protocol(options.protocol), Silent())

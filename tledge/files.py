@@ -77,7 +77,7 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ArtifactError(f"{path}: not a whole JSON record ({type(error).__name__}); {remedy}") from error
     if not isinstance(record, dict) or record.pop(SEAL, None) != _digest(record):
         raise ArtifactError(f"{path}: changed since tledge wrote it (its {SEAL} differs); {remedy}")

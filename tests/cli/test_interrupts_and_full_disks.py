@@ -57,6 +57,31 @@ def test_ctrl_c_in_a_build_ends_in_130_and_leaves_the_earlier_run(
     assert open_run(root).name == "digits"
 
 
+@pytest.mark.parametrize("moment", ["answers to every test photo", "where it was lost", "latency, 2 threads"])
+def test_ctrl_c_in_a_verification_ends_in_130_at_once_and_leaves_the_run(run_copy: Run, moment: str) -> None:
+    before = tree_hashes(run_copy.folder)
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from tledge.cli.main import main; main()"
+    command = [sys.executable, "-c", heed, "verify", "--artifacts", str(run_copy.folder.parent)]
+    # In a group of its own, all of which hears Ctrl-C, as in a terminal.
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr
+    for line in process.stderr:
+        if moment in line:
+            time.sleep(0.3)
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    began = time.monotonic()
+    out, rest = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10  # far less than what was left to do
+    assert process.returncode == INTERRUPTED, rest
+    assert "interrupted; nothing half-written was kept" in rest
+    assert "Traceback" not in rest
+    assert out == ""
+    assert tree_hashes(run_copy.folder) == before
+
+
 def _small_disk_with_a_run(small_disk: Callable[[int], Path], run: Run, free_bytes: int) -> Path:
     # A tmpfs counts whole pages, so a file costs up to one page more than its size.
     files = [path.stat().st_size for path in run.folder.rglob("*") if path.is_file() and "exports" not in path.parts]

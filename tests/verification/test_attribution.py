@@ -58,7 +58,7 @@ def test_a_gain_is_a_negative_drop() -> None:
 def test_without_a_float_artifact_quantization_is_not_measured_and_says_how_to() -> None:
     quantization = steps(replace(INT8_SUBJECT, float_task=None), LABELS, RIGHT, {}, {})[0]
     assert (quantization.accuracy_drop_points, quantization.num_photos) == (None, 0)
-    assert "export it" in quantization.note
+    assert "export it, or name it with --format" in quantization.note
 
 
 def test_kernels_that_did_not_run_are_named_as_not_measured() -> None:

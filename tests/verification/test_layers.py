@@ -27,7 +27,9 @@ def bench(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Bench
     run, folder = exported[0], tmp_path_factory.mktemp("bench")
     pixels = load_split(run, "test", Silent()).pixels[:40]
     (folder / "pixels").write_bytes(pixels.tobytes())
-    return Bench(folder, folder / "pixels", len(pixels), run.manifest.backbone.input_size, TimeLimits())
+    return Bench(
+        folder, folder / "pixels", len(pixels), run.manifest.backbone.input_size, len(run.manifest.labels), TimeLimits()
+    )
 
 
 @pytest.fixture(scope="session")

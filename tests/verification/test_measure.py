@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ SHORT = Rounds("quick", rounds=4, runs_a_round=6, warmup_limit=30)
 def bench(tmp_path: Path) -> Bench:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
     (tmp_path / "pixels").write_bytes(pixels.tobytes())
-    return Bench(tmp_path, tmp_path / "pixels", 9, 32, TimeLimits())
+    return Bench(tmp_path, tmp_path / "pixels", 9, 32, 10, TimeLimits())
 
 
 def _task(bench: Bench, name: str, data: bytes) -> Task:
@@ -69,7 +71,7 @@ def test_nothing_to_time_has_no_noise_floor(bench: Bench) -> None:
 
 
 def test_an_artifact_that_hangs_is_ended_at_its_time_limit(bench: Bench) -> None:
-    impatient = Bench(bench.folder, bench.pixels, 9, 32, TimeLimits(start_s=0.01, photo_s=0.0))
+    impatient = Bench(bench.folder, bench.pixels, 9, 32, 10, TimeLimits(start_s=0.01, photo_s=0.0))
     (failure,) = impatient.answers([_task(bench, "slow", int8_tflite())], Silent(), "answers").values()
     assert isinstance(failure, WorkerFailed)
     assert "no answer within" in str(failure)
@@ -82,3 +84,36 @@ def test_answers_leave_no_files_behind_but_the_photos(bench: Bench) -> None:
 
 def test_more_threads_than_cores_are_not_pinned() -> None:
     assert pinned_cores(1000) == []
+
+
+def test_rounds_are_added_until_the_protocol_has_what_it_asks_for(bench: Bench) -> None:
+    rounds = Rounds("mlperf", rounds=2, runs_a_round=0, warmup_limit=30, min_queries=100, min_duration_s=1e-6)
+    rounds_that_are_short = Rounds("quick", rounds=2, runs_a_round=6, warmup_limit=30, min_queries=18)
+    for wanted, least in ((rounds, 100), (rounds_that_are_short, 18)):
+        (timed,) = bench.latencies([_task(bench, "whole", int8_tflite())], 1, wanted, Silent()).timed.values()
+        assert isinstance(timed, Timed)
+        assert timed.latency.runs >= least
+
+
+@pytest.mark.parametrize(
+    "lie",
+    ["dict()", "dict(num_outputs=-1)", "dict(num_outputs='10')", "dict(num_outputs=True)", "dict(num_outputs=10**30)"],
+)
+def test_a_worker_that_a_model_took_over_is_a_failed_one(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    program = "import sys, json\nfor line in sys.stdin:\n    print(json.dumps(" + lie + "), flush=True)\n"
+    (tmp_path / "lying_worker.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+    task = Task("liar", bench.pixels, "litert", module="lying_worker")
+    (failure,) = bench.answers([task], Silent(), "answers").values()
+    assert isinstance(failure, WorkerFailed)
+    (timed,) = bench.latencies([task], 1, SHORT, Silent()).timed.values()
+    assert isinstance(timed, WorkerFailed)
+
+
+def test_an_artifact_of_another_number_of_classes_fails_before_its_output_is_read(bench: Bench) -> None:
+    narrow = replace(bench, num_classes=3)
+    (failure,) = narrow.answers([_task(bench, "whole", int8_tflite())], Silent(), "answers").values()
+    assert isinstance(failure, WorkerFailed)
+    assert "the output has 10 classes, the original 3" in str(failure)

@@ -236,4 +236,5 @@ def test_a_slowdown_fails_the_latency_gate_and_is_measured_against_the_float_art
     assert "max_p95_latency_ms" in _failed(rows["onnx-int8"])
     (against_float,) = [one for one in rows["onnx-int8"].speedups if one.against.startswith("onnx-float32")]
     assert against_float.verdict == "slower"
+    assert against_float.ratio < 0.5  # twice as slow at least
     assert any("slower than onnx-float32" in warning for warning in rows["onnx-int8"].warnings)

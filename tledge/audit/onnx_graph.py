@@ -14,6 +14,8 @@ from tledge.errors import ArtifactError
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
+MAX_GRAPHS = 200  # branches and loop bodies; an image classifier has none
+
 
 @dataclass
 class Graph:
@@ -110,7 +112,12 @@ def checked(model: Any) -> list[Graph]:
     Raises ArtifactError for weights outside the file, a constant whose data is not of its size, a name that nothing
     writes before it is read (so, for a cycle), and one that is written twice.
     """
-    graphs = list(_checked(model.graph, {}, frozenset()))
+    graphs = []
+    for found in _checked(model.graph, {}, frozenset()):
+        graphs.append(found)
+        # Each holds what it may read of the graphs around it: many of them in a large graph would take all memory.
+        if len(graphs) > MAX_GRAPHS:
+            raise ArtifactError(f"has over {MAX_GRAPHS} graphs inside each other or its operators")
     for graph in graphs:
         for tensor in tensors(graph.proto):
             num_bytes(tensor)

@@ -5,7 +5,10 @@ The inference is native code over hostile input: what crashes, hangs or eats mem
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -23,7 +26,7 @@ def inferred_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
     """
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-m", "tledge.audit.shapes"],
+            [sys.executable, "-P", "-m", "tledge.audit.shapes", str(os.getpid())],
             input=data, capture_output=True, timeout=_TIME_LIMIT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
@@ -63,6 +66,16 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _end_with_parent(parent_pid: int) -> None:
+    """Whatever happens to the parent; Ctrl-C ends native code too, which Python's own handler does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent_pid:
+            sys.exit(1)
+
+
 if __name__ == "__main__":
+    _end_with_parent(int(sys.argv[1]))
     _limit_memory()
     json.dump(_infer(sys.stdin.buffer.read()), sys.stdout)

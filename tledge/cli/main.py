@@ -45,8 +45,9 @@ def main() -> None:
     """Entry point of the console script."""
     code = run_guarded(app)
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by whoever started us
+                stream.flush()
     except OSError:  # whoever read our output is gone
         code = code or 1
     # TensorFlow takes half a second to take itself down; what libraries asked to be done at the end is done.

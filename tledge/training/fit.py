@@ -15,7 +15,7 @@ from tledge.training.recipe import Recipe
 
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 MAX_SCALE = 1e18  # of the features: its square still fits float32
-_BLOCK = 8192  # rows of features in memory at a time; a batch does not reach over two blocks
+_BLOCK = 8192  # rows of features in memory at a time, unless a batch has more
 _SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -98,6 +98,7 @@ class _Trainer:
         from tledge.tensorflow_setup import tensorflow
 
         self._features, self._labels = features, labels
+        self._block = recipe.batch_size * max(1, _BLOCK // recipe.batch_size)  # no batch reaches over two blocks
         self._mean, self._factor = mean, np.float32(_SPREAD) / scale
         tf = tensorflow(seed)
         dropout = tf_keras.layers.Dropout(recipe.dropout, seed=seed)
@@ -146,8 +147,8 @@ class _Trainer:
 
     def _pass(self, function: Any, rows: Labels) -> tuple[float, float]:
         sums = np.zeros(2)
-        for start in range(0, len(rows), _BLOCK):
-            block = rows[start : start + _BLOCK]
+        for start in range(0, len(rows), self._block):
+            block = rows[start : start + self._block]
             sums += function(np.asarray(self._features[block], np.float32), self._labels[block]).numpy()
         return float(sums[0] / len(rows)), float(sums[1] / len(rows))
 

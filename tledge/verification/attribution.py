@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
 StepName = Literal["device", "conversion", "quantization", "kernels"]
 ORIGINAL = "the original on this CPU"
+NO_FLOAT = "no float32 artifact of this family was verified: export it, or name it with --format"
 _MACS = 2e10  # multiply-accumulates that one artifact may cost on reference kernels, which are plain loops
 _MIN_PHOTOS, _MAX_PHOTOS = 16, 500
 
@@ -71,7 +72,14 @@ def steps(
     if subject.promise == "float32":
         add("conversion", ORIGINAL, what, original, on_reference, "the artifact did not run on these kernels")
     elif subject.float_task is None:
-        add("quantization", "the float32 artifact", what, None, None, "no float32 artifact of this family: export it")
+        add(
+            "quantization",
+            "the float32 artifact",
+            what,
+            None,
+            None,
+            NO_FLOAT,
+        )
     else:
         float_reference = replace(subject.float_task, kernels=reference.kernels)
         before = f"{subject.float_task.name}, {reference.kernels} kernels"

@@ -69,12 +69,13 @@ def photos_to_certify(right_to_wrong: int, wrong_to_right: int, num_photos: int,
     the flips of other photos will have somewhat other shares, so plan with some more.
     """
     budget = budget_points / 100
-    if (right_to_wrong - wrong_to_right) / num_photos >= budget:
+    if 100 * (right_to_wrong - wrong_to_right) / num_photos >= budget_points:
         return None
     if budget >= 1:
         return 1  # No drop exceeds 100 points.
     statistic = float(difference_statistic(right_to_wrong, wrong_to_right, num_photos, budget))
-    return max(1, math.ceil(num_photos * (Z / statistic) ** 2))
+    needed = num_photos * (Z / statistic) ** 2 if abs(statistic) > 1e-100 else math.inf
+    return max(1, math.ceil(needed)) if needed < 2**53 else None
 
 
 def accuracy_check(drift: Drift, budget_points: float, must_certify: bool) -> Check:

@@ -6,30 +6,31 @@ from collections.abc import Sequence
 
 from tledge.records import Choice, Lost, Row
 
-RULE = (
-    "of those that keep every budget, and whose p95 latency is the lowest but for noise: the smallest file, "
-    "then the smallest drop"
-)
+_TIES = "the smallest file, then the smallest drop"
+RULE = f"of those that keep every budget, and whose median latency is the lowest but for noise: {_TIES}"
+RULE_WITHOUT_LATENCY = f"of those that keep every budget that was judged: {_TIES}; latency was not judged"
 
 
 def choose(rows: Sequence[Row], noise: float = 0.0) -> Choice:
     """The best of ``rows`` by :data:`RULE`. ``noise``: relative differences of latency up to it mean nothing.
 
-    Where latency was not measured, size decides.
+    Where latency was not measured, or says nothing of the target, size decides.
     """
     good = [row for row in rows if row.verdict != "failed"]
     if not good:
         return Choice(best=None, reason="no artifact keeps every budget", others=[_failed(row) for row in rows])
-    limit_ms = min(_p95_ms(row) for row in good) * (1 + noise)
-    best = min((row for row in good if _p95_ms(row) <= limit_ms), key=_order)
+    limit_ms = min(_judged_ms(row) for row in good) * (1 + noise)
+    best = min((row for row in good if _judged_ms(row) <= limit_ms), key=_order)
     others = [
         _failed(row) if row.verdict == "failed" else _beaten(row, best, limit_ms) for row in rows if row is not best
     ]
-    return Choice(best=best.artifact, reason=RULE, others=others)
+    return Choice(best=best.artifact, reason=RULE if _judged_ms(best) else RULE_WITHOUT_LATENCY, others=others)
 
 
-def _p95_ms(row: Row) -> float:
-    return row.latency.p95_ms if row.latency else 0.0
+def _judged_ms(row: Row) -> float:
+    """Median latency, in milliseconds; 0 where this machine's latency does not count."""
+    not_judged = any(check.name == "max_p95_latency_ms" and check.verdict == "not judged" for check in row.checks)
+    return row.latency.p50_ms if row.latency and not not_judged else 0.0
 
 
 def _order(row: Row) -> tuple[int, float]:
@@ -42,10 +43,10 @@ def _failed(row: Row) -> Lost:
 
 
 def _beaten(row: Row, best: Row, limit_ms: float) -> Lost:
-    if _p95_ms(row) > limit_ms:
-        return Lost(artifact=row.artifact, reason=f"p95 {_p95_ms(row):.2f} ms against {_p95_ms(best):.2f} ms")
+    if _judged_ms(row) > limit_ms:
+        return Lost(artifact=row.artifact, reason=f"p50 {_judged_ms(row):.2f} ms against {_judged_ms(best):.2f} ms")
     if row.size_bytes > best.size_bytes:
         return Lost(
             artifact=row.artifact, reason=f"{row.size_bytes / 1e6:.3f} MB against {best.size_bytes / 1e6:.3f} MB"
         )
-    return Lost(artifact=row.artifact, reason="a larger drop")
+    return Lost(artifact=row.artifact, reason="as small, and no smaller drop")

@@ -54,7 +54,7 @@ def _report(
     )
     if float32 is None:
         return report.model_copy(
-            update={"note": f"There is no {other} to compare with: tledge export --format {other}."}
+            update={"note": f"There is no {other} to compare with: tledge export --format {other}, and verify it too."}
         )
     if runtime not in READERS:
         return report.model_copy(update={"note": f"The layers of {runtime} can't be read."})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +69,7 @@ class Bench:
     pixels: Path
     num_photos: int
     input_size: int
+    num_classes: int
     limits: TimeLimits
 
     def answers(self, tasks: Sequence[Task], progress: Progress, step: str) -> dict[Task, Answers | WorkerFailed]:
@@ -75,12 +78,15 @@ class Bench:
         Tasks are started in their order: give the slowest first, so that the cores end together.
         """
         running: set[WorkerProcess] = set()
+        stopping = threading.Event()
 
         def work(task: Task) -> Answers | WorkerFailed:
             try:
                 with self._process(task, 1, []) as process:
                     running.add(process)
                     try:
+                        if stopping.is_set():
+                            return WorkerFailed("stopped")
                         return self._answer(process)
                     finally:
                         running.discard(process)
@@ -92,6 +98,7 @@ class Bench:
             try:
                 return dict(zip(tasks, pool.map(work, tasks), strict=True))
             except BaseException:  # Ctrl-C: the threads wait for processes, so those end first
+                stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in list(running):
                     process.kill()
@@ -121,7 +128,10 @@ class Bench:
             twin_lives = _survives(twin.start, rounds, {}, twin.task)
             advance(1)
             everyone = [*runners, *([twin] if twin_lives else [])]
-            for _ in range(rounds.rounds):
+            # A latency that fell since the warm-up asks for more rounds than were planned; a worker that lies, for no end.
+            for number in range(2 * rounds.rounds):
+                if number >= rounds.rounds and all(runner.has_enough(rounds) for runner in everyone):
+                    break
                 for runner in list(everyone):
                     if not _survives(runner.time, rounds, {} if runner is twin else failed, runner.task):
                         everyone.remove(runner)
@@ -151,11 +161,14 @@ class Bench:
 
     def _answer(self, process: WorkerProcess) -> Answers:
         process.call("load", self.limits.start_s)
-        width = process.call("answer", self.limits.start_s + self.limits.photo_s * self.num_photos)["num_outputs"]
+        timeout_s = self.limits.start_s + self.limits.photo_s * self.num_photos
+        (width,) = _counts(process.call("answer", timeout_s), "num_outputs")
+        if width != self.num_classes:  # seen before the file is read: it may be of any size
+            raise WorkerFailed(f"the output has {width} classes, the original {self.num_classes}")
         outputs = Path(process.job.outputs)
         try:
-            return np.fromfile(outputs, np.float32).reshape(self.num_photos, width)
-        except (ValueError, TypeError, OSError) as error:
+            return np.fromfile(outputs, np.float32, self.num_photos * width).reshape(self.num_photos, width)
+        except (ValueError, OSError) as error:
             raise WorkerFailed("the process did not write an answer for every photo") from error
         finally:
             outputs.unlink(missing_ok=True)
@@ -186,19 +199,42 @@ class _Runner:
         loaded = self._process.call("load", self._limits.start_s)
         limit = rounds.warmup_limit
         warm = self._process.call("warm_up", self._limits.start_s + self._limits.photo_s * limit, limit=limit)
-        self._started = Started(loaded["load_ns"], loaded["first_inference_ns"], warm["runs"], warm["is_stable"])
-        self.median_ns = warm["median_ns"]
+        load_ns, first_inference_ns = _counts(loaded, "load_ns", "first_inference_ns")
+        runs, median_ns = _counts(warm, "runs", "median_ns")
+        self._started = Started(load_ns, first_inference_ns, runs, warm.get("is_stable") is True)
+        self.median_ns = float(median_ns)
 
     def time(self, rounds: Rounds) -> None:
         runs = rounds.runs(self.median_ns)
         timeout_s = self._limits.start_s + self._limits.photo_s * runs
-        self._rounds.append(self._process.call("time", timeout_s, runs=runs)["latencies_ns"])
+        latencies_ns = self._process.call("time", timeout_s, runs=runs).get("latencies_ns")
+        if not isinstance(latencies_ns, list) or len(latencies_ns) != runs or not all(map(_is_count, latencies_ns)):
+            raise WorkerFailed("the process gave no readable answer")
+        self._rounds.append(latencies_ns)
+
+    def has_enough(self, rounds: Rounds) -> bool:
+        """Whether the protocol's least numbers of queries and seconds were reached."""
+        latencies_ns = [latency for part in self._rounds for latency in part]
+        return len(latencies_ns) >= rounds.min_queries and sum(latencies_ns) >= rounds.min_duration_s * 1e9
 
     def end(self, rounds: Rounds) -> None:
-        self.peak_memory_mb = self._process.call("end", self._limits.start_s)["peak_memory_bytes"] / MB
+        (peak_bytes,) = _counts(self._process.call("end", self._limits.start_s), "peak_memory_bytes")
+        self.peak_memory_mb = peak_bytes / MB
 
     def latency(self, num_threads: int) -> Latency:
         return summarise(self._rounds, num_threads, self._started)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**63
+
+
+def _counts(answer: dict[str, Any], *names: str) -> list[int]:
+    """Positive numbers of a worker's answer. A model that took its process over may answer anything."""
+    values = [answer.get(name) for name in names]
+    if not all(map(_is_count, values)):
+        raise WorkerFailed("the process gave no readable answer")
+    return [int(value) for value in values if value is not None]
 
 
 def pinned_cores(num_threads: int) -> list[int]:

@@ -33,6 +33,7 @@ from tledge.verification.targets import Target
 
 Floats = npt.NDArray[np.floating]
 ORIGINAL_NAME = "original"
+UNSTEADY = 0.10  # a noise floor above it is warned of
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,7 @@ class Measurement:
 
     def fault(self, task: Task) -> str | None:
         """What is wrong with the answers of a task; None where they can be compared."""
-        answers = self.answers[task]
-        if isinstance(answers, WorkerFailed):
-            return str(answers)
-        if answers.shape != self.reference.shape:
-            return f"the output has {answers.shape[1]} classes, the original {self.reference.shape[1]}"
-        broken = int(np.sum(~np.all(np.isfinite(answers), axis=1)))
-        if broken:
-            return f"the output holds NaN or infinity on {broken} of {len(answers)} test photos"
-        return why_no_probabilities(answers)
+        return _fault(self.answers[task])
 
     def drift_of(self, subject: Subject) -> Drift | None:
         """Against the original as the training device computed it."""
@@ -170,6 +163,7 @@ class Measurement:
             )
         timed = [timing.timed[self._original_task] for timing in self.timings.values()]
         latencies = [one.latency for one in timed if isinstance(one, Timed)]
+        threads = self._budget.threads
         right = int(np.sum(np.argmax(self.reference, axis=1) == self.photos.labels))
         model = self._run.folder / "model"
         return OriginalRow(
@@ -178,8 +172,8 @@ class Measurement:
             device=manifest.device,
             size_bytes=sum(path.stat().st_size for path in model.rglob("*") if path.is_file()),
             cpu_drift=cpu_drift,
-            cpu_latency=latencies[0] if latencies else None,
-            cpu_thread_sweep=latencies[1:],
+            cpu_latency=next((latency for latency in latencies if latency.num_threads == threads), None),
+            cpu_thread_sweep=[latency for latency in latencies if latency.num_threads != threads],
             peak_memory_mb=max((one.peak_memory_mb for one in timed if isinstance(one, Timed)), default=None),
         )
 
@@ -197,6 +191,22 @@ class Measurement:
                     made.append(speedup(mine.latency, other.name, theirs.latency, timing.floor))
         return made
 
+    def warnings(self) -> list[str]:
+        """What could not be measured and fails no artifact."""
+        found = []
+        for count, timing in self.timings.items():
+            original = timing.timed.get(self._original_task)
+            if isinstance(original, WorkerFailed):
+                found.append(f"the original was not timed at {count} threads: {original}")
+            if timing.floor is None:
+                found.append(f"no noise floor at {count} threads: nothing is said of differences in latency")
+            elif timing.floor.floor > UNSTEADY:
+                found.append(
+                    f"an artifact differed from itself by up to {timing.floor.floor:.0%} at {count} threads: this machine "
+                    "is too unsteady or too busy for latencies; measure again when it is quiet"
+                )
+        return found
+
     def _float_task(self, subject: Subject) -> Task | None:
         for other in self._running:
             if other.runtime == subject.runtime and other.record and other.record.promise == "float32":
@@ -205,18 +215,23 @@ class Measurement:
 
     def _attribute(self, original_logits: Floats) -> list[AttributionStep]:
         labels = self.photos.labels
-        macs = [found.num_macs for found in self.audits.values()]
-        chosen = _spread(len(labels), attribution.num_photos(macs, len(labels)))
         made = [attribution.device_step(labels, self.reference, softmax(original_logits))]
         subjects = [
             attribution.Subject(subject.task, subject.record.promise, subject.runtime, self._float_task(subject))
             for subject in self._running
             if subject.record and subject.runtime and self.good(subject.task) is not None
         ]
+        audits = [self.audits.get(subject.task.name) for subject in subjects]
+        macs = [found.num_macs if found else None for found in audits]
+        chosen = _spread(len(labels), attribution.num_photos(macs, len(labels)))
         bench = self._lay_out("attribution-photos", self.photos.pixels.select(chosen))
         step = f"where it was lost, on {len(chosen)} photos"
         others = bench.answers(attribution.tasks(subjects), self._progress, step)
-        ran = {task: answers for task, answers in others.items() if not isinstance(answers, WorkerFailed)}
+        ran = {
+            task: answers
+            for task, answers in others.items()
+            if not isinstance(answers, WorkerFailed) and _fault(answers) is None
+        }
         deployed = {subject.task: self.answers[subject.task] for subject in subjects}
         for subject in subjects:
             made += attribution.steps(
@@ -245,13 +260,22 @@ class Measurement:
             for batch in pixels.batches(64):
                 file.write(np.ascontiguousarray(batch).tobytes())
                 advance(len(batch))
-        size = self._run.manifest.backbone.input_size
-        return Bench(self._folder, path, len(pixels), size, self._wanted.time_limits)
+        size, num_classes = self._run.manifest.backbone.input_size, self.reference.shape[1]
+        return Bench(self._folder, path, len(pixels), size, num_classes, self._wanted.time_limits)
 
     def _lap(self, name: str, started: float) -> float:
         now = time.perf_counter()
         self.wall_times_s[name] = now - started
         return now
+
+
+def _fault(answers: Floats | WorkerFailed) -> str | None:
+    if isinstance(answers, WorkerFailed):
+        return str(answers)
+    broken = int(np.sum(~np.all(np.isfinite(answers), axis=1)))
+    if broken:
+        return f"the output holds NaN or infinity on {broken} of {len(answers)} test photos"
+    return why_no_probabilities(answers)
 
 
 def _expected_cost(subject: Subject) -> int:

@@ -14,14 +14,18 @@ from tledge.verification.targets import Target
 
 
 def row(subject: Subject, measured: Measurement, budget: Target, machine: MachineRecord, wanted: Wanted) -> Row:
-    """The row of an artifact: every gate has its check, whether it ran or not."""
+    """The row of an artifact: every gate has its check, whether it ran or not.
+
+    Of a file that is not the one exported, only that it is not.
+    """
     record, found = subject.record, measured.audits.get(subject.name)
     timed = [timing.timed.get(subject.task) for timing in measured.timings.values()] if record else []
     error = subject.problem or measured.fault(subject.task)
     if error is None:
         error = next((f"timing it: {one}" for one in timed if isinstance(one, WorkerFailed)), None)
     latencies = [one.latency for one in timed if isinstance(one, Timed)]
-    memory = max((one.peak_memory_mb for one in timed if isinstance(one, Timed)), default=None)
+    judged = next((one for one in timed if isinstance(one, Timed) and one.latency.num_threads == budget.threads), None)
+    memory = judged.peak_memory_mb if judged else None
     seen = measured.drift_of(subject)
     size_bytes = record.size_bytes if record else 0
     checks = [gate.ran(error)]
@@ -37,7 +41,7 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
             budget,
             machine,
             seen,
-            latencies[0] if latencies else None,
+            judged.latency if judged else None,
             size_bytes,
             memory,
             must_certify=wanted.certify,
@@ -52,8 +56,8 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
         size_bytes=size_bytes,
         audit=found,
         peak_memory_mb=memory,
-        latency=latencies[0] if latencies else None,
-        thread_sweep=latencies[1:],
+        latency=judged.latency if judged else None,
+        thread_sweep=[latency for latency in latencies if latency.num_threads != budget.threads],
         speedups=speedups,
         drift=seen,
         checks=checks,

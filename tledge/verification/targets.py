@@ -26,9 +26,11 @@ class Budget(_Table):
     """The limits of a target. ``basis`` says of every limit where it comes from."""
 
     max_accuracy_drop_points: float = Field(ge=0, le=100)
-    max_p95_latency_ms: float = Field(gt=0)
-    max_size_mb: float = Field(gt=0, description="file size, in 1,000,000 bytes")
-    max_memory_mb: float = Field(gt=0, description="peak memory of the process that runs it, in 1,000,000 bytes")
+    max_p95_latency_ms: float = Field(gt=0, le=1e9)
+    max_size_mb: float = Field(gt=0, le=1e9, description="file size, in 1,000,000 bytes")
+    max_memory_mb: float = Field(
+        gt=0, le=1e9, description="peak memory of the process that runs it, in 1,000,000 bytes"
+    )
 
 
 class Basis(_Table):

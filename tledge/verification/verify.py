@@ -45,6 +45,8 @@ def verify(
     rounds = protocol(wanted.protocol)
     if any(not 1 <= count <= machine.logical_cores for count in wanted.thread_counts):
         raise InputError(f"--threads: use whole numbers from 1 to {machine.logical_cores}, the cores of this machine")
+    if wanted.accuracy_only and (wanted.layers or wanted.thread_counts or wanted.protocol != Wanted().protocol):
+        raise InputError("--accuracy-only measures nothing else: drop --layers, --threads and --protocol, or drop it")
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     subjects, warnings = _subjects(run, format_names, budget, target)
@@ -54,6 +56,9 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
         measured = Measurement(run, subjects, budget, wanted, rounds, Path(folder), progress)
         measured.measure()
+    for warning in measured.warnings():
+        progress.warn(warning)
+        warnings.append(warning)
     labels = run.manifest.labels
     rows = [row(subject, measured, budget, machine, wanted) for subject in subjects]
     floors = [timing.floor for timing in measured.timings.values() if timing.floor]
@@ -87,7 +92,7 @@ def verify(
         layers=measured.layers,
         num_flipped_photos=num_flipped,
         flipped_photos=flipped,
-        choice=choose(rows, max((floor.floor for floor in floors), default=0.0)),
+        choice=choose(rows, floors[0].floor if floors else 0.0),
         warnings=warnings,
         library_versions=library_versions(*LIBRARIES),
         wall_times_s={name: round(seconds, 2) for name, seconds in measured.wall_times_s.items()},
