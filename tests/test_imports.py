@@ -13,7 +13,18 @@ import tledge
 PACKAGE = Path(tledge.__file__).parent
 LAYERS = [
     {"errors"},
-    {"run", "records", "cache", "preprocessing", "files", "progress", "machine", "network", "tensorflow_setup"},
+    {
+        "run",
+        "records",
+        "cache",
+        "preprocessing",
+        "files",
+        "progress",
+        "machine",
+        "network",
+        "tensorflow_setup",
+        "confinement",
+    },
     {"datasets", "backbones", "runtimes", "audit"},
     {"training", "exporters", "verification", "reporting"},
     {"cli"},

@@ -16,9 +16,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_models import int8_tflite
 
+from tledge.confinement import MEMORY_LIMIT_BYTES
 from tledge.runtimes import runtime, runtimes
 from tledge.runtimes.launch import ARTIFACT, WorkerFailed, WorkerProcess
-from tledge.runtimes.worker import MEMORY_LIMIT_BYTES
 
 from .jobs import job, told
 

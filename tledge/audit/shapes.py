@@ -5,17 +5,16 @@ The inference is native code over hostile input: what crashes, hangs or eats mem
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 
+from tledge.confinement import confine, die_with_parent
 from tledge.errors import ArtifactError
 
 _TIME_LIMIT_S = 60
-_MEMORY_LIMIT_BYTES = 8 * 2**30  # of addresses; a model file is below 2 GiB, and is held here some times over
 
 
 def inferred_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
@@ -55,27 +54,8 @@ def _infer(data: bytes) -> dict[str, list[int]]:
     return found
 
 
-def _limit_memory() -> None:
-    if sys.platform == "win32":
-        return
-    import resource
-
-    _, highest = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _MEMORY_LIMIT_BYTES if highest == resource.RLIM_INFINITY else min(_MEMORY_LIMIT_BYTES, highest)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, highest))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _end_with_parent(parent_pid: int) -> None:
-    """Whatever happens to the parent; Ctrl-C ends native code too, which Python's own handler does not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent_pid:
-            sys.exit(1)
-
-
 if __name__ == "__main__":
-    _end_with_parent(int(sys.argv[1]))
-    _limit_memory()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends native code too, which Python's own handler does not
+    die_with_parent(int(sys.argv[1]))
+    confine()
     json.dump(_infer(sys.stdin.buffer.read()), sys.stdout)

@@ -31,11 +31,7 @@ def render(report: Report) -> str:
         num_certified=verdicts.count("certified"),
         failed=wording.findings(report, "failed"),
         not_judged=wording.findings(report, "not judged"),
-        uncertified=[
-            finding
-            for finding in wording.findings(report, "passed")
-            if finding.check.name == "max_accuracy_drop_points"
-        ],
+        uncertified=wording.uncertified(report),
         float_speedups={row.artifact: wording.float_speedup(report, row) for row in report.rows},
         original_speedups={row.artifact: wording.original_speedup(report, row) for row in report.rows},
         check_names=list(dict.fromkeys(check.name for row in report.rows for check in row.checks)),

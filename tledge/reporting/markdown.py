@@ -17,11 +17,7 @@ def render(report: Report) -> str:
             names=wording.short_names(report.rows),
             failed=wording.findings(report, "failed"),
             not_judged=wording.findings(report, "not judged"),
-            uncertified=[
-                finding
-                for finding in wording.findings(report, "passed")
-                if finding.check.name == "max_accuracy_drop_points"
-            ],
+            uncertified=wording.uncertified(report),
             float_speedups={row.artifact: wording.float_speedup(report, row) for row in report.rows},
             worst=wording.WORST_LAYERS,
         )

@@ -21,6 +21,7 @@ from tledge.reporting.wording import (
     short_names,
     signed,
     speedup,
+    uncertified,
 )
 
 _WIDE = 150  # columns of a terminal that shows everything in one table
@@ -118,9 +119,8 @@ def _notes(report: Report) -> Iterator[tuple[str, str]]:
         yield finding.sentence, "red"
     for finding in findings(report, "not judged"):
         yield finding.sentence, "yellow"
-    for finding in findings(report, "passed"):
-        if finding.check.name == "max_accuracy_drop_points":
-            yield finding.sentence, "dim"
+    for finding in uncertified(report):
+        yield finding.sentence, "dim"
     for row in report.rows:
         for warning in row.warnings:
             yield f"warning: {names[row.artifact]}: {warning}", "yellow"

@@ -177,6 +177,11 @@ def findings(report: Report, *verdicts: str) -> list[Finding]:
     return [Finding(tuple(artifacts), check) for check, artifacts in found.values()]
 
 
+def uncertified(report: Report) -> list[Finding]:
+    """The drops that are inside the budget, and whose intervals are not."""
+    return [finding for finding in findings(report, "passed") if finding.check.name == "max_accuracy_drop_points"]
+
+
 def one_line(text: str) -> str:
     """Every run of white space, line ends too, as one space; what can't be printed, such as ESC, as U+FFFD.
 

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tledge.confinement import confine
 from tledge.runtimes import runtime
 from tledge.runtimes.layer_graph import Layer, Matching, match
 from tledge.runtimes.layers_litert import LiteRTLayers
 from tledge.runtimes.layers_onnx import OnnxLayers
-from tledge.runtimes.worker import Job, Worker, confine, serve
+from tledge.runtimes.worker import Job, Worker, serve
 
 Values = npt.NDArray[np.float32]
 _MAX_NAMES = 8  # of layers, in one sentence

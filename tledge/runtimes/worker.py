@@ -7,7 +7,6 @@ and file sizes, and dies with its parent.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -22,10 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tledge.confinement import confine, die_with_parent
 from tledge.runtimes import Session, runtime
 
-MEMORY_LIMIT_BYTES = 8 * 2**30
-FILE_LIMIT_BYTES = 2 * 2**30
 WARMUP_BLOCK_RUNS = 10
 WARMUP_TOLERANCE = 0.02  # three blocks' medians this close to each other, relatively: the latency has settled
 Pixels = npt.NDArray[np.uint8]
@@ -155,27 +153,6 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def confine() -> None:
-    """Limit what a hostile artifact could take."""
-    import resource
-
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES),
-        (resource.RLIMIT_FSIZE, FILE_LIMIT_BYTES),
-    ):
-        _, hard = resource.getrlimit(limit)
-        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Ask Linux to kill this process when its parent dies, however that happens."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent_pid:  # it died while this process started
-            sys.exit(1)
 
 
 def serve(make: Callable[[Job], Worker]) -> None:
