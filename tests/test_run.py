@@ -60,7 +60,7 @@ def test_the_folder_of_a_killed_build_is_no_run_and_the_next_build_removes_it(bu
     assert process.stdout.readline() == "staged\n"
     # While it lives, another build leaves its folder alone.
     _stage(tmp_path, built, "one")
-    assert len(list(tmp_path.glob(".building-lost-*"))) == 2
+    assert len(list(tmp_path.glob(".building-*"))) == 2
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert run_names(tmp_path) == ["one"]

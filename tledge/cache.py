@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import EnvironmentFault
-from tledge.files import atomic_write
+from tledge.files import atomic_write, working_folder
 
 Array = npt.NDArray[np.generic]
 KEY_BYTES = 32
@@ -33,6 +33,33 @@ def cache_root() -> Path:
         return Path(named).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "tledge"
+
+
+def scratch_folder() -> contextlib.AbstractContextManager[Path]:
+    """A folder on the cache's disk that is gone at the end: a temporary folder of the system may be memory."""
+    root = cache_root() / "scratch"
+    _make(root)
+    return working_folder(root, "")
+
+
+def require_space(folder: Path, num_bytes: int) -> None:
+    """Raise EnvironmentFault where so much would not fit on a folder's disk: before anything is written."""
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise EnvironmentFault(
+            f"no space left on the disk: {folder} needs {num_bytes / 1e6:.0f} MB and {free / 1e6:.0f} MB are free. "
+            "Free some space, or set TLEDGE_CACHE_DIR to a folder on a larger disk."
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"can't write the cache folder {folder}: {error.strerror}. "
+            "Set TLEDGE_CACHE_DIR to a folder that can be written."
+        ) from error
 
 
 class Rows(Sequence[Array]):
@@ -108,19 +135,8 @@ class RowCache:
 
         Raises EnvironmentFault before anything is written where they would not fit.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EnvironmentFault(
-                f"can't write the cache folder {self.folder}: {error.strerror}. "
-                "Set TLEDGE_CACHE_DIR to a folder that can be written."
-            ) from error
-        need, free = expected * self.row_bytes, shutil.disk_usage(self.folder).free
-        if need > free:
-            raise EnvironmentFault(
-                f"no space left on the disk: {self.folder} needs {need / 1e6:.0f} MB and {free / 1e6:.0f} MB are free. "
-                "Free some space, or set TLEDGE_CACHE_DIR to a folder on a larger disk."
-            )
+        _make(self.folder)
+        require_space(self.folder, expected * self.row_bytes)
         self._remove_abandoned()
         data = self.folder / f"{uuid.uuid4().hex}.rows"
         keys: list[bytes] = []

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +64,39 @@ def sync_tree(folder: Path) -> None:
     sync_folder(folder)
 
 
+@contextlib.contextmanager
+def working_folder(root: Path, prefix: str) -> Iterator[Path]:
+    """A new folder ``prefix*`` in ``root``, which exists; it is removed at the end, unless it was renamed meanwhile.
+
+    A killed process can't remove its own: those that no living process holds any more are removed first.
+    """
+    _remove_abandoned(root, prefix)
+    folder = root / f"{prefix}{uuid.uuid4().hex[:8]}"
+    # The lock lives beside the folder, not in it, and ends with the process however it dies.
+    lock = folder.with_name(f"{folder.name}.lock")
+    try:
+        with lock.open("w") as handle:  # before the folder: a folder without a lock can't be
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                folder.mkdir()
+                yield folder
+            finally:
+                lock.unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(root: Path, prefix: str) -> None:
+    for lock in root.glob(f"{prefix}*.lock"):
+        with contextlib.suppress(FileNotFoundError), lock.open("r+") as handle:  # another process may remove it first
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # another process is at work there
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
 def _digest(record: dict[str, Any]) -> str:
     canonical = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -77,8 +115,9 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_bytes())
-    except (ValueError, OSError, RecursionError) as error:
+        is_sealed = isinstance(record, dict) and record.pop(SEAL, None) == _digest(record)
+    except (ValueError, OSError, RecursionError) as error:  # NaN and half a surrogate pair are seen by the digest
         raise ArtifactError(f"{path}: not a whole JSON record ({type(error).__name__}); {remedy}") from error
-    if not isinstance(record, dict) or record.pop(SEAL, None) != _digest(record):
+    if not is_sealed:
         raise ArtifactError(f"{path}: changed since tledge wrote it (its {SEAL} differs); {remedy}")
     return record

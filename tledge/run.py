@@ -7,19 +7,15 @@ stands under a run's name was finished. Opening a run checks every file against 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, TledgeError, unknown
-from tledge.files import atomic_write, sha256_file, sync_folder, sync_tree
+from tledge.files import atomic_write, sha256_file, sync_folder, sync_tree, working_folder
 from tledge.records import ExportRecord, Manifest, Record
 
 MANIFEST = "manifest.json"
@@ -199,49 +195,20 @@ def staged_run(root: Path, name: str) -> Iterator[Path]:
         ) from error
     if (root / name).exists():
         raise InputError(f"run {name!r} exists already in {root}. Choose another --run, or remove that folder.")
-    _remove_abandoned(root)
-    staging = root / f"{_STAGING}{name}-{uuid.uuid4().hex[:8]}"
-    try:
-        with _lock(staging):  # before the folder: a folder without a lock can't be
-            staging.mkdir()
-            yield staging
-            if not (staging / MANIFEST).is_file():
-                raise RuntimeError("the run has no manifest")
-            sync_tree(staging)
-            try:
-                os.rename(staging, root / name)
-            except OSError as error:
-                raise InputError(f"run {name!r} appeared in {root} in the meantime; choose another --run") from error
-            sync_folder(root)
-            atomic_write(root / LATEST, f"{name}\n".encode())
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with working_folder(root, _STAGING) as staging:
+        yield staging
+        if not (staging / MANIFEST).is_file():
+            raise RuntimeError("the run has no manifest")
+        sync_tree(staging)
+        try:
+            os.rename(staging, root / name)
+        except OSError as error:
+            raise InputError(f"run {name!r} appeared in {root} in the meantime; choose another --run") from error
+        sync_folder(root)
+        atomic_write(root / LATEST, f"{name}\n".encode())
 
 
 def tree_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below ``folder`` by its relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
-
-
-@contextlib.contextmanager
-def _lock(staging: Path) -> Iterator[IO[str]]:
-    # The lock lives beside the folder's content, not in it, and ends with the process however it dies.
-    path = staging.with_name(staging.name + ".lock")
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            yield handle
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _remove_abandoned(root: Path) -> None:
-    for path in root.glob(f"{_STAGING}*.lock"):
-        with path.open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # another build is at work there
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-            path.unlink(missing_ok=True)

@@ -182,7 +182,7 @@ def test_the_integer_share_is_the_share_of_products_and_not_of_operators(
     integer, floating = 27 * 36 * 4, 144 * 10
     assert found.num_macs == integer + floating
     assert found.integer_mac_share == pytest.approx(integer / (integer + floating))
-    broken = "; ".join(broken_promises(found, "all-integer", "model.onnx"))
+    broken = "; ".join(broken_promises(found, "all-integer", "model.onnx", {}))
     assert f"{integer / (integer + floating):.1%} of the multiply-accumulates are integer" in broken
     assert "MatMul (float32) x1" in broken
     assert "head (5,760 bytes)" in broken
@@ -196,7 +196,7 @@ def test_granularity_is_told_by_the_number_of_scales(audited: Callable[[bytes, s
     assert "1 of 1 quantized weight tensors have one scale for all channels" in "; ".join(
         broken_promises(found, "all-integer", "model.onnx", options)
     )
-    assert not any("one scale" in problem for problem in broken_promises(found, "all-integer", "model.onnx"))
+    assert not any("one scale" in problem for problem in broken_promises(found, "all-integer", "model.onnx", {}))
     assert granularity(1, num_channels=1) == "per-channel"
 
 
@@ -227,7 +227,7 @@ def test_quantized_weights_behind_a_float_operator_break_the_promise_of_float(
     ]
     constants = {"w": codes(5, 7), "w_scale": np.array(0.1, np.float32), "head": floats(7, 90)}
     found = audited(onnx_model(nodes, {"x": [1, 5]}, constants), "onnx")
-    assert "1 quantized weight tensors" in broken_promises(found, "float32", "model.onnx")
+    assert "1 quantized weight tensors" in broken_promises(found, "float32", "model.onnx", {})
 
 
 def test_another_opset_than_the_options_say_is_a_broken_promise(audited: Callable[[bytes, str], Audit]) -> None:
@@ -239,7 +239,7 @@ def test_another_opset_than_the_options_say_is_a_broken_promise(audited: Callabl
 
 def test_a_float_weight_of_any_size_in_an_integer_file_is_named(audited: Callable[[bytes, str], Audit]) -> None:
     def problems(data: bytes) -> str:
-        return "; ".join(broken_promises(audited(data, "onnx"), "all-integer", "model.onnx"))
+        return "; ".join(broken_promises(audited(data, "onnx"), "all-integer", "model.onnx", {}))
 
     assert "float constants" not in problems(qdq_conv())
     # Less than the scales themselves, read by nobody; and one that is as large as a scale a weight.
@@ -262,7 +262,7 @@ def test_a_float_weight_of_any_size_in_an_integer_file_is_named(audited: Callabl
         model.subgraphs[0].tensors.append(tensor)
 
     found = audited(rewrite_tflite(int8_tflite(), hidden), "tflite")
-    assert "float constants: secret (4 bytes)" in broken_promises(found, "all-integer", "model.tflite")
+    assert "float constants: secret (4 bytes)" in broken_promises(found, "all-integer", "model.tflite", {})
 
 
 def test_every_format_of_one_run_has_the_same_products_and_parameters(exported: Exported) -> None:

@@ -78,10 +78,10 @@ def counted(operators: Iterable[tuple[str, str, str]]) -> list[OperatorCount]:
     ]
 
 
-def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[str, Any] | None = None) -> list[str]:
+def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[str, Any]) -> list[str]:
     """In what a file of this name differs from the promise of its format; empty where it keeps it.
 
-    ``options``: those of the export record. What they say of weights and opset is a promise too; None: it isn't asked.
+    ``options``: those of the export record. What they say of weights and opset is a promise too.
     """
     problems = []
 
@@ -129,7 +129,6 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
             f"{found.weight_types.get(wanted, 0)} of {total} weight bytes are {wanted.lower()}",
         )
         require(not quantized, f"{sum(quantized.values())} quantized weight tensors")
-    options = options or {}
     if "per-channel" in str(options.get("weights", "")):
         count = quantized.get("per-tensor", 0)
         require(bool(quantized), "no quantized weights at all, where per-channel ones are promised")
@@ -146,9 +145,7 @@ def _weight_bytes(found: Audit) -> int:
     return sum(found.weight_types.get(name, 0) for name in ("FLOAT32", "FLOAT16", "INT8"))
 
 
-def require_promise(
-    found: Audit, format_name: str, promise: Promise, file: str, options: Mapping[str, Any] | None = None
-) -> None:
+def require_promise(found: Audit, format_name: str, promise: Promise, file: str, options: Mapping[str, Any]) -> None:
     """Raise PromiseBroken that names the operators where the file is not what its format says."""
     problems = broken_promises(found, promise, file, options)
     if problems:

@@ -23,6 +23,7 @@ from tledge.runtimes.worker import Job
 from tledge.verification.latency import Rounds, Started, noise_floor, summarise
 
 MB = 1_000_000
+_MOST_ROUNDS = 4  # times the protocol's: a latency seldom falls to a quarter after its warm-up
 Answers = npt.NDArray[np.float32]
 
 
@@ -72,27 +73,27 @@ class Bench:
     num_classes: int
     limits: TimeLimits
 
-    def answers(self, tasks: Sequence[Task], progress: Progress, step: str) -> dict[Task, Answers | WorkerFailed]:
+    def answers(
+        self,
+        tasks: Sequence[Task],
+        progress: Progress,
+        step: str,
+        then: Callable[[Task, Answers | WorkerFailed], None] = lambda task, answers: None,
+    ) -> dict[Task, Answers | WorkerFailed]:
         """Every task's outputs on all photos, float32 (N, C): a process each with one thread, as many as there are cores.
 
-        Tasks are started in their order: give the slowest first, so that the cores end together.
+        They stay on the disk, as read-only memory maps. Tasks are started in their order: give the slowest first, so
+        that the cores end together. ``then`` is called with each as it comes, from several threads.
         """
         running: set[WorkerProcess] = set()
         stopping = threading.Event()
 
         def work(task: Task) -> Answers | WorkerFailed:
-            try:
-                with self._process(task, 1, []) as process:
-                    running.add(process)
-                    try:
-                        if stopping.is_set():
-                            return WorkerFailed("stopped")
-                        return self._answer(process)
-                    finally:
-                        running.discard(process)
-                        advance(1)
-            except WorkerFailed as failure:
-                return failure
+            found = self._answer(task, running, stopping)
+            if not stopping.is_set():
+                then(task, found)
+            advance(1)
+            return found
 
         with progress.step(step, len(tasks)) as advance, ThreadPoolExecutor(usable_cores()) as pool:
             try:
@@ -128,8 +129,8 @@ class Bench:
             twin_lives = _survives(twin.start, rounds, {}, twin.task)
             advance(1)
             everyone = [*runners, *([twin] if twin_lives else [])]
-            # A latency that fell since the warm-up asks for more rounds than were planned; a worker that lies, for no end.
-            for number in range(2 * rounds.rounds):
+            # A latency that fell since the warm-up asks for more rounds than were planned.
+            for number in range(_MOST_ROUNDS * rounds.rounds):
                 if number >= rounds.rounds and all(runner.has_enough(rounds) for runner in everyone):
                     break
                 for runner in list(everyone):
@@ -141,7 +142,7 @@ class Bench:
                 if runner is not twin and _survives(runner.end, rounds, timed, runner.task):
                     timed[runner.task] = Timed(runner.latency(num_threads), runner.peak_memory_mb)
             floor = None
-            if twin_of in everyone and twin in everyone:
+            if twin_of in everyone and twin in everyone and isinstance(timed[twin_of.task], Timed):
                 floor = noise_floor(twin_of.task.name, twin_of.latency(num_threads), twin.latency(num_threads))
         return Timing(timed, floor)
 
@@ -159,19 +160,30 @@ class Bench:
         )
         return WorkerProcess(task.module, job, self.folder)
 
-    def _answer(self, process: WorkerProcess) -> Answers:
-        process.call("load", self.limits.start_s)
-        timeout_s = self.limits.start_s + self.limits.photo_s * self.num_photos
-        (width,) = _counts(process.call("answer", timeout_s), "num_outputs")
-        if width != self.num_classes:  # seen before the file is read: it may be of any size
-            raise WorkerFailed(f"the output has {width} classes, the original {self.num_classes}")
+    def _answer(self, task: Task, running: set[WorkerProcess], stopping: threading.Event) -> Answers | WorkerFailed:
+        process = self._process(task, 1, [])
         outputs = Path(process.job.outputs)
         try:
-            return np.fromfile(outputs, np.float32, self.num_photos * width).reshape(self.num_photos, width)
-        except (ValueError, OSError) as error:
-            raise WorkerFailed("the process did not write an answer for every photo") from error
+            with process:
+                running.add(process)
+                try:
+                    if stopping.is_set():
+                        return WorkerFailed("stopped")
+                    process.call("load", self.limits.start_s)
+                    timeout_s = self.limits.start_s + self.limits.photo_s * self.num_photos
+                    (width,) = _counts(process.call("answer", timeout_s), "num_outputs")
+                finally:
+                    running.discard(process)
+            if width != self.num_classes:  # seen before the file is read: it may be of any size
+                return WorkerFailed(f"the output has {width} classes, the original {self.num_classes}")
+            # Mapped when its process is gone: a file that is cut short under a map ends whoever reads it.
+            if outputs.is_symlink() or not outputs.is_file() or outputs.stat().st_size != 4 * self.num_photos * width:
+                return WorkerFailed("the process did not write an answer for every photo")
+            return np.memmap(outputs, np.float32, "r", shape=(self.num_photos, width))
+        except WorkerFailed as failure:
+            return failure
         finally:
-            outputs.unlink(missing_ok=True)
+            outputs.unlink(missing_ok=True)  # a map keeps what it needs
 
 
 def _survives(
@@ -218,6 +230,11 @@ class _Runner:
         return len(latencies_ns) >= rounds.min_queries and sum(latencies_ns) >= rounds.min_duration_s * 1e9
 
     def end(self, rounds: Rounds) -> None:
+        if not self.has_enough(rounds):  # a clock that lies, or a latency that fell to a fraction since the warm-up
+            raise WorkerFailed(
+                f"{_MOST_ROUNDS} times the planned rounds did not reach the {rounds.min_queries:,} queries and "
+                f"{rounds.min_duration_s:g} s of the {rounds.name} protocol"
+            )
         (peak_bytes,) = _counts(self._process.call("end", self._limits.start_s), "peak_memory_bytes")
         self.peak_memory_mb = peak_bytes / MB
 

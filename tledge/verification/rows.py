@@ -9,7 +9,8 @@ from tledge.records import Audit, MachineRecord, Row, Speedup
 from tledge.runtimes.launch import WorkerFailed
 from tledge.verification import gate
 from tledge.verification.measure import Timed
-from tledge.verification.measurement import ORIGINAL_NAME, Measurement, Subject, Wanted
+from tledge.verification.measurement import ORIGINAL_NAME, Measurement, Wanted
+from tledge.verification.subjects import Subject
 from tledge.verification.targets import Target
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tledge import __version__
-from tledge.errors import ArtifactError, InputError, unknown
+from tledge.cache import scratch_folder
+from tledge.errors import InputError
 from tledge.machine import this_machine
 from tledge.progress import Progress, Silent
 from tledge.records import MachineRecord, Protocol, Report
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
-from tledge.runtimes import runtimes_for
 from tledge.verification import gallery, gate, targets
 from tledge.verification.choice import choose
 from tledge.verification.latency import Rounds, protocol
 from tledge.verification.measure import pinned_cores
-from tledge.verification.measurement import Measurement, Subject, Wanted
+from tledge.verification.measurement import Measurement, Wanted
 from tledge.verification.rows import row
+from tledge.verification.subjects import Subject, partners_of, subjects_of
 from tledge.verification.targets import Target
 
 LIBRARIES = ("tensorflow", "ai-edge-litert", "onnxruntime", "numpy")
@@ -49,17 +49,32 @@ def verify(
         raise InputError("--accuracy-only measures nothing else: drop --layers, --threads and --protocol, or drop it")
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
-    subjects, warnings = _subjects(run, format_names, budget, target)
+    subjects, warnings = subjects_of(run, format_names, budget.runtimes, target)
     warnings += _warnings(budget, target, machine)
     for warning in warnings:
         progress.warn(warning)
-    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
-        measured = Measurement(run, subjects, budget, wanted, rounds, Path(folder), progress)
+    partners = [] if wanted.accuracy_only else partners_of(run, subjects)
+    with scratch_folder() as folder:
+        measured = Measurement(run, [*subjects, *partners], budget, wanted, rounds, folder, progress)
         measured.measure()
-    for warning in measured.warnings():
-        progress.warn(warning)
-        warnings.append(warning)
-    labels = run.manifest.labels
+        for warning in measured.warnings():
+            progress.warn(warning)
+            warnings.append(warning)
+        report = _report(measured, subjects, target, overrides, machine, warnings)
+    run.reports().mkdir(exist_ok=True)
+    report.save(run.reports() / "report.json")
+    return report
+
+
+def _report(
+    measured: Measurement,
+    subjects: Sequence[Subject],
+    target: str,
+    overrides: dict[str, float],
+    machine: MachineRecord,
+    warnings: list[str],
+) -> Report:
+    run, budget, wanted, labels = measured.run, measured.budget, measured.wanted, measured.run.manifest.labels
     rows = [row(subject, measured, budget, machine, wanted) for subject in subjects]
     floors = [timing.floor for timing in measured.timings.values() if timing.floor]
     num_flipped, flipped = gallery.flipped(
@@ -68,7 +83,7 @@ def verify(
         measured.reference,
         {subject.name: answers for subject in subjects if (answers := measured.good(subject.task)) is not None},
     )
-    report = Report(
+    return Report(
         run=run.name,
         manifest_sha256=run.manifest_sha256,
         created_utc=now_utc(),
@@ -83,7 +98,7 @@ def verify(
         overrides=overrides,
         certify=wanted.certify,
         machine=machine,
-        protocol=None if wanted.accuracy_only else _protocol(rounds, budget),
+        protocol=None if wanted.accuracy_only else _protocol(measured.rounds, budget),
         num_test_photos=len(measured.photos.ids),
         original=measured.original(),
         rows=rows,
@@ -98,41 +113,6 @@ def verify(
         wall_times_s={name: round(seconds, 2) for name, seconds in measured.wall_times_s.items()},
         verdict=gate.overall([row.verdict for row in rows]),
     )
-    run.reports().mkdir(exist_ok=True)
-    report.save(run.reports() / "report.json")
-    return report
-
-
-def _subjects(run: Run, format_names: Sequence[str], budget: Target, target: str) -> tuple[list[Subject], list[str]]:
-    """The artifacts that the target runs, and warnings of those it does not."""
-    names = run.export_names()
-    if not names:
-        raise InputError(
-            f"run {run.name} has no artifacts yet. Export one first: tledge export --run {run.name} --format all"
-        )
-    for name in format_names:
-        if name not in names:
-            raise unknown(f"artifact of run {run.name}", name, names, f"Or make it: tledge export --format {name}")
-    subjects: list[Subject] = []
-    left_out = []
-    for name in (name for name in names if not format_names or name in format_names):
-        try:
-            record = run.export_record(name)
-        except ArtifactError as error:
-            subjects.append(Subject(name, None, None, run.export_folder(name), str(error)))
-            continue
-        path = run.export_folder(name) / record.file
-        usable = [runtime for runtime in runtimes_for(path) if runtime.name in budget.runtimes]
-        subjects += [Subject(name, record, runtime, path, None) for runtime in usable]
-        if not usable:
-            left_out.append(name)
-    if not subjects:
-        raise InputError(
-            f"target {target!r} runs {', '.join(budget.runtimes)}, and no artifact of run {run.name} is for them"
-        )
-    if left_out:
-        return subjects, [f"not verified, because target {target!r} has no runtime for them: {', '.join(left_out)}"]
-    return subjects, []
 
 
 def _warnings(budget: Target, name: str, machine: MachineRecord) -> list[str]:

@@ -1,0 +1,46 @@
+"""The original's answers as the training device computed them, mapped from disk: memory does not grow with the photos."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.datasets.prepare import SplitPhotos
+from tledge.errors import ArtifactError
+from tledge.run import Run
+from tledge.verification.drift import softmax
+
+Floats = npt.NDArray[np.floating]
+REFERENCE = "reference.npz"
+_BLOCK_VALUES = 1 << 20
+
+
+def reference_logits(run: Run, photos: SplitPhotos, folder: Path) -> Floats:
+    """The logits, float32 (N, C), in the order of ``photos``: a memory map of a file in ``folder``.
+
+    Raises ArtifactError where they are of other photos.
+    """
+    path, remedy = run.folder / REFERENCE, "build the run again"
+    with np.load(path, allow_pickle=False) as stored:
+        if tuple(stored["ids"].tolist()) != photos.ids:
+            raise ArtifactError(f"{path}: its photos are not the test split's; {remedy}")
+    unpacked = folder / "reference-logits.npy"
+    with zipfile.ZipFile(path) as archive, archive.open("logits.npy") as packed, unpacked.open("wb") as file:
+        shutil.copyfileobj(packed, file)
+    logits: Floats = np.load(unpacked, mmap_mode="r", allow_pickle=False)
+    if logits.shape != (len(photos.ids), len(run.manifest.labels)) or logits.dtype != np.float32:
+        raise ArtifactError(f"{path}: logits {logits.dtype} {logits.shape} do not fit the run; {remedy}")
+    return logits
+
+
+def probabilities(logits: Floats, path: Path) -> Floats:
+    """Softmax of logits (N, C), computed in blocks of rows into a file: float64 (N, C), mapped read-only."""
+    height = max(1, _BLOCK_VALUES // logits.shape[1])
+    with path.open("wb") as file:
+        for start in range(0, len(logits), height):
+            file.write(softmax(logits[start : start + height]).tobytes())
+    return np.memmap(path, np.float64, "r", shape=logits.shape)
