@@ -82,6 +82,37 @@ def test_ctrl_c_in_a_verification_ends_in_130_at_once_and_leaves_the_run(run_cop
     assert tree_hashes(run_copy.folder) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_verification_that_is_told_to_end_leaves_nothing(run_copy: Run, empty_cache: Path, number: int) -> None:
+    before = tree_hashes(run_copy.folder)
+    command = [sys.executable, "-m", "tledge", "verify", "--artifacts", str(run_copy.folder.parent)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr
+    for line in process.stderr:
+        if "answers to every test photo" in line:
+            process.send_signal(number)
+            break
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in rest
+    assert list((empty_cache / "scratch").iterdir()) == []
+    assert tree_hashes(run_copy.folder) == before
+
+
+def test_what_a_killed_verification_left_is_removed_by_the_next_one(run_copy: Run, empty_cache: Path) -> None:
+    command = [sys.executable, "-m", "tledge", "verify", "--artifacts", str(run_copy.folder.parent), "--accuracy-only"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if "answers to every test photo" in line:
+            process.kill()
+            break
+    process.communicate(timeout=60)
+    assert len(list((empty_cache / "scratch").iterdir())) == 2  # the folder and its lock
+    assert subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=False).returncode == 0
+    assert list((empty_cache / "scratch").iterdir()) == []
+
+
 def _small_disk_with_a_run(small_disk: Callable[[int], Path], run: Run, free_bytes: int) -> Path:
     # A tmpfs counts whole pages, so a file costs up to one page more than its size.
     files = [path.stat().st_size for path in run.folder.rglob("*") if path.is_file() and "exports" not in path.parts]

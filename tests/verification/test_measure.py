@@ -95,6 +95,23 @@ def test_rounds_are_added_until_the_protocol_has_what_it_asks_for(bench: Bench) 
         assert timed.latency.runs >= least
 
 
+def test_a_latency_that_never_reaches_what_the_protocol_asks_for_is_no_measurement(bench: Bench) -> None:
+    endless = Rounds("mlperf", rounds=2, runs_a_round=0, warmup_limit=30, min_queries=10**6, min_duration_s=0.0)
+    (failure,) = bench.latencies([_task(bench, "whole", int8_tflite())], 1, endless, Silent()).timed.values()
+    assert isinstance(failure, WorkerFailed)
+    assert "did not reach the 1,000,000 queries and 0 s of the mlperf protocol" in str(failure)
+
+
+def test_answers_stay_on_the_disk_and_are_told_as_they_come(bench: Bench) -> None:
+    whole, broken = _task(bench, "whole", int8_tflite()), _task(bench, "broken", b"")
+    told: dict[Task, object] = {}
+    found = bench.answers([whole, broken], Silent(), "answers", told.__setitem__)
+    assert isinstance(found[whole], np.memmap)
+    assert {task: id(answers) for task, answers in told.items()} == {
+        task: id(answers) for task, answers in found.items()
+    }
+
+
 @pytest.mark.parametrize(
     "lie",
     ["dict()", "dict(num_outputs=-1)", "dict(num_outputs='10')", "dict(num_outputs=True)", "dict(num_outputs=10**30)"],

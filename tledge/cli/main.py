@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
+from types import FrameType
 
 import typer
 
 from tledge import __version__
-from tledge.cli import build, compare, export, report, runs, targets, verify
+from tledge.cli import build, compare, evaluate, export, predict, report, runs, targets, verify
 from tledge.cli.console import run_guarded
 
 app = typer.Typer(
@@ -22,6 +24,8 @@ app = typer.Typer(
 app.command()(build.build)
 app.command()(export.export)
 app.command()(verify.verify)
+app.command()(predict.predict)
+app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.command()(compare.compare)
 app.command()(runs.runs)
@@ -41,8 +45,15 @@ def _options(
     """From labelled photos to a verified image classifier for small devices."""
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Entry point of the console script."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
+            signal.signal(number, _end)  # by default they end Python with nothing tidied up
     code = run_guarded(app)
     try:
         for stream in (sys.stdout, sys.stderr):
