@@ -27,6 +27,8 @@ LAYERS = [
     },
     {"datasets", "backbones", "runtimes", "audit"},
     {"training", "exporters", "verification", "reporting"},
+    {"inference"},
+    {"api"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_every_command_block_is_run_by_a_test_here() -> None:
     assert [block.splitlines()[0].split(" #")[0].strip() for block in BLOCKS] == [
         "make demo",
         "tledge build --dataset tf_flowers",
+        "tledge predict ./photos --artifact tflite-int8",
     ]
 
 
@@ -67,3 +69,12 @@ def test_the_three_commands_build_export_and_verify_tf_flowers(tmp_path: Path) -
     ended = _run(_block("tledge build"), tmp_path)
     assert ended.returncode == 0, ended.stderr + ended.stdout
     assert "verdict: passed" in ended.stdout
+
+
+@pytest.mark.usefixtures("run_copy")
+def test_a_run_is_put_to_use_by_predict_and_evaluate(tmp_path: Path, photo_folder: Callable[..., Path]) -> None:
+    photo_folder({"1": 2, "7": 1})
+    ended = _run(_block("tledge predict"), tmp_path)
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert len(re.findall(r"^photos/[17]/00\d\.png  (?:\d +\d+\.\d\d% *){3}$", ended.stdout, re.MULTILINE)) == 3
+    assert "tflite-int8 on litert, on photos: accuracy" in ended.stdout

@@ -1,0 +1,132 @@
+"""A model is scored on labelled photos, and what it has learned from is not scored by mistake."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tledge.datasets.prepare import load_split
+from tledge.errors import InputError
+from tledge.inference.evaluate import Evaluation, evaluate
+from tledge.inference.model import Model, open_model
+from tledge.inference.photos import pixels
+from tledge.progress import Silent
+from tledge.records import ExportRecord, Report
+from tledge.run import Run
+from tledge.runtimes import runtime
+from tledge.verification.statistics import wilson_interval
+
+Folder = Callable[..., Path]
+
+
+@pytest.fixture
+def model(exported: tuple[Run, dict[str, ExportRecord]]) -> Model:
+    return open_model(exported[0], artifact="tflite-int8")
+
+
+def test_on_the_runs_own_data_set_the_test_split_alone_is_scored_as_verify_scores_it(
+    model: Model, report: Report
+) -> None:
+    manifest, progress = model.run.manifest, Silent()
+    scored = evaluate(model, "digits", progress=progress)
+    (drift,) = [row.drift for row in report.rows if row.format == "tflite-int8"]
+    assert drift is not None
+    assert scored.metrics.accuracy == drift.accuracy
+    assert scored.metrics.confusion_matrix == drift.confusion_matrix
+    assert scored.accuracy_interval == drift.accuracy_interval
+    assert scored.photos_sha256 == manifest.splits["test"].sha256
+    assert scored.own_photos == {name: split.num_photos for name, split in manifest.splits.items()}
+    train, validation = (manifest.splits[name].num_photos for name in ("train", "validation"))
+    assert f"left out {train} photos that run digits was trained on and {validation}" in progress.warnings[0]
+    assert "are of the test split of run digits itself" in progress.warnings[1]
+    assert progress.warnings == scored.warnings
+
+
+def test_seen_photos_are_scored_where_that_is_asked_for_and_said(model: Model) -> None:
+    scored = evaluate(model, "digits", include_seen=True)
+    assert scored.metrics.num_photos == 1797
+    assert scored.includes_seen
+    assert "the accuracy says little of new photos" in scored.warnings[0]
+    assert Evaluation.model_validate(scored.as_json()) == scored
+
+
+def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, photo_folder: Folder) -> None:
+    folder = photo_folder({"2": 3, "7": 1})
+    session = runtime("litert").load(model.task.artifact.read_bytes(), 1, "XNNPACK")
+    predicted = [
+        (int(path.parent.name), int(np.argmax(session.predict(pixels(path.read_bytes(), model.input_size)[None]))))
+        for path in folder.rglob("*.png")
+    ]
+    confusion = np.zeros((10, 10), int)
+    np.add.at(confusion, tuple(np.transpose(predicted)), 1)
+    scored = evaluate(model, str(folder))
+    assert scored.metrics.confusion_matrix == confusion.tolist()
+    assert scored.accuracy_interval == wilson_interval(int(np.trace(confusion)), 4)
+    assert {one.label: one.num_photos for one in scored.per_class if one.num_photos} == {"2": 3, "7": 1}
+    assert scored.own_photos == {}
+    (warning,) = scored.warnings
+    assert "no photo of 0, 1, 3, 4, 5, 6, 8, 9" in warning
+
+
+def test_classes_that_the_run_does_not_know_are_named(model: Model, photo_folder: Folder) -> None:
+    with pytest.raises(
+        InputError, match=r"run digits does not know 'cat', 'dog'; its classes are '0', .*rename or remove"
+    ):
+        evaluate(model, str(photo_folder({"1": 1, "cat": 1, "dog": 1})))
+
+
+def test_a_split_of_the_source_is_scored_alone(model: Model, photo_folder: Folder) -> None:
+    folder = str(photo_folder({"train/1": 3, "test/1": 2, "test/4": 2}))
+    assert evaluate(model, folder).metrics.num_photos == 7
+    scored = evaluate(model, folder, split="test")
+    assert (scored.split, scored.metrics.num_photos) == ("test", 4)
+    with pytest.raises(InputError, match="no validation photo; its own splits are test, train"):
+        evaluate(model, folder, split="validation")
+    with pytest.raises(InputError, match="it has no splits of its own"):
+        evaluate(model, "digits", split="train")
+    with pytest.raises(InputError, match=r"unknown split 'tst'\. Did you mean 'test'"):
+        evaluate(model, folder, split="tst")
+
+
+def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: Model, photo_folder: Folder) -> None:
+    folder = photo_folder({"1": 30})
+    (folder / "1" / "torn.png").write_bytes(b"torn")
+    scored = evaluate(model, str(folder))
+    assert scored.metrics.num_photos == 30
+    assert [(photo.id, photo.reason) for photo in scored.skipped] == [
+        ("1/torn.png", "no image of a format that Pillow reads")
+    ]
+    assert any("1 of 31 photos can't be read: 1/torn.png" in warning for warning in scored.warnings)
+    (folder / "1" / "zero.png").touch()
+    with pytest.raises(InputError, match=r"2 of 32 photos can't be read, over 5%: .*torn\.png .*zero\.png"):
+        evaluate(model, str(folder))
+
+
+def test_nothing_but_photos_that_were_learned_from_is_an_error_that_says_so(
+    model: Model, tmp_path: Path, photo_folder: Folder, tiny_backbone: Path
+) -> None:
+    from tledge import build, export
+
+    folder = photo_folder({"cat": 30, "dog": 30})
+    run = build(str(folder), backbone=str(tiny_backbone), run="pets", artifacts=tmp_path / "artifacts")
+    export(run, ["tflite-float32"])
+    pets = open_model(run, artifact="tflite-float32")
+    elsewhere = tmp_path / "elsewhere"
+    for photo_id in load_split(run, "train", Silent()).ids:
+        (elsewhere / photo_id).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / photo_id, elsewhere / photo_id)
+    with pytest.raises(InputError, match=r"nothing but \d+ photos that run pets was trained on"):
+        evaluate(pets, str(elsewhere))
+    new = photo_folder({"cat": 1}, "new", first_seed=1000) / "cat" / "000.png"
+    shutil.copy(new, elsewhere / "cat" / "new.png")
+    assert evaluate(pets, str(elsewhere)).metrics.num_photos == 1
+
+
+def test_a_folder_without_photos_is_an_error(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "1").mkdir(parents=True)
+    with pytest.raises(InputError, match="no photos in it"):
+        evaluate(model, str(tmp_path / "photos"))

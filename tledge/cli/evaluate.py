@@ -1,0 +1,62 @@
+"""``tledge evaluate``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+
+
+def evaluate(
+    dataset: Annotated[
+        str, typer.Option(help="Labelled photos: whatever build takes, with classes of the same names as the run's.")
+    ],
+    run: RunOption = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="The artifact to score.", show_default="the original"),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="all, or of a data set with splits of its own: train, validation or test.")
+    ] = "all",
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Score photos too that the run was trained on.")
+    ] = False,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a run or one of its artifacts on other labelled photos; the score sets no exit code."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from tledge.cli.console import TerminalProgress, print_json, stdout_console
+    from tledge.inference.evaluate import evaluate as evaluate_model
+    from tledge.inference.model import open_model
+    from tledge.reporting.wording import one_line
+
+    model = open_model(run, artifact=artifact, artifacts=artifacts)
+    progress = TerminalProgress(quiet=as_json)
+    scored = evaluate_model(model, dataset, split=split, include_seen=include_seen, progress=progress)
+    if as_json:
+        print_json(scored.as_json())
+        return
+    metrics, interval = scored.metrics, scored.accuracy_interval
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("class", overflow="fold")
+    table.add_column("photos", justify="right")
+    table.add_column("recall", justify="right")
+    for one in scored.per_class:
+        recall = "" if one.recall is None else f"{one.recall:.2%}"
+        table.add_row(Text(one_line(one.label)), str(one.num_photos), recall)
+    console = stdout_console()
+    console.print(table)
+    console.print(
+        f"run {scored.run}, {model.task.name}, on {scored.dataset}: accuracy {metrics.accuracy:.2%} "
+        f"({interval.low:.2%} to {interval.high:.2%}) on {metrics.num_photos} photos; macro precision "
+        f"{metrics.precision_macro:.4f}, recall {metrics.recall_macro:.4f}, F1 {metrics.f1_macro:.4f}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,85 @@
+"""``tledge predict``."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+
+if TYPE_CHECKING:
+    from tledge.inference.predict import Prediction
+
+
+def predict(
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO...", help="Files, folders of photos, or - for one photo on standard input."),
+    ],
+    run: RunOption = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="The artifact that answers.", show_default="the original"),
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="What runs the artifact.", show_default="the runtime of its file")
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many classes of each photo.")] = 3,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name the most probable classes of photos, by a run or one of its artifacts."""
+    from tledge.cli.console import TerminalProgress
+    from tledge.errors import InputError
+    from tledge.inference.model import open_model
+    from tledge.inference.predict import Prediction
+
+    model = open_model(run, artifact=artifact, runtime=runtime, artifacts=artifacts)
+    prediction = Prediction(model, photos, top=top, progress=TerminalProgress(quiet=as_json))
+    (_print_object if as_json else _print_lines)(prediction)
+    num_unreadable, num_photos = len(prediction.unreadable), len(prediction.photos)
+    if num_unreadable:
+        rest = "; the others were answered" if num_unreadable < num_photos else ""
+        raise InputError(f"{num_unreadable} of {num_photos} photos can't be read{rest}")
+
+
+def _print_lines(prediction: Prediction) -> None:
+    """A line a photo, as they come; columns are as wide as the longest name that may come."""
+    from rich.cells import cell_len
+
+    from tledge.reporting.wording import one_line
+
+    def padded(words: str, width: int) -> str:
+        return words + " " * (width - cell_len(words))
+
+    photo_width = max(cell_len(one_line(path)) for path in prediction.photos)
+    label_width = max(cell_len(one_line(label)) for label in prediction.model.labels)
+    with contextlib.closing(prediction.answers()) as answered:
+        for photo in answered:
+            cells = [f"{padded(one_line(one.label), label_width)} {one.probability:7.2%}" for one in photo.answers]
+            print("  ".join([padded(one_line(photo.path), photo_width), *cells]))
+
+
+def _print_object(prediction: Prediction) -> None:
+    """One JSON object, when the last photo is answered: until then its lines wait on disk, as they may be many."""
+    import json
+    import shutil
+    import sys
+    import tempfile
+    from dataclasses import asdict
+
+    model = prediction.model
+    with contextlib.ExitStack() as stack:
+        waiting = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
+        between = ""
+        for photo in stack.enter_context(contextlib.closing(prediction.answers())):
+            waiting.write(f"{between}\n    {json.dumps(asdict(photo), ensure_ascii=False)}")
+            between = ","
+        waiting.seek(0)
+        head = {"run": model.run.name, "artifact": model.name, "runtime": model.task.runtime}
+        tail = {"unreadable": [asdict(photo) for photo in prediction.unreadable], "skipped": prediction.skipped}
+        print(json.dumps(head, ensure_ascii=False)[:-1], '"photos": [', sep=", ", end="")
+        shutil.copyfileobj(waiting, sys.stdout)
+        print("\n  ]", json.dumps(tail, ensure_ascii=False)[1:], sep=", ")

@@ -1,0 +1,84 @@
+"""predict: photos in, the most probable classes of each out."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tledge.errors import InputError
+from tledge.inference.model import Model
+from tledge.inference.photos import Found, ahead, few, find, pixels, read, text
+from tledge.preprocessing import Pixels, UnreadableImage
+from tledge.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A class and its probability, in 0..1 but for the rounding of 8-bit outputs."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A photo and its most probable classes, the most probable first."""
+
+    path: str
+    answers: list[Answer]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A photo that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+class Prediction:
+    """The answers of a model to photos. ``unreadable`` grows while :meth:`answers` is read; ``skipped`` is known before.
+
+    ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.photos.find`.
+    Raises InputError for no photos, and for ``top`` below 1 or above the number of classes.
+    """
+
+    def __init__(
+        self, model: Model, photos: Sequence[str | Path], *, top: int = 3, progress: Progress | None = None
+    ) -> None:
+        if not 1 <= top <= len(model.labels):
+            raise InputError(f"--top {top}: use a number from 1 to {len(model.labels)}, the classes of the run")
+        self.model = model
+        self.top = top
+        self.unreadable: list[Unreadable] = []
+        self._found: Found = find(photos)
+        self._progress = progress or Silent()
+        self.photos = [text(path) for path in self._found.photos]
+        self.skipped = [text(path) for path in self._found.skipped]
+        if self.skipped:
+            self._progress.warn(f"skipped, as no photos by their names: {few(self.skipped)}")
+
+    def answers(self) -> Generator[Answered, None, None]:
+        """Every readable photo in order. They come in blocks, so that any number of them can be read.
+
+        Of equally probable classes, which 8-bit outputs hold often, the first in the run's order comes first. Raises
+        ArtifactError as :meth:`Model.answers` does.
+        """
+        labels = self.model.labels
+        for paths, probabilities in self.model.answers(self._readable(), len(self.photos), self._progress):
+            for path, row in zip(paths, probabilities, strict=True):
+                best = np.argsort(-row, kind="stable")[: self.top]
+                yield Answered(path, [Answer(labels[number], float(row[number])) for number in best])
+
+    def _readable(self) -> Iterator[tuple[str, Pixels]]:
+        size = self.model.input_size
+        for photo, outcome in ahead(lambda photo: pixels(read(photo), size), self._found.photos):
+            path = text(photo)
+            if isinstance(outcome, UnreadableImage):
+                self.unreadable.append(Unreadable(path, str(outcome)))
+                self._progress.warn(f"{path}: not answered: {outcome}")
+            else:
+                yield path, outcome

@@ -1,0 +1,48 @@
+"""Scores of a classifier, counted from its confusion matrix. Pure functions, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.records import Metrics, Record
+
+Integers = npt.NDArray[np.int64]
+
+
+class ClassScore(Record):
+    """One class. ``recall``: the fraction of its photos that were recognised; None where the data has none."""
+
+    label: str
+    num_photos: int
+    recall: float | None
+
+
+def metrics(confusion: Integers) -> Metrics:
+    """Metrics of counts int64 (C, C), rows truth, columns prediction, at least one photo in all.
+
+    Averages are unweighted means over the classes that occur in the truth: a class that the data lacks has no recall.
+    A class that is never predicted has precision 0.
+    """
+    right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    present = truth > 0
+    right_there, truth_there, predicted_there = right[present], truth[present], predicted[present]
+    return Metrics(
+        num_photos=int(truth.sum()),
+        accuracy=float(right.sum() / truth.sum()),
+        precision_macro=float(np.mean(right_there / np.maximum(predicted_there, 1))),
+        recall_macro=float(np.mean(right_there / truth_there)),
+        f1_macro=float(np.mean(2 * right_there / (truth_there + predicted_there))),
+        confusion_matrix=confusion.tolist(),
+    )
+
+
+def per_class(confusion: Integers, labels: Sequence[str]) -> list[ClassScore]:
+    """The score of every class, ``labels`` naming the rows of counts int64 (C, C)."""
+    right, truth = np.diag(confusion), confusion.sum(axis=1)
+    return [
+        ClassScore(label=label, num_photos=int(count), recall=float(hits / count) if count else None)
+        for label, hits, count in zip(labels, right, truth, strict=True)
+    ]
