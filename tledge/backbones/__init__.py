@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tledge.errors import InputError
+import numpy as np
+from pydantic import ValidationError
+
+from tledge.errors import ArtifactError, InputError
 from tledge.preprocessing import PIXEL_SCALE
 from tledge.records import BackboneRecord
 
 DEFAULT = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"
 BUNDLED = "bundled"
+KERAS = "keras:"  # before the name of a network of tf_keras.applications
+SMALL = ("alexnet", "lenet")
+NO_WEIGHTS = "none"
 MAX_INPUT_SIZE = 4096  # far over any image classifier's: it stops a slip of the finger, not a use
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A loaded feature extractor. ``layer``: float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim)."""
+    """A loaded feature extractor. ``layer``: float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim).
+
+    ``graph``: the same as a flat functional tf_keras.Model, whose layers can be named, cut and trained; None where the
+    network is opaque, a Hub module of unknown structure. ``structure``: JSON values that build ``graph`` again, without
+    its weights; None where there is no graph. ``is_pretrained``: whether its weights were trained; features of one
+    whose weights were drawn at random say little, and it is trained as a whole.
+    """
 
     handle: str
     sha256: str
     input_size: int
     feature_dim: int
     layer: Any
+    graph: Any | None = None
+    structure: dict[str, Any] | None = None
+    is_pretrained: bool = True
 
     @cached_property
     def features_of_pixels(self) -> Any:
@@ -44,13 +61,90 @@ class Backbone:
         )
 
 
-def open_backbone(handle: str, input_size: int | None = None) -> Backbone:
-    """Load a backbone: ``bundled``, a TensorFlow Hub handle, or a local folder in the Hub's format.
+def open_backbone(handle: str, input_size: int | None = None, weights: str | None = None, seed: int = 0) -> Backbone:
+    """Load a backbone: ``bundled``, a TensorFlow Hub handle, a local folder in the Hub's format, ``keras:NAME`` for a
+    network of tf_keras.applications, or ``alexnet`` or ``lenet``, to be trained from scratch.
 
-    ``input_size`` is needed only for a module that takes any size. Raises InputError for one out of range.
+    ``input_size``: None for the backbone's own; a Hub module that takes any size needs one.
+    ``weights``, of a ``keras:`` network: None or ``imagenet``, ``none`` for weights drawn from ``seed``, or an HDF5 file.
+    Raises InputError for a size out of range, or weights for a backbone that brings its own.
     """
-    from tledge.backbones import hub
-
     if input_size is not None and not 1 <= input_size <= MAX_INPUT_SIZE:
         raise InputError(f"--image-size {input_size}: use a whole number from 1 to {MAX_INPUT_SIZE}")
+    if handle.startswith(KERAS):
+        from tledge.backbones.keras_applications import open_keras
+
+        return open_keras(handle.removeprefix(KERAS), input_size, weights, seed)
+    if handle in SMALL:
+        from tledge.backbones.small import open_small
+
+        if weights not in (None, NO_WEIGHTS):
+            raise InputError(f"backbone {handle!r} is trained from scratch; drop --weights {weights}")
+        return open_small(handle, input_size, seed)
+    if weights is not None:
+        raise InputError(
+            f"backbone {handle!r} brings its own weights; drop --weights {weights}, or use --backbone keras:NAME"
+        )
+    from tledge.backbones import hub
+
     return hub.open_hub(handle, input_size)
+
+
+def is_pretrained(handle: str, weights: str | None) -> bool:
+    """Whether :func:`open_backbone` would give trained weights, told without loading them."""
+    return handle not in SMALL and weights != NO_WEIGHTS
+
+
+def rebuild(structure: dict[str, Any]) -> Any:
+    """The flat tf_keras.Model that a backbone's ``structure`` describes, with weights of no meaning.
+
+    Raises ArtifactError for a structure that is unknown or damaged: it was read from a file.
+    """
+    kind = structure.get("kind") if isinstance(structure, dict) else None
+    if kind == "mobilenet_v2":
+        from tledge.backbones import mobilenet_v2
+
+        return mobilenet_v2.build(structure)
+    if kind == "keras_applications":
+        from tledge.backbones import keras_applications
+
+        return keras_applications.build(structure)
+    if kind == "small":
+        from tledge.backbones import small
+
+        return small.build(structure)
+    raise structure_fault(f"unknown kind {kind!r}")
+
+
+def structure_fault(fault: ValidationError | str) -> ArtifactError:
+    """The error for a structure that builds nothing."""
+    if isinstance(fault, ValidationError):
+        first = fault.errors(include_url=False)[0]
+        fault = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return ArtifactError(f"the structure of the backbone is damaged: {fault}; train again with tledge build")
+
+
+def of_graph(handle: str, graph: Any, structure: dict[str, Any], *, is_pretrained: bool) -> Backbone:
+    """The backbone that a flat graph is; ``sha256`` is of its structure and the bytes of its weights."""
+    digest = hashlib.sha256(json.dumps(structure, sort_keys=True).encode())
+    for values in graph.get_weights():
+        digest.update(np.ascontiguousarray(values).tobytes())
+    input_size, feature_dim = graph.input_shape[1], graph.output_shape[1]
+    return Backbone(handle, digest.hexdigest(), input_size, feature_dim, graph, graph, structure, is_pretrained)
+
+
+def initialise(graph: Any, seed: int) -> None:
+    """Draw the kernels of a graph's trainable layers from ``seed``, each by its own initializer.
+
+    Keras draws from a state that all of a process share; these values depend on ``seed`` and the layer's place alone.
+    """
+    for number, layer in enumerate(layer for layer in graph.layers if layer.trainable):
+        for kind in ("", "depthwise_", "pointwise_"):
+            variable = getattr(layer, f"{kind}kernel", None)
+            if variable is not None:
+                rule = getattr(layer, f"{kind}initializer" if kind else "kernel_initializer")
+                values = {
+                    **rule.get_config(),
+                    "seed": int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1),
+                }
+                variable.assign(type(rule).from_config(values)(variable.shape, variable.dtype))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tledge.backbones import BUNDLED, Backbone
+from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone
 from tledge.errors import EnvironmentFault, InputError, unknown
 from tledge.files import sha256_file
 from tledge.network import require_reachable
@@ -72,7 +72,10 @@ def _resolve(handle: str) -> Path:
         if folder.is_dir():
             raise InputError(f"backbone folder {handle}: holds no saved_model.pb")
         raise unknown(
-            "backbone", handle, [BUNDLED], "Or give a TensorFlow Hub URL, or a folder that holds saved_model.pb."
+            "backbone",
+            handle,
+            [BUNDLED, *SMALL],
+            f"Or give {KERAS}NAME as in {KERAS}VGG16, a TensorFlow Hub URL, or a folder that holds saved_model.pb.",
         )
     if not handle.startswith("https://"):
         raise InputError(f"backbone {handle!r}: only https:// handles and local folders are loaded")

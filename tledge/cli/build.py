@@ -8,6 +8,9 @@ import typer
 
 from tledge.cli.options import ArtifactsOption, JsonOption
 
+_HEAD, _TRAINING, _PHOTOS, _MACHINE = "Head", "Training", "Photos", "Machine"
+_RECIPES = "recipe's"  # what the help shows as the default of a number
+
 
 def build(
     dataset: Annotated[
@@ -17,42 +20,165 @@ def build(
         ),
     ],
     backbone: Annotated[
-        str, typer.Option(help="A TensorFlow Hub image feature vector by URL or folder, or: bundled.")
+        str,
+        typer.Option(
+            help="A TensorFlow Hub image feature vector by URL or folder, bundled, keras:NAME, alexnet or lenet."
+        ),
     ] = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4",
+    weights: Annotated[
+        str | None, typer.Option(help="Of a keras: backbone: imagenet, none, or an .h5 file.", show_default="imagenet")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="head, finetune, best, scratch, tutorial, or a .toml file.",
+            show_default="head; scratch for an untrained backbone",
+        ),
+    ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="NAME", help="Name of the new run.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same splits and the same model.")] = 0,
     image_size: Annotated[int | None, typer.Option(help="Input size in pixels, for a backbone that takes any.")] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="Epochs at most.", show_default="100")] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Epochs without improvement before it stops.", show_default="8")
+    head: Annotated[
+        str | None,
+        typer.Option(help="linear, or hidden layers as in mlp:256.", show_default=_RECIPES, rich_help_panel=_HEAD),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Photos a step.", show_default="64")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Adam's learning rate.", show_default="0.001")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Share of features dropped.", show_default="0.5")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Label smoothing.", show_default="0.1")] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="Share of features dropped.", show_default=_RECIPES, rich_help_panel=_HEAD),
+    ] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option(help="Epochs at most.", show_default=_RECIPES, rich_help_panel=_TRAINING)
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs without improvement before it stops.", show_default=_RECIPES, rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Photos a step.", show_default=_RECIPES, rich_help_panel=_TRAINING)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The highest one.", show_default=_RECIPES, rich_help_panel=_TRAINING)
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="constant, plateau or cosine.", show_default=_RECIPES, rich_help_panel=_TRAINING),
+    ] = None,
+    warmup_epochs: Annotated[
+        float | None,
+        typer.Option(help="Over which the learning rate rises.", show_default=_RECIPES, rich_help_panel=_TRAINING),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="AdamW's.", show_default=_RECIPES, rich_help_panel=_TRAINING)
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(help="Label smoothing.", show_default=_RECIPES, rich_help_panel=_TRAINING),
+    ] = None,
+    average_decay: Annotated[
+        float | None,
+        typer.Option(help="Of the weights' moving average; 0: none.", show_default=_RECIPES, rich_help_panel=_TRAINING),
+    ] = None,
+    batch_norm: Annotated[
+        str | None,
+        typer.Option(help="frozen, or trained and estimated again.", show_default=_RECIPES, rich_help_panel=_TRAINING),
+    ] = None,
+    class_weights: Annotated[
+        bool | None,
+        typer.Option(
+            help="Every class counts the same, however few its photos.",
+            show_default=_RECIPES,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    unfreeze_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYER",
+            help="Train this layer or block and those after it.",
+            show_default=_RECIPES,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="As 5m or 90s: chooses the cut and the epochs.",
+            show_default="none",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="none, light, strong or randaugment.", show_default=_RECIPES, rich_help_panel=_PHOTOS),
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option(help="Mirror photos left to right.", show_default="augmentation's", rich_help_panel=_PHOTOS),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            help="Augmented views of each photo, computed once.", show_default=_RECIPES, rich_help_panel=_PHOTOS
+        ),
+    ] = None,
+    mixup_alpha: Annotated[
+        float | None, typer.Option(help="MixUp's; 0: off.", show_default=_RECIPES, rich_help_panel=_PHOTOS)
+    ] = None,
+    cutmix_alpha: Annotated[
+        float | None, typer.Option(help="CutMix's; 0: off.", show_default=_RECIPES, rich_help_panel=_PHOTOS)
+    ] = None,
+    mixed_precision: Annotated[
+        bool | None,
+        typer.Option(
+            "--mixed-precision", help="float16 arithmetic on a GPU.", show_default="off", rich_help_panel=_MACHINE
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="none, mirrored or multi-worker.", show_default="none", rich_help_panel=_MACHINE),
+    ] = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a classifier on labelled photos, and write its run folder."""
     from tledge.cli.console import TerminalProgress, print_json
+    from tledge.cli.options import seconds
     from tledge.training.build import build as build_run
-    from tledge.training.recipe import resolve
+    from tledge.training.recipe import default, resolve
 
-    recipe = resolve(
-        {
-            "max_epochs": max_epochs,
-            "patience": patience,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "dropout": dropout,
-            "label_smoothing": label_smoothing,
-        }
-    )
+    options = {
+        "head": head,
+        "dropout": dropout,
+        "max_epochs": max_epochs,
+        "patience": patience,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "warmup_epochs": warmup_epochs,
+        "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
+        "average_decay": average_decay,
+        "batch_norm": batch_norm,
+        "class_weights": class_weights,
+        "unfreeze_from": unfreeze_from,
+        "time_budget_s": seconds("--time-budget", time_budget),
+        "augment": augment,
+        "horizontal_flip": flip,
+        "views": views,
+        "mixup_alpha": mixup_alpha,
+        "cutmix_alpha": cutmix_alpha,
+        "mixed_precision": mixed_precision,
+        "strategy": strategy,
+    }
     made = build_run(
         dataset,
         backbone=backbone,
         input_size=image_size,
-        recipe=recipe,
+        weights=weights,
+        recipe=resolve(recipe or default(backbone, weights), options),
         seed=seed,
         run=run,
         artifacts=artifacts,

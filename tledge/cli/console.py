@@ -12,6 +12,7 @@ import faulthandler
 import io
 import json
 import os
+import select
 import sys
 import tempfile
 import traceback
@@ -25,7 +26,7 @@ from tledge.progress import Advance
 if TYPE_CHECKING:
     from rich.console import Console
 
-BUG, INTERRUPTED = 70, 130
+BUG, INTERRUPTED, READER_GONE = 70, 130, 141  # of the last two: 128 and the signal, as shells count
 _INTERRUPTED_MESSAGE = "interrupted; nothing half-written was kept"
 
 
@@ -87,12 +88,63 @@ def stdout_console() -> Console:
 
 
 def run_guarded(command: Callable[[], Any]) -> int:
-    """Run a Typer app; every error becomes one message and its exit code."""
+    """Run a Typer app; every error becomes one message and its exit code.
+
+    Where whoever read our output is gone (``tledge runs | head -1``), the command ends quietly with the code of a
+    program that SIGPIPE ended, whatever its result: 1 would read as a failed gate.
+    """
+    with _outputs() as outputs:
+        try:
+            code = _run(command, outputs)
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # closed by whoever started us
+                    stream.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for number in (1, 2):
+                os.dup2(nowhere, number)  # what is still in the buffers is flushed again at the end
+            return READER_GONE
+    return code
+
+
+@contextlib.contextmanager
+def _outputs() -> Iterator[list[int]]:
+    """Copies of the descriptors of stdout and stderr, those that are open: Rich closes a broken stdout by itself."""
+    copies = []
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            copies.append(os.dup(number))
+    try:
+        yield copies
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
+def _reader_is_gone(outputs: list[int]) -> bool:
+    """Whether a pipe has nobody at its other end: a BrokenPipeError may come of a socket or a worker, too."""
+    poll = select.poll()
+    for number in outputs:
+        poll.register(number, 0)  # errors are always told
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _without_masks(command: Callable[[], Any]) -> None:
+    """Run it; of a broken pipe Typer and Rich make an exit with 1, which is taken back."""
+    try:
+        command()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):
+            raise stop.__context__ from None
+        raise
+
+
+def _run(command: Callable[[], Any], outputs: list[int]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that can't show a name still shows the rest
     with _native_log() as log:
         try:
-            command()
+            _without_masks(command)
         except SystemExit as stop:
             if stop.code == INTERRUPTED:  # Typer's word for Ctrl-C
                 print(_INTERRUPTED_MESSAGE, file=sys.stderr)
@@ -104,6 +156,8 @@ def run_guarded(command: Callable[[], Any]) -> int:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _reader_is_gone(outputs):
+                raise
             fault = environment_fault(error)
             if fault:
                 print(f"error: {fault}", file=sys.stderr)
@@ -145,6 +199,6 @@ def _native_log() -> Iterator[IO[bytes]]:
             yield log
         finally:
             faulthandler.disable()
-            python_stderr.flush()
-            os.dup2(python_stderr.fileno(), 2)
             sys.stderr = before
+            os.dup2(python_stderr.fileno(), 2)
+            python_stderr.flush()  # last: whoever read it may be gone

@@ -25,3 +25,17 @@ def whole_numbers(option: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",")) if text.strip() else ()
     except ValueError as error:
         raise InputError(f"{option} {text!r}: use whole numbers with commas between, like 1,2,4") from error
+
+
+def seconds(option: str, text: str | None) -> float | None:
+    """``90``, ``90s``, ``5m`` or ``1h`` in seconds. Raises InputError for anything else, and for what is not above 0."""
+    import re
+
+    from tledge.errors import InputError
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text.strip())
+    if not found or not float(found[1]):
+        raise InputError(f"{option} {text!r}: use a time above 0 like 90s, 5m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

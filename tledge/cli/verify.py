@@ -38,13 +38,12 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Run every artifact against the original; exit code 1 where a gate fails."""
+    from tledge.api import verify as verify_run
     from tledge.cli.console import TerminalProgress, print_json, stdout_console
     from tledge.cli.options import whole_numbers
-    from tledge.reporting import write_all
     from tledge.reporting.table import table
     from tledge.run import artifacts_root
     from tledge.verification.measurement import Wanted
-    from tledge.verification.verify import verify as verify_run
 
     limits = {
         "max_accuracy_drop_points": max_drop,
@@ -62,12 +61,11 @@ def verify(
         progress=TerminalProgress(quiet=as_json),
     )
     folder = artifacts_root(artifacts) / report.run / "verification"
-    write_all(report, folder)
     if as_json:
         print_json(report.as_json())
     else:
         console = stdout_console()
-        console.print(table(report, console.width))
+        console.print(table(report, console.width, is_warned=True))
         console.print(f"{folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
     if report.verdict == "failed":
         raise typer.Exit(1)

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge import __version__, preprocessing
-from tledge.backbones import DEFAULT, open_backbone
+from tledge.backbones import DEFAULT, Backbone, open_backbone
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
 from tledge.datasets.splits import RULE
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.progress import Progress, Silent
-from tledge.records import Manifest
+from tledge.records import DeviceRecord, Manifest
 from tledge.run import MANIFEST, Run, artifacts_root, library_versions, now_utc, open_run, staged_run, tree_hashes
-from tledge.training.fit import HISTORY_COLUMNS, Head
+from tledge.training.augmentation import PRESETS, contact_sheet
+from tledge.training.fit import HISTORY_COLUMNS
+from tledge.training.method import Task, Trained
 from tledge.training.plot import plot_history
-from tledge.training.recipe import Recipe
+from tledge.training.recipe import RECIPES, Recipe, default
 
 LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-hub", "ai-edge-litert", "scikit-learn", "pillow", "numpy")
-_T = TypeVar("_T")
 
 
 def build(
@@ -39,21 +35,25 @@ def build(
     *,
     backbone: str = DEFAULT,
     input_size: int | None = None,
+    weights: str | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
     run: str | None = None,
     artifacts: Path | None = None,
     progress: Progress | None = None,
+    state: Path | None = None,
 ) -> Run:
     """Train a classifier and write its run folder.
 
-    ``dataset`` and ``backbone`` as :func:`tledge.datasets.open_source` and
-    :func:`tledge.backbones.open_backbone` take them; ``run`` names the run (default: data set, backbone, time).
+    ``dataset``, ``backbone`` and ``weights`` as :func:`tledge.datasets.open_source` and
+    :func:`tledge.backbones.open_backbone` take them; ``recipe``: None is the fast one for a trained backbone, and the
+    one from scratch for another; ``run`` names the run (default: data set, backbone, time); ``state``: a folder in which
+    a training's state is kept after each epoch, and from which it goes on where one stands there.
     Raises InputError for bad input, EnvironmentFault for a machine that lacks network, disk or files.
     """
     started = time.perf_counter()
     progress = progress or Silent()
-    recipe = recipe or Recipe()
+    recipe = recipe or RECIPES[default(backbone, weights)]
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed}: use a whole number from 0 to 4294967295")
     root = artifacts_root(artifacts)
@@ -63,43 +63,35 @@ def build(
         tensorflow(seed)
     with progress.step("opening the data set"):
         source = open_source(dataset)
-    name = _default_name(source.name, backbone) if run is None else run
+    name = default_name(source.name, backbone) if run is None else run
     with staged_run(root, name) as staging:
-        from tledge.training import features, fit, metrics, model
+        from tledge.training import by_features, by_network, metrics
 
         where = device()
         progress.say(f"device: {where.kind}, {where.name}")
+        progress.say(f"recipe: {recipe.name}")
         with progress.step("loading the backbone"):
-            extractor = open_backbone(backbone, input_size)
+            extractor = open_backbone(backbone, input_size, weights, seed)
+        _check(recipe, extractor, where)
         data = prepare(source, extractor.input_size, seed, progress)
+        method = by_features if recipe.method == "features" else by_network
+        trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress))
         splits = data.splits.rows
-        seen = np.concatenate([splits["train"], splits["validation"]])  # the head never meets the test split
-        rows, feature_record = features.features_of(extractor, data, seen, progress)
-        train, validation = np.split(np.arange(len(seen)), [len(splits["train"])])
         test = splits["test"]
-
-        # The test photos need no head yet: TensorFlow computes their features while the head is trained.
-        with _beside(
-            lambda goes_on: features.tensorflow_features(extractor, data.pixels.select(test), goes_on)
-        ) as beside:
-            head = fit.fit_head(rows, data.labels[seen], train, validation, len(source.labels), recipe, seed, progress)
-            original = model.compose(extractor, head)
-            with progress.step("writing the model"):
-                model.save(original, staging / "model")
-                data.write_splits(staging)
-                _write_history(staging, head)
-                validation_metrics = metrics.metrics_of(
-                    data.labels[splits["validation"]], head.logits(np.asarray(rows[validation], np.float32))
-                )
-            with progress.step("the original's answers on the test split"):
-                logits = model.logits_of(original, beside.result())
-        broken = [data.ids[row] for row in test[~np.isfinite(logits).all(axis=1)]]
+        data.write_splits(staging)
+        _write_history(staging, trained)
+        if recipe.augment != PRESETS["none"]:
+            photos = np.asarray(data.pixels[splits["train"][:6]], np.uint8)
+            contact_sheet(photos, recipe.augment, seed, staging / "augmentation.png")
+        broken = [data.ids[row] for row in test[~np.isfinite(trained.test_logits).all(axis=1)]]
         if broken:
             raise InputError(
                 f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
                 "choose another --backbone"
             )
-        _write_reference(staging / "reference.npz", [data.ids[row] for row in test], data.labels[test], logits)
+        _write_reference(
+            staging / "reference.npz", [data.ids[row] for row in test], data.labels[test], trained.test_logits
+        )
         manifest = Manifest(
             name=name,
             created_utc=now_utc(),
@@ -109,7 +101,7 @@ def build(
             splits=data.split_records(),
             split_rule=RULE,
             backbone=extractor.record(),
-            recipe=recipe.as_json(),
+            recipe=trained.recipe.as_json(),
             seed=seed,
             preprocessing={
                 "version": preprocessing.VERSION,
@@ -117,10 +109,13 @@ def build(
                 "input": f"uint8 RGB, NHWC, {extractor.input_size} x {extractor.input_size}",
                 "scale_in_graph": preprocessing.PIXEL_SCALE,
             },
-            features=feature_record,
-            metrics={"validation": validation_metrics, "test": metrics.metrics_of(data.labels[test], logits)},
-            best_epoch=head.best_epoch,
-            num_epochs=len(head.history),
+            features=trained.features,
+            metrics={
+                "validation": metrics.metrics_of(data.labels[splits["validation"]], trained.validation_logits),
+                "test": metrics.metrics_of(data.labels[test], trained.test_logits),
+            },
+            best_epoch=trained.best_epoch,
+            num_epochs=len(trained.history),
             device=where,
             wall_time_s=round(time.perf_counter() - started, 2),
             library_versions=library_versions(*LIBRARIES),
@@ -130,18 +125,24 @@ def build(
     return open_run(root, name)
 
 
-@contextlib.contextmanager
-def _beside(work: Callable[[Callable[[], bool]], _T]) -> Iterator[Future[_T]]:
-    """Run ``work`` in a thread meanwhile. It is told to stop where the block ends before it: by an error, by Ctrl-C."""
-    ended = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            yield pool.submit(work, lambda: not ended.is_set())
-        finally:
-            ended.set()
+def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord) -> None:
+    """Raise InputError for a recipe that this backbone or machine can't have."""
+    if not backbone.is_pretrained and recipe.method in ("features", "plain"):
+        raise InputError(
+            f"recipe {recipe.name} trains the head alone, and backbone {backbone.handle} was never trained: its features "
+            "mean nothing. Use --recipe scratch."
+        )
+    if not backbone.is_pretrained and (recipe.method == "cut" or recipe.unfreeze_from or recipe.batch_norm == "frozen"):
+        raise InputError(
+            f"recipe {recipe.name} keeps layers of backbone {backbone.handle} as they are, which was never trained. "
+            "Use --recipe scratch."
+        )
+    if recipe.mixed_precision and where.kind != "GPU":
+        raise InputError("--mixed-precision is for a GPU, and TensorFlow sees none: drop it")
 
 
-def _default_name(dataset: str, backbone: str) -> str:
+def default_name(dataset: str, backbone: str) -> str:
+    """A run's name from what it is made of, and the time."""
     parts = [part for part in backbone.rstrip("/").split("/") if not part.isdigit()]
     meaningful = [part for part in parts if part != "feature_vector"]
     stem = "-".join(
@@ -158,11 +159,11 @@ def _write_reference(
         np.savez(file, ids=np.array(ids), labels=labels, logits=logits)
 
 
-def _write_history(folder: Path, head: Head) -> None:
+def _write_history(folder: Path, trained: Trained) -> None:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["epoch", *HISTORY_COLUMNS])
-    for epoch, row in enumerate(head.history, start=1):
+    for epoch, row in enumerate(trained.history, start=1):
         table.writerow([epoch, *(f"{row[column]:.6f}" for column in HISTORY_COLUMNS)])
     atomic_write(folder / "history.csv", out.getvalue().encode())
-    plot_history(head, folder / "history.png")
+    plot_history(trained.history, trained.best_epoch, folder / "history.png")

@@ -7,10 +7,7 @@ TensorFlow computes them, and the user is told. On a GPU TensorFlow computes the
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,14 +17,13 @@ from tledge import preprocessing
 from tledge.backbones import Backbone
 from tledge.cache import Array, RowCache, Rows
 from tledge.datasets.prepare import Dataset
-from tledge.machine import usable_cores
 from tledge.progress import Progress
 from tledge.records import FeatureRecord
 from tledge.runtimes.litert import LiteRTSession
-from tledge.tensorflow_setup import device, tensorflow
+from tledge.tensorflow_setup import device
+from tledge.training.fast_inference import TOLERANCE, answers, convert, difference
 
 Indices = npt.NDArray[np.int64]
-TOLERANCE = 1e-4  # of the output range, as for a transplanted backbone
 PROOF_PHOTOS = 32
 _BATCH = 32
 
@@ -47,7 +43,7 @@ def features_of(
     if len(_missing(cache, dataset, rows)):
         try:
             with progress.step("converting the backbone for fast features"):
-                model = _convert(backbone)
+                model = convert(backbone.features_of_pixels, backbone.input_size)
                 LiteRTSession(model, num_threads=1)
         except Exception as error:  # the converter and the interpreter raise their own and built-in types
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -56,11 +52,10 @@ def features_of(
     _fill_litert(cache, model, dataset, sample, progress)
     expected = tensorflow_features(backbone, dataset.pixels.select(sample))
     actual = cache.rows([dataset.content_sha256[row] for row in sample])[:].astype(np.float32)
-    with np.errstate(invalid="ignore"):  # infinity less infinity is no proof of anything
-        difference, output_range = float(np.max(np.abs(actual - expected))), float(np.ptp(expected))
-    if not difference <= TOLERANCE * output_range:  # also where one of them is NaN
+    largest, output_range, is_same = difference(actual, expected)
+    if not is_same:
         progress.warn(
-            f"features are computed by TensorFlow, slower: LiteRT differs by {difference:.2g} on an output range of "
+            f"features are computed by TensorFlow, slower: LiteRT differs by {largest:.2g} on an output range of "
             f"{output_range:.2g}, over the {TOLERANCE:g} allowed"
         )
         return _with_tensorflow(backbone, dataset, rows, progress, "TensorFlow on the CPU")
@@ -68,7 +63,7 @@ def features_of(
     record = FeatureRecord(
         runtime="LiteRT with XNNPACK on the CPU",
         proof_photos=len(sample),
-        max_abs_difference=difference,
+        max_abs_difference=largest,
         output_range=output_range,
     )
     return cache.rows([dataset.content_sha256[row] for row in rows]), record
@@ -88,50 +83,19 @@ def _missing(cache: RowCache, dataset: Dataset, rows: Indices) -> Indices:
     return np.array(sorted(first.values()), np.int64)
 
 
-def _convert(backbone: Backbone) -> bytes:
-    """The backbone as a LiteRT model, uint8 (1, S, S, 3) to float32 (1, feature_dim).
-
-    The newer converter interface would save a SavedModel and load it again first, which takes four times as long.
-    """
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    tf = tensorflow()
-    size = backbone.input_size
-    traced = backbone.features_of_pixels.get_concrete_function(tf.TensorSpec([1, size, size, 3], tf.uint8))
-    frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False)
-    graph = frozen.graph.as_graph_def()
-    return bytes(tf.compat.v1.lite.TFLiteConverter(graph, frozen.inputs, frozen.outputs).convert())
-
-
 def _fill_litert(cache: RowCache, model: bytes, dataset: Dataset, rows: Indices, progress: Progress) -> None:
-    """Add the rows that the cache lacks; one single-threaded interpreter a core."""
+    """Add the rows that the cache lacks."""
     missing = _missing(cache, dataset, rows)
     if not len(missing):
         return
-    local = threading.local()
-
-    def work(batch: Indices) -> list[tuple[bytes, Array]]:
-        if not hasattr(local, "session"):
-            local.session = LiteRTSession(model, num_threads=1)
-        pixels = dataset.pixels[batch]
-        return [
-            (dataset.content_sha256[row], local.session.predict(photo[None]))
-            for row, photo in zip(batch, np.asarray(pixels, np.uint8), strict=True)
-        ]
 
     def computed(advance: Any) -> Iterator[tuple[bytes, Array]]:
-        pending: deque[Future[list[tuple[bytes, Array]]]] = deque()
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            for start in range(0, len(missing), _BATCH):
-                pending.append(pool.submit(work, missing[start : start + _BATCH]))
-                if len(pending) > 2 * usable_cores():
-                    done = pending.popleft().result()
-                    advance(len(done))
-                    yield from done
-            for future in pending:
-                done = future.result()
-                advance(len(done))
-                yield from done
+        starts = range(0, len(missing), _BATCH)
+        batches = (np.asarray(dataset.pixels[missing[start : start + _BATCH]], np.uint8) for start in starts)
+        for start, features in zip(starts, answers(model, batches), strict=True):
+            advance(len(features))
+            keys = [dataset.content_sha256[row] for row in missing[start : start + _BATCH]]
+            yield from zip(keys, features, strict=True)
 
     with progress.step("computing features (LiteRT)", len(missing)) as advance:
         cache.add(computed(advance), len(missing))

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from tledge.cache import Rows
 from tledge.errors import InputError
 from tledge.progress import Progress
+from tledge.training.batches import class_weights
+from tledge.training.network import HeadShape, with_head
 from tledge.training.recipe import Recipe
 
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -23,20 +25,21 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Head:
-    """A trained linear head: logits = features @ kernel + bias.
+    """A trained head: layers of kernel float32 (inputs, outputs) and bias float32 (outputs,), a ReLU between two.
 
-    ``kernel`` float32 (feature_dim, num_classes), ``bias`` float32 (num_classes,);
     ``history``: one row an epoch, columns :data:`HISTORY_COLUMNS`; ``best_epoch`` counts from 1.
     """
 
-    kernel: Floats
-    bias: Floats
+    layers: tuple[tuple[Floats, Floats], ...]
     history: list[dict[str, float]]
     best_epoch: int
 
     def logits(self, features: Floats) -> Floats:
         """float32 (N, feature_dim) to float32 (N, num_classes)."""
-        return features @ self.kernel + self.bias
+        values = features
+        for number, (kernel, bias) in enumerate(self.layers):
+            values = (np.maximum(values, 0) if number else values) @ kernel + bias
+        return values
 
 
 def fit_head(
@@ -56,7 +59,8 @@ def fit_head(
     ``train`` and ``validation`` are row numbers of ``features`` and ``labels``. The same arguments give the same
     weights. Raises InputError where the loss leaves the finite numbers.
     """
-    trainer = _Trainer(features, labels, num_classes, *_centre_and_scale(features, train), recipe, seed)
+    weights = class_weights(labels[train], num_classes, recipe.class_weights)
+    trainer = _Trainer(features, labels, num_classes, *_centre_and_scale(features, train), weights, recipe, seed)
     order = np.random.default_rng(seed)
     history: list[dict[str, float]] = []
     best, best_epoch, best_weights = np.inf, 0, trainer.weights()
@@ -76,7 +80,7 @@ def fit_head(
             elif epoch - best_epoch >= recipe.patience:
                 break
         advance(recipe.max_epochs - epoch)  # it stopped early: the step is done all the same
-    return Head(*best_weights, history, best_epoch)
+    return Head(best_weights, history, best_epoch)
 
 
 class _Trainer:
@@ -90,6 +94,7 @@ class _Trainer:
         num_classes: int,
         mean: Floats,
         scale: np.float32,
+        weights: Floats,
         recipe: Recipe,
         seed: int,
     ) -> None:
@@ -101,11 +106,12 @@ class _Trainer:
         self._block = recipe.batch_size * max(1, _BLOCK // recipe.batch_size)  # no batch reaches over two blocks
         self._mean, self._factor = mean, np.float32(_SPREAD) / scale
         tf = tensorflow(seed)
-        dropout = tf_keras.layers.Dropout(recipe.dropout, seed=seed)
-        self._dense = dense = tf_keras.layers.Dense(num_classes, kernel_initializer="zeros")
-        dense.build((None, len(mean)))
+        features = tf_keras.Input((len(mean),))
+        self._head = head = with_head(features, features, HeadShape.of(recipe, num_classes), seed)
+        variables = head.trainable_variables
         optimizer = tf_keras.optimizers.Adam(recipe.learning_rate)
-        optimizer.build(dense.trainable_variables)
+        optimizer.build(variables)
+        of_class = tf.constant(weights)
         smoothed = tf_keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=recipe.label_smoothing, reduction="sum"
         )
@@ -113,8 +119,8 @@ class _Trainer:
 
         def answer(inputs: Any, truth: Any, training: bool) -> tuple[Any, Any]:
             """Loss and number of right answers, summed over a batch."""
-            logits = dense(dropout((inputs - self._mean) * self._factor, training=training))
-            loss = smoothed(tf.one_hot(truth, num_classes), logits)
+            logits = head((inputs - self._mean) * self._factor, training=training)
+            loss = smoothed(tf.one_hot(truth, num_classes), logits, tf.gather(of_class, truth))
             return loss, tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) == truth, tf.float32))
 
         @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
@@ -125,9 +131,7 @@ class _Trainer:
                 with tf.GradientTape() as tape:
                     loss, right = answer(inputs[part], truth[part], True)
                     mean_loss = loss / tf.cast(tf.shape(truth[part])[0], tf.float32)
-                optimizer.apply_gradients(
-                    zip(tape.gradient(mean_loss, dense.trainable_variables), dense.trainable_variables, strict=True)
-                )
+                optimizer.apply_gradients(zip(tape.gradient(mean_loss, variables), variables, strict=True))
                 sums += tf.stack([loss, right])
             return sums
 
@@ -152,11 +156,12 @@ class _Trainer:
             sums += function(np.asarray(self._features[block], np.float32), self._labels[block]).numpy()
         return float(sums[0] / len(rows)), float(sums[1] / len(rows))
 
-    def weights(self) -> tuple[Floats, Floats]:
-        """Kernel and bias for features as they come: centre and scale are folded in."""
-        kernel, bias = self._dense.get_weights()
+    def weights(self) -> tuple[tuple[Floats, Floats], ...]:
+        """The head's layers for features as they come: centre and scale are folded into the first."""
+        values = self._head.get_weights()
+        (kernel, bias), *others = zip(values[::2], values[1::2], strict=True)
         folded = kernel * self._factor
-        return folded, bias - self._mean @ folded
+        return (folded, bias - self._mean @ folded), *others
 
 
 def _centre_and_scale(features: Rows, rows: Labels) -> tuple[Floats, np.float32]:

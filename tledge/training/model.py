@@ -29,8 +29,10 @@ def compose(backbone: Backbone, head: Head) -> Any:
             super().__init__(name="classifier")
             # What the layer wraps: saving the Keras layer itself would trace and store it twice more.
             self.backbone = backbone.layer.resolved_object
-            self.kernel = tf.Variable(head.kernel, name="head/kernel")
-            self.bias = tf.Variable(head.bias, name="head/bias")
+            self.head = [
+                (tf.Variable(kernel, name=f"head/{number}/kernel"), tf.Variable(bias, name=f"head/{number}/bias"))
+                for number, (kernel, bias) in enumerate(head.layers)
+            ]
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
         def serve(self, pixels: Any) -> Any:
@@ -42,9 +44,35 @@ def compose(backbone: Backbone, head: Head) -> Any:
             return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
         def classify(self, features: Any) -> Any:
-            return tf.linalg.matmul(features, self.kernel) + self.bias
+            values = features
+            for number, (kernel, bias) in enumerate(self.head):
+                values = tf.linalg.matmul(tf.nn.relu(values) if number else values, kernel) + bias
+            return values
 
     return Classifier()
+
+
+def of_network(network: Any, input_size: int) -> Any:
+    """A Keras network, float32 RGB in [0, 1] to logits, as the same kind of tf.Module but without ``classify``."""
+    tf = tensorflow()
+    shape = [None, input_size, input_size, 3]
+
+    class Network(tf.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__(name="classifier")
+            # Its variables, not the Keras model: saving that would trace and store it twice more.
+            self.weights = list(network.weights)
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
+        def serve(self, pixels: Any) -> Any:
+            return self.serve_float(tf.cast(pixels, tf.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
+        def serve_float(self, pixels: Any) -> Any:
+            logits = network(pixels * PIXEL_SCALE, training=False)
+            return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+    return Network()
 
 
 def save(model: Any, folder: Path) -> None:

@@ -2,34 +2,177 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from tledge.errors import InputError
+from tledge.backbones import is_pretrained
+from tledge.errors import InputError, unknown
 from tledge.records import Record
+from tledge.training.augmentation import PRESETS, Augmentation
+
+LINEAR = "linear"
+_HEAD = re.compile(r"linear|mlp:[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){0,3}")
 
 
 class Recipe(Record):
-    """Head-only transfer learning on frozen features."""
+    """How a classifier is trained.
 
-    name: Literal["head"] = "head"
+    ``features``: the head alone, on features computed once. ``cut``: first that, then the layers above a cut, on
+    activations computed once. ``whole``: first that, then the graph end to end. ``plain``: the head alone with the whole
+    graph under it in every epoch, as tutorials do it.
+    """
+
+    name: str = "head"
+    method: Literal["features", "cut", "whole", "plain"] = "features"
+    head: str = Field(LINEAR, description="linear, or mlp:UNITS with hidden layers as in mlp:256 or mlp:256,64")
     max_epochs: int = Field(100, ge=1, le=10_000)
-    patience: int = Field(8, ge=1, description="epochs without a lower validation loss before it stops")
+    patience: int = Field(8, ge=1, le=10_000, description="epochs without a lower validation loss before it stops")
     batch_size: int = Field(64, ge=1, le=65_536)
-    learning_rate: float = Field(1e-3, gt=0, le=10)
+    learning_rate: float = Field(1e-3, gt=0, le=10, allow_inf_nan=False)
+    schedule: Literal["constant", "plateau", "cosine"] = Field(
+        "constant", description="plateau: a third after half the patience; cosine: to zero over max_epochs"
+    )
+    warmup_epochs: float = Field(0, ge=0, le=100, description="epochs over which the learning rate rises from zero")
+    weight_decay: float = Field(0, ge=0, le=1, description="of kernels, decoupled from the gradient (AdamW)")
     dropout: float = Field(0.5, ge=0, lt=1)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    average_decay: float = Field(0, ge=0, lt=1, description="of the weights' moving average; 0: the weights themselves")
+    mixup_alpha: float = Field(0, ge=0, le=10)
+    cutmix_alpha: float = Field(0, ge=0, le=10)
+    augment: Augmentation = PRESETS["none"]
+    views: int = Field(0, ge=0, le=100, description="augmented views of each photo whose activations are computed")
+    unfreeze_from: str | None = Field(
+        None, description="a layer or block: it and those after it are trained; None: all"
+    )
+    time_budget_s: float | None = Field(None, gt=0, description="chooses the cut and the epochs; None: as given")
+    batch_norm: Literal["frozen", "trained"] = Field(
+        "frozen", description="trained: statistics of the batches, estimated again over the training photos at the end"
+    )
+    class_weights: bool = Field(False, description="each class counts as much as any other, however few its photos")
+    mixed_precision: bool = Field(False, description="float16 arithmetic on a GPU")
+    strategy: Literal["none", "mirrored", "multi-worker"] = "none"
+
+    @property
+    def hidden_units(self) -> tuple[int, ...]:
+        """Widths of the head's hidden layers."""
+        return () if self.head == LINEAR else tuple(int(units) for units in self.head.partition(":")[2].split(","))
 
 
-def resolve(options: dict[str, int | float | None]) -> Recipe:
-    """The default recipe with the given numbers in place; None keeps the default.
+HEAD = Recipe()
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        HEAD,
+        Recipe(
+            name="finetune", method="cut", max_epochs=12, patience=12, batch_size=32, learning_rate=3e-4,
+            schedule="cosine", warmup_epochs=1, weight_decay=0.01, average_decay=0.99,
+            augment=PRESETS["light"], views=4, unfreeze_from="block_13",
+        ),
+        Recipe(
+            name="best", method="whole", max_epochs=14, patience=14, batch_size=32, learning_rate=3e-4,
+            schedule="cosine", warmup_epochs=1, weight_decay=0.01, average_decay=0.995, augment=PRESETS["light"],
+        ),
+        Recipe(
+            name="scratch", method="whole", max_epochs=5, patience=5, batch_size=64, schedule="cosine", warmup_epochs=0.5,
+            weight_decay=0.01, label_smoothing=0, batch_norm="trained",
+        ),
+        Recipe(
+            name="tutorial", method="plain", max_epochs=6, patience=6, batch_size=32, dropout=0, label_smoothing=0,
+        ),
+    )
+}  # fmt: skip
 
-    Raises InputError that names the number and its range.
+
+def default(handle: str, weights: str | None) -> str:
+    """The recipe's name for a backbone where none is given: the fast one, or the one from scratch where it is untrained."""
+    return "head" if is_pretrained(handle, weights) else "scratch"
+
+
+def resolve(name: str, options: Mapping[str, Any]) -> Recipe:
+    """A recipe by its name or from a TOML file, with the given values in place; None keeps the recipe's.
+
+    A file may start from a named recipe by its key ``base``. ``augment`` is a preset's name, or a table of numbers;
+    ``horizontal_flip`` changes that one setting of it.
+    Raises InputError for an unknown recipe or key, and one that names the value and its range.
     """
+    given = {key: value for key, value in options.items() if value is not None}
+    if name.endswith(".toml"):
+        values = _from_file(Path(name))
+    elif name in RECIPES:
+        values = RECIPES[name].as_json()
+    else:
+        raise unknown("recipe", name, RECIPES, "Or give a .toml file.")
+    flip = given.pop("horizontal_flip", None)
+    if isinstance(given.get("augment"), str):
+        given["augment"] = preset(given["augment"]).as_json()
+    if flip is not None:
+        given["augment"] = {**given.get("augment", values["augment"]), "horizontal_flip": flip}
+    return _validated(
+        {**values, **given}, lambda key: f"--{key.replace('_', '-')}" if key in given else f"{name}: {key}"
+    )
+
+
+def preset(name: str) -> Augmentation:
+    """An augmentation by its name. Raises InputError with the nearest match."""
+    if name not in PRESETS:
+        raise unknown("augmentation", name, PRESETS)
+    return PRESETS[name]
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as a file that :func:`resolve` reads; what is None is left out."""
+    values = recipe.as_json()
+    augment = values.pop("augment")
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value is not None and key != "name"]
+    return "\n".join([*lines, "", "[augment]", *(f"{key} = {_toml(value)}" for key, value in augment.items()), ""])
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
     try:
-        return Recipe.model_validate({key: value for key, value in options.items() if value is not None})
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"recipe {path}: no such file") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"recipe {path}: no readable TOML file: {error}") from error
+    base = table.pop("base", "head")
+    if base not in RECIPES:
+        raise unknown(f"base in {path}", str(base), RECIPES)
+    for key in table:
+        if key not in Recipe.model_fields:
+            raise unknown(f"key in {path}", key, [field for field in Recipe.model_fields if field != "name"])
+    if isinstance(table.get("augment"), str):
+        table["augment"] = preset(table["augment"]).as_json()
+    return {**RECIPES[base].as_json(), **table, "name": path.stem}
+
+
+def _validated(values: dict[str, Any], named: Any) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"--{name} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{named(key)} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+    if not _HEAD.fullmatch(recipe.head):
+        raise InputError(f"{named('head')} {recipe.head!r}: use linear, or mlp:UNITS like mlp:256 or mlp:256,64")
+    if recipe.method in ("features", "plain") and (recipe.unfreeze_from or recipe.time_budget_s):
+        raise InputError(
+            f"recipe {recipe.name} trains the head alone: drop --unfreeze-from and --time-budget, or use --recipe finetune"
+        )
+    if recipe.method == "features" and recipe.augment != PRESETS["none"] and not recipe.views:
+        raise InputError(f"recipe {recipe.name} augments photos before it trains: say with --views how many of each")
+    if recipe.views and recipe.augment == PRESETS["none"]:
+        raise InputError("--views: the views would all be alike; choose an augmentation with --augment")
+    if recipe.method != "whole" and (recipe.mixup_alpha or recipe.cutmix_alpha):
+        raise InputError("--mixup-alpha and --cutmix-alpha mix photos, which only recipe best reads in every epoch")
+    return recipe

@@ -1,0 +1,58 @@
+"""Where a graph can be cut in two: below, activations that are computed once; above, layers that are trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tledge.errors import unknown
+
+
+def cut_points(graph: Any) -> list[str]:
+    """Layers of a functional tf_keras.Model whose one output is all that later layers read, in the graph's order."""
+    readers: dict[str, int] = {}
+    for layer in graph.layers:
+        for source in _sources(layer, graph):
+            readers[source] = readers.get(source, 0) + 1
+    points: list[str] = []
+    is_open: dict[str, int] = {}
+    for layer in graph.layers:  # in an order in which every layer comes after what it reads
+        for source in _sources(layer, graph):
+            is_open[source] -= 1
+            if not is_open[source]:
+                del is_open[source]
+        if layer.name in readers:
+            is_open[layer.name] = readers[layer.name]
+        if list(is_open) == [layer.name]:
+            points.append(layer.name)
+    return points
+
+
+def cut_below(graph: Any, first: str) -> str:
+    """The last cut point before the layer or block ``first``, such as ``block_13`` or ``block_13_expand``.
+
+    Raises InputError that lists the blocks where there is no such layer.
+    """
+    names: list[str] = [layer.name for layer in graph.layers]
+    start = next((number for number, name in enumerate(names) if name == first or name.startswith(f"{first}_")), None)
+    if start is None or start == 0:
+        raise unknown("layer or block to train from", first, names[1:])
+    points = set(cut_points(graph))
+    return next(name for name in reversed(names[:start]) if name in points)
+
+
+def split(graph: Any, name: str) -> tuple[Any, Any]:
+    """Two models that share the graph's layers: from its input to the output of layer ``name``, and from there on."""
+    from tledge.tensorflow_setup import tensorflow
+
+    tensorflow()
+    import tf_keras
+
+    middle = graph.get_layer(name).output
+    return tf_keras.Model(graph.input, middle), tf_keras.Model(middle, graph.output)
+
+
+def _sources(layer: Any, graph: Any) -> list[str]:
+    """Names of the layers of ``graph`` that a layer reads."""
+    names = {one.name for one in graph.layers}
+    parents = [parent.layer.name for node in layer.inbound_nodes for parent in node.parent_nodes]
+    return [name for name in parents if name in names]

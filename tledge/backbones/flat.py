@@ -1,0 +1,86 @@
+"""A network of tf_keras.applications behind its preprocessing, as one flat graph.
+
+Its description is edited and built anew: two of Keras' constructors pass over layers that are put before their input,
+and one makes models inside the model, whose layers can't be cut or trained one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> Any:
+    """The tf_keras.Model ``network`` behind a layer ``rescale``: ``scale * x + offset``, both for R, G and B.
+
+    Weights have no meaning yet. The input is ``images``; the other layers keep their names, and those of a Sequential
+    stand in its place. There is no ``rescale`` where it would change nothing.
+    """
+    import tf_keras
+
+    first, *others = network.get_config()["layers"]
+    layers = [first | {"name": "images", "config": first["config"] | {"name": "images"}}]
+    stands_for = {first["name"]: "images"}
+    if (*scale, *offset) != (1, 1, 1, 0, 0, 0):
+        layers.append(_rescale(scale, offset))
+        stands_for[first["name"]] = "rescale"
+    left_out = set()
+    for layer in others:
+        reads = layer["inbound_nodes"]
+        if layer["class_name"] in ("Rescaling", "Normalization") or (
+            layer["class_name"] == "TFOpLambda" and reads[0][0][0] in left_out
+        ):
+            # EfficientNet has these inside. What they compute is in "rescale".
+            stands_for[layer["name"]] = stands_for[reads[0][0][0]]
+            left_out.add(layer["name"])
+            continue
+        inner = layer["config"]["layers"] if layer["class_name"] == "Sequential" else [layer]
+        for one in (one for one in inner if one["class_name"] != "InputLayer"):
+            plain = one | {"name": one["config"]["name"], "inbound_nodes": _renamed(reads, stands_for)}
+            layers.append(_channel_scale(plain) if one["class_name"] == "LayerScale" else plain)
+            reads = [[[plain["name"], 0, 0, {}]]]
+        stands_for[layer["name"]] = reads[0][0][0] if inner != [layer] else layer["name"]
+    own = {type(layer).__name__: type(layer) for layer in network.layers}
+    ends = _renamed(network.get_config()["output_layers"], stands_for)
+    description = {"name": network.name, "layers": layers, "input_layers": [["images", 0, 0]], "output_layers": ends}
+    return tf_keras.Model.from_config(description, custom_objects=own)
+
+
+def _rescale(scale: Sequence[float], offset: Sequence[float]) -> dict[str, Any]:
+    """``scale * x + offset`` as a layer that tensorflow-model-optimization knows, which Rescaling is not."""
+    from tf_keras import initializers, layers
+
+    layer = layers.DepthwiseConv2D(
+        1,
+        depthwise_initializer=initializers.Constant(list(scale)),
+        bias_initializer=initializers.Constant(list(offset)),
+        trainable=False,
+        name="rescale",
+    )
+    return _described(layer, [[["images", 0, 0, {}]]])
+
+
+def _channel_scale(layer_scale: dict[str, Any]) -> dict[str, Any]:
+    """ConvNeXt's own layer, one factor a channel, as a plain one: its variables all have the same name."""
+    from tf_keras import initializers, layers
+
+    start = initializers.Constant(layer_scale["config"]["init_values"])
+    layer = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer=start, name=layer_scale["name"])
+    return _described(layer, layer_scale["inbound_nodes"])
+
+
+def _described(layer: Any, reads: Any) -> dict[str, Any]:
+    return {
+        "class_name": type(layer).__name__, "name": layer.name, "config": layer.get_config(), "inbound_nodes": reads,
+    }  # fmt: skip
+
+
+def _renamed(nodes: Any, stands_for: dict[str, str]) -> Any:
+    """A description's references to layers, each [name, node, tensor, ...] at any depth, to those that stand for them."""
+    if isinstance(nodes, dict):
+        return {key: _renamed(value, stands_for) for key, value in nodes.items()}
+    if not isinstance(nodes, list | tuple):
+        return nodes
+    if nodes and isinstance(nodes[0], str):
+        return [stands_for.get(nodes[0], nodes[0]), *(_renamed(node, stands_for) for node in nodes[1:])]
+    return [_renamed(node, stands_for) for node in nodes]

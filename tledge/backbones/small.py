@@ -1,0 +1,121 @@
+"""Networks that are trained from scratch: LeNet-5 and AlexNet, as flat Keras graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from tledge.backbones import MAX_INPUT_SIZE, Backbone, initialise, of_graph, structure_fault
+from tledge.errors import InputError, unknown
+from tledge.records import Record
+from tledge.tensorflow_setup import tensorflow
+
+
+class Structure(Record):
+    """What rebuilds the graph but for its weights."""
+
+    kind: Literal["small"] = "small"
+    network: Literal["alexnet", "lenet"]
+    input_size: Annotated[int, Field(strict=True, ge=1, le=MAX_INPUT_SIZE)]
+
+
+@dataclass(frozen=True)
+class _Network:
+    layers: Callable[[Any], Any]
+    default_size: int
+    min_size: int  # under it a pooling layer is left without a pixel
+    max_size: int  # a dense layer grows with the picture's area: a slip of the finger must not fill the memory
+
+
+def open_small(name: str, input_size: int | None = None, seed: int = 0) -> Backbone:
+    """``lenet`` or ``alexnet`` with weights drawn from ``seed``: the same seed, the same weights.
+
+    ``layer`` and ``graph``: float32 RGB (N, S, S, 3) in [0, 1] to the last hidden layer, float32 (N, feature_dim).
+    ``input_size``: 28 for lenet, which is MNIST's own; 64 for alexnet, one more than the smallest that its strides leave
+    a pixel of, and so the quickest to train. Raises InputError for an unknown name or a size out of range.
+    """
+    if name not in _NETWORKS:
+        raise unknown("network", name, _NETWORKS)
+    network = _NETWORKS[name]
+    size = network.default_size if input_size is None else input_size
+    if not network.min_size <= size <= network.max_size:
+        raise InputError(f"--image-size {size}: {name} takes {network.min_size} to {network.max_size} pixels a side")
+    structure = Structure.model_validate({"network": name, "input_size": size})
+    graph = _graph(structure)
+    initialise(graph, seed)
+    return of_graph(name, graph, structure.as_json(), is_pretrained=False)
+
+
+def build(structure: dict[str, Any]) -> Any:
+    """The flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
+
+    Raises ArtifactError for unknown, missing or impossible values.
+    """
+    try:
+        parsed = Structure.model_validate(structure)
+    except ValidationError as error:
+        raise structure_fault(error) from error
+    network = _NETWORKS[parsed.network]
+    if not network.min_size <= parsed.input_size <= network.max_size:
+        raise structure_fault(f"{parsed.network} of input_size {parsed.input_size}")
+    return _graph(parsed)
+
+
+def _graph(structure: Structure) -> Any:
+    tensorflow()
+    import tf_keras
+    from tf_keras import layers
+
+    images = layers.Input((structure.input_size, structure.input_size, 3), name="images")
+    return tf_keras.Model(images, _NETWORKS[structure.network].layers(images), name=structure.network)
+
+
+def _lenet(x: Any) -> Any:
+    """LeNet-5 (LeCun et al., 1998, Proceedings of the IEEE 86(11)), its layers named as there.
+
+    ReLU and maxima stand for the scaled tanh and the trained averages, every map of C3 reads every map of S2, and C1
+    pads its input, as the paper's frame of 32 x 32 around digits of 28 x 28 does.
+    """
+    from tf_keras import layers
+
+    x = layers.Conv2D(6, 5, padding="same", activation="relu", kernel_initializer="he_normal", name="c1")(x)
+    x = layers.MaxPooling2D(2, name="s2")(x)
+    x = layers.Conv2D(16, 5, activation="relu", kernel_initializer="he_normal", name="c3")(x)
+    x = layers.MaxPooling2D(2, name="s4")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(120, "relu", kernel_initializer="he_normal", name="c5")(x)
+    return layers.Dense(84, "relu", kernel_initializer="he_normal", name="f6")(x)
+
+
+def _alexnet(x: Any) -> Any:
+    """AlexNet (Krizhevsky et al., 2012) in a single tower.
+
+    Batch normalization after every convolution stands for the response normalization after the first two. The dense
+    layers have four units for each input, and at most the 4096 of the paper: that many they have from 95 pixels a
+    side on, and 1024 at 64, where a layer of 4096 would read 256 numbers.
+    """
+    from tf_keras import layers
+
+    def conv(x: Any, number: int, channels: int, kernel_size: int, stride: int = 1, padding: str = "same") -> Any:
+        x = layers.Conv2D(
+            channels, kernel_size, stride, padding, use_bias=False, kernel_initializer="he_normal", name=f"conv{number}"
+        )(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"bn{number}")(x)
+        return layers.ReLU(name=f"relu{number}")(x)
+
+    # The paper's 224 pixels give its 55 x 55 maps only with a frame of two.
+    x = conv(layers.ZeroPadding2D(2, name="pad1")(x), 1, 96, 11, 4, "valid")
+    x = layers.MaxPooling2D(3, 2, name="pool1")(x)
+    x = layers.MaxPooling2D(3, 2, name="pool2")(conv(x, 2, 256, 5))
+    x = conv(conv(conv(x, 3, 384, 3), 4, 384, 3), 5, 256, 3)
+    x = layers.Flatten(name="flatten")(layers.MaxPooling2D(3, 2, name="pool5")(x))
+    units = min(4 * x.shape[1], 4096)
+    x = layers.Dense(units, "relu", kernel_initializer="he_normal", name="fc6")(x)
+    x = layers.Dropout(0.5, name="dropout6")(x)
+    return layers.Dense(units, "relu", kernel_initializer="he_normal", name="fc7")(x)
+
+
+_NETWORKS = {"alexnet": _Network(_alexnet, 64, 63, 256), "lenet": _Network(_lenet, 28, 12, 128)}

@@ -1,0 +1,169 @@
+"""Training photos changed at random, on the fly: what may change, by how much, and how it looks."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from tledge.files import atomic_write
+from tledge.preprocessing import Pixels
+from tledge.records import Record
+from tledge.tensorflow_setup import tensorflow
+from tledge.training.counter_random import uniforms
+from tledge.training.photo_operations import Colour, Geometry, radians, recolour, to_bytes, warp
+from tledge.training.randaugment import MAX_MAGNITUDE, randaugment
+
+LARGEST_ASPECT = 4 / 3  # of a crop; the smallest is its inverse
+_SHEET_ROWS, _SHEET_VIEWS, _SHEET_GAP = 6, 7, 4
+# Random numbers of a photo. Each setting has its own, so that turning one on leaves the others as they were.
+_DRAWS = (
+    "flip_x", "flip_y", "angle", "shear", "zoom", "shift_x", "shift_y", "area", "aspect", "crop_x", "crop_y",
+    "brightness", "contrast", "saturation", "hue",
+)  # fmt: skip
+
+
+class Augmentation(Record):
+    """How far a training photo may be changed. Every number is drawn evenly between its limits; 0 is off."""
+
+    horizontal_flip: bool = Field(False, description="mirrored left to right at even odds")
+    vertical_flip: bool = Field(False, description="mirrored top to bottom at even odds")
+    rotation_degrees: float = Field(0, ge=0, le=180, description="turned by up to this, either way")
+    shift: float = Field(0, ge=0, lt=1, description="moved by up to this part of the side, along and across")
+    shear_degrees: float = Field(0, ge=0, le=60, description="sheared along the rows by up to this, either way")
+    zoom: float = Field(0, ge=0, lt=1, description="enlarged 1 - zoom to 1 + zoom times")
+    crop: float = Field(
+        1, gt=0, le=1, description="smallest part of the area kept; the aspect is drawn from 3:4 to 4:3; 1 is off"
+    )
+    brightness: float = Field(0, ge=0, le=1, description="1 - brightness to 1 + brightness times as bright")
+    contrast: float = Field(0, ge=0, le=1, description="contrast about the mean, 1 - contrast to 1 + contrast times")
+    saturation: float = Field(0, ge=0, le=1, description="1 - saturation to 1 + saturation times as colourful")
+    hue: float = Field(0, ge=0, le=0.5, description="hue turned by up to this part of the colour circle, either way")
+    randaugment_layers: int = Field(0, ge=0, le=8, description="RandAugment operations a photo, after all others")
+    randaugment_magnitude: float = Field(5, ge=0, le=MAX_MAGNITUDE, description="their strength")
+
+
+PRESETS: dict[str, Augmentation] = {
+    "none": Augmentation(),
+    "light": Augmentation(
+        horizontal_flip=True, rotation_degrees=10, shift=0.05, zoom=0.1,
+        brightness=0.1, contrast=0.1, saturation=0.1, hue=0.01,
+    ),
+    "strong": Augmentation(
+        horizontal_flip=True, rotation_degrees=40, shift=0.2, shear_degrees=10, zoom=0.2, crop=0.7,
+        brightness=0.15, contrast=0.15, saturation=0.2, hue=0.02,
+    ),
+    "randaugment": Augmentation(horizontal_flip=True, crop=0.6, randaugment_layers=2),
+}  # fmt: skip
+
+
+def keys_of(seed: int, view: int, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
+    """int32 (n, 2): what draws one view (an epoch, say) of the photos with these numbers, int (n,) below 2**31."""
+    digest = hashlib.sha256(f"{seed}:{view}".encode()).digest()
+    first = np.full(len(rows), np.frombuffer(digest, "<i4", 1)[0])
+    return np.stack([first, np.asarray(rows)], axis=1).astype(np.int32)
+
+
+def augmenter(settings: Augmentation, input_size: int) -> Callable[[Any, Any], Any]:
+    """A function of photos, uint8 (N, S, S, 3), and keys, int32 (N, 2), to changed photos, uint8 (N, S, S, 3).
+
+    A photo's changes depend on its own key alone. The function is a graph, also inside tf.data, where its work belongs.
+    All movements are one bilinear transform, which mirrors the photo past its edges; colours follow in one matrix;
+    bytes are rounded once, before RandAugment. Settings that change nothing give the same bytes.
+    """
+    tf = tensorflow()
+
+    def augment(pixels: Any, keys: Any) -> Any:
+        drawn = dict(zip(_DRAWS, tf.unstack(uniforms(keys, len(_DRAWS)), axis=1), strict=True))
+        geometry, colour = _geometry(settings, drawn), _colour(settings, drawn)
+        if geometry or colour:
+            values = tf.cast(pixels, tf.float32)
+            values = warp(values, geometry) if geometry else values
+            values = recolour(values, pixels, colour) if colour else values
+            changed = to_bytes(values)
+        else:
+            changed = pixels
+        return randaugment(changed, keys, settings.randaugment_layers, settings.randaugment_magnitude)
+
+    photos = tf.TensorSpec((None, input_size, input_size, 3), tf.uint8)
+    graph: Callable[[Any, Any], Any] = tf.function(
+        augment, input_signature=[photos, tf.TensorSpec((None, 2), tf.int32)], autograph=False
+    )
+    return graph
+
+
+def _geometry(settings: Augmentation, drawn: dict[str, Any]) -> Geometry | None:
+    """The movements that uniform numbers in [0, 1), each float64 (N,), draw; None where all are off."""
+    tf = tensorflow()
+    changes: dict[str, Any] = {}
+    if settings.horizontal_flip:
+        changes["flip_x"] = _sign(drawn["flip_x"])
+    if settings.vertical_flip:
+        changes["flip_y"] = _sign(drawn["flip_y"])
+    if settings.rotation_degrees:
+        changes["angle"] = _between(drawn["angle"], radians(settings.rotation_degrees))
+    if settings.shear_degrees:
+        changes["shear_x"] = tf.tan(_between(drawn["shear"], radians(settings.shear_degrees)))
+    if settings.zoom:
+        changes["zoom"] = 1 + _between(drawn["zoom"], settings.zoom)
+    if settings.shift:
+        changes |= {axis: _between(drawn[axis], settings.shift) for axis in ("shift_x", "shift_y")}
+    if settings.crop < 1:
+        part = settings.crop + drawn["area"] * (1 - settings.crop)
+        # A window of this aspect fits into the photo as long as the aspect and its inverse are not below its area.
+        logarithm = _between(drawn["aspect"], tf.minimum(-tf.math.log(part), math.log(LARGEST_ASPECT)))
+        width, height = tf.sqrt(part * tf.exp(logarithm)), tf.sqrt(part * tf.exp(-logarithm))
+        changes |= {"crop_width": width, "crop_x": _between(drawn["crop_x"], (1 - width) / 2)}
+        changes |= {"crop_height": height, "crop_y": _between(drawn["crop_y"], (1 - height) / 2)}
+    return Geometry(**changes) if changes else None
+
+
+def _colour(settings: Augmentation, drawn: dict[str, Any]) -> Colour | None:
+    """The colours that uniform numbers in [0, 1), each float64 (N,), draw; None where all are off."""
+    changes: dict[str, Any] = {}
+    for name in ("brightness", "contrast", "saturation"):
+        if limit := getattr(settings, name):
+            changes[name] = 1 + _between(drawn[name], limit)
+    if settings.hue:
+        changes["hue"] = _between(drawn["hue"], 2 * math.pi * settings.hue)
+    return Colour(**changes) if changes else None
+
+
+def _between(uniform: Any, limit: Any) -> Any:
+    """From [0, 1) to [-limit, limit)."""
+    return (2 * uniform - 1) * limit
+
+
+def _sign(uniform: Any) -> Any:
+    """-1 or 1 at even odds."""
+    tf = tensorflow()
+    return tf.where(uniform < 0.5, tf.constant(-1.0, tf.float64), 1.0)
+
+
+def contact_sheet(photos: Pixels, settings: Augmentation, seed: int, path: Path) -> None:
+    """Write a PNG to look at: a row for each of the first six photos, uint8 (n, S, S, 3) with n at least 1.
+
+    The first column is the original, the others are seven views; white gaps of four pixels lie between them.
+    The same arguments give the same bytes.
+    """
+    from PIL import Image
+
+    photos = photos[:_SHEET_ROWS]
+    augment = augmenter(settings, photos.shape[1])
+    rows = np.arange(len(photos))
+    views = [np.asarray(augment(photos, keys_of(seed, view, rows))) for view in range(_SHEET_VIEWS)]
+    step = photos.shape[1] + _SHEET_GAP
+    sheet = np.full((len(photos) * step - _SHEET_GAP, (_SHEET_VIEWS + 1) * step - _SHEET_GAP, 3), 255, np.uint8)
+    for column, view in enumerate([photos, *views]):
+        for row, picture in enumerate(view):
+            sheet[row * step :, column * step :][: step - _SHEET_GAP, : step - _SHEET_GAP] = picture
+    out = io.BytesIO()
+    Image.fromarray(sheet).save(out, "PNG")
+    atomic_write(path, out.getvalue())

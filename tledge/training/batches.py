@@ -1,0 +1,110 @@
+"""What an epoch of a network's training reads: photos changed on the fly, or activations computed before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.cache import Rows
+from tledge.preprocessing import PIXEL_SCALE
+from tledge.tensorflow_setup import tensorflow
+from tledge.training.augmentation import augmenter, keys_of
+from tledge.training.mixing import mix
+from tledge.training.recipe import Recipe
+
+Indices = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int64]
+Dataset = Any  # a tf.data.Dataset
+_READ_AHEAD = 4
+
+
+def class_weights(labels: Labels, num_classes: int, balanced: bool) -> npt.NDArray[np.float32]:
+    """Weight of each class, float32 (C,), with mean 1 over the photos: N / (C x photos of the class), or all 1.
+
+    King and Zeng 2001, "Logistic regression in rare events data", as scikit-learn's "balanced" computes it.
+    """
+    if not balanced:
+        return np.ones(num_classes, np.float32)
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def order(rows: Indices, seed: int, epoch: int) -> Indices:
+    """The rows in the order of an epoch: a function of seed and epoch, so that a resumed training sees the same."""
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def photos(
+    pixels: Rows, labels: Labels, rows: Indices, weights: npt.NDArray[np.float32], recipe: Recipe, seed: int
+) -> Callable[[int], Dataset]:
+    """Batches of photos float32 (n, S, S, 3) in [0, 1], one-hot labels (n, C) and weights (n,), by epoch.
+
+    Every epoch changes every photo otherwise, as ``recipe`` says. ``pixels`` uint8 and ``labels`` are of all photos.
+    """
+    tf = tensorflow()
+    size, num_classes = pixels[0].shape[0], len(weights)
+    augment = augmenter(recipe.augment, size)
+    seed_key = np.array([seed % 2**30, 0], np.int32)
+
+    def of_epoch(epoch: int) -> Dataset:
+        def read() -> Iterator[tuple[Any, ...]]:
+            shuffled = order(rows, seed, epoch)
+            for start in range(0, len(shuffled), recipe.batch_size):
+                batch = shuffled[start : start + recipe.batch_size]
+                yield pixels[batch], keys_of(seed, epoch, batch), labels[batch], np.array([epoch, start], np.int32)
+
+        def prepare(batch: Any, keys: Any, truth: Any, key: Any) -> tuple[Any, Any, Any]:
+            inputs = tf.cast(augment(batch, keys), tf.float32) * PIXEL_SCALE
+            inputs, one_hot = mix(
+                inputs, tf.one_hot(truth, num_classes), key + seed_key, recipe.mixup_alpha, recipe.cutmix_alpha
+            )
+            return inputs, one_hot, tf.gather(tf.constant(weights), truth)
+
+        signature = (
+            tf.TensorSpec((None, size, size, 3), tf.uint8),
+            tf.TensorSpec((None, 2), tf.int32),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((2,), tf.int32),
+        )
+        batches = tf.data.Dataset.from_generator(read, output_signature=signature)
+        return batches.map(prepare, num_parallel_calls=2, deterministic=True).prefetch(_READ_AHEAD)
+
+    return of_epoch
+
+
+def activations(
+    values: Callable[[int, Indices], npt.NDArray[np.float16]],
+    shape: tuple[int, ...],
+    labels: Labels,
+    rows: Indices,
+    weights: npt.NDArray[np.float32],
+    recipe: Recipe,
+    seed: int,
+) -> Callable[[int], Dataset]:
+    """Batches of activations float32 (n, *shape), one-hot labels (n, C) and weights (n,), by epoch.
+
+    ``values(epoch, rows)``: float16 activations (n, *shape) of some photos in the view that the epoch takes.
+    """
+    tf = tensorflow()
+    num_classes = len(weights)
+
+    def of_epoch(epoch: int) -> Dataset:
+        def read() -> Iterator[tuple[Any, ...]]:
+            shuffled = order(rows, seed, epoch)
+            for start in range(0, len(shuffled), recipe.batch_size):
+                batch = shuffled[start : start + recipe.batch_size]
+                truth = labels[batch]
+                one_hot = np.eye(num_classes, dtype=np.float32)[truth]
+                yield values(epoch, batch).astype(np.float32), one_hot, weights[truth]
+
+        signature = (
+            tf.TensorSpec((None, *shape), tf.float32),
+            tf.TensorSpec((None, num_classes), tf.float32),
+            tf.TensorSpec((None,), tf.float32),
+        )
+        return tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(_READ_AHEAD)
+
+    return of_epoch

@@ -1,0 +1,69 @@
+"""The state of a training on the disk after each epoch, so that a killed build goes on from there."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tledge.errors import ArtifactError
+from tledge.files import atomic_write
+from tledge.training.loop import State
+
+STATE = "state.npz"
+
+
+class Checkpoint:
+    """``folder``: where the state is kept; it exists. None: nowhere."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = folder / STATE if folder else None
+
+    def restore(self, network: Any, optimizer: Any, average: Any) -> State:
+        """Give all of them the values of the last epoch that was saved, and return what was reached; a new state if none.
+
+        Raises ArtifactError for a file that does not fit the network.
+        """
+        if self._path is None or not self._path.is_file():
+            return State()
+        try:
+            with np.load(self._path, allow_pickle=False) as stored:
+                progress = json.loads(bytes(stored["progress"]))
+                for kind, variables in _variables(network, optimizer, average).items():
+                    for number, variable in enumerate(variables):
+                        variable.assign(stored[f"{kind}.{number}"])
+                best = [stored[f"best.{number}"] for number in range(len(network.weights))]
+        except (OSError, KeyError, ValueError) as error:
+            raise ArtifactError(
+                f"{self._path}: not the state of this training ({error}); build again without --resume"
+            ) from error
+        return State(progress["history"], progress["best_epoch"], best, progress["learning_rate"])
+
+    def save(self, network: Any, optimizer: Any, average: Any, state: State) -> None:
+        """Replace the state by this one."""
+        if self._path is None:
+            return
+        arrays = {
+            f"{kind}.{number}": variable.numpy()
+            for kind, variables in _variables(network, optimizer, average).items()
+            for number, variable in enumerate(variables)
+        }
+        arrays |= {f"best.{number}": values for number, values in enumerate(state.best_weights)}
+        progress = {
+            "history": state.history,
+            "best_epoch": state.best_epoch,
+            "learning_rate": state.learning_rate,
+        }
+        arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+        out = io.BytesIO()
+        np.savez(out, **arrays)
+        atomic_write(self._path, out.getvalue())
+
+
+def _variables(network: Any, optimizer: Any, average: Any) -> dict[str, list[Any]]:
+    """Everything that an epoch changes."""
+    averaged = [*average.values, average.steps] if average else []
+    return {"network": network.weights, "optimizer": optimizer.variables, "average": averaged}

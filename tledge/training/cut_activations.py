@@ -1,0 +1,128 @@
+"""The activations at a cut, computed once: of every photo as it is, and of augmented views of the training photos.
+
+They lie on the disk in float16: an activation of a ReLU6 network fits its range, and its rounding (2^-11, relatively) is
+far below what a batch's noise is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.cache import Rows, require_space
+from tledge.preprocessing import PIXEL_SCALE, Pixels
+from tledge.progress import Progress
+from tledge.tensorflow_setup import device, tensorflow
+from tledge.training.augmentation import augmenter, keys_of
+from tledge.training.fast_inference import answers, convert, difference
+from tledge.training.recipe import Recipe
+
+Indices = npt.NDArray[np.int64]
+Halves = npt.NDArray[np.float16]
+PROOF_PHOTOS = 16
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Activations:
+    """``train``: float16 (views, N, *shape), ``validation``: float16 (M, *shape); memory maps, in the rows' order."""
+
+    train: Halves
+    validation: Halves
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one photo's."""
+        return self.validation.shape[1:]
+
+
+def needed_bytes(shape: tuple[int, ...], num_train: int, num_validation: int, recipe: Recipe) -> int:
+    """What the activations of a cut with outputs of ``shape`` take on the disk."""
+    return 2 * int(np.prod(shape)) * (max(1, recipe.views) * num_train + num_validation)
+
+
+def compute(
+    lower: Any,
+    pixels: Rows,
+    train: Indices,
+    validation: Indices,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    progress: Progress,
+) -> Activations:
+    """Run ``lower``, float32 RGB (N, S, S, 3) in [0, 1] to (N, *shape), over the views of the photos.
+
+    Without views in the recipe, the training photos are taken as they are. Raises EnvironmentFault before anything is
+    computed where ``folder``'s disk has no room.
+    """
+    shape = tuple(lower.output_shape[1:])
+    require_space(folder, needed_bytes(shape, len(train), len(validation), recipe))
+    run = _runner(lower, pixels.select(train[:PROOF_PHOTOS])[:], progress)
+    num_views = max(1, recipe.views)
+    made = Activations(
+        np.memmap(folder / "train-activations", np.float16, "w+", shape=(num_views, len(train), *shape)),
+        np.memmap(folder / "validation-activations", np.float16, "w+", shape=(len(validation), *shape)),
+    )
+    total = num_views * len(train) + len(validation)
+    with progress.step(f"computing activations, {num_views} views", total) as advance:
+        _fill(made.validation, run(pixels.select(validation).batches(_BATCH)), advance)
+        for view in range(num_views):
+            _fill(made.train[view], run(_changed(pixels, train, recipe, seed, view)), advance)
+    return made
+
+
+def _fill(out: Halves, batches: Iterator[npt.NDArray[np.float32]], advance: Any) -> None:
+    start = 0
+    for batch in batches:
+        out[start : start + len(batch)] = batch
+        start += len(batch)
+        advance(len(batch))
+
+
+def _changed(pixels: Rows, rows: Indices, recipe: Recipe, seed: int, view: int) -> Iterator[Pixels]:
+    """Batches of one view of the photos; as they are where the recipe has no views."""
+    tf = tensorflow()
+    size = pixels[0].shape[0]
+    augment = augmenter(recipe.augment, size)
+
+    def read() -> Iterator[tuple[Any, Any]]:
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
+            yield pixels[part], keys_of(seed, view, part)
+
+    signature = (tf.TensorSpec((None, size, size, 3), tf.uint8), tf.TensorSpec((None, 2), tf.int32))
+    batches = tf.data.Dataset.from_generator(read, output_signature=signature)
+    yield from batches.map(augment, num_parallel_calls=1).prefetch(2).as_numpy_iterator()
+
+
+def _runner(lower: Any, proof: Any, progress: Progress) -> Any:
+    """A function of batches of photos to batches of activations: LiteRT where it is proven equal, else TensorFlow."""
+    tf = tensorflow()
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def activations(pixels: Any) -> Any:
+        return lower(tf.cast(pixels, tf.float32) * PIXEL_SCALE, training=False)
+
+    def with_tensorflow(batches: Iterator[Pixels]) -> Iterator[npt.NDArray[np.float32]]:
+        for batch in batches:
+            yield activations(batch).numpy()
+
+    if device().kind == "GPU":
+        return with_tensorflow
+    with progress.step("converting the layers below the cut"):
+        model = convert(activations, lower.input_shape[1])
+        actual = np.concatenate(list(answers(model, [proof])))
+    largest, output_range, is_same = difference(actual, activations(proof).numpy())
+    if not is_same:
+        progress.warn(
+            f"activations are computed by TensorFlow, slower: LiteRT differs by {largest:.2g} on an output range of "
+            f"{output_range:.2g}"
+        )
+        return with_tensorflow
+    return lambda batches: answers(model, batches)

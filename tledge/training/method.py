@@ -1,0 +1,58 @@
+"""What every way of training is given, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.backbones import Backbone
+from tledge.datasets.prepare import Dataset
+from tledge.progress import Progress
+from tledge.records import FeatureRecord
+from tledge.training.recipe import Recipe
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training. ``folder``: the run that is being built; ``state``: where a state to resume from is kept, or None."""
+
+    backbone: Backbone
+    data: Dataset
+    recipe: Recipe
+    seed: int
+    folder: Path
+    state: Path | None
+    progress: Progress
+
+    @property
+    def num_classes(self) -> int:
+        """Of the data set."""
+        return len(self.data.source.labels)
+
+    def rows(self, *splits: str) -> Indices:
+        """Photos of these splits, one after another. The test split is asked for only to be answered at the end."""
+        return np.concatenate(
+            [rows for name in splits for split, rows in self.data.splits.rows.items() if split == name]
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training's result, whose SavedModel is written. Logits are float32 (N, C), in the order of the splits' rows.
+
+    ``recipe``: as it was carried out, with the cut and the epochs that a time budget chose. ``features``: what computed
+    frozen features, None where none were used.
+    """
+
+    recipe: Recipe
+    history: list[dict[str, float]]
+    best_epoch: int
+    validation_logits: Floats
+    test_logits: Floats
+    features: FeatureRecord | None
