@@ -17,14 +17,14 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "build", "export", "verify"]
 
 if TYPE_CHECKING:
+    from tledge.api import verify
     from tledge.exporters.export import export
     from tledge.training.build import build
-    from tledge.verification.verify import verify
 
 _HOMES = {
     "build": "tledge.training.build",
     "export": "tledge.exporters.export",
-    "verify": "tledge.verification.verify",
+    "verify": "tledge.api",
 }
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,19 @@ def atomic_write(path: Path, data: bytes) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their names into ``folder``, which exists: all are on the disk before the first takes its place.
+
+    A full disk thus leaves those that were there before. They take their places in the order given.
+    """
+    with working_folder(folder, ".writing-") as staged:
+        for name, data in files.items():
+            atomic_write(staged / name, data)
+        for name in files:
+            os.replace(staged / name, folder / name)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
@@ -102,10 +115,15 @@ def _digest(record: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def sealed(record: dict[str, Any]) -> bytes:
+    """A JSON record with the SHA-256 of its own content, so that a later change is seen."""
+    with_seal = {**record, SEAL: _digest(record)}
+    return json.dumps(with_seal, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
 def write_sealed(path: Path, record: dict[str, Any]) -> None:
-    """Write a JSON record with the SHA-256 of its own content, so that a later change is seen."""
-    sealed = {**record, SEAL: _digest(record)}
-    atomic_write(path, json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    """Write a :func:`sealed` record atomically."""
+    atomic_write(path, sealed(record))
 
 
 def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
@@ -114,7 +132,7 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
     Raises ArtifactError, ending in ``remedy``, for a file that is cut short or was changed since.
     """
     try:
-        record = json.loads(path.read_bytes())
+        record: dict[str, Any] = json.loads(path.read_bytes())
         is_sealed = isinstance(record, dict) and record.pop(SEAL, None) == _digest(record)
     except (ValueError, OSError, RecursionError) as error:  # NaN and half a surrogate pair are seen by the digest
         raise ArtifactError(f"{path}: not a whole JSON record ({type(error).__name__}); {remedy}") from error

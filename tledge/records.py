@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tledge.errors import ArtifactError
 from tledge.files import read_sealed, write_sealed
@@ -13,6 +13,16 @@ from tledge.files import read_sealed, write_sealed
 SplitName = Literal["train", "validation", "test"]
 Promise = Literal["float32", "float16 weights", "dynamic-range int8", "all-integer"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+# What the figures of a report may be: its charts and tables can show every value in these ranges.
+Count = Annotated[int, Field(ge=0, le=2**53)]  # what every reader of JSON holds exactly
+Size = Annotated[int, Field(gt=0, le=2**53)]
+Figure = Annotated[float, Field(ge=-1e30, le=1e30)]  # finite, and far from where arithmetic overflows
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Points = Annotated[float, Field(ge=-100, le=100)]
+Milliseconds = Annotated[float, Field(ge=1e-6, le=1e13)]
+Ratio = Annotated[float, Field(gt=0, le=1e30)]
+Thumbnail = Annotated[str, Field(pattern=r"^/9j/(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
 
 
 class Record(BaseModel):
@@ -30,7 +40,10 @@ class Record(BaseModel):
 
     @classmethod
     def load(cls, path: Path, remedy: str) -> Self:
-        """Read back. Raises ArtifactError, ending in ``remedy``, where the file is damaged or of another version."""
+        """Read back, with no type converted into another: ``"2"`` is no number.
+
+        Raises ArtifactError, ending in ``remedy``, where the file is damaged, of another version, or no such record.
+        """
         record = read_sealed(path, remedy)
         version = cls.model_fields["schema_version"].default if "schema_version" in cls.model_fields else None
         if record.get("schema_version") != version:
@@ -38,7 +51,7 @@ class Record(BaseModel):
                 f"{path}: schema version {record.get('schema_version')}, this tledge reads {version}; {remedy}"
             )
         try:
-            return cls.model_validate(record)
+            return cls.model_validate(record, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -124,7 +137,7 @@ class Manifest(Record):
     recipe: dict[str, Any]
     seed: int
     preprocessing: dict[str, Any]
-    features: FeatureRecord
+    features: FeatureRecord | None = Field(description="None where no features of a frozen backbone were used")
     metrics: dict[Literal["validation", "test"], Metrics]
     best_epoch: int
     num_epochs: int
@@ -140,7 +153,7 @@ class OperatorCount(Record):
     name: str
     kind: Literal["integer", "float", "hybrid", "layout", "boundary", "flex", "custom"]
     data_type: str
-    count: int
+    count: Count
 
 
 class TensorRecord(Record):
@@ -149,7 +162,7 @@ class TensorRecord(Record):
     name: str
     shape: list[int]
     data_type: str
-    scale: float | None = None
+    scale: Figure | None = None
     zero_point: int | None = None
 
 
@@ -157,18 +170,18 @@ class Audit(Record):
     """What a file really holds, read from the file itself."""
 
     operators: list[OperatorCount]
-    weight_types: dict[str, int] = Field(description="bytes of constants by data type")
+    weight_types: dict[str, Count] = Field(description="bytes of constants by data type")
     inputs: list[TensorRecord]
     outputs: list[TensorRecord]
     file_versions: dict[str, int] = Field(description="opset and IR version of ONNX, schema version of TFLite")
-    num_parameters: int = Field(description="elements of the weights and biases")
-    num_macs: int | None = Field(
+    num_parameters: Count = Field(description="elements of the weights and biases")
+    num_macs: Count | None = Field(
         description="multiply-accumulates of one inference: convolutions and matrix products; None where a shape is unknown"
     )
-    integer_mac_share: float | None = Field(
+    integer_mac_share: Fraction | None = Field(
         description="part of num_macs in integer arithmetic; None where there are none, or their number is unknown"
     )
-    weight_granularity: dict[Literal["per-channel", "per-tensor"], int] = Field(
+    weight_granularity: dict[Literal["per-channel", "per-tensor"], Count] = Field(
         description="quantized weight tensors of the multiplying operators by how many scales they have"
     )
     float_constants: list[str] = Field(
@@ -213,26 +226,26 @@ class ExportRecord(Record):
 class Interval(Record):
     """A 95% confidence interval, in the unit of what it belongs to."""
 
-    low: float
-    high: float
+    low: Figure
+    high: Figure
 
 
 class Flips(Record):
     """Photos whose top-1 class changed, by whether the original and the artifact are right."""
 
-    right_to_wrong: int
-    wrong_to_right: int
-    wrong_to_wrong: int
+    right_to_wrong: Count
+    wrong_to_right: Count
+    wrong_to_wrong: Count
 
 
 class ClassDrift(Record):
     """Drift on the photos of one class. Recalls are fractions; None where the class has no test photo."""
 
     label: str
-    num_photos: int
-    original_recall: float | None
-    recall: float | None
-    recall_drop_points: float | None = Field(description="paired, positive where the artifact is worse")
+    num_photos: Count
+    original_recall: Fraction | None
+    recall: Fraction | None
+    recall_drop_points: Figure | None = Field(description="paired, positive where the artifact is worse")
     recall_drop_points_interval: Interval | None
     flips: Flips
 
@@ -243,61 +256,76 @@ class Drift(Record):
     Differences are original minus artifact: positive where the artifact is worse.
     """
 
-    num_photos: int
-    original_accuracy: float
+    num_photos: Size
+    original_accuracy: Fraction
     original_accuracy_interval: Interval = Field(description="Wilson")
-    accuracy: float
+    accuracy: Fraction
     accuracy_interval: Interval = Field(description="Wilson")
-    accuracy_drop_points: float
+    accuracy_drop_points: Points
     accuracy_drop_points_interval: Interval = Field(description="Tango's score interval of the paired difference")
-    mcnemar_p_value: float = Field(description="exact, two-sided")
-    agreement: float = Field(description="share of photos with the same top-1 class")
+    mcnemar_p_value: Figure = Field(description="exact, two-sided")
+    agreement: Fraction = Field(description="share of photos with the same top-1 class")
     agreement_interval: Interval = Field(description="Wilson")
     flips: Flips
-    original_macro_f1: float
-    macro_f1: float
-    original_confusion_matrix: list[list[int]] = Field(description="rows: truth, columns: prediction, in label order")
-    confusion_matrix: list[list[int]]
+    original_macro_f1: Figure
+    macro_f1: Figure
+    original_confusion_matrix: list[list[Count]] = Field(description="rows: truth, columns: prediction, in label order")
+    confusion_matrix: list[list[Count]]
     per_class: list[ClassDrift]
-    max_abs_probability_difference: float
-    mean_abs_probability_difference: float
-    p99_abs_probability_difference: float = Field(description="what 99% of all photos' probabilities stay within")
-    mean_kl_divergence_nats: float = Field(
+    max_abs_probability_difference: Figure
+    mean_abs_probability_difference: Figure
+    p99_abs_probability_difference: Figure = Field(description="what 99% of all photos' probabilities stay within")
+    mean_kl_divergence_nats: Figure = Field(
         description="of the original's probabilities from the artifact's, none below 1e-7"
     )
-    mean_logit_cosine: float | None = Field(description="None where one side gives probabilities only")
-    original_expected_calibration_error: float = Field(description="15 equal-mass bins")
-    expected_calibration_error: float
-    original_mean_confidence: float
-    mean_confidence: float
+    mean_logit_cosine: Figure | None = Field(description="None where one side gives probabilities only")
+    original_expected_calibration_error: Figure = Field(description="15 equal-mass bins")
+    expected_calibration_error: Figure
+    original_mean_confidence: Figure
+    mean_confidence: Figure
+
+    @model_validator(mode="after")
+    def _intervals_stay_inside_their_scale(self) -> Self:
+        shares = (self.original_accuracy_interval, self.accuracy_interval, self.agreement_interval)
+        for interval, least, most in (
+            *((share, 0, 1) for share in shares),
+            (self.accuracy_drop_points_interval, -100, 100),
+        ):
+            if not least - 1e-6 <= interval.low <= interval.high <= most + 1e-6:
+                raise ValueError(
+                    f"an interval from {interval.low:g} to {interval.high:g} is not inside {least} to {most}"
+                )
+        return self
 
 
 class Latency(Record):
     """Single-photo latency at one thread count, in milliseconds, over interleaved rounds after a warm-up."""
 
-    num_threads: int
-    runs: int
-    rounds: int
-    warmup_runs: int
+    num_threads: Size
+    runs: Size
+    rounds: Size
+    warmup_runs: Count
     is_stable: bool = Field(description="whether the warm-up settled before its limit")
-    mean_ms: float
-    p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    iqr_ms: float = Field(description="interquartile range")
-    quantiles_ms: list[float] = Field(description="percentiles 0, 5, ..., 100: the distribution for a chart")
-    round_medians_ms: list[float] = Field(description="one a round: what comparisons are made of")
-    load_ms: float
-    first_inference_ms: float
+    mean_ms: Milliseconds
+    p50_ms: Milliseconds
+    p90_ms: Milliseconds
+    p95_ms: Milliseconds
+    p99_ms: Milliseconds
+    iqr_ms: Figure = Field(description="interquartile range")
+    quantiles_ms: list[Milliseconds] = Field(
+        min_length=21, max_length=21, description="percentiles 0, 5, ..., 100: the distribution for a chart"
+    )
+    round_medians_ms: list[Milliseconds] = Field(min_length=1, description="one a round: what comparisons are made of")
+    load_ms: Figure
+    first_inference_ms: Figure
 
 
 class Speedup(Record):
     """How many times faster one artifact is than something else, measured in the same rounds."""
 
     against: str
-    num_threads: int
-    ratio: float = Field(description="the other's latency over this one's: above 1 is faster")
+    num_threads: Size
+    ratio: Ratio = Field(description="the other's latency over this one's: above 1 is faster")
     ratio_interval: Interval = Field(description="bootstrap over the rounds")
     verdict: Literal["faster", "slower", "no difference measured"]
 
@@ -306,18 +334,18 @@ class NoiseFloor(Record):
     """One artifact measured against itself, in two processes: the smallest difference that means anything here."""
 
     artifact: str
-    num_threads: int
-    ratio: float
+    num_threads: Size
+    ratio: Ratio
     ratio_interval: Interval
-    floor: float = Field(description="a fraction: relative differences up to it are noise")
+    floor: float = Field(ge=0, le=1e30, description="a fraction: relative differences up to it are noise")
 
 
 class Check(Record):
     """One gate: a limit against what was measured."""
 
     name: str
-    limit: float | None = Field(description="None where the gate has no number: the artifact ran, its promise is kept")
-    measured: float | None
+    limit: Figure | None = Field(description="None where the gate has no number: the artifact ran, its promise is kept")
+    measured: Figure | None
     verdict: Literal["certified", "passed", "failed", "not judged"]
     reason: str
 
@@ -329,9 +357,9 @@ class Row(Record):
     runtime: str
     file: str
     sha256: str
-    size_bytes: int
+    size_bytes: Count
     audit: Audit | None = Field(description="read from the file when it was verified; None where it can't be read")
-    peak_memory_mb: float | None
+    peak_memory_mb: Figure | None
     latency: Latency | None = Field(description="at the target's thread count")
     thread_sweep: list[Latency] = Field(description="at the other thread counts that were asked for")
     speedups: list[Speedup]
@@ -348,18 +376,24 @@ class Row(Record):
         """Its name in a report: a format may run on several runtimes."""
         return f"{self.format} on {self.runtime}"
 
+    @model_validator(mode="after")
+    def _what_ran_has_a_size(self) -> Self:
+        if self.drift and not self.size_bytes:
+            raise ValueError(f"{self.artifact} answered photos, and its file has no size")
+        return self
+
 
 class OriginalRow(Record):
     """The original: as the training device computed it, and run again on this CPU (None: not asked for)."""
 
-    accuracy: float
+    accuracy: Fraction
     accuracy_interval: Interval
     device: DeviceRecord
-    size_bytes: int
+    size_bytes: Size
     cpu_drift: Drift | None
     cpu_latency: Latency | None
     cpu_thread_sweep: list[Latency]
-    peak_memory_mb: float | None
+    peak_memory_mb: Figure | None
 
 
 class AttributionStep(Record):
@@ -369,10 +403,10 @@ class AttributionStep(Record):
     step: Literal["device", "conversion", "quantization", "kernels"]
     before: str
     after: str
-    num_photos: int
-    accuracy_drop_points: float | None = Field(description="None where it was not measured: see note")
-    agreement: float | None
-    mean_abs_probability_difference: float | None
+    num_photos: Count
+    accuracy_drop_points: Figure | None = Field(description="None where it was not measured: see note")
+    agreement: Figure | None
+    mean_abs_probability_difference: Figure | None
     note: str
 
 
@@ -381,11 +415,11 @@ class LayerError(Record):
 
     name: str
     operator: str
-    sqnr_db: float | None = Field(
+    sqnr_db: Figure | None = Field(
         description="signal-to-quantization-noise ratio, 10 log10(signal power / error power)"
     )
-    cosine: float
-    own_sqnr_db: float | None = Field(
+    cosine: Figure
+    own_sqnr_db: Figure | None = Field(
         default=None,
         description="of the error that the layer itself adds: against the float layer on the quantized network's values; "
         "None where it adds none",
@@ -397,7 +431,7 @@ class LayerReport(Record):
 
     artifact: str
     against: str
-    num_photos: int
+    num_photos: Count
     layers: list[LayerError]
     note: str = Field(description="what could not be compared, and why; empty where all was")
 
@@ -407,7 +441,7 @@ class FlippedAnswer(Record):
 
     artifact: str
     predicted: str
-    confidence: float
+    confidence: Figure
 
 
 class FlippedPhoto(Record):
@@ -417,9 +451,9 @@ class FlippedPhoto(Record):
     content_sha256: str
     label: str
     original_predicted: str
-    original_confidence: float
+    original_confidence: Figure
     answers: list[FlippedAnswer]
-    thumbnail_jpeg_base64: str
+    thumbnail_jpeg_base64: Thumbnail
 
 
 class Lost(Record):
@@ -442,12 +476,12 @@ class MachineRecord(Record):
 
     cpu: str
     architecture: str
-    logical_cores: int
+    logical_cores: Size
     system: str
     python: str
     cpu_flags: list[str] = Field(description="those that matter for integer arithmetic, of a fixed list")
     governor: str | None = Field(description="the CPU's frequency governor; None where the system does not tell")
-    load_average: float = Field(description="over the last minute, before anything was measured")
+    load_average: Figure = Field(description="over the last minute, before anything was measured")
 
 
 class Protocol(Record):
@@ -460,10 +494,43 @@ class Protocol(Record):
     )
 
 
+class Limits(Record):
+    """The budget of a target."""
+
+    max_accuracy_drop_points: float = Field(ge=0, le=100)
+    max_p95_latency_ms: float = Field(gt=0, le=1e9)
+    max_size_mb: float = Field(gt=0, le=1e9, description="file size, in 1,000,000 bytes")
+    max_memory_mb: float = Field(
+        gt=0, le=1e9, description="peak memory of the process that runs it, in 1,000,000 bytes"
+    )
+
+
+class LimitBasis(Record):
+    """Where each limit comes from; a limit of the command line is a requirement."""
+
+    max_accuracy_drop_points: Literal["guess", "measured", "requirement"]
+    max_p95_latency_ms: Literal["guess", "measured", "requirement"]
+    max_size_mb: Literal["guess", "measured", "requirement"]
+    max_memory_mb: Literal["guess", "measured", "requirement"]
+
+
+class TargetRecord(Record):
+    """The target that a report judges for, with what the command line set over it."""
+
+    name: str
+    description: str
+    threads: int = Field(ge=1, le=1024)
+    runtimes: list[str] = Field(min_length=1)
+    architectures: list[str] = Field(description="where latency and memory can be judged; empty: on any machine")
+    cpu_contains: str = Field(description="text that the CPU's name must hold, beside the architecture")
+    budget: Limits
+    basis: LimitBasis
+
+
 class Report(Record):
     """report.json: the source of every report."""
 
-    schema_version: int = 2
+    schema_version: int = 3
     run: str
     manifest_sha256: str
     created_utc: str
@@ -473,22 +540,39 @@ class Report(Record):
     test_split_sha256: str
     seed: int
     backbone: str
-    labels: list[str]
-    target: dict[str, Any]
-    overrides: dict[str, float] = Field(description="budgets that the command line set over the target's")
+    labels: list[str] = Field(min_length=1)
+    target: TargetRecord
+    overrides: dict[str, Figure] = Field(description="budgets that the command line set over the target's")
     certify: bool
     machine: MachineRecord
     protocol: Protocol | None = Field(description="None where latency was not measured")
-    num_test_photos: int
+    num_test_photos: Size
     original: OriginalRow
-    rows: list[Row]
+    rows: list[Row] = Field(min_length=1)
     noise_floors: list[NoiseFloor] = Field(description="one a thread count")
     attribution: list[AttributionStep]
     layers: list[LayerReport]
-    num_flipped_photos: int
-    flipped_photos: list[FlippedPhoto] = Field(description="at most 300, those on which most artifacts differ first")
+    num_flipped_photos: Count
+    flipped_photos: list[FlippedPhoto] = Field(max_length=300, description="those on which most artifacts differ first")
     choice: Choice
     warnings: list[str]
     library_versions: dict[str, str]
-    wall_times_s: dict[str, float] = Field(description="of the parts of this verification")
+    wall_times_s: dict[str, Figure] = Field(description="of the parts of this verification")
     verdict: Literal["certified", "passed", "failed"]
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        names = [row.artifact for row in self.rows]
+        if len(set(names)) < len(names):
+            raise ValueError("an artifact has two rows")
+        if self.choice.best not in (None, *names):
+            raise ValueError("the best artifact has no row")
+        for drift in (self.original.cpu_drift, *(row.drift for row in self.rows)):
+            if drift is None:
+                continue
+            for matrix in (drift.original_confusion_matrix, drift.confusion_matrix):
+                if {len(self.labels)} != {len(matrix), *map(len, matrix)}:
+                    raise ValueError(f"a confusion matrix is not of the {len(self.labels)} labels")
+            if [one.label for one in drift.per_class] != self.labels:
+                raise ValueError("the drift by class is not of the labels")
+        return self

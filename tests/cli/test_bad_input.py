@@ -231,6 +231,8 @@ def _failed_row(tledge: Command, run: Run, format_name: str) -> str:
     rows = {row["format"]: row for row in json.loads(outcome.out)["rows"]}
     assert rows["onnx-float32"]["verdict"] != "failed"
     assert rows[format_name]["verdict"] == "failed"
+    gates = {name: [check["name"] for check in row["checks"]] for name, row in rows.items()}
+    assert gates[format_name] == gates["onnx-float32"]
     return str(rows[format_name]["error"])
 
 

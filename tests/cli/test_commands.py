@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tledge import __version__
+from tledge.records import Report
 from tledge.run import Run
 from tledge.verification import targets
 
@@ -179,3 +180,23 @@ def test_a_command_without_json_prints_its_steps_to_stderr_and_its_result_to_std
     assert len(outcome.out.splitlines()) == 1
     assert "training the head ..." in outcome.err
     assert "device: " in outcome.err
+
+
+REPORTS = ["junit.xml", "report.html", "report.json", "report.md"]
+
+
+def test_verify_says_that_limits_are_guesses_once_and_writes_every_report(tledge: Command, run_copy: Run) -> None:
+    outcome = tledge("verify", "--accuracy-only", "--format", "onnx-float32", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == 0, outcome.err
+    assert (outcome.out + outcome.err).count("these limits are guesses") == 1
+    assert sorted(path.name for path in run_copy.reports().iterdir()) == REPORTS
+
+
+def test_verify_in_python_writes_what_the_command_writes(run_copy: Run) -> None:
+    from tledge import verify
+    from tledge.verification.measurement import Wanted
+
+    found = verify("digits", wanted=Wanted(accuracy_only=True), format_names=["onnx-float32"],
+                   artifacts=run_copy.folder.parent)  # fmt: skip
+    assert sorted(path.name for path in run_copy.reports().iterdir()) == REPORTS
+    assert Report.load(run_copy.reports() / "report.json", "") == found

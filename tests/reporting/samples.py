@@ -35,6 +35,7 @@ from tledge.records import (
     Report,
     Row,
     Speedup,
+    TargetRecord,
     TensorRecord,
 )
 
@@ -312,7 +313,7 @@ def sample_report(
         seed=13,
         backbone="bundled",
         labels=list(labels),
-        target=TARGET,
+        target=TargetRecord.model_validate(TARGET),
         overrides={"max_size_mb": 20.0},
         certify=certify,
         machine=MachineRecord(

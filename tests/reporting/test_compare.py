@@ -81,7 +81,7 @@ def test_latencies_of_different_machines_are_not_compared_and_that_is_said_first
 def test_latencies_for_different_targets_are_not_compared() -> None:
     report = sample_report()
     for change in ({"name": "other"}, {"threads": 4}):
-        other = report.model_copy(update={"target": {**report.target, **change}})
+        other = report.model_copy(update={"target": report.target.model_copy(update=change)})
         assert _change(compare(report, other), "p50_latency_ms").outcome == "not compared"
 
 
@@ -139,11 +139,12 @@ def test_artifacts_of_only_one_report_are_named() -> None:
 def test_other_photos_other_labels_other_budgets_and_another_protocol_are_said() -> None:
     report = sample_report()
     assert report.protocol
+    budget = report.target.budget.model_copy(update={"max_size_mb": 1.0})
     other = report.model_copy(
         update={
             "test_split_sha256": "0" * 64,
             "labels": ["a", "b"],
-            "target": {**report.target, "budget": {}},
+            "target": report.target.model_copy(update={"budget": budget}),
             "protocol": report.protocol.model_copy(update={"name": "quick"}),
         }
     )

@@ -69,7 +69,7 @@ def hostile_report() -> Report:
             "warnings": [text],
             "backbone": text,
             "library_versions": {text: text},
-            "target": {**report.target, "name": text, "description": text},
+            "target": report.target.model_copy(update={"name": text, "description": text}),
             "machine": report.machine.model_copy(update={"cpu": text}),
             "layers": [report.layers[0].model_copy(update={"note": text, "artifact": text})],
         }
@@ -130,7 +130,7 @@ def test_everything_of_the_record_is_in_the_page_without_a_script(report: Report
 
 def test_verdicts_come_before_everything_else_and_carry_a_sign_beside_the_colour(report: Report, page: str) -> None:
     text = _Page(page).text
-    assert text.index("4 of 6 artifacts keep every budget, 2 certified") < text.index(
+    assert text.index("4 of 6 artifacts keep every budget that was judged, 2 certified") < text.index(
         "Gates", text.index("of tf_flowers")
     )
     for verdict, sign in (("certified", "✓✓"), ("passed", "✓"), ("failed", "✕"), ("not judged", "○")):
@@ -157,6 +157,37 @@ def test_a_report_with_less_or_more_in_it_is_still_a_whole_page(options: dict[st
     assert set(anchors) <= set(re.findall(r'id="([a-z-]+)"', page))
     ids = re.findall(r'\sid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_every_budget_is_said_to_be_kept_only_where_every_budget_was_judged() -> None:
+    report = sample_report(broken=False)
+    rows = [
+        row.model_copy(update={"checks": [check for check in row.checks if check.verdict != "not judged"]})
+        for row in report.rows
+    ]
+    text = _Page(html.render(report.model_copy(update={"rows": rows}))).text
+    assert "artifacts keep every budget, " in text
+    assert "keep every budget that was judged, " in _Page(html.render(sample_report(timed=False))).text
+
+
+def test_the_changed_answers_of_every_class_and_artifact_stand_in_a_table(report: Report, page: str) -> None:
+    (found,) = re.findall(r'<table class="flips">(.*?)</table>', page, re.DOTALL)
+    cells = {
+        label: re.findall(r"\d+ / \d+ / \d+", row)
+        for label, row in re.findall(r'scope="row">([a-z ]+)<(.*?)</tr>', found)
+    }
+    drifts = [row.drift for row in report.rows if row.drift]
+    for index, label in enumerate(report.labels):
+        flips = [drift.per_class[index].flips for drift in drifts]
+        assert cells[label] == [f"{one.right_to_wrong} / {one.wrong_to_right} / {one.wrong_to_wrong}" for one in flips]
+    sums = [[sum(map(int, part)) for part in zip(*(cell.split(" / ") for cell in column), strict=True)]
+            for column in zip(*(cells[label] for label in report.labels), strict=True)]  # fmt: skip
+    assert [" / ".join(map(str, one)) for one in sums] == cells["all classes"]
+
+
+def test_a_quantized_artifact_slower_than_float_is_part_of_the_verdict(report: Report, page: str) -> None:
+    assert f"Verdict: {report.verdict} (tflite-dynamic is slower than float)." in _Page(page).text
+    assert "slower than float)" not in _Page(html.render(sample_report(timed=False))).text
 
 
 def test_a_report_of_which_nothing_ran_is_still_a_page_that_says_why() -> None:

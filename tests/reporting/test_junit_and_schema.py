@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -74,7 +76,35 @@ def test_all_reports_are_written_whole_into_the_folder(tmp_path: Path) -> None:
     report = sample_report()
     atomic_write(tmp_path / "report.md", b"old")
     write_all(report, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.html", "report.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.html", "report.json", "report.md"]
     assert (tmp_path / "junit.xml").read_text() == junit.render(report)
     assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")
     assert (tmp_path / "report.md").read_text().startswith("# flowers on cpu: failed")
+    assert Report.load(tmp_path / "report.json", "") == report
+
+
+def _undrawable(report: Report) -> Report:
+    """A report that only its page fails to draw: no reader would have let it in."""
+    return report.model_copy(update={"original": report.original.model_copy(update={"size_bytes": 0})})
+
+
+def test_a_report_that_can_not_be_drawn_replaces_none_of_those_before(tmp_path: Path) -> None:
+    write_all(sample_report(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="math domain"):
+        write_all(_undrawable(sample_report(seed=4, timed=False)), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_disk_that_is_full_after_the_first_file_replaces_none_of_those_before(
+    small_disk: Callable[[int], Path],
+) -> None:
+    folder = small_disk(600_000)
+    write_all(sample_report(num_gallery=0), folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    taken = folder / "taken"
+    taken.write_bytes(b"0" * (shutil.disk_usage(folder).free - 120_000))
+    with pytest.raises(OSError, match="No space left"):
+        write_all(sample_report(seed=4), folder)
+    taken.unlink()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -55,7 +55,7 @@ def test_every_row_of_a_markdown_table_has_as_many_cells_as_its_heading() -> Non
     text = markdown.render(sample_report(error="a | b\nc", labels=["a|b", "c", "d"]))
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
-    assert text.count("\n|---") == 4  # artifacts, changed answers, steps, layers
+    assert text.count("\n|---") == 6  # artifacts, changed answers, worst classes, steps, layers, audit
 
 
 @pytest.mark.parametrize("show", [markdown.render, _shown])
@@ -65,6 +65,68 @@ def test_an_int8_slower_than_float_and_the_best_artifact_and_why_are_said(show) 
     assert re.search(r"[Bb]est.*tflite-int8.*the lowest p95 latency", text)
     assert "slower, 0.72x" in text
     assert "no difference" in text
+
+
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_the_verdict_names_quantized_artifacts_slower_than_float_unless_latency_counts_for_nothing(show) -> None:
+    report = sample_report()
+    assert f"{report.verdict} (tflite-dynamic is slower than float)" in _unescaped(show(report))
+    elsewhere = [
+        row.model_copy(update={"checks": [check.model_copy(update={"verdict": "not judged"}) for check in row.checks]})
+        for row in report.rows
+    ]
+    assert "is slower than float)" not in _unescaped(show(report.model_copy(update={"rows": elsewhere})))
+
+
+def test_the_terminal_says_why_each_artifact_that_kept_its_budgets_is_not_the_best() -> None:
+    report = sample_report()
+    shown = _shown(report)
+    for lost in report.choice.others:
+        (row,) = [row for row in report.rows if row.artifact == lost.artifact]
+        assert (f"not {row.format}: {lost.reason}" in shown) == (row.verdict != "failed")
+
+
+def test_warnings_that_were_said_while_measuring_are_not_said_again() -> None:
+    report = sample_report()
+    out = io.StringIO()
+    Console(file=out, width=400).print(table(report, 400, is_warned=True))
+    assert "these limits are guesses" in _shown(report)
+    assert "these limits are guesses" not in out.getvalue()
+    assert "slower than tflite-float32 on litert at 2 threads" in out.getvalue()  # of a row: nobody said it before
+
+
+def test_the_markdown_names_the_classes_that_lost_most_of_each_artifact_and_no_more_than_five() -> None:
+    report = sample_report(labels=[f"class {index}" for index in range(9)])
+    text = markdown.render(report)
+    block = text.split("## Classes that lost most")[1].split("##")[0]
+    for row in report.rows[:-1]:
+        assert row.drift
+        drops = sorted((one.recall_drop_points or 0 for one in row.drift.per_class), reverse=True)
+        lines = [line for line in block.splitlines() if line.startswith(f"| {row.format} |")]
+        assert [line.split("|")[5].split()[0] for line in lines] == [signed(drop) for drop in drops[:5] if drop > 0]
+        for line in lines:
+            (one,) = [one for one in row.drift.per_class if f"| {one.label} |" in line]
+            assert f"| {one.flips.right_to_wrong} | {one.flips.wrong_to_right} | {one.flips.wrong_to_wrong} |" in line
+    assert "Classes that lost most" not in markdown.render(report.model_copy(update={"rows": report.rows[-1:]}))
+
+
+def test_the_markdown_holds_the_tail_of_the_latency_the_noise_the_audit_and_what_the_cpu_can() -> None:
+    text = _unescaped(markdown.render(sample_report()))
+    assert "| p90 ms | p99 ms |" in text
+    assert "At 2 threads, differences up to 3.0% are noise" in text
+    assert "| tflite-int8 | 53 integer, 1 layout | 100.0% | 53 per-channel, 1 per-tensor |" in text
+    assert "| onnx-int8 | the file could not be read |" in text
+    assert "CPU flags avx2, fma, avx512_vnni; governor not told by the system" in text
+
+
+@pytest.mark.parametrize("show", [markdown.render, _shown])
+def test_gates_that_are_not_judged_for_one_reason_are_said_in_one_line(show) -> None:
+    report = sample_report()
+    why = "the artifact does not run"
+    names = ("promise", "contract", "max_size_mb")
+    checks = [Check(name=name, limit=None, measured=None, verdict="not judged", reason=why) for name in names]
+    odd = report.model_copy(update={"rows": [report.rows[0].model_copy(update={"checks": checks})]})
+    assert f"tflite-float32: format's promise, input contract, size not judged: {why}" in _unescaped(show(odd))
 
 
 @pytest.mark.parametrize("show", [markdown.render, _shown])
@@ -130,7 +192,7 @@ def test_a_terminal_of_any_usual_width_shows_every_figure_and_the_verdicts(width
 @pytest.mark.parametrize("name", ["[/red].toml", "my[bold].toml"])
 def test_a_target_whose_name_looks_like_markup_is_shown_as_it_is(name: str) -> None:
     report = sample_report()
-    odd = report.model_copy(update={"target": {**report.target, "name": name}})
+    odd = report.model_copy(update={"target": report.target.model_copy(update={"name": name})})
     assert name in _shown(odd)
     assert name in _unescaped(markdown.render(odd))
 

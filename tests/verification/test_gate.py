@@ -9,7 +9,7 @@ import pytest
 from tledge.machine import this_machine
 from tledge.records import Check, MachineRecord
 from tledge.verification import targets
-from tledge.verification.gate import budgets, kept, overall, ran, verdict
+from tledge.verification.gate import budgets, kept, overall, ran, unread, verdict
 
 from .samples import HERE, a_drift, a_latency
 
@@ -119,6 +119,15 @@ def test_one_failed_gate_of_any_kind_fails_the_artifact_and_not_judged_does_not(
     assert verdict([*good, kept("promise", ["float operators: ADD"], "all-integer")]) == "failed"
     assert verdict([*good, ran(None), kept("promise", [], "all-integer")]) == "certified"
     assert verdict(list(checks(drift=a_drift(num_photos=100)).values())) == "passed"
+
+
+def test_an_artifact_whose_record_can_not_be_read_has_the_gates_of_the_others_and_none_is_judged() -> None:
+    other = [kept("promise", [], ""), kept("contract", [], ""), *checks().values()]
+    found = unread(CPU)
+    assert [check.name for check in found] == [check.name for check in other]
+    assert [check.limit for check in found] == [check.limit for check in other]
+    assert {check.verdict for check in found} == {"not judged"}
+    assert {check.reason for check in found} == {"the artifact does not run: its record can't be read"}
 
 
 def test_the_overall_verdict_is_the_worst() -> None:

@@ -20,6 +20,11 @@ BUNDLED = "bundled"
 KERAS = "keras:"  # before the name of a network of tf_keras.applications
 SMALL = ("alexnet", "lenet")
 NO_WEIGHTS = "none"
+_KERNELS = {  # of Keras' layers, each with the attribute that holds its initializer
+    "kernel": "kernel_initializer",
+    "depthwise_kernel": "depthwise_initializer",
+    "pointwise_kernel": "pointwise_initializer",
+}
 MAX_INPUT_SIZE = 4096  # far over any image classifier's: it stops a slip of the finger, not a use
 
 
@@ -139,12 +144,11 @@ def initialise(graph: Any, seed: int) -> None:
     Keras draws from a state that all of a process share; these values depend on ``seed`` and the layer's place alone.
     """
     for number, layer in enumerate(layer for layer in graph.layers if layer.trainable):
-        for kind in ("", "depthwise_", "pointwise_"):
-            variable = getattr(layer, f"{kind}kernel", None)
-            if variable is not None:
-                rule = getattr(layer, f"{kind}initializer" if kind else "kernel_initializer")
-                values = {
-                    **rule.get_config(),
-                    "seed": int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1),
-                }
-                variable.assign(type(rule).from_config(values)(variable.shape, variable.dtype))
+        for kernel, initializer in _KERNELS.items():
+            rule = getattr(layer, initializer, None)
+            if rule is None or not hasattr(layer, kernel) or "seed" not in rule.get_config():  # a constant has none
+                continue
+            drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
+            variable = getattr(layer, kernel)
+            rule = type(rule).from_config({**rule.get_config(), "seed": drawn})
+            variable.assign(rule(variable.shape, variable.dtype))

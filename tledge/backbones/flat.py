@@ -19,7 +19,7 @@ def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> 
     import tf_keras
 
     first, *others = network.get_config()["layers"]
-    layers = [first | {"name": "images", "config": first["config"] | {"name": "images"}}]
+    layers = [_description("InputLayer", first["config"] | {"name": "images"}, [])]
     stands_for = {first["name"]: "images"}
     if (*scale, *offset) != (1, 1, 1, 0, 0, 0):
         layers.append(_rescale(scale, offset))
@@ -36,9 +36,9 @@ def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> 
             continue
         inner = layer["config"]["layers"] if layer["class_name"] == "Sequential" else [layer]
         for one in (one for one in inner if one["class_name"] != "InputLayer"):
-            plain = one | {"name": one["config"]["name"], "inbound_nodes": _renamed(reads, stands_for)}
-            layers.append(_channel_scale(plain) if one["class_name"] == "LayerScale" else plain)
-            reads = [[[plain["name"], 0, 0, {}]]]
+            class_name, config = _plain(one["class_name"], one["config"])
+            layers.append(_description(class_name, config, _renamed(reads, stands_for)))
+            reads = [[[config["name"], 0, 0, {}]]]
         stands_for[layer["name"]] = reads[0][0][0] if inner != [layer] else layer["name"]
     own = {type(layer).__name__: type(layer) for layer in network.layers}
     ends = _renamed(network.get_config()["output_layers"], stands_for)
@@ -57,30 +57,36 @@ def _rescale(scale: Sequence[float], offset: Sequence[float]) -> dict[str, Any]:
         trainable=False,
         name="rescale",
     )
-    return _described(layer, [[["images", 0, 0, {}]]])
+    return _description("DepthwiseConv2D", layer.get_config(), [[["images", 0, 0, {}]]])
 
 
-def _channel_scale(layer_scale: dict[str, Any]) -> dict[str, Any]:
-    """ConvNeXt's own layer, one factor a channel, as a plain one: its variables all have the same name."""
+def _plain(class_name: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The layer itself, but for ConvNeXt's own: one factor a channel, whose variables all have the same name."""
     from tf_keras import initializers, layers
 
-    start = initializers.Constant(layer_scale["config"]["init_values"])
-    layer = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer=start, name=layer_scale["name"])
-    return _described(layer, layer_scale["inbound_nodes"])
+    if class_name != "LayerScale":
+        return class_name, config
+    start = initializers.Constant(config["init_values"])
+    layer = layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer=start, name=config["name"])
+    return "DepthwiseConv2D", layer.get_config()
 
 
-def _described(layer: Any, reads: Any) -> dict[str, Any]:
-    return {
-        "class_name": type(layer).__name__, "name": layer.name, "config": layer.get_config(), "inbound_nodes": reads,
-    }  # fmt: skip
+def _description(class_name: str, config: dict[str, Any], reads: Any) -> dict[str, Any]:
+    # Without the shapes that Keras adds: from them it would build a layer outside its name's scope, and all kernels
+    # would be called "kernel".
+    return {"class_name": class_name, "name": config["name"], "config": config, "inbound_nodes": reads}
 
 
 def _renamed(nodes: Any, stands_for: dict[str, str]) -> Any:
-    """A description's references to layers, each [name, node, tensor, ...] at any depth, to those that stand for them."""
+    """A description's references to layers, each [name, call, output, ...] at any depth, to those that stand for them.
+
+    Every layer of a flat graph is called once, and so its call is number 0; a Sequential counts its own making first.
+    """
     if isinstance(nodes, dict):
         return {key: _renamed(value, stands_for) for key, value in nodes.items()}
     if not isinstance(nodes, list | tuple):
         return nodes
     if nodes and isinstance(nodes[0], str):
-        return [stands_for.get(nodes[0], nodes[0]), *(_renamed(node, stands_for) for node in nodes[1:])]
+        name, _, *others = nodes
+        return [stands_for.get(name, name), 0, *(_renamed(other, stands_for) for other in others)]
     return [_renamed(node, stands_for) for node in nodes]

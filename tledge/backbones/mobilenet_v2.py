@@ -30,6 +30,7 @@ _STRIDES: tuple[Literal[1, 2], ...] = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2,
 _PREFIXES = ("expanded_conv", *(f"block_{number}" for number in range(1, len(_STRIDES))))
 _VECTORS = ("gamma", "beta", "moving_mean", "moving_variance")
 _NUM_NOISE = 4
+RESCALE = "rescale"  # the layer from [0, 1] to [-1, 1]
 
 Values = npt.NDArray[Any]
 Slot = tuple[str, str]  # a layer's name, and its weight's
@@ -139,7 +140,7 @@ def _graph(structure: Structure) -> Any:
             depthwise_initializer=tf_keras.initializers.Constant(2.0),
             bias_initializer=tf_keras.initializers.Constant(-1.0),
             trainable=False,
-            name="rescale",
+            name=RESCALE,
         )(x)
     x = normalized(conv(x, structure.stem, 3, 2, "Conv1"), "bn_Conv1", "Conv1_relu")
     channels = structure.stem

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tledge.records import Check, Latency, Report
 from tledge.reporting.axis import Axis, Tick, log_axis, padded
 from tledge.reporting.labels import Box, place
-from tledge.reporting.wording import check_of, limit_of, number, short_names, signed, signed_interval
+from tledge.reporting.wording import check_of, number, short_names, signed, signed_interval
 
 WIDTHS = (720, 328)
 """Pixels of the charts: for a page of usual width, and for a phone of 360 pixels."""
@@ -43,8 +43,8 @@ class Scatter:
     x_axis: Axis
     y_axis: Axis
     x_title: str
-    x_limit: Tick | None
-    y_limit: Tick | None
+    x_limit: Tick
+    y_limit: Tick
     bubbles: list[Bubble]
 
 
@@ -70,14 +70,14 @@ def scatter(report: Report, width: int) -> Scatter | None:
         p95_ms, accuracy = original.cpu_latency.p95_ms, original.cpu_drift.accuracy
         points.append(("original", p95_ms, accuracy, original.size_bytes, "original"))
     height = 400 if width > _NARROW else 380
-    x_budget = limit_of(report, "max_p95_latency_ms" if timed else "max_size_mb")
-    drop = limit_of(report, "max_accuracy_drop_points")
-    floor = None if drop is None else 100 * original.accuracy - drop
-    x_axis = log_axis([point[1] for point in points] + ([x_budget] if x_budget else []), 46, width - 14)
-    accuracies = [100 * point[2] for point in points] + ([floor] if floor is not None else [])
+    budget = report.target.budget
+    x_budget = budget.max_p95_latency_ms if timed else budget.max_size_mb
+    floor = 100 * original.accuracy - budget.max_accuracy_drop_points
+    x_axis = log_axis([x_budget, *(point[1] for point in points)], 46, width - 14)
+    accuracies = [floor, *(100 * point[2] for point in points)]
     y_axis = Axis(*padded(accuracies, _MIN_POINTS), start=height - 48, end=14)
-    x_limit = Tick(x_axis.at(x_budget), f"budget {x_budget:g}") if x_budget else None
-    y_limit = Tick(y_axis.at(floor), f"budget: {drop:g} below the original") if floor is not None else None
+    x_limit = Tick(x_axis.at(x_budget), f"budget {x_budget:g}")
+    y_limit = Tick(y_axis.at(floor), f"budget: {budget.max_accuracy_drop_points:g} below the original")
     return Scatter(
         width=width,
         height=height,
@@ -90,15 +90,12 @@ def scatter(report: Report, width: int) -> Scatter | None:
     )
 
 
-def _written(x_axis: Axis, y_axis: Axis, x_limit: Tick | None, y_limit: Tick | None) -> list[Box]:
+def _written(x_axis: Axis, y_axis: Axis, x_limit: Tick, y_limit: Tick) -> list[Box]:
     """What the labels keep clear of: the axis title, the budget lines and their texts, as the template puts them."""
     top, wide = y_axis.end, x_axis.end - x_axis.start
-    taken = [Box(x_axis.start, top, 60, 16)]
-    if x_limit:
-        taken += [Box(x_limit.at - 2, top, 4, y_axis.start - top), Box(x_limit.at - 70, top, 70, 16)]
-    if y_limit:
-        taken += [Box(x_axis.start, y_limit.at - 2, wide, 4), Box(x_axis.start, y_limit.at, 180, 18)]
-    return taken
+    vertical = [Box(x_limit.at - 2, top, 4, y_axis.start - top), Box(x_limit.at - 70, top, 70, 16)]
+    horizontal = [Box(x_axis.start, y_limit.at - 2, wide, 4), Box(x_axis.start, y_limit.at, 180, 18)]
+    return [Box(x_axis.start, top, 60, 16), *vertical, *horizontal]
 
 
 def _bubbles(
@@ -146,7 +143,7 @@ class Forest:
     axis: Axis
     names_end: float
     zero: float
-    limit: Tick | None
+    limit: Tick
     rows: list[ForestRow]
 
 
@@ -158,10 +155,10 @@ def forest(report: Report, width: int) -> Forest | None:
         return None
     narrow = width <= _NARROW
     row_height, top = (46, 30) if narrow else (30, 34)
-    limit = limit_of(report, "max_accuracy_drop_points")
+    limit = report.target.budget.max_accuracy_drop_points
     intervals = [drift.accuracy_drop_points_interval for drift in drifts]
     ends = [end for interval in intervals for end in (interval.low, interval.high)]
-    low, high = padded([0.0, *ends, *([limit] if limit is not None else [])], _MIN_POINTS)
+    low, high = padded([0.0, limit, *ends], _MIN_POINTS)
     start, end = (12.0, width - 12.0) if narrow else (160.0, width - 190.0)
     axis = Axis(low, high, start, end)
     rows = []
@@ -183,7 +180,7 @@ def forest(report: Report, width: int) -> Forest | None:
                 high=axis.at(drift.accuracy_drop_points_interval.high) if drift else 0.0,
             )
         )
-    line = Tick(axis.at(limit), f"budget {limit:g}") if limit is not None else None
+    line = Tick(axis.at(limit), f"budget {limit:g}")
     return Forest(width, top + len(rows) * row_height + 44, axis, start - 12, axis.at(0.0), line, rows)
 
 
@@ -221,7 +218,7 @@ class Strips:
     height: int
     axis: Axis
     names_end: float
-    limit: Tick | None
+    limit: Tick
     rows: list[Strip]
 
 
@@ -238,16 +235,16 @@ def strips(report: Report, width: int) -> Strips | None:
         return None
     narrow = width <= _NARROW
     row_height, top = (46, 30) if narrow else (30, 34)
-    limit = limit_of(report, "max_p95_latency_ms")
+    limit = report.target.budget.max_p95_latency_ms
     values = [end for _, latency in timed for end in (latency.quantiles_ms[_BANDS[0]], latency.p99_ms)]
     start, end = (12.0, width - 12.0) if narrow else (160.0, width - 190.0)
-    axis = log_axis([*values, *([limit] if limit else [])], start, end)
+    axis = log_axis([limit, *values], start, end)
     rows = []
     for index, (name, latency) in enumerate(timed):
         upper = top + index * row_height
         y, text_y = (upper + 28.0, upper + 12.0) if narrow else (upper + 15.0, upper + 19.0)
         rows.append(_strip(name, latency, axis, y, text_y))
-    line = Tick(axis.at(limit), f"p95 budget {limit:g}") if limit else None
+    line = Tick(axis.at(limit), f"p95 budget {limit:g}")
     return Strips(width, top + len(rows) * row_height + 44, axis, start - 12, line, rows)
 
 

@@ -233,8 +233,8 @@ def _what_makes_latency_differ(before: Report, after: Report) -> list[str]:
         ("CPU", before.machine.cpu, after.machine.cpu),
         ("architecture", before.machine.architecture, after.machine.architecture),
         ("cores", before.machine.logical_cores, after.machine.logical_cores),
-        ("target", before.target["name"], after.target["name"]),
-        ("threads", before.target["threads"], after.target["threads"]),
+        ("target", before.target.name, after.target.name),
+        ("threads", before.target.threads, after.target.threads),
     ]
     return [f"another {name} ({one}, then {two})" for name, one, two in pairs if one != two]
 
@@ -247,7 +247,7 @@ def _warnings(before: Report, after: Report, differences: list[str]) -> list[str
         made.append("the test photos differ: an accuracy difference is one of models and of photos")
     if before.labels != after.labels:
         made.append("the labels differ: these models do not answer the same question")
-    if before.target["budget"] != after.target["budget"]:
+    if before.target.budget != after.target.budget:
         made.append("the budgets differ: a verdict may have changed with them")
     if before.manifest_sha256 == after.manifest_sha256:
         made.append("both reports are of one build: what differs is the export or the measurement")

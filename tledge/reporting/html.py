@@ -28,6 +28,8 @@ def render(report: Report) -> str:
         ),
         names=wording.short_names(report.rows),
         num_kept=len(verdicts) - verdicts.count("failed"),
+        verdict_line=wording.verdict(report),
+        every_budget=wording.every_budget(report),
         num_certified=verdicts.count("certified"),
         failed=wording.findings(report, "failed"),
         not_judged=wording.findings(report, "not judged"),

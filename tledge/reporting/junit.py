@@ -14,7 +14,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def render(report: Report) -> str:
     """JUnit XML: a failed gate is a failure, one that is not judged is skipped; both with the reason."""
-    root = ET.Element("testsuites", name=_text(f"tledge verify {report.run} on {report.target['name']}"))
+    root = ET.Element("testsuites", name=_text(f"tledge verify {report.run} on {report.target.name}"))
     for row in report.rows:
         root.append(_suite(report, row))
     _count(root, [check for row in report.rows for check in row.checks])

@@ -14,11 +14,13 @@ def render(report: Report) -> str:
         .get_template("report.md.j2")
         .render(
             report=report,
+            verdict_line=wording.verdict(report),
             names=wording.short_names(report.rows),
             failed=wording.findings(report, "failed"),
             not_judged=wording.findings(report, "not judged"),
             uncertified=wording.uncertified(report),
             float_speedups={row.artifact: wording.float_speedup(report, row) for row in report.rows},
             worst=wording.WORST_LAYERS,
+            num_classes=wording.WORST_CLASSES,
         )
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tledge.errors import ArtifactError, InputError
+from tledge.files import write_together
 from tledge.records import Report
+from tledge.reporting import REPORT, drawn
 from tledge.run import artifacts_root, open_run
-
-REPORT = "report.json"
 
 
 def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
@@ -39,8 +39,6 @@ def named_report(name: str, artifacts: Path | None = None) -> Report:
 
 def write_again(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
     """Render report.md, junit.xml and report.html from report.json; errors as in :func:`stored_report`."""
-    from tledge.reporting import write_all
-
     report, folder = stored_report(name, artifacts)
-    write_all(report, folder)
+    write_together(folder, drawn(report))
     return report, folder

@@ -22,6 +22,7 @@ from tledge.reporting.wording import (
     signed,
     speedup,
     uncertified,
+    verdict,
 )
 
 _WIDE = 150  # columns of a terminal that shows everything in one table
@@ -33,31 +34,30 @@ _Cells = tuple[str, list[str], list[str], str]
 """Artifact, drift, cost, verdict."""
 
 
-def table(report: Report, width: int) -> RenderableType:
+def table(report: Report, width: int, *, is_warned: bool = False) -> RenderableType:
     """One row an artifact, the original first; below it what failed, what was not judged, and what must be heard.
 
-    Where the terminal's ``width`` in columns is too small for one table, drift and cost stand in two.
+    Where the terminal's ``width`` in columns is too small for one table, drift and cost stand in two. ``is_warned``:
+    the report's own warnings were said while it was measured, and are not said again.
     """
-    threads = counted(report.target["threads"], "thread")
-    title = (
-        f"{report.run} on {report.target['name']}: {counted(report.num_test_photos, 'test photo')}, batch 1, {threads}"
-    )
+    threads = counted(report.target.threads, "thread")
+    title = f"{report.run} on {report.target.name}: {counted(report.num_test_photos, 'test photo')}, batch 1, {threads}"
     rows = [_reference(report), *_original(report), *_artifacts(report)]
     parts: list[RenderableType] = []
     if width >= _WIDE:
         headings = ("artifact", *_DRIFT, *_COST, "verdict")
-        parts.append(_table(headings, [[name, *drift, *cost, verdict] for name, drift, cost, verdict in rows]))
+        parts.append(_table(headings, [[name, *drift, *cost, outcome] for name, drift, cost, outcome in rows]))
     else:
         parts.append(_table(("artifact", *_DRIFT), [[name, *drift] for name, drift, _, _ in rows]))
-        cost_rows = [[name, *cost, verdict] for name, _, cost, verdict in rows[1:]]
+        cost_rows = [[name, *cost, outcome] for name, _, cost, outcome in rows[1:]]
         parts += [Text(), _table(("artifact", *_COST, "verdict"), cost_rows)]
-    parts += [Text(one_line(line), style=style) for line, style in _notes(report)]
+    parts += [Text(one_line(line), style=style) for line, style in _notes(report, is_warned)]
     if report.attribution:
         parts += [Text(), Text("where it was lost", style="italic"), _attribution(report.attribution, width)]
     for layers in report.layers:
         parts += [Text(), *_layers(layers)]
-    verdict = Text(f"verdict: {report.verdict}", style=f"bold {_STYLES[report.verdict]}")
-    return Group(Text(one_line(title), style="italic"), *parts, Text(), verdict)
+    last = Text(one_line(f"verdict: {verdict(report)}"), style=f"bold {_STYLES[report.verdict]}")
+    return Group(Text(one_line(title), style="italic"), *parts, Text(), last)
 
 
 def _table(headings: tuple[str, ...], rows: list[list[str]]) -> Table:
@@ -113,7 +113,7 @@ def _cost(size_bytes: int, latency: Latency | None, against_float: str, peak_mem
     return [megabytes(size_bytes), number(p50), number(p90), against_float, number(peak_memory_mb, 0)]
 
 
-def _notes(report: Report) -> Iterator[tuple[str, str]]:
+def _notes(report: Report, is_warned: bool) -> Iterator[tuple[str, str]]:
     names = short_names(report.rows)
     for finding in findings(report, "failed"):
         yield finding.sentence, "red"
@@ -124,10 +124,14 @@ def _notes(report: Report) -> Iterator[tuple[str, str]]:
     for row in report.rows:
         for warning in row.warnings:
             yield f"warning: {names[row.artifact]}: {warning}", "yellow"
-    for warning in report.warnings:
+    for warning in [] if is_warned else report.warnings:
         yield f"warning: {warning}", "yellow"
     best = report.choice.best
     yield f"best: {names.get(best, best) if best else 'none'} ({report.choice.reason})", "bold"
+    failed = {row.artifact for row in report.rows if row.verdict == "failed"}  # their reasons stand above
+    for lost in report.choice.others:
+        if lost.artifact not in failed:
+            yield f"not {names.get(lost.artifact, lost.artifact)}: {lost.reason}", "dim"
 
 
 def _attribution(steps: list[AttributionStep], width: int) -> Table:

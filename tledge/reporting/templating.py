@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|#~$]|(?<!\w)_|_(?!\w)")
 
 
+@functools.cache
 def environment(*, html: bool) -> jinja2.Environment:
     """Templates of this package. ``html``: everything is escaped for HTML unless it is :class:`markupsafe.Markup`.
 
@@ -43,6 +45,11 @@ def environment(*, html: bool) -> jinja2.Environment:
         against_limit=wording.against_limit,
         speedup=wording.speedup,
         one_line=wording.one_line,
+        noise=wording.noise,
+        granularity=wording.granularity,
+        operators_by_kind=wording.operators_by_kind,
+        worst_classes=wording.worst_classes,
+        flips=wording.flips,
         md=markdown_text,
     )
     made.globals.update(SYMBOLS=wording.SYMBOLS)

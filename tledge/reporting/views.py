@@ -85,6 +85,12 @@ class ClassCell:
     is_worse: bool
     is_significant: bool
 
+    @property
+    def num_flips(self) -> int:
+        """Photos of the class that the artifact answers otherwise than the original."""
+        found = self.drift.flips if self.drift else None
+        return found.right_to_wrong + found.wrong_to_right + found.wrong_to_wrong if found else 0
+
 
 @dataclass(frozen=True)
 class ClassRow:

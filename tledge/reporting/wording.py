@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tledge.records import Check, Interval, Report, Row, Speedup
+from tledge.records import Audit, Check, ClassDrift, Drift, Flips, Interval, NoiseFloor, Report, Row, Speedup
 
 ORIGINAL = "original"  # what Speedup.against says of the original
 WORST_LAYERS = 15
+WORST_CLASSES = 5
 MINUS = "\N{MINUS SIGN}"
 SYMBOLS = {"certified": "✓✓", "passed": "✓", "failed": "✕", "not judged": "○"}
 GATES = {
@@ -124,7 +126,7 @@ def original_speedup(report: Report, row: Row) -> Speedup | None:
 
 
 def _speedup(report: Report, row: Row, *, of_original: bool) -> Speedup | None:
-    threads = report.target["threads"]
+    threads = report.target.threads
     found = (one for one in row.speedups if (one.against == ORIGINAL) == of_original and one.num_threads == threads)
     return next(found, None)
 
@@ -138,30 +140,87 @@ def speedup(found: Speedup | None) -> str:
     return f"{found.ratio:.2f}x faster" if found.verdict == "faster" else f"slower, {found.ratio:.2f}x"
 
 
+def slower_than_float(report: Report) -> list[str]:
+    """The artifacts with quantized weights that are slower than their float one, where latency counts for the target."""
+    names = short_names(report.rows)
+    slower = []
+    for row in report.rows:
+        found, check = float_speedup(report, row), check_of(row, "max_p95_latency_ms")
+        is_quantized = row.audit is not None and bool(row.audit.names_of("integer", "hybrid"))
+        is_judged = check is not None and check.verdict != "not judged"
+        if is_quantized and is_judged and found and found.verdict == "slower":
+            slower.append(names[row.artifact])
+    return slower
+
+
+def verdict(report: Report) -> str:
+    """``passed (tflite-int8 is slower than float)``: the verdict, and what fails no gate but nobody would ship."""
+    slower = slower_than_float(report)
+    if not slower:
+        return report.verdict
+    return f"{report.verdict} ({', '.join(slower)} {'is' if len(slower) == 1 else 'are'} slower than float)"
+
+
+def every_budget(report: Report) -> str:
+    """``every budget``, or only those that were judged, of the artifacts that did not fail."""
+    kept = [check for row in report.rows if row.verdict != "failed" for check in row.checks]
+    judged = all(check.verdict != "not judged" for check in kept)
+    return "every budget" if judged else "every budget that was judged"
+
+
+def noise(floor: NoiseFloor) -> str:
+    """What one noise floor says, as a sentence."""
+    interval = f"{floor.ratio_interval.low:.3f} to {floor.ratio_interval.high:.3f}"
+    return (
+        f"At {counted(floor.num_threads, 'thread')}, differences up to {100 * floor.floor:.1f}% are noise: "
+        f"{floor.artifact} against itself is {floor.ratio:.3f} ({interval})."
+    )
+
+
+def granularity(audit: Audit) -> str:
+    """``53 per-channel, 1 per-tensor``: how many weight tensors are quantized with how many scales."""
+    return ", ".join(f"{count} {name}" for name, count in audit.weight_granularity.items()) or "none"
+
+
+def operators_by_kind(audit: Audit) -> list[tuple[str, int]]:
+    """How many operators compute in which kind of arithmetic, most first."""
+    counts: Counter[str] = Counter()
+    for operator in audit.operators:
+        counts[operator.kind] += operator.count
+    return counts.most_common()
+
+
+def worst_classes(drift: Drift) -> list[ClassDrift]:
+    """The classes whose recall dropped, the largest drop first, at most :data:`WORST_CLASSES`."""
+    dropped = [(one.recall_drop_points or 0.0, one) for one in drift.per_class]
+    ordered = sorted((pair for pair in dropped if pair[0] > 0), key=lambda pair: -pair[0])
+    return [one for _, one in ordered[:WORST_CLASSES]]
+
+
+def flips(found: Flips) -> str:
+    """``3 / 1 / 0``: right to wrong, wrong to right, wrong to wrong."""
+    return f"{found.right_to_wrong} / {found.wrong_to_right} / {found.wrong_to_wrong}"
+
+
 def decibels(value: float | None) -> str:
     """A ratio of signal to noise, with one decimal; None is no noise at all."""
     return "no error" if value is None else f"{value:.1f}"
 
 
-def limit_of(report: Report, name: str) -> float | None:
-    """A budget of the target; None where the target does not hold it."""
-    budget = report.target.get("budget", {})
-    value = budget.get(name)
-    return None if value is None else float(value)
-
-
 @dataclass(frozen=True)
 class Finding:
-    """A check that did not simply pass, and every artifact that it is true of."""
+    """Gates that did not simply pass, all for one reason, and every artifact that it is true of."""
 
     artifacts: tuple[str, ...]
-    check: Check
+    gates: tuple[str, ...]
+    verdict: str
+    reason: str
 
     @property
     def sentence(self) -> str:
         """What happened, in one line; a gate's reason holds its numbers."""
-        head = f"{', '.join(self.artifacts)}: {gate(self.check.name)} {self.check.verdict}"
-        return f"{head}: {one_line(self.check.reason)}"
+        gates = ", ".join(map(gate, self.gates))
+        return f"{', '.join(self.artifacts)}: {gates} {self.verdict}: {one_line(self.reason)}"
 
 
 def findings(report: Report, *verdicts: str) -> list[Finding]:
@@ -174,12 +233,15 @@ def findings(report: Report, *verdicts: str) -> list[Finding]:
                 continue
             key = (check.name, row.artifact if check.verdict == "failed" else check.reason)
             found.setdefault(key, (check, []))[1].append(names[row.artifact])
-    return [Finding(tuple(artifacts), check) for check, artifacts in found.values()]
+    merged: dict[tuple[tuple[str, ...], str, str], list[str]] = {}
+    for check, artifacts in found.values():
+        merged.setdefault((tuple(artifacts), check.verdict, check.reason), []).append(check.name)
+    return [Finding(who, tuple(gates), outcome, reason) for (who, outcome, reason), gates in merged.items()]
 
 
 def uncertified(report: Report) -> list[Finding]:
     """The drops that are inside the budget, and whose intervals are not."""
-    return [finding for finding in findings(report, "passed") if finding.check.name == "max_accuracy_drop_points"]
+    return [finding for finding in findings(report, "passed") if "max_accuracy_drop_points" in finding.gates]
 
 
 def one_line(text: str) -> str:

@@ -105,8 +105,8 @@ class Worker:
             medians.append(statistics.median(self._timed(WARMUP_BLOCK_RUNS)))
             last = medians[-3:]
             if len(last) == 3 and max(last) <= min(last) * (1 + WARMUP_TOLERANCE):
-                return {"runs": len(medians) * WARMUP_BLOCK_RUNS, "is_stable": True, "median_ns": medians[-1]}
-        return {"runs": len(medians) * WARMUP_BLOCK_RUNS, "is_stable": False, "median_ns": medians[-1]}
+                return {"runs": len(medians) * WARMUP_BLOCK_RUNS, "is_stable": True, "median_ns": round(medians[-1])}
+        return {"runs": len(medians) * WARMUP_BLOCK_RUNS, "is_stable": False, "median_ns": round(medians[-1])}
 
     def time(self, runs: int) -> dict[str, Any]:
         """Latencies of the next ``runs`` photos, in order."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones import Backbone
+from tledge.backbones.mobilenet_v2 import RESCALE
 from tledge.preprocessing import PIXEL_SCALE
 from tledge.tensorflow_setup import tensorflow
 from tledge.training.fit import Head
@@ -56,6 +57,13 @@ def of_network(network: Any, input_size: int) -> Any:
     """A Keras network, float32 RGB in [0, 1] to logits, as the same kind of tf.Module but without ``classify``."""
     tf = tensorflow()
     shape = [None, input_size, input_size, 3]
+    scale, offset, deployed = PIXEL_SCALE, 0.0, network
+    if any(layer.name == RESCALE for layer in network.layers):
+        # As arithmetic on pixels, which a converter folds into what is around it; as a convolution it takes time.
+        import tf_keras
+
+        scale, offset = 2 * PIXEL_SCALE, -1.0
+        deployed = tf_keras.Model(network.get_layer(RESCALE).output, network.output)
 
     class Network(tf.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -69,7 +77,8 @@ def of_network(network: Any, input_size: int) -> Any:
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
         def serve_float(self, pixels: Any) -> Any:
-            logits = network(pixels * PIXEL_SCALE, training=False)
+            scaled = pixels * scale + offset if offset else pixels * scale
+            logits = deployed(scaled, training=False)
             return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
     return Network()

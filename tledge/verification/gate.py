@@ -10,6 +10,7 @@ from tledge.verification.certification import accuracy_check
 from tledge.verification.targets import Target
 
 MB = 1_000_000
+BUDGETS = ("max_accuracy_drop_points", "max_size_mb", "max_p95_latency_ms", "max_memory_mb")
 Verdict = Literal["certified", "passed", "failed"]
 
 
@@ -27,6 +28,15 @@ def kept(name: str, problems: Sequence[str], promise: str) -> Check:
     return Check(name=name, limit=None, measured=None, verdict="passed", reason=promise)
 
 
+def unread(target: Target) -> list[Check]:
+    """Every gate but ``runs`` of an artifact whose record can't be read, so that it has the gates of the others."""
+    why = "the artifact does not run: its record can't be read"
+    limits = {"promise": None, "contract": None, **{name: getattr(target.budget, name) for name in BUDGETS}}
+    return [
+        Check(name=name, limit=limit, measured=None, verdict="not judged", reason=why) for name, limit in limits.items()
+    ]
+
+
 def budgets(
     target: Target,
     machine: MachineRecord,
@@ -38,9 +48,10 @@ def budgets(
     must_certify: bool,
     timed: bool,
 ) -> list[Check]:
-    """One check a budget. What did not run fails; what can't be measured here is not judged, and says why.
+    """One check a budget, in the order of :data:`BUDGETS`.
 
-    ``timed``: whether latency and memory were to be measured at all.
+    What did not run fails; what can't be measured here is not judged, and says why. ``timed``: whether latency
+    and memory were to be measured at all.
     """
     budget = target.budget
     elsewhere = _not_this_machine(target, machine) if timed else "not measured: accuracy only"

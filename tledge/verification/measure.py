@@ -243,7 +243,7 @@ class _Runner:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**63
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
 def _counts(answer: dict[str, Any], *names: str) -> list[int]:

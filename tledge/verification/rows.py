@@ -17,7 +17,7 @@ from tledge.verification.targets import Target
 def row(subject: Subject, measured: Measurement, budget: Target, machine: MachineRecord, wanted: Wanted) -> Row:
     """The row of an artifact: every gate has its check, whether it ran or not.
 
-    Of a file that is not the one exported, only that it is not.
+    Of an artifact whose record can't be read, only that it does not run is judged.
     """
     record, found = subject.record, measured.audits.get(subject.name)
     timed = [timing.timed.get(subject.task) for timing in measured.timings.values()] if record else []
@@ -48,6 +48,8 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
             must_certify=wanted.certify,
             timed=not wanted.accuracy_only,
         )
+    else:
+        checks += gate.unread(budget)
     speedups = measured.speedups(subject) if record else []
     return Row(
         format=subject.format,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from tledge.errors import InputError, unknown
-from tledge.records import Record
+from tledge.records import LimitBasis, Limits, Record
 from tledge.runtimes import runtimes
 
 DEFAULT = "cpu"
@@ -22,24 +21,12 @@ class _Table(Record):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-class Budget(_Table):
+class Budget(Limits, _Table):
     """The limits of a target. ``basis`` says of every limit where it comes from."""
 
-    max_accuracy_drop_points: float = Field(ge=0, le=100)
-    max_p95_latency_ms: float = Field(gt=0, le=1e9)
-    max_size_mb: float = Field(gt=0, le=1e9, description="file size, in 1,000,000 bytes")
-    max_memory_mb: float = Field(
-        gt=0, le=1e9, description="peak memory of the process that runs it, in 1,000,000 bytes"
-    )
 
-
-class Basis(_Table):
+class Basis(LimitBasis, _Table):
     """Where each limit of a budget comes from."""
-
-    max_accuracy_drop_points: Literal["guess", "measured", "requirement"]
-    max_p95_latency_ms: Literal["guess", "measured", "requirement"]
-    max_size_mb: Literal["guess", "measured", "requirement"]
-    max_memory_mb: Literal["guess", "measured", "requirement"]
 
 
 class Target(_Table):

@@ -33,7 +33,7 @@ def verify(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Run every artifact of a run (or those of ``format_names``) against the original; write report.json and return it.
+    """Run every artifact of a run (or those of ``format_names``) against the original; return the report.
 
     The verdict is in the report: a failed gate, or an artifact that is broken or crashes, raises nothing. Raises
     InputError for an unknown run, target, protocol or format and for a run without exports, ArtifactError for a run
@@ -61,8 +61,6 @@ def verify(
             progress.warn(warning)
             warnings.append(warning)
         report = _report(measured, subjects, target, overrides, machine, warnings)
-    run.reports().mkdir(exist_ok=True)
-    report.save(run.reports() / "report.json")
     return report
 
 
