@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tledge.cli.options import ArtifactsOption, JsonOption
+
+if TYPE_CHECKING:
+    from tledge.run import Run
 
 _HEAD, _TRAINING, _PHOTOS, _MACHINE = "Head", "Training", "Photos", "Machine"
 _RECIPES = "recipe's"  # what the help shows as the default of a number
 
 
 def build(
+    context: typer.Context,
     dataset: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="digits, a folder of class folders, or a TensorFlow Datasets name, as tf_flowers or mnist:3.0.1."
         ),
-    ],
+    ] = None,
     backbone: Annotated[
         str,
         typer.Option(
@@ -36,6 +40,9 @@ def build(
         ),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="NAME", help="Name of the new run.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Finish a build that was killed or interrupted, with what it was given.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same splits and the same model.")] = 0,
     image_size: Annotated[int | None, typer.Option(help="Input size in pixels, for a backbone that takes any.")] = None,
     head: Annotated[
@@ -138,17 +145,28 @@ def build(
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="none, mirrored or multi-worker.", show_default="none", rich_help_panel=_MACHINE),
+        typer.Option(help="none or mirrored: all GPUs of this machine.", show_default="none", rich_help_panel=_MACHINE),
     ] = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a classifier on labelled photos, and write its run folder."""
-    from tledge.cli.console import TerminalProgress, print_json
+    from tledge.cli.console import TerminalProgress
     from tledge.cli.options import seconds
+    from tledge.errors import InputError
     from tledge.training.build import build as build_run
+    from tledge.training.build import go_on
     from tledge.training.recipe import default, resolve
 
+    progress = TerminalProgress(quiet=as_json)
+    if resume:
+        _refuse_others(context)
+        _tell(go_on(run, artifacts, progress), as_json)
+        return
+    if dataset is None:
+        raise InputError(
+            "name the data with --dataset: digits, a folder of class folders, or a TensorFlow Datasets name"
+        )
     options = {
         "head": head,
         "dropout": dropout,
@@ -182,12 +200,33 @@ def build(
         seed=seed,
         run=run,
         artifacts=artifacts,
-        progress=TerminalProgress(quiet=as_json),
+        progress=progress,
     )
-    if as_json:
-        print_json({"run": made.name, "folder": str(made.folder), "manifest": made.manifest.as_json()})
-        return
+    _tell(made, as_json)
+
+
+def _refuse_others(context: typer.Context) -> None:
+    """Raise InputError for options beside --resume that say what to build: that was said before."""
+    from tledge.errors import InputError
+
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in context.params
+        if name not in ("resume", "run", "artifacts", "as_json")
+        and (source := context.get_parameter_source(name)) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise InputError(f"--resume goes on with what the build was given: drop {', '.join(given)}")
+
+
+def _tell(made: Run, as_json: bool) -> None:
+    from tledge.cli.console import print_json
+
     manifest = made.manifest
+    if as_json:
+        print_json({"run": made.name, "folder": str(made.folder), "manifest": manifest.as_json()})
+        return
     test, validation = manifest.metrics["test"], manifest.metrics["validation"]
     print(
         f"run {made.name}: test accuracy {test.accuracy:.2%} on {test.num_photos} photos "

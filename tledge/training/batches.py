@@ -19,6 +19,7 @@ Indices = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64]
 Dataset = Any  # a tf.data.Dataset
 _READ_AHEAD = 4
+_SCORED = 64  # photos of a batch whose loss is only looked at
 
 
 def class_weights(labels: Labels, num_classes: int, balanced: bool) -> npt.NDArray[np.float32]:
@@ -108,3 +109,19 @@ def activations(
         return tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(_READ_AHEAD)
 
     return of_epoch
+
+
+def held_out(
+    values: Callable[[int, int], npt.NDArray[np.floating]], shape: tuple[int, ...], labels: Labels, num_classes: int
+) -> Dataset:
+    """Batches of inputs float32 (n, *shape) and one-hot labels (n, C), in order; ``values(start, stop)`` are some inputs."""
+    tf = tensorflow()
+    one_hot = np.eye(num_classes, dtype=np.float32)
+
+    def read() -> Iterator[tuple[Any, Any]]:
+        for start in range(0, len(labels), _SCORED):
+            part = slice(start, start + _SCORED)
+            yield values(start, start + _SCORED).astype(np.float32), one_hot[labels[part]]
+
+    signature = (tf.TensorSpec((None, *shape), tf.float32), tf.TensorSpec((None, num_classes), tf.float32))
+    return tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(_READ_AHEAD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
@@ -26,6 +27,7 @@ from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
 from tledge.training.plot import plot_history
 from tledge.training.recipe import RECIPES, Recipe, default
+from tledge.training.unfinished import Request, kept, recall
 
 LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-hub", "ai-edge-litert", "scikit-learn", "pillow", "numpy")
 
@@ -41,14 +43,14 @@ def build(
     run: str | None = None,
     artifacts: Path | None = None,
     progress: Progress | None = None,
-    state: Path | None = None,
+    resume: bool = False,
 ) -> Run:
     """Train a classifier and write its run folder.
 
     ``dataset``, ``backbone`` and ``weights`` as :func:`tledge.datasets.open_source` and
     :func:`tledge.backbones.open_backbone` take them; ``recipe``: None is the fast one for a trained backbone, and the
-    one from scratch for another; ``run`` names the run (default: data set, backbone, time); ``state``: a folder in which
-    a training's state is kept after each epoch, and from which it goes on where one stands there.
+    one from scratch for another; ``run`` names the run (default: data set, backbone, time). A network's training keeps
+    its state after each epoch; ``resume`` goes on from that of an unfinished build of the same name and arguments.
     Raises InputError for bad input, EnvironmentFault for a machine that lacks network, disk or files.
     """
     started = time.perf_counter()
@@ -64,7 +66,15 @@ def build(
     with progress.step("opening the data set"):
         source = open_source(dataset)
     name = default_name(source.name, backbone) if run is None else run
-    with staged_run(root, name) as staging:
+    request = Request(
+        dataset=dataset, backbone=backbone, input_size=input_size, weights=weights, recipe=recipe, seed=seed, run=name
+    )
+    with contextlib.ExitStack() as stack:
+        keeping = (
+            contextlib.nullcontext() if recipe.method == "features" else kept(root, request, progress, goes_on=resume)
+        )
+        state = stack.enter_context(keeping)
+        staging = stack.enter_context(staged_run(root, name))
         from tledge.training import by_features, by_network, metrics
 
         where = device()
@@ -123,6 +133,23 @@ def build(
         )
         manifest.save(staging / MANIFEST)
     return open_run(root, name)
+
+
+def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progress | None = None) -> Run:
+    """Finish the build of a run that was killed or interrupted; the only one where none is named."""
+    request = recall(artifacts_root(artifacts), run)
+    return build(
+        request.dataset,
+        backbone=request.backbone,
+        input_size=request.input_size,
+        weights=request.weights,
+        recipe=request.recipe,
+        seed=request.seed,
+        run=request.run,
+        artifacts=artifacts,
+        progress=progress,
+        resume=True,
+    )
 
 
 def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord) -> None:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tledge.backbones import Backbone
-from tledge.backbones.cuts import cut_below, split
+from tledge.backbones.cuts import cut_below
 from tledge.backbones.mobilenet_v2 import NotMobileNetV2, flatten
 from tledge.cache import Rows, scratch_folder
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
-from tledge.tensorflow_setup import tensorflow
 from tledge.training import batches, cut_activations, model
 from tledge.training.batch_norm import estimate_again
 from tledge.training.by_features import fit_on_features
-from tledge.training.checkpoint import Checkpoint
-from tledge.training.loop import Data, State
+from tledge.training.checkpoint import Checkpoint, identity
+from tledge.training.cut_choice import above_cut
+from tledge.training.loop import Data
 from tledge.training.loop import train as run_epochs
 from tledge.training.method import Floats, Indices, Task, Trained
 from tledge.training.network import HeadShape, classifier, save_network, set_head
+from tledge.training.placement import placed
 from tledge.training.recipe import HEAD, Recipe
 
 _BATCH = 64
@@ -37,28 +37,32 @@ def train(task: Task) -> Trained:
     recipe = task.recipe
     backbone = _flat(task)
     head = HeadShape.of(recipe, task.num_classes)
-    network = classifier(backbone, head, task.seed)
+    network = classifier(backbone, head, task.seed, keeps_statistics=recipe.batch_norm == "frozen")
     features = None
     if backbone.is_pretrained and recipe.method != "plain":
         # A head of random weights would send its errors down into layers that are good.
-        first = HEAD.model_copy(
-            update={
-                "head": recipe.head,
-                "label_smoothing": recipe.label_smoothing,
-                "class_weights": recipe.class_weights,
-            }
-        )
-        fitted, _, features = fit_on_features(task, first)
+        asked = {"head": recipe.head, "label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
+        fitted, _, features = fit_on_features(task, HEAD.model_copy(update=asked))
         set_head(network, fitted.layers)
-    _freeze(network, backbone, recipe)
-    with scratch_folder() as folder:
+    with placed(network, backbone, head, recipe) as trained, scratch_folder() as folder:
+        _freeze(trained, backbone, recipe)
         if recipe.method == "cut":
-            recipe, state = _train_above_cut(task, network, recipe, folder, started)
+            recipe, lower, trained_part = above_cut(task, trained, started)
+            data = _stored_activations(task, recipe, lower, folder)
         else:
-            state = _train_whole(task, network, recipe, started)
-    if recipe.batch_norm == "trained":
-        rows = batches.order(task.rows("train"), task.seed, 0)
-        estimate_again(network, task.data.pixels.select(rows), task.progress)
+            trained_part, data = trained, _photos(task)
+        state = run_epochs(
+            trained_part,
+            data,
+            recipe,
+            task.progress,
+            Checkpoint(task.state, identity(task)),
+            deadline=started + (recipe.time_budget_s or math.inf),
+        )
+        if recipe.batch_norm == "trained":
+            rows = batches.order(task.rows("train"), task.seed, 0)
+            estimate_again(trained, task.data.pixels.select(rows), task.progress)
+        network.set_weights(trained.get_weights())
     with task.progress.step("writing the model"):
         original = model.of_network(network, backbone.input_size)
         model.save(original, task.folder / "model")
@@ -110,77 +114,44 @@ def _freeze(network: Any, backbone: Backbone, recipe: Recipe) -> None:
             layer.trainable = False
 
 
-def _train_above_cut(task: Task, network: Any, recipe: Recipe, folder: Path, started: float) -> tuple[Recipe, State]:
-    cut = cut_below(network, recipe.unfreeze_from or "")
-    lower, upper = split(network, cut)
-    data, train_rows, validation = task.data, task.rows("train"), task.rows("validation")
-    made = cut_activations.compute(lower, data.pixels, train_rows, validation, recipe, task.seed, folder, task.progress)
+def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path) -> Data:
+    """What the layers above a cut read: activations that are computed now."""
+    data, rows, validation = task.data, task.rows("train"), task.rows("validation")
+    made = cut_activations.compute(lower, data.pixels, rows, validation, recipe, task.seed, folder, task.progress)
     place = np.empty(len(data.labels), np.int64)
-    place[train_rows] = np.arange(len(train_rows))
+    place[rows] = np.arange(len(rows))
     views = len(made.train)
 
-    def values(epoch: int, rows: Indices) -> Any:
-        # Each photo shows its views in an order of its own: after so many epochs it has shown each once.
-        return made.train[(epoch + place[rows]) % views, place[rows]]
+    def values(epoch: int, some: Indices) -> Any:
+        # Each photo shows its views in turn, beginning with another one than its neighbours.
+        return made.train[(epoch + place[some]) % views, place[some]]
 
-    weights = batches.class_weights(data.labels[train_rows], task.num_classes, recipe.class_weights)
-    tf = tensorflow()
-    one_hot = np.eye(task.num_classes, dtype=np.float32)
-
-    def held_out() -> Iterator[tuple[Any, Any]]:
-        for start in range(0, len(validation), _BATCH):
-            labels = data.labels[validation[start : start + _BATCH]]
-            yield made.validation[start : start + _BATCH].astype(np.float32), one_hot[labels]
-
-    signature = (tf.TensorSpec((None, *made.shape), tf.float32), tf.TensorSpec((None, task.num_classes), tf.float32))
-    read = Data(
-        batches.activations(values, made.shape, data.labels, train_rows, weights, recipe, task.seed),
-        tf.data.Dataset.from_generator(held_out, output_signature=signature),
-        -(-len(train_rows) // recipe.batch_size),
-    )
-    state = run_epochs(
-        upper,
-        read,
-        recipe,
-        recipe.max_epochs,
-        task.progress,
-        Checkpoint(task.state),
-        deadline=_deadline(recipe, started),
-    )
-    return recipe, state
-
-
-def _train_whole(task: Task, network: Any, recipe: Recipe, started: float) -> State:
-    data, rows, validation = task.data, task.rows("train"), task.rows("validation")
-    weights = batches.class_weights(data.labels[rows], task.num_classes, recipe.class_weights)
-    tf = tensorflow()
-    one_hot = np.eye(task.num_classes, dtype=np.float32)
-
-    def held_out() -> Iterator[tuple[Any, Any]]:
-        for start in range(0, len(validation), _BATCH):
-            part = validation[start : start + _BATCH]
-            yield np.asarray(data.pixels[part], np.float32) * np.float32(PIXEL_SCALE), one_hot[data.labels[part]]
-
-    size = task.backbone.input_size
-    signature = (tf.TensorSpec((None, size, size, 3), tf.float32), tf.TensorSpec((None, task.num_classes), tf.float32))
-    read = Data(
-        batches.photos(data.pixels, data.labels, rows, weights, recipe, task.seed),
-        tf.data.Dataset.from_generator(held_out, output_signature=signature),
+    return Data(
+        batches.activations(values, made.shape, data.labels, rows, _weights(task), recipe, task.seed),
+        batches.held_out(
+            lambda start, stop: made.validation[start:stop], made.shape, data.labels[validation], task.num_classes
+        ),
         -(-len(rows) // recipe.batch_size),
     )
-    return run_epochs(
-        network,
-        read,
-        recipe,
-        recipe.max_epochs,
-        task.progress,
-        Checkpoint(task.state),
-        deadline=_deadline(recipe, started),
+
+
+def _photos(task: Task) -> Data:
+    """What the whole network reads."""
+    data, rows, validation, size = task.data, task.rows("train"), task.rows("validation"), task.backbone.input_size
+    pixels = data.pixels.select(validation)
+
+    def scaled(start: int, stop: int) -> Any:
+        return np.asarray(pixels[start:stop], np.float32) * np.float32(PIXEL_SCALE)
+
+    return Data(
+        batches.photos(data.pixels, data.labels, rows, _weights(task), task.recipe, task.seed),
+        batches.held_out(scaled, (size, size, 3), data.labels[validation], task.num_classes),
+        -(-len(rows) // task.recipe.batch_size),
     )
 
 
-def _deadline(recipe: Recipe, started: float) -> float:
-    return started + recipe.time_budget_s if recipe.time_budget_s else math.inf
+def _weights(task: Task) -> Floats:
+    return batches.class_weights(task.data.labels[task.rows("train")], task.num_classes, task.recipe.class_weights)
 
 
 def _logits(task: Task, original: Any, split_name: str) -> Floats:

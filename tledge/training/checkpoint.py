@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -12,15 +13,28 @@ import numpy as np
 from tledge.errors import ArtifactError
 from tledge.files import atomic_write
 from tledge.training.loop import State
+from tledge.training.method import Task
 
 STATE = "state.npz"
 
 
-class Checkpoint:
-    """``folder``: where the state is kept; it exists. None: nowhere."""
+def identity(task: Task) -> str:
+    """Hex SHA-256 of what a training starts from: its photos and splits, backbone, recipe and seed."""
+    parts = {
+        "splits": {name: record.sha256 for name, record in task.data.split_records().items()},
+        "backbone": task.backbone.sha256,
+        "recipe": task.recipe.as_json(),
+        "seed": task.seed,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def __init__(self, folder: Path | None) -> None:
+
+class Checkpoint:
+    """``folder``: where the state is kept; it exists. None: nowhere. ``identity``: of the training it belongs to."""
+
+    def __init__(self, folder: Path | None, identity: str) -> None:
         self._path = folder / STATE if folder else None
+        self._identity = identity
 
     def restore(self, network: Any, optimizer: Any, average: Any) -> State:
         """Give all of them the values of the last epoch that was saved, and return what was reached; a new state if none.
@@ -32,13 +46,15 @@ class Checkpoint:
         try:
             with np.load(self._path, allow_pickle=False) as stored:
                 progress = json.loads(bytes(stored["progress"]))
+                if progress["identity"] != self._identity:
+                    raise ValueError("of other photos, or another backbone, recipe or seed")
                 for kind, variables in _variables(network, optimizer, average).items():
                     for number, variable in enumerate(variables):
                         variable.assign(stored[f"{kind}.{number}"])
                 best = [stored[f"best.{number}"] for number in range(len(network.weights))]
         except (OSError, KeyError, ValueError) as error:
             raise ArtifactError(
-                f"{self._path}: not the state of this training ({error}); build again without --resume"
+                f"{self._path}: not a state of this training ({error}); remove {self._path.parent} and build again"
             ) from error
         return State(progress["history"], progress["best_epoch"], best, progress["learning_rate"])
 
@@ -53,6 +69,7 @@ class Checkpoint:
         }
         arrays |= {f"best.{number}": values for number, values in enumerate(state.best_weights)}
         progress = {
+            "identity": self._identity,
             "history": state.history,
             "best_epoch": state.best_epoch,
             "learning_rate": state.learning_rate,

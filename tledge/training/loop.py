@@ -48,7 +48,6 @@ def train(
     network: Any,
     data: Data,
     recipe: Recipe,
-    num_epochs: int,
     progress: Progress,
     checkpoint: Any,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
@@ -62,6 +61,7 @@ def train(
     """
     import tf_keras
 
+    num_epochs = recipe.max_epochs
     optimizer = _optimizer(recipe, num_epochs * data.num_steps, data.num_steps)
     # Compiled here, so that the optimizer's variables are of the strategy that made the network's.
     network.compile(

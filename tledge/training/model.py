@@ -15,6 +15,9 @@ from tledge.tensorflow_setup import tensorflow
 from tledge.training.fit import Head
 
 
+Floats = npt.NDArray[np.float32]
+
+
 def compose(backbone: Backbone, head: Head) -> Any:
     """A tf.Module whose ``classify`` takes features, and with two functions of photos to ``logits`` and ``probabilities``,
     each float32 (N, num_classes):
@@ -29,7 +32,7 @@ def compose(backbone: Backbone, head: Head) -> Any:
         def __init__(self) -> None:
             super().__init__(name="classifier")
             # What the layer wraps: saving the Keras layer itself would trace and store it twice more.
-            self.backbone = backbone.layer.resolved_object
+            self.backbone = backbone.layer.resolved_object if backbone.graph is None else list(backbone.graph.weights)
             self.head = [
                 (tf.Variable(kernel, name=f"head/{number}/kernel"), tf.Variable(bias, name=f"head/{number}/bias"))
                 for number, (kernel, bias) in enumerate(head.layers)
@@ -57,13 +60,7 @@ def of_network(network: Any, input_size: int) -> Any:
     """A Keras network, float32 RGB in [0, 1] to logits, as the same kind of tf.Module but without ``classify``."""
     tf = tensorflow()
     shape = [None, input_size, input_size, 3]
-    scale, offset, deployed = PIXEL_SCALE, 0.0, network
-    if any(layer.name == RESCALE for layer in network.layers):
-        # As arithmetic on pixels, which a converter folds into what is around it; as a convolution it takes time.
-        import tf_keras
-
-        scale, offset = 2 * PIXEL_SCALE, -1.0
-        deployed = tf_keras.Model(network.get_layer(RESCALE).output, network.output)
+    scale, offset, deployed = _without_rescale(network)
 
     class Network(tf.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -77,11 +74,28 @@ def of_network(network: Any, input_size: int) -> Any:
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
         def serve_float(self, pixels: Any) -> Any:
-            scaled = pixels * scale + offset if offset else pixels * scale
-            logits = deployed(scaled, training=False)
+            logits = deployed(pixels * scale + offset, training=False)
             return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
     return Network()
+
+
+def _without_rescale(network: Any) -> tuple[Floats, Floats, Any]:
+    """Scale and offset of pixels, float32 (3,) or (1,), and what is left of the network to apply to them.
+
+    The layer that rescales [0, 1] becomes arithmetic, which a converter folds into what is around it: as a convolution
+    it would take time on a device.
+    """
+    import tf_keras
+
+    if all(layer.name != RESCALE for layer in network.layers):
+        return np.array([PIXEL_SCALE], np.float32), np.zeros(1, np.float32), network
+    layer = network.get_layer(RESCALE)
+    kernel, offset = layer.get_weights()
+    scale = kernel.reshape(-1) * np.float32(PIXEL_SCALE)
+    if np.ptp(scale) == 0 and np.ptp(offset) == 0:  # one number for all channels
+        scale, offset = scale[:1], offset[:1]
+    return scale, offset, tf_keras.Model(layer.output, network.output)
 
 
 def save(model: Any, folder: Path) -> None:
@@ -91,6 +105,6 @@ def save(model: Any, folder: Path) -> None:
     tf.saved_model.save(model, str(folder), signatures, tf.saved_model.SaveOptions(save_debug_info=False))
 
 
-def logits_of(model: Any, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def logits_of(model: Any, features: Floats) -> Floats:
     """The model's logits, float32 (N, num_classes), of TensorFlow's own features of photos, float32 (N, feature_dim)."""
     return np.asarray(model.classify(tensorflow().constant(features)), np.float32)

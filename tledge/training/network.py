@@ -54,17 +54,19 @@ def with_head(inputs: Any, features: Any, head: HeadShape, seed: int) -> Any:
     return tf_keras.Model(inputs, logits)
 
 
-def classifier(backbone: Backbone, head: HeadShape, seed: int) -> Any:
+def classifier(backbone: Backbone, head: HeadShape, seed: int, *, keeps_statistics: bool) -> Any:
     """The backbone with a new head: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, num_classes).
 
-    A flat graph where the backbone has one, whose layers it shares; else its opaque layer below the head.
+    A flat graph where the backbone has one, whose layers it shares; else its opaque layer below the head, which with
+    ``keeps_statistics`` is called as for inference, so that its batch normalizations stay as they are.
     """
     import tf_keras
 
     if backbone.graph is not None:
         return with_head(backbone.graph.input, backbone.graph.output, head, seed)
     images = tf_keras.Input((backbone.input_size, backbone.input_size, 3), name="images")
-    return with_head(images, backbone.layer(images), head, seed)
+    features = backbone.layer(images, training=False) if keeps_statistics else backbone.layer(images)
+    return with_head(images, features, head, seed)
 
 
 def set_head(network: Any, layers: Sequence[Layer]) -> None:

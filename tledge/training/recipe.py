@@ -55,7 +55,7 @@ class Recipe(Record):
     )
     class_weights: bool = Field(False, description="each class counts as much as any other, however few its photos")
     mixed_precision: bool = Field(False, description="float16 arithmetic on a GPU")
-    strategy: Literal["none", "mirrored", "multi-worker"] = "none"
+    strategy: Literal["none", "mirrored"] = "none"
 
     @property
     def hidden_units(self) -> tuple[int, ...]:
@@ -169,7 +169,13 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
         raise InputError(
             f"recipe {recipe.name} trains the head alone: drop --unfreeze-from and --time-budget, or use --recipe finetune"
         )
-    if recipe.method == "features" and recipe.augment != PRESETS["none"] and not recipe.views:
+    if recipe.method in ("features", "plain") and (recipe.views or recipe.augment != PRESETS["none"]):
+        raise InputError(
+            f"recipe {recipe.name} trains on photos as they are: drop --augment and --views, or use --recipe finetune"
+        )
+    if recipe.method == "cut" and not (recipe.unfreeze_from or recipe.time_budget_s):
+        raise InputError(f"recipe {recipe.name} trains above a cut: say which with --unfreeze-from or --time-budget")
+    if recipe.method == "cut" and recipe.augment != PRESETS["none"] and not recipe.views:
         raise InputError(f"recipe {recipe.name} augments photos before it trains: say with --views how many of each")
     if recipe.views and recipe.augment == PRESETS["none"]:
         raise InputError("--views: the views would all be alike; choose an augmentation with --augment")
