@@ -15,7 +15,7 @@ from tledge.datasets.prepare import load_split
 from tledge.progress import Silent
 from tledge.records import SPLITS
 from tledge.run import Run
-from tledge.training.features import TOLERANCE
+from tledge.training.fast_inference import TOLERANCE
 from tledge.training.recipe import Recipe
 
 
@@ -53,7 +53,8 @@ def test_two_builds_with_one_seed_give_the_same_head_and_the_same_answers(
 
 def _head(tf: object, run: Run) -> tuple[object, object]:
     loaded = tf.saved_model.load(str(run.folder / "model"))  # type: ignore[attr-defined]
-    return loaded.kernel, loaded.bias
+    kernel, bias = loaded.head[0]
+    return kernel, bias
 
 
 def test_reference_logits_are_the_saved_models_own_on_the_test_split(built: Run) -> None:

@@ -16,7 +16,8 @@ from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.progress import Silent
-from tledge.training.features import PROOF_PHOTOS, TOLERANCE, features_of
+from tledge.training.fast_inference import TOLERANCE
+from tledge.training.features import PROOF_PHOTOS, features_of
 from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
 from tledge.training.metrics import metrics_of
 from tledge.training.recipe import Recipe, resolve
@@ -45,16 +46,44 @@ def test_a_head_learns_what_can_be_told_apart() -> None:
     head = _fit(Recipe(max_epochs=30, learning_rate=0.05))
     logits = head.logits(np.asarray(_features()[VALIDATION], np.float32))
     assert np.array_equal(np.argmax(logits, axis=1), LABELS[VALIDATION])
-    assert (head.kernel.shape, head.bias.shape) == ((4, 3), (3,))
+    ((kernel, bias),) = head.layers
+    assert (kernel.shape, bias.shape) == ((4, 3), (3,))
+
+
+def test_a_hidden_layer_learns_what_a_line_can_not_part() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.choice([-1.0, 1.0], (120, 4)).astype(np.float32) + rng.normal(0, 0.05, (120, 4)).astype(np.float32)
+    labels = (values[:, 0] * values[:, 1] > 0).astype(np.int64)  # the exclusive or of two signs
+    keys = [bytes([number]) * 32 for number in range(120)]
+    cache = RowCache("exclusive-or", (4,), np.float32)
+    cache.add(zip(keys, values, strict=True), 120)
+    found = {}
+    for head in ("linear", "mlp:16"):
+        recipe = Recipe(head=head, max_epochs=60, patience=60, learning_rate=0.02, dropout=0)
+        fitted = fit_head(cache.rows(keys), labels, TRAIN, VALIDATION, 2, recipe, 0, Silent())
+        found[head] = np.mean(np.argmax(fitted.logits(values[VALIDATION]), axis=1) == labels[VALIDATION])
+    assert [layer[0].shape for layer in fitted.layers] == [(4, 16), (16, 2)]
+    assert found["mlp:16"] == 1.0
+    assert found["linear"] < 0.9
+
+
+def test_class_weights_count_a_rare_class_as_much_as_a_frequent_one() -> None:
+    from tledge.training.batches import class_weights
+
+    labels = np.array([0] * 90 + [1] * 10)
+    weights = class_weights(labels, 2, balanced=True)
+    assert weights[labels].mean() == pytest.approx(1.0)
+    assert weights[0] * 90 == pytest.approx(weights[1] * 10)
+    assert class_weights(labels, 2, balanced=False).tolist() == [1, 1]
+    assert np.isfinite(class_weights(np.array([0, 0]), 3, balanced=True)).all()  # a class without photos
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     recipe = Recipe(max_epochs=3, dropout=0.5)
     first, same, other = _fit(recipe), _fit(recipe), _fit(recipe, seed=1)
-    assert np.array_equal(first.kernel, same.kernel)
-    assert np.array_equal(first.bias, same.bias)
+    assert all(np.array_equal(a, b) for a, b in zip(first.layers[0], same.layers[0], strict=True))
     assert first.history == same.history
-    assert not np.array_equal(first.kernel, other.kernel)
+    assert not np.array_equal(first.layers[0][0], other.layers[0][0])
 
 
 def test_the_weights_kept_are_those_of_the_best_epoch() -> None:
@@ -76,7 +105,7 @@ def test_the_best_epoch_is_kept_also_where_the_epochs_run_out() -> None:
     ran_out = _fit(Recipe(max_epochs=stopped.best_epoch + 1, patience=40, **overshooting))
     assert len(ran_out.history) == stopped.best_epoch + 1
     assert ran_out.best_epoch == stopped.best_epoch
-    assert np.array_equal(ran_out.kernel, stopped.kernel)
+    assert np.array_equal(ran_out.layers[0][0], stopped.layers[0][0])
     assert all(set(row) == set(HISTORY_COLUMNS) for row in ran_out.history)
 
 
@@ -119,7 +148,7 @@ def test_metrics_are_macro_averages() -> None:
 
 
 def test_options_that_are_not_given_keep_the_recipes_defaults() -> None:
-    assert resolve({"dropout": None, "max_epochs": 7}) == Recipe(max_epochs=7)
+    assert resolve("head", {"dropout": None, "max_epochs": 7}) == Recipe(max_epochs=7)
 
 
 @pytest.fixture

@@ -35,7 +35,8 @@ def cut_below(graph: Any, first: str) -> str:
     names: list[str] = [layer.name for layer in graph.layers]
     start = next((number for number, name in enumerate(names) if name == first or name.startswith(f"{first}_")), None)
     if start is None or start == 0:
-        raise unknown("layer or block to train from", first, names[1:])
+        blocks = {"_".join(name.split("_")[:2]) for name in names[1:]}  # of block_13_expand: block_13
+        raise unknown("layer or block to train from", first, blocks, "Or one layer of these.")
     points = set(cut_points(graph))
     return next(name for name in reversed(names[:start]) if name in points)
 

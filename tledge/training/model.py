@@ -14,7 +14,6 @@ from tledge.preprocessing import PIXEL_SCALE
 from tledge.tensorflow_setup import tensorflow
 from tledge.training.fit import Head
 
-
 Floats = npt.NDArray[np.float32]
 
 

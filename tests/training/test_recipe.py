@@ -1,0 +1,82 @@
+"""A recipe is resolved before anything starts: by name or file, every number checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tledge.errors import InputError
+from tledge.training.recipe import RECIPES, default, resolve, to_toml
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_named_recipe_keeps_its_own_rules_and_survives_a_file(name: str, tmp_path: Path) -> None:
+    recipe = resolve(name, {})
+    assert recipe == RECIPES[name]
+    path = tmp_path / f"{name}.toml"
+    path.write_text(to_toml(recipe))
+    assert resolve(str(path), {}) == recipe
+
+
+def test_a_file_starts_from_its_base_and_the_command_line_wins(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "finetune"\nlearning_rate = 0.01\naugment = "strong"\n')
+    recipe = resolve(str(path), {"learning_rate": 0.02, "views": None})
+    assert (recipe.name, recipe.method, recipe.learning_rate) == ("mine", "cut", 0.02)
+    assert recipe.augment == RECIPES["head"].augment.model_validate(
+        {**recipe.augment.as_json(), "rotation_degrees": 40}
+    )
+    assert recipe.views == RECIPES["finetune"].views
+
+
+def test_a_flip_is_a_setting_of_its_own() -> None:
+    recipe = resolve("finetune", {"horizontal_flip": False})
+    assert not recipe.augment.horizontal_flip
+    assert recipe.augment.rotation_degrees == RECIPES["finetune"].augment.rotation_degrees
+    assert resolve("finetune", {"augment": "none", "horizontal_flip": True}).augment.horizontal_flip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("learningrate = 1", "Did you mean 'learning_rate'"),
+        ('base = "heda"', "Did you mean 'head'"),
+        ("max_epochs = 0", "mine.toml: max_epochs 0: input should be greater than or equal to 1"),
+        ('augment = "strnog"', "Did you mean 'strong'"),
+        ("[augment]\nrotation = 3", "augment.rotation"),
+        ("max_epochs = [", "no readable TOML file"),
+        ('head = "mlp:"', "use linear, or mlp:UNITS"),
+        ('base = "finetune"\nviews = 0', "say with --views how many"),
+        ('base = "finetune"\naugment = "none"', "the views would all be alike"),
+        ("views = 3", "trains on photos as they are"),
+        ("time_budget_s = 60", "trains the head alone"),
+        ('base = "finetune"\nmixup_alpha = 0.2', "mix photos"),
+    ],
+)
+def test_a_recipe_that_says_nothing_good_is_an_error_that_names_it(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(InputError) as raised:
+        resolve(str(path), {})
+    assert said in str(raised.value)
+
+
+def test_a_missing_file_and_an_unknown_name_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        resolve(str(tmp_path / "none.toml"), {})
+    with pytest.raises(InputError, match="Did you mean 'finetune'"):
+        resolve("finetnue", {})
+
+
+@pytest.mark.parametrize(
+    ("handle", "weights", "name"),
+    [
+        ("bundled", None, "head"),
+        ("lenet", None, "scratch"),
+        ("keras:VGG16", None, "head"),
+        ("keras:VGG16", "none", "scratch"),
+    ],
+)
+def test_an_untrained_backbone_is_trained_from_scratch(handle: str, weights: str | None, name: str) -> None:
+    assert default(handle, weights) == name
