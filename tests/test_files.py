@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tledge import files
 from tledge.errors import ArtifactError, disk_full
-from tledge.files import atomic_write, read_sealed, sha256_file, write_sealed
+from tledge.files import atomic_write, read_sealed, sha256_file, working_folder, write_sealed
 from tledge.records import SkippedPhoto
 
 
@@ -106,3 +107,27 @@ def test_a_full_disk_is_found_behind_other_errors() -> None:
     assert found.exit_code == 3
     assert disk_full(RuntimeError("UNKNOWN: x/variables; No space left on device")) is not None
     assert disk_full(OSError(2, os.strerror(2), "gone")) is None
+
+
+def test_a_lock_is_held_before_others_can_see_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def look(handle: int, operation: int) -> None:
+        seen.extend(path.name for path in tmp_path.glob("*.lock"))
+
+    monkeypatch.setattr(files.fcntl, "flock", look)
+    with working_folder(tmp_path, "") as folder:
+        assert folder.with_name(f"{folder.name}.lock").is_file()
+    assert seen == []
+
+
+def test_working_folders_that_begin_and_end_side_by_side_leave_each_other_alone(tmp_path: Path) -> None:
+    def work(number: int) -> None:
+        for _ in range(60):
+            with working_folder(tmp_path, "") as folder:
+                (folder / "mine").write_text(str(number))
+                assert [path.read_text() for path in folder.iterdir()] == [str(number)]
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert list(tmp_path.iterdir()) == []

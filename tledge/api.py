@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tledge.progress import Progress
 from tledge.records import Report
-from tledge.reporting import write_all
+from tledge.reporting import require_place, write_all
 from tledge.run import Run, artifacts_root, open_run
 from tledge.verification import targets
 from tledge.verification.measurement import Wanted
@@ -30,6 +30,7 @@ def verify(
     """
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
+    require_place(run.reports())
     report = measure_and_judge(run, target=target, format_names=format_names, wanted=wanted, progress=progress)
     write_all(report, run.reports())
     return report

@@ -87,16 +87,19 @@ def working_folder(root: Path, prefix: str) -> Iterator[Path]:
     folder = root / f"{prefix}{uuid.uuid4().hex[:8]}"
     # The lock lives beside the folder, not in it, and ends with the process however it dies.
     lock = folder.with_name(f"{folder.name}.lock")
+    unseen = folder.with_name(f"{folder.name}.unseen")
     try:
-        with lock.open("w") as handle:  # before the folder: a folder without a lock can't be
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with unseen.open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            unseen.rename(lock)  # held before others can see it: one that nobody holds they take for abandoned
             try:
-                folder.mkdir()
+                folder.mkdir()  # after the lock: a folder without one can't be
                 yield folder
             finally:
-                lock.unlink(missing_ok=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.unlink(missing_ok=True)  # last: whoever is killed before it leaves a folder that is found
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        unseen.unlink(missing_ok=True)
 
 
 def _remove_abandoned(root: Path, prefix: str) -> None:

@@ -80,6 +80,8 @@ class Run:
         if record.format != name:
             raise ArtifactError(f"{folder}: its record is of {record.format}; {remedy}")
         check_file(folder / record.file, record.sha256, "export.json", remedy)
+        if record.size_bytes != (folder / record.file).stat().st_size:
+            raise ArtifactError(f"{folder}: its record tells of {record.size_bytes} bytes; {remedy}")
         if record.source_manifest_sha256 != self.manifest_sha256:
             raise ArtifactError(f"{folder}: exported from another build of {self.name}; {remedy}")
         return record

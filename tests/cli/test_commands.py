@@ -200,3 +200,27 @@ def test_verify_in_python_writes_what_the_command_writes(run_copy: Run) -> None:
                    artifacts=run_copy.folder.parent)  # fmt: skip
     assert sorted(path.name for path in run_copy.reports().iterdir()) == REPORTS
     assert Report.load(run_copy.reports() / "report.json", "") == found
+
+
+def _a_file(folder: Path) -> None:
+    folder.write_text("")
+
+
+def _a_link_to_nowhere(folder: Path) -> None:
+    folder.symlink_to(folder.with_name("nowhere"))
+
+
+def _a_folder_for_a_file(folder: Path) -> None:
+    (folder / "report.html").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("put", [_a_file, _a_link_to_nowhere, _a_folder_for_a_file])
+def test_what_stands_in_the_place_of_the_reports_is_named_before_anything_is_measured(
+    tledge: Command, run_copy: Run, put: Callable[[Path], None]
+) -> None:
+    put(run_copy.reports())
+    outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
+    assert outcome.code == 3
+    assert f"{run_copy.reports()}" in outcome.err
+    assert "move it away" in outcome.err
+    assert "answers to every test photo" not in outcome.err

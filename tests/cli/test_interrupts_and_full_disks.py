@@ -94,6 +94,7 @@ def test_a_verification_that_is_told_to_end_leaves_nothing(run_copy: Run, empty_
             break
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 128 + number
+    assert "interrupted; nothing half-written was kept" in rest
     assert "Traceback" not in rest
     assert list((empty_cache / "scratch").iterdir()) == []
     assert tree_hashes(run_copy.folder) == before

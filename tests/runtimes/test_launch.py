@@ -97,6 +97,10 @@ def test_a_worker_that_does_not_end_is_stopped_in_time(ends: Any, tmp_path: Path
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_a_time_limit_that_no_system_can_wait_for_is_one_all_the_same(ends: Any) -> None:
+    assert ends("say(json.dumps(dict(ok=1)) + chr(10))", timeout_s=1e10) == {"ok": 1}
+
+
 def test_what_a_worker_says_in_no_encoding_is_still_a_message(ends: Any) -> None:
     with pytest.raises(WorkerFailed, match="odd"):
         ends("os.write(2, b'odd \\xff\\xfe bytes'); os._exit(1)")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tledge.verification.drift import drift, softmax
-from tledge.verification.probabilities import expected_calibration_error, why_no_probabilities
+from tledge.verification.probabilities import expected_calibration_error, num_not_finite, why_no_probabilities
 from tledge.verification.statistics import difference_interval_points, mcnemar_p_value, wilson_interval
 
 NAMES = ["daisy", "rose", "tulip"]
@@ -210,6 +210,14 @@ def test_memory_maps_are_compared_in_less_memory_than_they_would_fill(tmp_path: 
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 8 * num_photos * num_classes / 2
+
+
+def test_rows_that_are_not_finite_are_counted_in_every_block() -> None:
+    values = np.zeros((3000, 300), np.float32)  # four blocks
+    assert num_not_finite(values) == 0
+    for row, number in ((0, np.nan), (1000, np.inf), (1000, np.nan), (2999, -np.inf)):
+        values[row, 7 + (number > 0)] = number
+    assert num_not_finite(values) == 3
 
 
 def test_blocks_of_rows_add_up_to_the_whole() -> None:

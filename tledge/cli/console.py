@@ -26,7 +26,13 @@ from tledge.progress import Advance
 if TYPE_CHECKING:
     from rich.console import Console
 
-BUG, INTERRUPTED, READER_GONE = 70, 130, 141  # of the last two: 128 and the signal, as shells count
+BUG, INTERRUPTED, READER_GONE, TERMINATED, HUNG_UP = (
+    70,
+    130,
+    141,
+    143,
+    129,
+)  # but for the first: 128 and the signal, as shells count
 _INTERRUPTED_MESSAGE = "interrupted; nothing half-written was kept"
 
 
@@ -146,7 +152,7 @@ def _run(command: Callable[[], Any], outputs: list[int]) -> int:
         try:
             _without_masks(command)
         except SystemExit as stop:
-            if stop.code == INTERRUPTED:  # Typer's word for Ctrl-C
+            if stop.code in (INTERRUPTED, TERMINATED, HUNG_UP):  # the first is Typer's word for Ctrl-C
                 print(_INTERRUPTED_MESSAGE, file=sys.stderr)
             return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except KeyboardInterrupt:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from tledge.errors import EnvironmentFault
 from tledge.files import sealed, write_together
 from tledge.records import Report
 
 REPORT = "report.json"
+_DRAWN = ("report.md", "junit.xml", "report.html")
+
+
+def require_place(folder: Path) -> None:
+    """Raise EnvironmentFault where something else stands in the place of the reports: before anything is measured."""
+    in_the_way = [path for name in (REPORT, *_DRAWN) if (path := folder / name).is_dir()]
+    if os.path.lexists(folder) and not folder.is_dir():
+        in_the_way = [folder]
+    if in_the_way:
+        raise EnvironmentFault(f"{in_the_way[0]}: stands where tledge writes its reports; move it away")
 
 
 def drawn(report: Report) -> dict[str, bytes]:
@@ -16,8 +28,8 @@ def drawn(report: Report) -> dict[str, bytes]:
     from tledge.reporting.junit import render as junit
     from tledge.reporting.markdown import render as markdown
 
-    texts = {"report.md": markdown(report), "junit.xml": junit(report), "report.html": html(report)}
-    return {name: text.encode() for name, text in texts.items()}
+    texts = (markdown(report), junit(report), html(report))
+    return {name: text.encode() for name, text in zip(_DRAWN, texts, strict=True)}
 
 
 def write_all(report: Report, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tledge.errors import ArtifactError, InputError
 from tledge.files import write_together
 from tledge.records import Report
-from tledge.reporting import REPORT, drawn
+from tledge.reporting import REPORT, drawn, require_place
 from tledge.run import artifacts_root, open_run
 
 
@@ -40,5 +40,6 @@ def named_report(name: str, artifacts: Path | None = None) -> Report:
 def write_again(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
     """Render report.md, junit.xml and report.html from report.json; errors as in :func:`stored_report`."""
     report, folder = stored_report(name, artifacts)
+    require_place(folder)
     write_together(folder, drawn(report))
     return report, folder

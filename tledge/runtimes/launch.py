@@ -20,6 +20,7 @@ from tledge.runtimes.worker import Job
 
 _LAST_LINES = 3
 _LAST_BYTES = 20_000
+_LONGEST_WAIT_S = 1e6  # eleven days; the system call that waits takes no more than 24
 _MAX_ANSWER_BYTES = 10_000_000  # a worker that a model took over could write for ever
 ARTIFACT, ORIGINAL = "tledge.runtimes.worker", "tledge.verification.original"
 
@@ -87,7 +88,7 @@ class WorkerProcess:
 
     def _line(self, timeout_s: float) -> bytes:
         assert self._process.stdout is not None
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + min(timeout_s, _LONGEST_WAIT_S)
         line = b""
         with selectors.DefaultSelector() as ready:
             ready.register(self._process.stdout, selectors.EVENT_READ)
@@ -112,7 +113,7 @@ class WorkerProcess:
         self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - _LAST_BYTES))
         said = self._said.read().decode(errors="replace").splitlines()
         # Of a traceback only what it ends with: the lines of code in it are indented.
-        lines = [line for line in said if line.strip() and not line.startswith((" ", "Traceback "))]
+        lines = [line for line in said if line.strip() and not line.startswith((" ", "Traceback ", "INFO:"))]
         # A native library can end the process with exit code 0.
         return "; ".join(lines[-_LAST_LINES:]) if code and lines else f"the process ended with exit code {code}"
 

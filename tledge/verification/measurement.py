@@ -25,7 +25,7 @@ from tledge.verification.drift import drift, softmax
 from tledge.verification.latency import Rounds, speedup
 from tledge.verification.layers import layer_reports
 from tledge.verification.measure import Bench, Task, Timed, TimeLimits, Timing
-from tledge.verification.probabilities import why_no_probabilities
+from tledge.verification.probabilities import num_not_finite, why_no_probabilities
 from tledge.verification.reference import probabilities, reference_logits
 from tledge.verification.statistics import wilson_interval
 from tledge.verification.subjects import Subject
@@ -93,7 +93,11 @@ class Measurement:
         # Beside the workers: what this process does alone after them would leave the other cores idle.
         with ThreadPoolExecutor(1) as beside:
             reading = [beside.submit(self._read, subject) for subject in self._running]
-            self.answers = dict(bench.answers(tasks, self._progress, "answers to every test photo", self._compare))
+            try:
+                self.answers = dict(bench.answers(tasks, self._progress, "answers to every test photo", self._compare))
+            except BaseException:  # Ctrl-C: what was not begun is not waited for
+                beside.shutdown(wait=False, cancel_futures=True)
+                raise
             started = self._lap("answers", started)
             for file in reading:
                 file.result()
@@ -103,7 +107,7 @@ class Measurement:
         original = self.answers[self._original_task]
         if isinstance(original, WorkerFailed):
             raise ArtifactError(f"{self.run.folder / 'model'}: the original does not run on this CPU: {original}")
-        if not np.all(np.isfinite(original)):
+        if num_not_finite(original):
             raise ArtifactError(f"{self.run.folder / 'model'}: the original's output is not finite on this CPU")
         self.attribution = self._attribute(original)
         started = self._lap("attribution", started)
@@ -191,14 +195,15 @@ class Measurement:
         """What could not be measured and fails no artifact."""
         found = []
         for count, timing in self.timings.items():
+            threads = f"{count} thread{'s' if count > 1 else ''}"
             original = timing.timed.get(self._original_task)
             if isinstance(original, WorkerFailed):
-                found.append(f"the original was not timed at {count} threads: {original}")
+                found.append(f"the original was not timed at {threads}: {original}")
             if timing.floor is None:
-                found.append(f"no noise floor at {count} threads: nothing is said of differences in latency")
+                found.append(f"no noise floor at {threads}: nothing is said of differences in latency")
             elif timing.floor.floor > UNSTEADY:
                 found.append(
-                    f"an artifact differed from itself by up to {timing.floor.floor:.0%} at {count} threads: this machine "
+                    f"an artifact differed from itself by up to {timing.floor.floor:.0%} at {threads}: this machine "
                     "is too unsteady or too busy for latencies; measure again when it is quiet"
                 )
         return found
@@ -271,7 +276,7 @@ class Measurement:
 def _fault(answers: Floats | WorkerFailed) -> str | None:
     if isinstance(answers, WorkerFailed):
         return str(answers)
-    broken = int(np.sum(~np.all(np.isfinite(answers), axis=1)))
+    broken = num_not_finite(answers)
     if broken:
         return f"the output holds NaN or infinity on {broken} of {len(answers)} test photos"
     return why_no_probabilities(answers)

@@ -42,6 +42,11 @@ class Comparison:
     mean_kl_divergence_nats: float
 
 
+def num_not_finite(values: Floats) -> int:
+    """How many rows of (N, C) hold NaN or infinity."""
+    return sum(int(np.sum(~np.all(np.isfinite(values[rows]), axis=1))) for rows in _blocks(*values.shape))
+
+
 def why_no_probabilities(values: Floats) -> str | None:
     """What keeps numbers (N, C) from being probabilities: NaN, infinity, or over 0.01 outside 0..1. None: they are.
 
