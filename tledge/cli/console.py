@@ -26,13 +26,8 @@ from tledge.progress import Advance
 if TYPE_CHECKING:
     from rich.console import Console
 
-BUG, INTERRUPTED, READER_GONE, TERMINATED, HUNG_UP = (
-    70,
-    130,
-    141,
-    143,
-    129,
-)  # but for the first: 128 and the signal, as shells count
+BUG = 70
+INTERRUPTED, READER_GONE, TERMINATED, HUNG_UP = 130, 141, 143, 129  # 128 and the signal, as shells count
 _INTERRUPTED_MESSAGE = "interrupted; nothing half-written was kept"
 
 
