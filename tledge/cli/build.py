@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from tledge.cli.options import ArtifactsOption, JsonOption
 if TYPE_CHECKING:
     from tledge.run import Run
 
-_HEAD, _TRAINING, _PHOTOS, _MACHINE = "Head", "Training", "Photos", "Machine"
+_HEAD, _TRAINING, _PHOTOS, _MACHINE, _WATCHING = "Head", "Training", "Photos", "Machine", "Watching"
 _RECIPES = "recipe's"  # what the help shows as the default of a number
 
 
@@ -147,6 +148,16 @@ def build(
         str | None,
         typer.Option(help="none or mirrored: all GPUs of this machine.", show_default="none", rich_help_panel=_MACHINE),
     ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write TensorBoard logs there.", show_default="none", rich_help_panel=_WATCHING
+        ),
+    ] = None,
+    mlflow: Annotated[
+        bool,
+        typer.Option("--mlflow", help="Record an MLflow run (needs tledge\\[mlflow]).", rich_help_panel=_WATCHING),
+    ] = False,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -201,6 +212,8 @@ def build(
         run=run,
         artifacts=artifacts,
         progress=progress,
+        tensorboard=tensorboard,
+        mlflow=mlflow,
     )
     _tell(made, as_json)
 

@@ -27,6 +27,7 @@ from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
 from tledge.training.plot import plot_history
 from tledge.training.recipe import RECIPES, Recipe, default
+from tledge.training.trackers import told, trackers
 from tledge.training.unfinished import Request, kept, recall
 
 LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-hub", "ai-edge-litert", "scikit-learn", "pillow", "numpy")
@@ -44,6 +45,8 @@ def build(
     artifacts: Path | None = None,
     progress: Progress | None = None,
     resume: bool = False,
+    tensorboard: Path | None = None,
+    mlflow: bool = False,
 ) -> Run:
     """Train a classifier and write its run folder.
 
@@ -51,6 +54,7 @@ def build(
     :func:`tledge.backbones.open_backbone` take them; ``recipe``: None is the fast one for a trained backbone, and the
     one from scratch for another; ``run`` names the run (default: data set, backbone, time). A network's training keeps
     its state after each epoch; ``resume`` goes on from that of an unfinished build of the same name and arguments.
+    ``tensorboard``: a folder for its logs, by epoch; ``mlflow``: whether an MLflow run is recorded.
     Raises InputError for bad input, EnvironmentFault for a machine that lacks network, disk or files.
     """
     started = time.perf_counter()
@@ -85,7 +89,8 @@ def build(
         _check(recipe, extractor, where)
         data = prepare(source, extractor.input_size, seed, progress)
         method = by_features if recipe.method == "features" else by_network
-        trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress))
+        watching = stack.enter_context(trackers(name, recipe.as_json(), tensorboard, mlflow))
+        trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress, told(watching)))
         splits = data.splits.rows
         test = splits["test"]
         data.write_splits(staging)
@@ -132,6 +137,8 @@ def build(
             files_sha256=tree_hashes(staging),
         )
         manifest.save(staging / MANIFEST)
+        for tracker in watching:
+            tracker.end(manifest)
     return open_run(root, name)
 
 

@@ -16,15 +16,18 @@ from tledge.training.method import Floats, Task, Trained
 from tledge.training.recipe import Recipe
 
 _T = TypeVar("_T")
+OnEpoch = Callable[[int, dict[str, float]], None]
 
 
-def fit_on_features(task: Task, recipe: Recipe) -> tuple[fit.Head, Floats, FeatureRecord]:
+def fit_on_features(
+    task: Task, recipe: Recipe, on_epoch: OnEpoch = lambda epoch, row: None
+) -> tuple[fit.Head, Floats, FeatureRecord]:
     """The head that ``recipe`` trains, its logits on the validation split, and what computed the features."""
     seen = task.rows("train", "validation")  # the head never meets the test split
     rows, record = features.features_of(task.backbone, task.data, seen, task.progress)
     train, validation = np.split(np.arange(len(seen)), [len(task.rows("train"))])
     labels = task.data.labels[seen]
-    head = fit.fit_head(rows, labels, train, validation, task.num_classes, recipe, task.seed, task.progress)
+    head = fit.fit_head(rows, labels, train, validation, task.num_classes, recipe, task.seed, task.progress, on_epoch)
     return head, head.logits(np.asarray(rows[validation], np.float32)), record
 
 
@@ -35,7 +38,7 @@ def train(task: Task) -> Trained:
     with _beside(
         lambda goes_on: features.tensorflow_features(backbone, data.pixels.select(task.rows("test")), goes_on)
     ) as beside:
-        head, validation_logits, record = fit_on_features(task, task.recipe)
+        head, validation_logits, record = fit_on_features(task, task.recipe, task.on_epoch)
         original = model.compose(backbone, head)
         with progress.step("writing the model"):
             model.save(original, task.folder / "model")

@@ -57,6 +57,7 @@ def train(task: Task) -> Trained:
             recipe,
             task.progress,
             Checkpoint(task.state, identity(task)),
+            task.on_epoch,
             deadline=started + (recipe.time_budget_s or math.inf),
         )
         if recipe.batch_norm == "trained":

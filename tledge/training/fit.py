@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ _BLOCK = 8192  # rows of features in memory at a time, unless a batch has more
 _SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+
+
+class Diverged(InputError):
+    """A training whose loss left the finite numbers."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,15 @@ def fit_head(
     recipe: Recipe,
     seed: int,
     progress: Progress,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Head:
     """Train with Adam on smoothed cross-entropy; keep the weights of the lowest validation loss.
 
     Features are centred, and scaled by one number, so that one learning rate fits every backbone; both are folded
     into the returned head. (A number for each feature would also raise those that hardly move.)
     ``train`` and ``validation`` are row numbers of ``features`` and ``labels``. The same arguments give the same
-    weights. Raises InputError where the loss leaves the finite numbers.
+    weights. ``on_epoch`` is given each epoch's number, from 1, and its row of the history; what it raises ends the
+    training. Raises Diverged where the loss leaves the finite numbers.
     """
     weights = class_weights(labels[train], num_classes, recipe.class_weights)
     trainer = _Trainer(features, labels, num_classes, *_centre_and_scale(features, train), weights, recipe, seed)
@@ -71,10 +78,11 @@ def fit_head(
             history.append(dict(zip(HISTORY_COLUMNS, (loss, accuracy, val_loss, val_accuracy), strict=True)))
             advance(1)
             if not np.isfinite(loss + val_loss):
-                raise InputError(
+                raise Diverged(
                     f"training diverged: the loss is not finite after {epoch} epochs. "
                     f"Lower --learning-rate {recipe.learning_rate}."
                 )
+            on_epoch(epoch, history[-1])
             if val_loss < best:
                 best, best_epoch, best_weights = val_loss, epoch, trainer.weights()
             elif epoch - best_epoch >= recipe.patience:

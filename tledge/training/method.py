@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,10 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Task:
-    """One training. ``folder``: the run that is being built; ``state``: where a state to resume from is kept, or None."""
+    """One training. ``folder``: the run that is being built; ``state``: where a state to resume from is kept, or None.
+
+    ``on_epoch``: told of each epoch's number, from 1, and its row of the history.
+    """
 
     backbone: Backbone
     data: Dataset
@@ -29,6 +33,7 @@ class Task:
     folder: Path
     state: Path | None
     progress: Progress
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None
 
     @property
     def num_classes(self) -> int:

@@ -1,0 +1,128 @@
+"""Where a training can be watched while it runs, beside the run folder that it ends in."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tledge.errors import EnvironmentFault
+from tledge.records import Manifest
+
+Row = dict[str, float]
+
+
+class Tracker(Protocol):
+    """Hears what a training comes to."""
+
+    def epoch(self, number: int, row: Row) -> None:
+        """An epoch ended, the first is 1; ``row`` has the columns of history.csv."""
+
+    def end(self, manifest: Manifest) -> None:
+        """The run stands."""
+
+    def abandon(self) -> None:
+        """The training ended without a run."""
+
+
+class TensorBoard:
+    """Scalars of each epoch in TensorBoard's format; ``tensorboard --logdir FOLDER`` draws them as they come.
+
+    The records are written directly: TensorFlow's own writer needs the package tensorboard, and puts the machine's name
+    into the file's.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        from tledge.tensorflow_setup import tensorflow
+
+        (folder / run).mkdir(parents=True, exist_ok=True)
+        path = folder / run / f"events.out.tfevents.{time.time_ns()}.tledge"
+        self._writer = tensorflow().io.TFRecordWriter(str(path))
+        self._write(0, {})
+
+    def epoch(self, number: int, row: Row) -> None:
+        curves = {}
+        for name, value in row.items():
+            split = "validation" if name.startswith("val_") else "train"
+            curves[f"{name.removeprefix('val_')}/{split}"] = value
+        self._write(number, curves)
+
+    def end(self, manifest: Manifest) -> None:
+        final = {f"final_accuracy/{split}": metrics.accuracy for split, metrics in manifest.metrics.items()}
+        self._write(manifest.num_epochs, final)
+        self._writer.close()
+
+    def abandon(self) -> None:
+        self._writer.close()
+
+    def _write(self, step: int, scalars: Row) -> None:
+        from tensorflow.core.framework.summary_pb2 import Summary
+        from tensorflow.core.util.event_pb2 import Event
+
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+        if not scalars:  # the first record of a file says how the others are to be read
+            event = Event(wall_time=time.time(), file_version="brain.Event:2")
+        self._writer.write(event.SerializeToString())
+        self._writer.flush()
+
+
+class MLflow:
+    """An MLflow run: the recipe as parameters, the epochs and the final metrics. Where it goes, MLFLOW_TRACKING_URI says."""
+
+    def __init__(self, run: str, parameters: dict[str, Any]) -> None:
+        try:
+            import mlflow
+        except ImportError as error:
+            raise EnvironmentFault("--mlflow needs the package mlflow: pip install 'tledge[mlflow]'") from error
+        self._client = mlflow.MlflowClient()
+        name = "tledge"
+        experiment = self._client.get_experiment_by_name(name)
+        number = experiment.experiment_id if experiment else self._client.create_experiment(name)
+        self._run = self._client.create_run(number, run_name=run).info.run_id
+        for key, value in parameters.items():
+            self._client.log_param(self._run, key, value)
+
+    def epoch(self, number: int, row: Row) -> None:
+        for name, value in row.items():
+            self._client.log_metric(self._run, name, value, step=number)
+
+    def end(self, manifest: Manifest) -> None:
+        for split, metrics in manifest.metrics.items():
+            self._client.log_metric(self._run, f"{split}_accuracy", metrics.accuracy)
+            self._client.log_metric(self._run, f"{split}_f1_macro", metrics.f1_macro)
+        self._client.set_terminated(self._run)
+
+    def abandon(self) -> None:
+        self._client.set_terminated(self._run, status="FAILED")
+
+
+@contextlib.contextmanager
+def trackers(run: str, recipe: dict[str, Any], tensorboard: Path | None, mlflow: bool) -> Iterator[list[Tracker]]:
+    """Those that were asked for; they are abandoned where the block raises.
+
+    Raises EnvironmentFault where MLflow was asked for, and is not installed.
+    """
+    chosen: list[Tracker] = []
+    if tensorboard is not None:
+        chosen.append(TensorBoard(tensorboard, run))
+    if mlflow:
+        chosen.append(MLflow(run, recipe))
+    try:
+        yield chosen
+    except BaseException:
+        for tracker in chosen:
+            tracker.abandon()
+        raise
+
+
+def told(chosen: Sequence[Tracker]) -> Callable[[int, Row], None]:
+    """A function that tells all of them of an epoch."""
+
+    def tell(number: int, row: Row) -> None:
+        for tracker in chosen:
+            tracker.epoch(number, row)
+
+    return tell
