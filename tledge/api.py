@@ -28,6 +28,7 @@ def verify(
     report.json, report.md, junit.xml and report.html are written into the run's folder ``verification`` together.
     The verdict is in the report; what is raised, :func:`tledge.verification.verify.verify` says.
     """
+    targets.load(target)  # a mistake in what was asked for is told before a run is looked for
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     require_place(run.reports())

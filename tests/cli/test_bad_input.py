@@ -109,7 +109,7 @@ def test_a_target_file_with_a_mistake_is_refused_by_name(
     ("option", "value", "rule"),
     [
         ("learning-rate", "-1", "greater than 0"),
-        ("learning-rate", "nan", "less than or equal to 10"),
+        ("learning-rate", "nan", "a finite number"),
         ("learning-rate", "11", "less than or equal to 10"),
         ("dropout", "2", "less than 1"),
         ("dropout", "-0.1", "greater than or equal to 0"),
