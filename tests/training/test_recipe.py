@@ -49,9 +49,10 @@ def test_a_flip_is_a_setting_of_its_own() -> None:
         ('head = "mlp:"', "use linear, or mlp:UNITS"),
         ('base = "finetune"\nviews = 0', "say with --views how many"),
         ('base = "finetune"\naugment = "none"', "the views would all be alike"),
-        ("views = 3", "trains on photos as they are"),
+        ("views = 3", "trains the head alone, on features of photos as they are"),
+        ("weight_decay = 0.1", "mine.toml: weight_decay: recipe mine trains the head alone"),
         ("time_budget_s = 60", "trains the head alone"),
-        ('base = "finetune"\nmixup_alpha = 0.2', "mix photos"),
+        ('base = "finetune"\nmixup_alpha = 0.2', "use --recipe best"),
     ],
 )
 def test_a_recipe_that_says_nothing_good_is_an_error_that_names_it(text: str, said: str, tmp_path: Path) -> None:

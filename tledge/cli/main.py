@@ -11,7 +11,7 @@ from types import FrameType
 import typer
 
 from tledge import __version__
-from tledge.cli import build, compare, evaluate, export, predict, report, runs, targets, verify
+from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command()(export.export)
 app.command()(verify.verify)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
+app.command()(embed.embed)
+app.command()(tune.tune)
 app.command()(report.report)
 app.command()(compare.compare)
 app.command()(runs.runs)

@@ -6,26 +6,22 @@ import contextlib
 import csv
 from collections import Counter
 from collections.abc import Iterator
-from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
-from tledge.datasets import Photo, Source, open_source
-from tledge.datasets.prepare import MAX_SKIPPED_SHARE, SPLITS_FILE, content_key, pixel_cache
+from tledge.datasets import Source, open_source
+from tledge.datasets.prepare import SPLITS_FILE
 from tledge.datasets.splits import split_digest
-from tledge.errors import InputError, unknown
+from tledge.errors import InputError
+from tledge.inference.labelled import Entry, Labelled, Part
 from tledge.inference.model import Model
-from tledge.inference.photos import ahead, few, pixels
 from tledge.inference.scores import ClassScore, metrics, per_class
-from tledge.preprocessing import Pixels, UnreadableImage
+from tledge.preprocessing import Pixels
 from tledge.progress import Progress, Silent
 from tledge.records import SPLITS, Interval, Metrics, Record, SkippedPhoto, SplitName
 from tledge.run import Run
 from tledge.verification.statistics import wilson_interval
-
-Part = Literal["all", "train", "validation", "test"]
 
 
 class Evaluation(Record):
@@ -62,21 +58,21 @@ def evaluate(
     does not know, for no photo to score, and for over 5% unreadable ones; ArtifactError as :meth:`Model.answers` does.
     """
     progress = progress or Silent()
-    if split not in get_args(Part):
-        raise unknown("split", split, get_args(Part))
     source = open_source(dataset)
-    numbers = _class_numbers(source, model)
-    chosen = _Chosen(source, split, _own_photos(model.run), include_seen, progress)
-    confusion = np.zeros((len(model.labels), len(model.labels)), np.int64)
+    labelled = Labelled(source, split)
+    _check_classes(source, model)
+    chosen = _Chosen(labelled, _own_photos(model.run), include_seen)
+    numbers = {label: number for number, label in enumerate(model.labels)}
+    confusion = np.zeros((len(numbers), len(numbers)), np.int64)
     keys: list[bytes] = []
     names: list[str] = []
     answers = model.answers(chosen.photos(model.input_size), source.num_photos, progress)
     with contextlib.closing(answers):
         for photos, probabilities in answers:
-            truth = np.array([numbers[label] for label, _ in photos])
+            truth = np.array([numbers[photo.label] for photo in photos])
             np.add.at(confusion, (truth, np.argmax(probabilities, axis=1)), 1)
-            keys += [key for _, key in photos]
-            names += [source.labels[label] for label, _ in photos]
+            keys += [photo.key for photo in photos]
+            names += [photo.label for photo in photos]
     warnings = [*source.warnings, *chosen.warnings(len(keys), model.run)]
     absent = [label for label, count in zip(model.labels, confusion.sum(axis=1), strict=True) if not count]
     if absent:
@@ -93,7 +89,7 @@ def evaluate(
         photos_sha256=split_digest(keys, names),
         own_photos=dict(chosen.own),
         includes_seen=include_seen,
-        skipped=chosen.skipped,
+        skipped=labelled.skipped,
         labels=model.labels,
         metrics=scores,
         accuracy_interval=wilson_interval(int(np.trace(confusion)), scores.num_photos),
@@ -102,8 +98,8 @@ def evaluate(
     )
 
 
-def _class_numbers(source: Source, model: Model) -> npt.NDArray[np.int64]:
-    """The run's number of each class of the source."""
+def _check_classes(source: Source, model: Model) -> None:
+    """Raise InputError for a class that the run does not know."""
     unknown_to_run = [label for label in source.labels if label not in model.labels]
     if unknown_to_run:
         raise InputError(
@@ -111,7 +107,6 @@ def _class_numbers(source: Source, model: Model) -> npt.NDArray[np.int64]:
             f"are {', '.join(map(repr, model.labels))}. Give a data set whose classes have these names: in a folder, "
             "rename or remove the class folders."
         )
-    return np.array([model.labels.index(label) for label in source.labels])
 
 
 def _own_photos(run: Run) -> dict[bytes, SplitName]:
@@ -127,70 +122,33 @@ def _own_photos(run: Run) -> dict[bytes, SplitName]:
 
 
 class _Chosen:
-    """The photos of a source that are to be scored; counts and notes grow as they are read."""
+    """The photos of a source that are to be scored; counts grow as they are read."""
 
-    def __init__(
-        self, source: Source, split: str, own_photos: dict[bytes, SplitName], include_seen: bool, progress: Progress
-    ) -> None:
+    def __init__(self, labelled: Labelled, own_photos: dict[bytes, SplitName], include_seen: bool) -> None:
         self.own: Counter[SplitName] = Counter()
-        self.skipped: list[SkippedPhoto] = []
-        self._source, self._split, self._include_seen = source, split, include_seen
-        self._own_photos, self._progress = own_photos, progress
-        self._source_splits: set[str] = set()
+        self._labelled, self._own_photos, self._include_seen = labelled, own_photos, include_seen
 
-    def photos(self, size: int) -> Iterator[tuple[tuple[int, bytes], Pixels]]:
-        """Each photo's class in the source and content hash, with its pixels: the cached ones where there are some."""
-        cached = pixel_cache(size)
+    def photos(self, size: int) -> Iterator[tuple[Entry, Pixels]]:
+        """Each photo with its pixels."""
+        return self._labelled.photos(size, self._is_scored)
 
-        def work(item: tuple[Photo, bytes]) -> Pixels:
-            photo, key = item
-            return np.asarray(cached.rows([key])[0], np.uint8) if key in cached else pixels(photo.data, size)
-
-        for (photo, key), outcome in ahead(work, self._selected()):
-            if isinstance(outcome, UnreadableImage):
-                self.skipped.append(SkippedPhoto(id=photo.id, reason=str(outcome)))
-            else:
-                yield (photo.label, key), outcome
-
-    def _selected(self) -> Iterator[tuple[Photo, bytes]]:
-        for photo in self._source.photos():
-            if photo.source_split:
-                self._source_splits.add(photo.source_split)
-            if self._split not in ("all", photo.source_split):
-                continue
-            key = content_key(photo)
-            place = self._own_photos.get(key)
-            if place:
-                self.own[place] += 1
-            if self._include_seen or place not in ("train", "validation"):
-                yield photo, key
+    def _is_scored(self, key: bytes) -> bool:
+        place = self._own_photos.get(key)
+        if place:
+            self.own[place] += 1
+        return self._include_seen or place not in ("train", "validation")
 
     def warnings(self, num_scored: int, run: Run) -> list[str]:
         """What was left out, and what is doubtful of the rest. Raises InputError where the rest can't be judged by."""
-        spec = self._source.spec
         train, validation, test = (self.own[name] for name in ("train", "validation", "test"))
         seen = f"{train} photos that run {run.name} was trained on and {validation} that chose its epoch"
-        warnings = []
-        if self.skipped:
-            total = num_scored + len(self.skipped)
-            shown = few([f"{photo.id} ({photo.reason})" for photo in self.skipped])
-            problem = f"{len(self.skipped)} of {total} photos can't be read"
-            if len(self.skipped) > MAX_SKIPPED_SHARE * total:
-                raise InputError(
-                    f"data set {spec}: {problem}, over {MAX_SKIPPED_SHARE:.0%}: {shown}. Repair or remove them."
-                )
-            warnings.append(f"skipped: {problem}: {shown}")
+        warnings = self._labelled.warnings(num_scored)
         if not num_scored:
             if train or validation:
-                raise InputError(f"data set {spec}: nothing but {seen}; --include-seen scores them")
-            if self._split != "all":
-                splits = (
-                    f"its own splits are {', '.join(sorted(self._source_splits))}"
-                    if self._source_splits
-                    else ("it has no splits of its own")
+                raise InputError(
+                    f"data set {self._labelled.source.spec}: nothing but {seen}; --include-seen scores them"
                 )
-                raise InputError(f"data set {spec}: no {self._split} photo; {splits}. Use --split all.")
-            raise InputError(f"data set {spec}: no photos in it")
+            raise self._labelled.nothing()
         if (train or validation) and self._include_seen:
             warnings.append(f"scored with {seen}: the accuracy says little of new photos")
         elif train or validation:

@@ -139,7 +139,10 @@ class _Trainer:
                 with tf.GradientTape() as tape:
                     loss, right = answer(inputs[part], truth[part], True)
                     mean_loss = loss / tf.cast(tf.shape(truth[part])[0], tf.float32)
-                optimizer.apply_gradients(zip(tape.gradient(mean_loss, variables), variables, strict=True))
+                # What apply_gradients does, but for a strategy that keeps every graph it was traced in, and its variables.
+                for gradient, variable in zip(tape.gradient(mean_loss, variables), variables, strict=True):
+                    optimizer.update_step(gradient, variable)
+                optimizer.iterations.assign_add(1)
                 sums += tf.stack([loss, right])
             return sums
 

@@ -21,3 +21,34 @@ def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
+
+
+def plot_trials(accuracies: list[float | None], is_pruned: list[bool], path: Path) -> None:
+    """Validation accuracy of each trial, in fractions, and the best so far; None for one that reached no accuracy.
+
+    A pruned trial stands at the highest that it reached, and does not count for the best.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    numbers = range(1, len(accuracies) + 1)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots()
+    best, so_far = 0.0, []
+    for accuracy, pruned in zip(accuracies, is_pruned, strict=True):
+        best = best if pruned or accuracy is None else max(best, accuracy)
+        so_far.append(best)
+    for wanted, marker, colour, label in ((False, "o", "#0b6e99", "trial"), (True, "x", "#888888", "pruned trial")):
+        shown = [
+            (number, accuracy)
+            for number, accuracy, pruned in zip(numbers, accuracies, is_pruned, strict=True)
+            if pruned == wanted and accuracy is not None
+        ]
+        if shown:
+            axes.scatter(*zip(*shown, strict=True), marker=marker, color=colour, label=label)
+    axes.step(numbers, so_far, where="post", color="#c0392b", label="best so far")
+    axes.set(title="Trials", xlabel="trial", ylabel="validation accuracy, fraction")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)

@@ -88,6 +88,31 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 
+_OF_NETWORKS = (
+    "schedule", "warmup_epochs", "weight_decay", "average_decay", "batch_norm", "mixed_precision", "strategy",
+    "unfreeze_from", "time_budget_s", "augment", "views", "mixup_alpha", "cutmix_alpha",
+)  # fmt: skip
+# What a method does not read must not be asked of it.
+_UNREAD: dict[str, tuple[str, ...]] = {
+    "features": _OF_NETWORKS,
+    "plain": ("unfreeze_from", "time_budget_s", "views", "batch_norm"),
+    "cut": ("mixup_alpha", "cutmix_alpha"),
+    "whole": ("views",),
+}
+_WAYS = {
+    "features": "trains the head alone, on features of photos as they are,",
+    "plain": "trains the head alone",
+    "cut": "trains on activations that are computed before",
+    "whole": "reads photos in every epoch",
+}
+_OTHERS = {
+    "features": "use --recipe finetune or best",
+    "plain": "use --recipe finetune or best",
+    "cut": "use --recipe best",
+    "whole": "use --recipe finetune",
+}
+
+
 def default(handle: str, weights: str | None) -> str:
     """The recipe's name for a backbone where none is given: the fast one, or the one from scratch where it is untrained."""
     return "head" if is_pretrained(handle, weights) else "scratch"
@@ -165,13 +190,11 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
         raise InputError(f"{named(key)} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
     if not _HEAD.fullmatch(recipe.head):
         raise InputError(f"{named('head')} {recipe.head!r}: use linear, or mlp:UNITS like mlp:256 or mlp:256,64")
-    if recipe.method in ("features", "plain") and (recipe.unfreeze_from or recipe.time_budget_s):
+    unread = [key for key in _UNREAD[recipe.method] if getattr(recipe, key) != getattr(HEAD, key)]
+    if unread:
+        names = ", ".join(named(key) for key in unread)
         raise InputError(
-            f"recipe {recipe.name} trains the head alone: drop --unfreeze-from and --time-budget, or use --recipe finetune"
-        )
-    if recipe.method in ("features", "plain") and (recipe.views or recipe.augment != PRESETS["none"]):
-        raise InputError(
-            f"recipe {recipe.name} trains on photos as they are: drop --augment and --views, or use --recipe finetune"
+            f"{names}: recipe {recipe.name} {_WAYS[recipe.method]} and does not use it; {_OTHERS[recipe.method]}"
         )
     if recipe.method == "cut" and not (recipe.unfreeze_from or recipe.time_budget_s):
         raise InputError(f"recipe {recipe.name} trains above a cut: say which with --unfreeze-from or --time-budget")
@@ -179,6 +202,4 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
         raise InputError(f"recipe {recipe.name} augments photos before it trains: say with --views how many of each")
     if recipe.views and recipe.augment == PRESETS["none"]:
         raise InputError("--views: the views would all be alike; choose an augmentation with --augment")
-    if recipe.method != "whole" and (recipe.mixup_alpha or recipe.cutmix_alpha):
-        raise InputError("--mixup-alpha and --cutmix-alpha mix photos, which only recipe best reads in every epoch")
     return recipe

@@ -1,0 +1,55 @@
+"""``tledge embed``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+
+
+def embed(
+    dataset: Annotated[str, typer.Option(help="Photos in class folders, or whatever else build takes.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="A new .parquet, .npy (with a .json beside it) or .npz file.")
+    ],
+    run: RunOption = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A layer of the network, as block_12_add; an output of several axes is flattened in C order.",
+            show_default="the head's input",
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="all, or of a data set with splits of its own: train, validation or test.")
+    ] = "all",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Of a keras: backbone, where build had them from a file.", show_default="none"
+        ),
+    ] = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what a run's network makes of photos, one vector each, for clustering and search."""
+    from tledge.cli.console import TerminalProgress, print_json
+    from tledge.inference.embed import embed as embed_photos
+    from tledge.reporting.wording import one_line
+
+    progress = TerminalProgress(quiet=as_json)
+    made = embed_photos(
+        run, dataset, out, layer=layer, split=split, weights=weights, artifacts=artifacts, progress=progress
+    )
+    if as_json:
+        print_json({"file": str(out), "dim": made.dim, **made.as_json()})
+        return
+    shape = " x ".join(map(str, made.shape))
+    print(
+        f"run {made.run}, layer {made.layer}: {made.num_photos} photos of {one_line(made.dataset)}, "
+        f"{made.dim} numbers each ({shape}); {one_line(str(out))}"
+    )

@@ -1,0 +1,84 @@
+"""``tledge tune``."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from tledge.cli.options import ArtifactsOption, JsonOption
+
+
+def tune(
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="digits, a folder of class folders, or a TensorFlow Datasets name, as tf_flowers or mnist:3.0.1."
+        ),
+    ],
+    backbone: Annotated[
+        str, typer.Option(help="A TensorFlow Hub image feature vector by URL or folder, bundled, or keras:NAME.")
+    ] = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4",
+    weights: Annotated[
+        str | None, typer.Option(help="Of a keras: backbone: imagenet, or an .h5 file.", show_default="imagenet")
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Where the search starts: head, or a .toml file of a recipe that trains the head alone.")
+    ] = "head",
+    trials: Annotated[int, typer.Option(help="Heads to train, with those that the study has already.")] = 50,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="As 1h, 5m or 90s: ends the search.", show_default="none")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the splits, the heads and the search.")] = 0,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A new search, or one to go on with.", show_default="a new one"),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Input size in pixels, for a backbone that takes any.")] = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for a better head: learning rate, dropout, label smoothing, layers and batch size, on features computed once.
+
+    The validation split judges; the test split is never scored. Recipes that train more than the head are not searched.
+    """
+    from tledge.cli.console import TerminalProgress, print_json
+    from tledge.cli.options import seconds
+    from tledge.training.recipe import resolve
+    from tledge.training.tune import tune as search
+
+    tuned = search(
+        dataset,
+        backbone=backbone,
+        input_size=image_size,
+        weights=weights,
+        recipe=resolve(recipe, {}),
+        num_trials=trials,
+        timeout_s=seconds("--timeout", timeout),
+        seed=seed,
+        study=study,
+        artifacts=artifacts,
+        progress=TerminalProgress(quiet=as_json),
+    )
+    options = {
+        "--dataset": dataset,
+        "--backbone": backbone,
+        "--weights": weights,
+        "--image-size": image_size,
+        "--recipe": tuned.recipe_file,
+        "--seed": seed,
+        "--artifacts": artifacts,
+    }
+    given = [str(word) for option, value in options.items() if value is not None for word in (option, value)]
+    command = shlex.join(["tledge", "build", *given])
+    if as_json:
+        print_json({**tuned.as_json(), "command": command})
+        return
+    start = "diverged" if tuned.start_accuracy is None else f"reached {tuned.start_accuracy:.2%}"
+    print(
+        f"study {tuned.study}: trial {tuned.best_trial} of {tuned.num_trials} ({tuned.num_pruned} pruned) is the best: "
+        f"validation accuracy {tuned.accuracy:.2%} on {tuned.num_validation} photos; trial 1, the recipe as given, {start}; "
+        f"{tuned.folder}"
+    )
+    print(command)

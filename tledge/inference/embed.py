@@ -1,0 +1,191 @@
+"""embed: what a layer of a run's network makes of photos, for clustering and search."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from tledge import preprocessing
+from tledge.backbones import open_backbone
+from tledge.backbones.mobilenet_v2 import flatten
+from tledge.datasets import open_source
+from tledge.datasets.splits import split_digest
+from tledge.errors import ArtifactError, InputError, unknown
+from tledge.inference.features_file import check_out, features_file
+from tledge.inference.labelled import Entry, Labelled, Part
+from tledge.preprocessing import PIXEL_SCALE, Pixels
+from tledge.progress import Progress, Silent
+from tledge.records import Record, SkippedPhoto
+from tledge.run import Run, artifacts_root, open_run
+from tledge.tensorflow_setup import tensorflow
+from tledge.training.network import NETWORK, HeadShape, classifier, load_network, set_head
+from tledge.training.recipe import Recipe
+
+_BATCH = 32
+_BLOCK_BYTES = 64 * 2**20  # of pixels and vectors in memory, and so the size of a row group
+_PROOF_PHOTOS = 16
+_FIRST_OF_HEAD = "dropout"  # what it takes are the features
+Floats = npt.NDArray[np.float32]
+
+
+class Embedding(Record):
+    """What a file of features was made from; it is in the file's metadata."""
+
+    schema_version: int = 1
+    run: str
+    manifest_sha256: str
+    layer: str
+    shape: list[int] = Field(description="of the layer's output for one photo; a vector is it in C order")
+    dataset: str
+    split: Part = Field(description="of the data set's own splits")
+    photos_sha256: str = Field(description="of photos and labels, as the data set's fingerprint in manifest.json")
+    num_photos: int
+    skipped: list[SkippedPhoto]
+    preprocessing_version: int
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return int(np.prod(self.shape))
+
+
+def embed(
+    run: Run | str | None,
+    dataset: str,
+    out: Path,
+    *,
+    layer: str | None = None,
+    split: str = "all",
+    weights: str | None = None,
+    artifacts: Path | None = None,
+    progress: Progress | None = None,
+) -> Embedding:
+    """Write the activations of a layer for every photo of a data set to ``out``: .parquet, .npy or .npz.
+
+    ``layer``: by its name in the network; None for the head's input. An output of more than one axis is flattened.
+    ``split``: all, or one that the source itself has. ``weights``: of a ``keras:`` backbone, where they came from a file.
+    Memory does not grow with the photos but by their ids. Raises InputError for an unknown run, layer or split, for an
+    ``out`` that can't be written, and for over 5% unreadable photos; ArtifactError where the backbone has changed.
+    """
+    progress = progress or Silent()
+    check_out(out)
+    if not isinstance(run, Run):
+        run = open_run(artifacts_root(artifacts), run)
+    labelled = Labelled(open_source(dataset), split)
+    size = run.manifest.backbone.input_size
+    with progress.step("loading the network"):
+        tensorflow()
+        with contextlib.closing(Labelled(labelled.source, split).photos(size)) as stream:
+            some = [pixels for _, pixels in itertools.islice(stream, _PROOF_PHOTOS)] if layer else []
+        network = _network(run, weights, some, needs_layers=layer is not None)
+        activations, name = _activations(network, layer, size)
+        shape = activations(np.zeros((1, size, size, 3), np.uint8)).shape[1:]
+    keys: list[bytes] = []
+    names: list[str] = []
+    with (
+        features_file(out, int(np.prod(shape))) as file,
+        progress.step("computing features", labelled.source.num_photos) as advance,
+        contextlib.closing(labelled.photos(size)) as photos,
+    ):
+        for entries, pixels in _blocks(photos, 3 * size**2 + 4 * int(np.prod(shape))):
+            batches = [activations(pixels[start : start + _BATCH]) for start in range(0, len(pixels), _BATCH)]
+            file.add(entries, np.concatenate(batches).reshape(len(entries), -1))
+            keys += [entry.key for entry in entries]
+            names += [entry.label for entry in entries]
+            advance(len(entries))
+        warnings = [*labelled.source.warnings, *labelled.warnings(len(keys))]
+        if not keys:
+            raise labelled.nothing()
+        made = Embedding(
+            run=run.name,
+            manifest_sha256=run.manifest_sha256,
+            layer=name,
+            shape=list(shape),
+            dataset=labelled.source.name,
+            split=split,
+            photos_sha256=split_digest(keys, names),
+            num_photos=len(keys),
+            skipped=labelled.skipped,
+            preprocessing_version=preprocessing.VERSION,
+        )
+        file.finish(made)
+    for warning in warnings:
+        progress.warn(warning)
+    return made
+
+
+def _network(run: Run, weights: str | None, photos: list[Pixels], *, needs_layers: bool) -> Any:
+    """The run's network: float32 RGB (N, S, S, 3) in [0, 1] to logits.
+
+    ``needs_layers``: those of the backbone have names, for which a Hub module is taken apart, proved on ``photos``.
+    """
+    if (run.folder / "network" / NETWORK).is_file():
+        return load_network(run.folder / "network")
+    recipe = Recipe.model_validate(run.manifest.recipe)
+    if recipe.method not in ("features", "plain"):
+        raise InputError(
+            f"run {run.name} trained its opaque backbone, {run.manifest.backbone.handle}, of which nothing but the answers "
+            "can be read. Build with --recipe head, or on a backbone of known layers such as bundled."
+        )
+    recorded = run.manifest.backbone
+    backbone = open_backbone(recorded.handle, recorded.input_size, weights)
+    if backbone.sha256 != recorded.sha256:
+        raise ArtifactError(
+            f"backbone {recorded.handle} is not the one that run {run.name} was built on: its sha256 differs from "
+            "manifest.json. Put that one back (of a keras: backbone, name its file with --weights), or build again."
+        )
+    if needs_layers and backbone.graph is None:
+        size = backbone.input_size
+        backbone = flatten(backbone, np.array(photos, np.uint8).reshape(-1, size, size, 3))
+    head = HeadShape.of(recipe, len(run.manifest.labels))
+    network = classifier(backbone, head, seed=0, keeps_statistics=True)
+    set_head(network, _head_layers(run, len(head.hidden_units) + 1))
+    return network
+
+
+def _head_layers(run: Run, count: int) -> list[tuple[Floats, Floats]]:
+    """Kernel and bias of each layer of the head, as the SavedModel holds them."""
+    stored = tensorflow().train.load_checkpoint(str(run.folder / "model" / "variables" / "variables"))
+    held = stored.get_variable_to_shape_map()
+    # Under its own name where it was trained on features; else last in the list of the network's weights.
+    listed = sum(name.startswith("weights/") for name in held)
+    places = [f"weights/{listed - 2 * count + number}" for number in range(2 * count)]
+    if not listed:
+        places = [f"head/{number // 2}/{number % 2}" for number in range(2 * count)]
+    values = [np.asarray(stored.get_tensor(f"{place}/.ATTRIBUTES/VARIABLE_VALUE"), np.float32) for place in places]
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def _activations(network: Any, layer: str | None, size: int) -> tuple[Any, str]:
+    """A function of pixels, uint8 (N, S, S, 3), to a layer's output, float32 (N, ...), and the layer's name.
+
+    Raises InputError, with the nearest name, where there is no such layer.
+    """
+    tf = tensorflow()
+    import tf_keras
+
+    if layer is None:
+        layer = network.get_layer(_FIRST_OF_HEAD).inbound_nodes[0].parent_nodes[0].layer.name
+    names = [one.name for one in network.layers]
+    if layer not in names:
+        raise unknown("layer", layer, names)
+    upto = tf_keras.Model(network.input, network.get_layer(layer).output)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)], autograph=False)  # type: ignore[untyped-decorator]
+    def activations(pixels: Any) -> Any:
+        return tf.cast(upto(tf.cast(pixels, tf.float32) * PIXEL_SCALE, training=False), tf.float32)
+
+    return lambda pixels: activations(pixels).numpy(), layer
+
+
+def _blocks(photos: Iterator[tuple[Entry, Pixels]], bytes_a_photo: int) -> Iterator[tuple[list[Entry], Pixels]]:
+    """Photos in blocks of ``_BLOCK_BYTES``; pixels uint8 (n, S, S, 3)."""
+    while block := list(itertools.islice(photos, max(1, _BLOCK_BYTES // bytes_a_photo))):
+        yield [entry for entry, _ in block], np.stack([pixels for _, pixels in block])

@@ -1,0 +1,148 @@
+"""Features of photos on the disk: Parquet, .npy with a JSON beside it, or .npz. Written in blocks, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.errors import InputError, unknown
+from tledge.files import sha256_file, sync_folder, sync_tree, working_folder
+from tledge.inference.labelled import Entry
+from tledge.records import Record
+
+METADATA = "tledge"  # the key of the record in a file's metadata, as in ONNX
+Floats = npt.NDArray[np.float32]
+
+
+class FeaturesFile(Protocol):
+    """A file that is being written: :meth:`add` any number of times, then :meth:`finish`."""
+
+    def add(self, photos: Sequence[Entry], vectors: Floats) -> None:
+        """Append photos and their vectors, float32 (n, dim)."""
+
+    def finish(self, record: Record) -> None:
+        """Close the file, with ``record`` in it."""
+
+
+class _Parquet:
+    """Columns id, label, content_sha256 (hex) and vector, a list of fixed size; a row group a block."""
+
+    def __init__(self, path: Path, dim: int) -> None:
+        import pyarrow
+        from pyarrow.parquet import ParquetWriter
+
+        self._dim, text = dim, pyarrow.string()
+        vector = pyarrow.list_(pyarrow.float32(), dim)
+        self._schema = pyarrow.schema([("id", text), ("label", text), ("content_sha256", text), ("vector", vector)])
+        self._writer = ParquetWriter(path, self._schema)
+
+    def add(self, photos: Sequence[Entry], vectors: Floats) -> None:
+        import pyarrow
+
+        values = pyarrow.array(vectors.reshape(-1))
+        columns = [
+            pyarrow.array([photo.id for photo in photos]),
+            pyarrow.array([photo.label for photo in photos]),
+            pyarrow.array([photo.key.hex() for photo in photos]),
+            pyarrow.FixedSizeListArray.from_arrays(values, self._dim),
+        ]
+        self._writer.write_batch(pyarrow.record_batch(columns, schema=self._schema))
+
+    def finish(self, record: Record) -> None:
+        self._writer.add_key_value_metadata({METADATA: json.dumps(record.as_json())})
+        self._writer.close()
+
+
+class _Npy:
+    """float32 (N, dim), and a JSON of the same stem with what Parquet has in columns and metadata."""
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self._path, self._dim = path, dim
+        self.photos: list[Entry] = []
+        path.touch()
+        self.write_header()
+
+    def write_header(self) -> None:
+        """For the rows so far: NumPy leaves room in it for any number of them."""
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(self.photos), self._dim)}
+        with self._path.open("r+b") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+
+    def add(self, photos: Sequence[Entry], vectors: Floats) -> None:
+        with self._path.open("ab") as file:
+            file.write(np.ascontiguousarray(vectors, "<f4").data)
+        self.photos += photos
+
+    def finish(self, record: Record) -> None:
+        self.write_header()
+        beside = {
+            METADATA: record.as_json(),
+            "npy_sha256": sha256_file(self._path),
+            "ids": [photo.id for photo in self.photos],
+            "labels": [photo.label for photo in self.photos],
+            "content_sha256": [photo.key.hex() for photo in self.photos],
+        }
+        text = json.dumps(beside, indent=2, ensure_ascii=False)
+        self._path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+class _Npz:
+    """Arrays vectors, float32 (N, dim), ids, labels and content_sha256, text (N,), and tledge, the record as JSON text."""
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self._path, self._vectors = path, path.with_suffix(".npy")
+        self._npy = _Npy(self._vectors, dim)
+
+    def add(self, photos: Sequence[Entry], vectors: Floats) -> None:
+        self._npy.add(photos, vectors)
+
+    def finish(self, record: Record) -> None:
+        self._npy.write_header()
+        photos = self._npy.photos
+        columns: dict[str, Any] = {
+            "ids": [photo.id for photo in photos],
+            "labels": [photo.label for photo in photos],
+            "content_sha256": [photo.key.hex() for photo in photos],
+            METADATA: json.dumps(record.as_json()),
+        }
+        with self._path.open("wb") as file:
+            np.savez(file, **columns)
+        with zipfile.ZipFile(self._path, "a") as archive:
+            archive.write(self._vectors, "vectors.npy")
+        self._vectors.unlink()
+
+
+_KINDS: dict[str, type[_Parquet] | type[_Npy] | type[_Npz]] = {".parquet": _Parquet, ".npy": _Npy, ".npz": _Npz}
+
+
+def check_out(out: Path) -> None:
+    """Raise InputError for a file that can't be written: of an unknown kind, in no folder, or one that is there already."""
+    if out.suffix not in _KINDS:
+        raise unknown("kind of file", out.suffix, _KINDS, f"It is the end of --out {out}.")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}; make it first")
+    for path in (out, out.with_suffix(".json")) if out.suffix == ".npy" else (out,):
+        if path.exists():
+            raise InputError(f"--out {out}: {path} is there already; remove it, or choose another name")
+
+
+@contextlib.contextmanager
+def features_file(out: Path, dim: int) -> Iterator[FeaturesFile]:
+    """A file of vectors of ``dim`` numbers, by the suffix of ``out``; it takes its place when the block ends well.
+
+    Of .npy and .npz, the ids and labels of all photos are in memory; the vectors never are.
+    """
+    with working_folder(out.parent, ".embedding-") as folder:
+        yield _KINDS[out.suffix](folder / out.name, dim)
+        sync_tree(folder)
+        for path in sorted(folder.iterdir()):
+            os.replace(path, out.parent / path.name)
+    sync_folder(out.parent)

@@ -1,0 +1,117 @@
+"""A search on the disk: what it is of, and every trial that ended, so that it goes on from there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tledge.errors import InputError
+from tledge.records import Fraction, Record
+from tledge.training.recipe import Recipe
+
+STUDY, _LOCK = "study.json", "lock"
+
+
+class Choice(Record):
+    """The numbers of a recipe that are searched."""
+
+    learning_rate: float = Field(gt=0, le=10)
+    dropout: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    head: str
+    batch_size: int = Field(ge=1, le=65_536)
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Choice:
+        """Those of a recipe."""
+        return cls(**{name: getattr(recipe, name) for name in cls.model_fields})
+
+    def applied(self, recipe: Recipe) -> Recipe:
+        """The recipe with these in place."""
+        return recipe.model_copy(update=dict(self))
+
+
+class Trial(Record):
+    """A head that was trained, to its end or not. Accuracies are of the validation split."""
+
+    choice: Choice
+    ended: Literal["whole", "pruned", "diverged"]
+    accuracies: Annotated[list[Fraction], Field(max_length=10_000)] = Field(description="after each epoch")
+    best_epoch: Annotated[int, Field(ge=1)] | None = Field(description="whose weights count; None unless whole")
+
+    @model_validator(mode="after")
+    def _only_a_whole_one_has_a_best_epoch(self) -> Self:
+        if (self.ended == "whole") != (self.best_epoch is not None) or (self.best_epoch or 0) > len(self.accuracies):
+            raise ValueError(f"best epoch {self.best_epoch} of {len(self.accuracies)} epochs, {self.ended}")
+        return self
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the weights that count; None unless it is whole."""
+        return self.accuracies[self.best_epoch - 1] if self.best_epoch else None
+
+    @property
+    def highest(self) -> float | None:
+        """Of the weights that count, or of any epoch where it was not whole; None where it had none."""
+        return self.accuracy if self.best_epoch else max(self.accuracies, default=None)
+
+
+class Study(Record):
+    """study.json. All but ``dataset``, ``backbone`` and ``trials`` must be the same where a study goes on."""
+
+    schema_version: int = 1
+    dataset: str
+    backbone: str
+    splits_sha256: dict[Literal["train", "validation"], str]
+    backbone_sha256: str
+    input_size: int
+    recipe: Recipe = Field(description="where the search starts; what is not searched stays as it is there")
+    seed: int
+    trials: list[Trial] = Field(default=[])
+
+    def best(self) -> int | None:
+        """Place of the first whole trial of the highest accuracy; None where there is none."""
+        whole = [(place, trial.accuracy) for place, trial in enumerate(self.trials) if trial.accuracy is not None]
+        return max(whole, key=lambda entry: entry[1], default=(None, 0.0))[0]
+
+
+@contextlib.contextmanager
+def begun(folder: Path, asked: Study) -> Iterator[Study]:
+    """The study of ``folder``, held against other processes: as it was kept there, or as ``asked`` where it is new.
+
+    Raises InputError where another process is at it, or it is of other photos, another backbone, recipe or seed;
+    ArtifactError where its file is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is at study {folder.name}") from error
+        if not (folder / STUDY).is_file():
+            try:
+                yield asked
+            finally:
+                if not (folder / STUDY).is_file():  # no trial ended
+                    shutil.rmtree(folder)
+            return
+        kept = Study.load(folder / STUDY, f"remove {folder}, or choose another --study")
+        compared = {
+            f"photos (from {kept.dataset}, now {asked.dataset}) or --seed": kept.splits_sha256 != asked.splits_sha256,
+            f"--backbone (was {kept.backbone})": kept.backbone_sha256 != asked.backbone_sha256,
+            f"--image-size (was {kept.input_size})": kept.input_size != asked.input_size,
+            f"--recipe (was {kept.recipe.name})": kept.recipe != asked.recipe,
+            f"--seed (was {kept.seed})": kept.seed != asked.seed,
+        }
+        others = [what for what, differs in compared.items() if differs]
+        if others:
+            raise InputError(
+                f"study {folder.name} was begun with other values: {'; '.join(others)}. Give those, or another --study."
+            )
+        yield kept

@@ -1,0 +1,240 @@
+"""tune: a search for the head's hyperparameters on features that are computed once, judged by the validation split."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from tledge.backbones import DEFAULT, open_backbone
+from tledge.datasets import open_source
+from tledge.datasets.prepare import Dataset, prepare
+from tledge.errors import InputError
+from tledge.files import atomic_write
+from tledge.progress import Progress, Silent
+from tledge.records import Fraction, Record
+from tledge.run import artifacts_root
+from tledge.training.build import default_name
+from tledge.training.features import features_of
+from tledge.training.fit import Diverged, Head, fit_head
+from tledge.training.plot import plot_trials
+from tledge.training.proposals import proposed
+from tledge.training.recipe import HEAD, Recipe, to_toml
+from tledge.training.study import STUDY, Choice, Study, Trial, begun
+
+STUDIES = ".studies"  # in the artifacts folder
+MAX_TRIALS = 10_000
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+class _OutOfTime(Exception):
+    """The deadline: no error, it ends the trial at hand."""
+
+
+class Tuned(Record):
+    """A search's outcome. Accuracies are of the validation split."""
+
+    study: str
+    folder: Path
+    num_trials: int
+    num_pruned: int
+    num_validation: int = Field(description="photos")
+    best_trial: int = Field(description="counted from 1; trial 1 is the recipe as given")
+    accuracy: Fraction
+    start_accuracy: Fraction | None = Field(description="of trial 1; None where it diverged")
+    recipe: Recipe
+    recipe_file: Path = Field(description="the recipe as TOML")
+
+
+def tune(
+    dataset: str,
+    *,
+    backbone: str = DEFAULT,
+    input_size: int | None = None,
+    weights: str | None = None,
+    recipe: Recipe = HEAD,
+    num_trials: int = 50,
+    timeout_s: float | None = None,
+    seed: int = 0,
+    study: str | None = None,
+    artifacts: Path | None = None,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Search for the values of :class:`~tledge.training.study.Choice` of the highest validation accuracy.
+
+    ``num_trials``: of the study in all; one that has some already goes on from there. ``timeout_s``: no trial is
+    trained on after so many seconds. ``recipe`` is the first trial, and keeps what is not searched. ``study`` names the
+    search (default: data set, backbone, time) and its folder in ``.studies`` of the artifacts folder, which holds
+    study.json, trials.png and the winner as NAME.toml. The other arguments are those of
+    :func:`tledge.training.build.build`, and the splits are its. The test split is told apart, and neither trained on
+    nor scored: no features of it are computed.
+    Raises InputError for bad input and a time that ends before the first trial, EnvironmentFault as ``build``.
+    """
+    deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
+    progress = progress or Silent()
+    _check(recipe, num_trials, timeout_s, seed, study)
+    with progress.step("loading TensorFlow"):
+        from tledge.tensorflow_setup import tensorflow
+
+        tensorflow(seed)
+    with progress.step("opening the data set"):
+        source = open_source(dataset)
+    with progress.step("loading the backbone"):
+        extractor = open_backbone(backbone, input_size, weights, seed)
+    if not extractor.is_pretrained:
+        raise InputError(
+            f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
+        )
+    data = prepare(source, extractor.input_size, seed, progress)
+    name = default_name(source.name, backbone) if study is None else study
+    folder = artifacts_root(artifacts) / STUDIES / name
+    asked = Study(
+        dataset=dataset,
+        backbone=backbone,
+        splits_sha256={split: data.split_records()[split].sha256 for split in ("train", "validation")},
+        backbone_sha256=extractor.sha256,
+        input_size=extractor.input_size,
+        recipe=recipe,
+        seed=seed,
+    )
+    with begun(folder, asked) as found:
+        if found.trials:
+            progress.say(f"study {name} goes on after {len(found.trials)} trials")
+        try:
+            fit = _fitter(data, extractor, seed, progress)
+            searched = _search(found, fit, folder, num_trials, deadline, progress)
+        except KeyboardInterrupt:
+            progress.warn(f"study {name} keeps the trials that ended; the same command with --study {name} goes on")
+            raise
+        return _outcome(searched, folder, len(data.splits.rows["validation"]))
+
+
+def _check(recipe: Recipe, num_trials: int, timeout_s: float | None, seed: int, study: str | None) -> None:
+    """Raise InputError for what can't be searched."""
+    if not 1 <= num_trials <= MAX_TRIALS:
+        raise InputError(f"--trials {num_trials}: use a whole number from 1 to {MAX_TRIALS:,}")
+    if timeout_s is not None and not timeout_s > 0:
+        raise InputError(f"--timeout {timeout_s:g}: use a time above 0 like 90s, 5m or 1h")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed {seed}: use a whole number from 0 to 4294967295")
+    if study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", study):
+        raise InputError(
+            f"--study {study!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit"
+        )
+    if recipe.method != "features":
+        raise InputError(
+            f"--recipe {recipe.name}: only recipes that train the head alone are searched, on features computed once; "
+            "use head, or a .toml file that starts from it"
+        )
+
+
+def _fitter(data: Dataset, backbone: Any, seed: int, progress: Progress) -> Callable[[Recipe, OnEpoch], Head]:
+    """A function that trains a head on the data set's features, as ``build`` does."""
+    train, validation = data.splits.rows["train"], data.splits.rows["validation"]
+    seen = np.concatenate([train, validation])
+    rows, _ = features_of(backbone, data, seen, progress)
+    labels, num_classes = data.labels[seen], len(data.source.labels)
+    first, second = np.split(np.arange(len(seen)), [len(train)])
+
+    def fit(recipe: Recipe, on_epoch: OnEpoch) -> Head:
+        return fit_head(rows, labels, first, second, num_classes, recipe, seed, Silent(), on_epoch)
+
+    return fit
+
+
+def _search(
+    kept: Study,
+    fit: Callable[[Recipe, OnEpoch], Head],
+    folder: Path,
+    num_trials: int,
+    deadline: float,
+    progress: Progress,
+) -> Study:
+    """The study with trials up to ``num_trials``, each on the disk as soon as it ended."""
+    with progress.step("trials", num_trials) as advance:
+        advance(min(len(kept.trials), num_trials))
+        while len(kept.trials) < num_trials:
+            try:
+                trial = _train(kept, fit, deadline)
+            except _OutOfTime:
+                progress.warn(f"the time ended after {len(kept.trials)} of {num_trials} trials")
+                break
+            kept = kept.model_copy(update={"trials": [*kept.trials, trial]})
+            kept.save(folder / STUDY)
+            advance(1)
+            number, accuracy = len(kept.trials), trial.accuracy
+            if kept.best() == number - 1:
+                _write_recipe(folder, trial.choice.applied(kept.recipe))
+            reached = trial.ended if accuracy is None else f"validation accuracy {accuracy:.2%}"
+            progress.say(f"trial {number}: {reached} after {len(trial.accuracies)} epochs")
+    return kept
+
+
+def _train(kept: Study, fit: Callable[[Recipe, OnEpoch], Head], deadline: float) -> Trial:
+    """The next trial of a study: chosen from those before, trained, ended early where it is worse than most of them.
+
+    Accuracy judges, not the loss, which label smoothing raises by itself. Raises _OutOfTime at the deadline.
+    """
+    import optuna
+
+    asked = proposed(kept)
+    choice = Choice(**asked.params)
+    accuracies: list[float] = []
+
+    def judge(epoch: int, row: dict[str, float]) -> None:
+        accuracies.append(row["val_accuracy"])
+        asked.report(row["val_accuracy"], epoch)
+        if time.monotonic() >= deadline:
+            raise _OutOfTime
+        if asked.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        head = fit(choice.applied(kept.recipe), judge)
+    except optuna.TrialPruned:
+        return Trial(choice=choice, ended="pruned", accuracies=accuracies, best_epoch=None)
+    except Diverged:
+        return Trial(choice=choice, ended="diverged", accuracies=accuracies, best_epoch=None)
+    return Trial(choice=choice, ended="whole", accuracies=accuracies, best_epoch=head.best_epoch)
+
+
+def _write_recipe(folder: Path, recipe: Recipe) -> Path:
+    path = folder / f"{folder.name}.toml"  # a recipe of a file has the file's name
+    atomic_write(path, to_toml(recipe).encode())
+    return path
+
+
+def _outcome(kept: Study, folder: Path, num_validation: int) -> Tuned:
+    """The winner, its recipe and the plot. Raises InputError where no trial came to its end."""
+    best = kept.best()
+    if best is None:
+        cause = (
+            "every trial diverged: lower the learning rate of --recipe" if kept.trials else "give more with --timeout"
+        )
+        raise InputError(f"no trial of study {folder.name} came to its end; {cause}")
+    plot_trials(
+        [trial.highest for trial in kept.trials],
+        [trial.ended != "whole" for trial in kept.trials],
+        folder / "trials.png",
+    )
+    winner, start = kept.trials[best], kept.trials[0]
+    assert winner.accuracy is not None
+    recipe = winner.choice.applied(kept.recipe).model_copy(update={"name": folder.name})
+    return Tuned(
+        study=folder.name,
+        folder=folder,
+        num_trials=len(kept.trials),
+        num_pruned=sum(trial.ended == "pruned" for trial in kept.trials),
+        num_validation=num_validation,
+        best_trial=best + 1,
+        accuracy=winner.accuracy,
+        start_accuracy=start.accuracy,
+        recipe=recipe,
+        recipe_file=_write_recipe(folder, recipe),
+    )
