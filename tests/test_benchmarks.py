@@ -92,8 +92,8 @@ def test_an_artifact_is_compared_with_itself(exported: tuple[Run, object]) -> No
     assert (result["comparisons"], len(result["ratios"])) == (1, 1)
 
 
-def test_verify_is_compared_with_a_bare_loop_over_the_same_photos(exported: tuple[Run, object]) -> None:
-    run = exported[0]
+def test_verify_is_compared_with_a_bare_loop_over_the_same_photos(run_copy: Run) -> None:
+    run = run_copy
     ended = program(
         "verify.py", "--artifacts", run.folder.parent, "--run", run.folder.name, "--repeats", "1",
         "--max-ratio", "1000",
@@ -103,3 +103,26 @@ def test_verify_is_compared_with_a_bare_loop_over_the_same_photos(exported: tupl
     assert result["num_artifacts"] == len(formats())
     assert result["num_photos"] == run.manifest.splits["test"].num_photos
     assert result["whole_command_ratio"] > result["pass_ratio"] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell memory apart")
+def test_memory_of_a_verification_is_its_own_and_of_mapped_files(run_copy: Run) -> None:
+    ended = program("memory.py", "--artifacts", run_copy.folder.parent, "--runs", run_copy.folder.name)
+    assert ended.returncode == 0, ended.stderr
+    (found,) = json.loads(ended.stdout)
+    assert found["test_photos"] == run_copy.manifest.splits["test"].num_photos
+    assert 10 < found["own_mb"] < 1000
+
+
+def test_recipes_are_built_and_their_spread_is_told(tmp_path: Path) -> None:
+    ended = program(
+        "recipes.py", "--dataset", "digits", "--recipes", "head", "--seeds", "0", "1", "--at-least", "101",
+        "--artifacts", tmp_path, "--", "--backbone", "bundled", "--max-epochs", "1",
+    )  # fmt: skip
+    assert ended.returncode == 1  # no accuracy is above 100%
+    result = json.loads(ended.stdout)
+    (summary,) = result["summaries"]
+    accuracies = [build["test_accuracy"] for build in result["builds"]]
+    assert summary["mean_test_accuracy"] == pytest.approx(sum(accuracies) / 2)
+    assert summary["min_test_accuracy"] == min(accuracies)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-head-0", "digits-head-1", "latest"]
