@@ -37,6 +37,9 @@ class TensorFlowDataset:
 
     def photos(self) -> Iterator[Photo]:
         """In the order of the prepared files, which no shuffle changes."""
+        from tledge.tensorflow_setup import tensorflow
+
+        tensorflow()  # the library reads through it, and would let it chatter
         import tensorflow_datasets as tfds
 
         config = tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1)
