@@ -26,6 +26,12 @@ def opened() -> dict[str, Backbone]:
     return {name: open_backbone(f"keras:{name}", size, "none") for name, size in NETWORKS.items()}
 
 
+@pytest.fixture(scope="module")
+def randomised() -> dict[str, Any]:
+    """Networks as Keras makes them, every weight drawn anew. Read only."""
+    return {name: _randomised(_bare(name)) for name in ("MobileNet", "VGG16")}
+
+
 @pytest.fixture
 def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A home folder without weights, and a proxy that nobody answers at."""
@@ -112,8 +118,10 @@ def test_a_graph_is_built_again_from_its_structure(opened: dict[str, Backbone], 
 
 
 @pytest.mark.parametrize("name", ["VGG16", "MobileNet"])
-def test_features_are_those_of_the_network_after_its_own_preprocessing(name: str, tmp_path: Path) -> None:
-    network = _randomised(_bare(name))
+def test_features_are_those_of_the_network_after_its_own_preprocessing(
+    randomised: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    network = randomised[name]
     backbone = open_backbone(f"keras:{name}", 32, str(_saved(network, tmp_path)))
     preprocess = vars(sys.modules[keras_applications.constructors()[name].__module__])["preprocess_input"]
     expected = np.asarray(network(preprocess(PHOTOS * 255), training=False))
@@ -228,8 +236,8 @@ def test_random_weights_follow_the_seed(opened: dict[str, Backbone]) -> None:
     assert not opened["MobileNet"].is_pretrained
 
 
-def test_published_weights_are_found_in_keras_own_cache(unreachable: Path) -> None:
-    network = _randomised(_bare("MobileNet"))  # the one family whose files Keras takes without a hash
+def test_published_weights_are_found_in_keras_own_cache(unreachable: Path, randomised: dict[str, Any]) -> None:
+    network = randomised["MobileNet"]  # the one family whose files Keras takes without a hash
     _saved(network, unreachable / ".keras/models", "mobilenet_1_0_224_tf_no_top.h5")
     backbone = open_backbone("keras:MobileNet", 32)
     assert backbone.is_pretrained
@@ -280,16 +288,17 @@ def test_a_file_that_holds_no_weights_is_refused(
 
 
 @pytest.mark.parametrize("name", ["vgg.h5", "vgg.weights.h5"])
-def test_another_networks_weights_are_refused(tmp_path: Path, name: str) -> None:
+def test_another_networks_weights_are_refused(randomised: dict[str, Any], tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="not the weights of MobileNet without its top"):
-        open_backbone("keras:MobileNet", 32, str(_saved(_bare("VGG16"), tmp_path, name)))
+        open_backbone("keras:MobileNet", 32, str(_saved(randomised["VGG16"], tmp_path, name)))
 
 
-def test_weights_in_keras_newer_format_are_read(tmp_path: Path) -> None:
-    path = _saved(_randomised(_bare("VGG16")), tmp_path, "vgg.weights.h5")
-    backbone = open_backbone("keras:VGG16", 32, str(path))
-    legacy = open_backbone("keras:VGG16", 32, str(_saved(_randomised(_bare("VGG16")), tmp_path, "vgg.h5")))
-    assert backbone.sha256 == legacy.sha256
+def test_weights_in_keras_newer_format_are_read(randomised: dict[str, Any], tmp_path: Path) -> None:
+    newer, legacy = (
+        open_backbone("keras:VGG16", 32, str(_saved(randomised["VGG16"], tmp_path, name)))
+        for name in ("vgg.weights.h5", "vgg.h5")
+    )
+    assert newer.sha256 == legacy.sha256
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:

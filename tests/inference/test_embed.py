@@ -13,8 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from tledge import build
-from tledge.backbones import open_backbone
-from tledge.backbones.mobilenet_v2 import flatten
+from tledge.backbones import Backbone, open_backbone
 from tledge.datasets import open_source
 from tledge.errors import ArtifactError, InputError
 from tledge.inference import embed as embed_module
@@ -62,25 +61,27 @@ def _read(path: Path) -> tuple[list[str], Floats, dict[str, Any]]:
     return table["id"].to_pylist(), vectors, json.loads(parquet.read_metadata(path).metadata[b"tledge"])
 
 
-def test_features_are_what_the_backbone_gives_the_head(built: Run, digits: Path, tmp_path: Path) -> None:
+def test_features_are_what_the_backbone_gives_the_head(
+    built: Run, bundled: tuple[Backbone, Backbone], digits: Path, tmp_path: Path
+) -> None:
     made = embed(built, str(digits), tmp_path / "f.parquet")
     ids, vectors, record = _read(tmp_path / "f.parquet")
     assert ids == [path.relative_to(digits).as_posix() for path in sorted(digits.rglob("*.png"))]
-    backbone = open_backbone("bundled")
-    photos = _pixels(digits, backbone.input_size)
+    photos = _pixels(digits, bundled[0].input_size)
     assert vectors.dtype == np.float32
-    assert np.abs(vectors - backbone.features_of_pixels(photos).numpy()).max() <= 1e-5
+    assert np.abs(vectors - bundled[0].features_of_pixels(photos).numpy()).max() <= 1e-5
     assert Embedding.model_validate(record) == made
     assert (made.run, made.manifest_sha256) == ("digits", built.manifest_sha256)
     assert (made.num_photos, made.shape, made.dim) == (6, [1280], 1280)
 
 
-def test_any_layer_of_a_hub_module_is_read_by_its_name_and_flattened(built: Run, digits: Path, tmp_path: Path) -> None:
+def test_any_layer_of_a_hub_module_is_read_by_its_name_and_flattened(
+    built: Run, bundled: tuple[Backbone, Backbone], digits: Path, tmp_path: Path
+) -> None:
     made = embed(built, str(digits), tmp_path / "f.parquet", layer="block_12_add")
     _, vectors, record = _read(tmp_path / "f.parquet")
     photos = _pixels(digits, 64)
-    flat = flatten(open_backbone("bundled"), photos)
-    assert np.abs(vectors - _called(flat.graph, "block_12_add", photos)).max() <= 1e-5
+    assert np.abs(vectors - _called(bundled[1].graph, "block_12_add", photos)).max() <= 1e-5
     assert record["layer"] == "block_12_add"
     assert record["shape"] == made.shape == [4, 4, 32]
     assert vectors.shape == (6, 512)
