@@ -24,7 +24,7 @@ from tledge.run import Run, open_run
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # TensorFlow's graphs are many small objects that live on: looking through them as often as Python does by default
-# costs a tenth of the suite.
+# costs tests that build networks about a tenth of their time.
 gc.set_threshold(50_000, 20, 20)
 
 SHARED_DATA = ("TFHUB_CACHE_DIR", "TFDS_DATA_DIR")

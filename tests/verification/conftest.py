@@ -1,13 +1,38 @@
-"""Targets of a test's own."""
+"""Targets of a test's own, and a run that is verified in a moment."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_models import two_classes
 
+from tledge.run import Run, open_run
 from tledge.verification import targets
+
+
+@pytest.fixture(scope="session")
+def small_exported(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Dark and light noise on 48 features, as float32 files. Read only: take ``small_copy`` to change something."""
+    from tledge import build, export
+    from tledge.training.recipe import Recipe
+
+    folder = tmp_path_factory.mktemp("small")
+    photos, recipe = str(two_classes(folder / "photos")), Recipe(max_epochs=5)
+    run = build(photos, backbone=str(tiny_backbone), recipe=recipe, run="small", artifacts=folder / "artifacts")
+    export(run, ["tflite-float32", "onnx-float32"])
+    return run
+
+
+@pytest.fixture
+def small_copy(small_exported: Run, tmp_path: Path) -> Run:
+    """A copy of it, alone in its artifacts folder ``tmp_path/artifacts``."""
+    root = tmp_path / "artifacts"
+    shutil.copytree(small_exported.folder, root / "small")
+    (root / "latest").write_text("small\n")
+    return open_run(root, "small")
 
 
 @pytest.fixture
