@@ -6,20 +6,22 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
 from tledge.errors import ArtifactError, InputError
 from tledge.preprocessing import PIXEL_SCALE
-from tledge.records import BackboneRecord
+from tledge.records import BackboneRecord, Record
 
 DEFAULT = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"
 BUNDLED = "bundled"
 KERAS = "keras:"  # before the name of a network of tf_keras.applications
 SMALL = ("alexnet", "lenet")
 NO_WEIGHTS = "none"
+RESCALE = "rescale"  # the layer of a graph from [0, 1] to what its network takes
+S = TypeVar("S", bound=Record)
 _KERNELS = {  # of Keras' layers, each with the attribute that holds its initializer
     "kernel": "kernel_initializer",
     "depthwise_kernel": "depthwise_initializer",
@@ -121,11 +123,19 @@ def rebuild(structure: dict[str, Any]) -> Any:
     raise structure_fault(f"unknown kind {kind!r}")
 
 
-def structure_fault(fault: ValidationError | str) -> ArtifactError:
+def parsed(kind: type[S], structure: dict[str, Any]) -> S:
+    """A structure as its record. Raises ArtifactError for unknown, missing or impossible values."""
+    try:
+        return kind.model_validate(structure)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise structure_fault(f"{place}: {said}" if place else said) from error
+
+
+def structure_fault(fault: str) -> ArtifactError:
     """The error for a structure that builds nothing."""
-    if isinstance(fault, ValidationError):
-        first = fault.errors(include_url=False)[0]
-        fault = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     return ArtifactError(f"the structure of the backbone is damaged: {fault}; train again with tledge build")
 
 

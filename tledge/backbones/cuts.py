@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from tledge.errors import unknown
@@ -9,14 +10,12 @@ from tledge.errors import unknown
 
 def cut_points(graph: Any) -> list[str]:
     """Layers of a functional tf_keras.Model whose one output is all that later layers read, in the graph's order."""
-    readers: dict[str, int] = {}
-    for layer in graph.layers:
-        for source in _sources(layer, graph):
-            readers[source] = readers.get(source, 0) + 1
+    reads = _reads(graph)
+    readers = Counter(source for sources in reads.values() for source in sources)
     points: list[str] = []
     is_open: dict[str, int] = {}
     for layer in graph.layers:  # in an order in which every layer comes after what it reads
-        for source in _sources(layer, graph):
+        for source in reads[layer.name]:
             is_open[source] -= 1
             if not is_open[source]:
                 del is_open[source]
@@ -52,8 +51,15 @@ def split(graph: Any, name: str) -> tuple[Any, Any]:
     return tf_keras.Model(graph.input, middle), tf_keras.Model(middle, graph.output)
 
 
-def _sources(layer: Any, graph: Any) -> list[str]:
-    """Names of the layers of ``graph`` that a layer reads."""
-    names = {one.name for one in graph.layers}
-    parents = [parent.layer.name for node in layer.inbound_nodes for parent in node.parent_nodes]
-    return [name for name in parents if name in names]
+def _reads(graph: Any) -> dict[str, list[str]]:
+    """Of every layer, the layers of ``graph`` that it reads, by name."""
+    names = {layer.name for layer in graph.layers}
+    return {
+        layer.name: [
+            parent.layer.name
+            for node in layer.inbound_nodes
+            for parent in node.parent_nodes
+            if parent.layer.name in names
+        ]
+        for layer in graph.layers
+    }

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tledge.backbones import RESCALE
+
 
 def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> Any:
     """The tf_keras.Model ``network`` behind a layer ``rescale``: ``scale * x + offset``, both for R, G and B.
@@ -23,7 +25,7 @@ def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> 
     stands_for = {first["name"]: "images"}
     if (*scale, *offset) != (1, 1, 1, 0, 0, 0):
         layers.append(_rescale(scale, offset))
-        stands_for[first["name"]] = "rescale"
+        stands_for[first["name"]] = RESCALE
     left_out = set()
     for layer in others:
         reads = layer["inbound_nodes"]
@@ -55,7 +57,7 @@ def _rescale(scale: Sequence[float], offset: Sequence[float]) -> dict[str, Any]:
         depthwise_initializer=initializers.Constant(list(scale)),
         bias_initializer=initializers.Constant(list(offset)),
         trainable=False,
-        name="rescale",
+        name=RESCALE,
     )
     return _description("DepthwiseConv2D", layer.get_config(), [[["images", 0, 0, {}]]])
 

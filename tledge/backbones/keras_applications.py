@@ -13,9 +13,19 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tledge.backbones import KERAS, MAX_INPUT_SIZE, NO_WEIGHTS, Backbone, initialise, of_graph, structure_fault
+from tledge.backbones import (
+    KERAS,
+    MAX_INPUT_SIZE,
+    NO_WEIGHTS,
+    RESCALE,
+    Backbone,
+    initialise,
+    of_graph,
+    parsed,
+    structure_fault,
+)
 from tledge.backbones.flat import flattened
 from tledge.errors import EnvironmentFault, InputError, unknown
 from tledge.network import require_reachable
@@ -107,15 +117,12 @@ def build(structure: dict[str, Any]) -> Any:
 
     Raises ArtifactError for unknown, missing or impossible values.
     """
-    try:
-        parsed = Structure.model_validate(structure)
-    except ValidationError as error:
-        raise structure_fault(error) from error
-    if parsed.network not in constructors():
-        raise structure_fault(f"unknown network {parsed.network!r}")
-    if parsed.input_size < min_size(parsed.network):
-        raise structure_fault(f"{parsed.network} of input_size {parsed.input_size}")
-    return _flat(_construct(parsed), preprocessing(parsed.network))
+    described = parsed(Structure, structure)
+    if described.network not in constructors():
+        raise structure_fault(f"unknown network {described.network!r}")
+    if described.input_size < min_size(described.network):
+        raise structure_fault(f"{described.network} of input_size {described.input_size}")
+    return _flat(_construct(described), preprocessing(described.network))
 
 
 def constructors() -> dict[str, Callable[..., Any]]:
@@ -217,7 +224,7 @@ def _transfer(network: Any, graph: Any, before: Preprocessing, published: bool) 
     single = (one for layer in network.layers for one in getattr(layer, "layers", [layer]))
     for layer in (one for one in single if one.weights):
         if type(layer).__name__ == "Normalization":
-            graph.get_layer("rescale").set_weights(_normalization(layer, published))
+            graph.get_layer(RESCALE).set_weights(_normalization(layer, published))
             continue
         target = graph.get_layer(layer.name)
         values = [np.reshape(old, new.shape) for old, new in zip(layer.get_weights(), target.weights, strict=True)]

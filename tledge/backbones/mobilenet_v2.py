@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
-from tledge.backbones import BUNDLED, DEFAULT, MAX_INPUT_SIZE, Backbone
-from tledge.errors import ArtifactError, InputError
+from tledge.backbones import BUNDLED, DEFAULT, MAX_INPUT_SIZE, RESCALE, Backbone, parsed
+from tledge.errors import InputError
 from tledge.preprocessing import Pixels
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
@@ -30,7 +30,6 @@ _STRIDES: tuple[Literal[1, 2], ...] = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2,
 _PREFIXES = ("expanded_conv", *(f"block_{number}" for number in range(1, len(_STRIDES))))
 _VECTORS = ("gamma", "beta", "moving_mean", "moving_variance")
 _NUM_NOISE = 4
-RESCALE = "rescale"  # the layer from [0, 1] to [-1, 1]
 
 Values = npt.NDArray[Any]
 Slot = tuple[str, str]  # a layer's name, and its weight's
@@ -112,12 +111,7 @@ def build(structure: dict[str, Any]) -> Any:
     float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim). Layers are named as in keras.applications, without
     its padding layers; ``rescale`` stands before them. Raises ArtifactError for unknown, missing or impossible values.
     """
-    try:
-        return _graph(Structure.model_validate(structure))
-    except ValidationError as error:
-        raise ArtifactError(
-            f"the structure of the backbone is damaged: {_first(error)}; train again with tledge build"
-        ) from error
+    return _graph(parsed(Structure, structure))
 
 
 def _graph(structure: Structure) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tledge.backbones import MAX_INPUT_SIZE, Backbone, initialise, of_graph, structure_fault
+from tledge.backbones import MAX_INPUT_SIZE, Backbone, initialise, of_graph, parsed, structure_fault
 from tledge.errors import InputError, unknown
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
@@ -54,14 +54,11 @@ def build(structure: dict[str, Any]) -> Any:
 
     Raises ArtifactError for unknown, missing or impossible values.
     """
-    try:
-        parsed = Structure.model_validate(structure)
-    except ValidationError as error:
-        raise structure_fault(error) from error
-    network = _NETWORKS[parsed.network]
-    if not network.min_size <= parsed.input_size <= network.max_size:
-        raise structure_fault(f"{parsed.network} of input_size {parsed.input_size}")
-    return _graph(parsed)
+    described = parsed(Structure, structure)
+    network = _NETWORKS[described.network]
+    if not network.min_size <= described.input_size <= network.max_size:
+        raise structure_fault(f"{described.network} of input_size {described.input_size}")
+    return _graph(described)
 
 
 def _graph(structure: Structure) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.records import Metrics, Record
+from tledge.verification.drift import macro_f1
 
 Integers = npt.NDArray[np.int64]
 
@@ -34,7 +35,7 @@ def metrics(confusion: Integers) -> Metrics:
         accuracy=float(right.sum() / truth.sum()),
         precision_macro=float(np.mean(right_there / np.maximum(predicted_there, 1))),
         recall_macro=float(np.mean(right_there / truth_there)),
-        f1_macro=float(np.mean(2 * right_there / (truth_there + predicted_there))),
+        f1_macro=macro_f1(confusion),
         confusion_matrix=confusion.tolist(),
     )
 

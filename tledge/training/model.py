@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.backbones import Backbone
-from tledge.backbones.mobilenet_v2 import RESCALE
+from tledge.backbones import RESCALE, Backbone
 from tledge.preprocessing import PIXEL_SCALE
 from tledge.tensorflow_setup import tensorflow
 from tledge.training.fit import Head

@@ -72,8 +72,8 @@ def drift(
             wrong_to_right=wrong_to_right,
             wrong_to_wrong=num_photos - num_same - right_to_wrong - wrong_to_right,
         ),
-        original_macro_f1=_macro_f1(confusion_before),
-        macro_f1=_macro_f1(confusion),
+        original_macro_f1=macro_f1(confusion_before),
+        macro_f1=macro_f1(confusion),
         original_confusion_matrix=confusion_before.tolist(),
         confusion_matrix=confusion.tolist(),
         per_class=_per_class(labels, before, after, label_names),
@@ -99,8 +99,8 @@ def _check(labels: Integers, original: Floats, artifact: Floats, label_names: Se
         raise ValueError(f"labels {labels.min()} to {labels.max()} do not fit {original.shape[1]} classes")
 
 
-def _macro_f1(confusion: Integers) -> float:
-    """The mean of 2 TP / (2 TP + FP + FN) over the classes that occur in the truth."""
+def macro_f1(confusion: Integers) -> float:
+    """The mean of 2 TP / (2 TP + FP + FN) over the classes that occur in the truth; counts int64 (C, C), rows truth."""
     right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     present = truth > 0
     return float(np.mean(2 * right[present] / (truth + predicted)[present]))
