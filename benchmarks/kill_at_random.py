@@ -2,16 +2,18 @@
 
     python benchmarks/kill_at_random.py --kills 20 --seed 0
 
-Everything is real and happens in a temporary folder: the digits data set on the bundled backbone, each command in
-a process of its own. First the commands run unkilled, which makes a whole run and tells how long each takes; then
-they are killed, two thirds of them at any moment of that time, one third in its last fifth, where files are written.
-A command that ends before its moment is no kill: its end is checked all the same, and it is started again.
+Everything is real and happens in a temporary folder: the digits data set on the bundled backbone, where no other is
+named, each command in a process of its own. First the commands run unkilled, which makes a whole run and tells how
+long each takes; then they are killed, two thirds of them at any moment of that time, one third in its last fifth, where
+files are written. A command that ends before its moment is no kill: its end is checked all the same, and it is started
+again.
 
 After every kill the folder is read anew (see whole.py for the checks, which share no code with tledge's):
 a run that opens is whole, and so are the artifacts and the report it shows; damage is reported; the run that was
 there before is byte for byte as it was but for what the killed command was to write; ``latest`` names a run that
 opens; no process of the killed command lives on. A damaged artifact is then made again as the error message says.
 At last the commands run unkilled once more, must end with exit code 0, and must leave no half-built run behind.
+``--command build`` and so on kills, and runs, that command alone after what it needs.
 
 Exit code 1 where any of this does not hold. The budgets of verify are set so wide that only an error can fail it.
 """
@@ -37,6 +39,8 @@ from rich.table import Table
 from whole import faults_of_export, faults_of_report, faults_of_run, tree
 
 EXISTING, AFTERWARDS = "before", "after"
+COMMANDS = ("build", "verify", "export")  # in the order in which they are killed
+_SAME_BY_SEED = ("splits.csv", "reference.npz", "history.csv")
 LATE_SHARE = 0.8  # of a command's time: its last fifth
 MAX_ATTEMPTS = 8
 WORKER_GRACE_S = 5.0
@@ -97,13 +101,16 @@ class Strike:
 class Ground:
     """The temporary folder in which everything happens."""
 
-    def __init__(self, folder: Path, formats: list[str], max_epochs: int | None, seed: int) -> None:
+    def __init__(
+        self, folder: Path, commands: list[str], formats: list[str], build_options: list[str], seed: int
+    ) -> None:
         self.folder = folder
         self.artifacts = folder / "artifacts"
         self.cache = folder / "cache"
+        self.commands = commands
         self.formats = formats
         self.killed_formats = formats[1::2] or formats  # the others must stay as they are
-        self.max_epochs = max_epochs
+        self.build_options = build_options
         self.random = random.Random(seed)  # noqa: S311
         self.durations_s: dict[str, float] = {}
         self.target = folder / "no-limits.toml"
@@ -111,8 +118,7 @@ class Ground:
         (folder / "tmp").mkdir()
 
     def build(self, run: str, *, empty_cache: bool) -> Command:
-        arguments = ["build", "--dataset", "digits", "--backbone", "bundled", "--seed", "0", "--run", run]
-        arguments += [] if self.max_epochs is None else ["--max-epochs", str(self.max_epochs)]
+        arguments = ["build", *self.build_options, "--seed", "0", "--run", run]
         timed_as = "build, empty cache" if empty_cache else "build, cache of a killed one"
         return Command("build", timed_as, tuple(arguments), new_run=run)
 
@@ -272,7 +278,7 @@ def _restore(ground: Ground, made: Strike) -> None:
     from tledge.errors import TledgeError
     from tledge.run import open_run
 
-    for _ in ground.formats:
+    for _ in range(1 + len(ground.formats)):
         try:
             open_run(ground.artifacts, EXISTING).exports()
             return
@@ -287,8 +293,9 @@ def _restore(ground: Ground, made: Strike) -> None:
 
 
 def strikes(ground: Ground, num_kills: int) -> list[Strike]:
-    """Every attempt of ``num_kills`` kills: builds first, then verifications, then exports."""
-    names = [("build", "verify", "export")[3 * number // num_kills] for number in range(num_kills)]
+    """Every attempt of ``num_kills`` kills, one command after another."""
+    commands = ground.commands
+    names = [commands[len(commands) * number // num_kills] for number in range(num_kills)]
     made: list[Strike] = []
     for number, name in enumerate(names):
         first = names.index(name)
@@ -315,14 +322,14 @@ def strikes(ground: Ground, num_kills: int) -> list[Strike]:
 
 
 def finish_unkilled(ground: Ground) -> list[str]:
-    """The same commands once more, on what all the kills left; what is wrong afterwards."""
-    problems = ground.finish(ground.build(AFTERWARDS, empty_cache=False))
-    problems += ground.finish(ground.export(ground.killed_formats))
-    problems += ground.finish(ground.verify())
+    """The commands once more, on what all the kills left; what is wrong afterwards."""
+    again = [ground.build(AFTERWARDS, empty_cache=False), ground.export(ground.killed_formats), ground.verify()]
+    problems = [said for command in again if command.name in ground.commands for said in ground.finish(command)]
     before, after = (tree(ground.artifacts / run) for run in (EXISTING, AFTERWARDS))
-    for name in ("splits.csv", "reference.npz", "history.csv"):
-        if before.get(name) != after.get(name):
-            problems.append(f"{name} differs between two builds of one seed, the second on a cache of killed builds")
+    if "build" in ground.commands:
+        differing = [name for name in _SAME_BY_SEED if before.get(name) != after.get(name)]
+        what = "differs between two builds of one seed, the second on a cache of killed builds"
+        problems += [f"{name} {what}" for name in differing]
     problems += [f"{path.name} is left of a dead build" for path in ground.artifacts.glob(".building-*")]
     whole = Strike(ground.verify(), False, Ended(0, 0.0, ""), 0.0)
     _look_at_runs(ground, whole)
@@ -368,9 +375,12 @@ def main() -> None:
     from tledge.exporters import chosen
 
     parser = argparse.ArgumentParser(description="Kill build, export and verify at random moments.")
-    parser.add_argument("--kills", type=int, default=21, help="in all, shared evenly by the three commands")
+    parser.add_argument("--kills", type=int, default=21, help="in all, shared evenly by the commands")
+    parser.add_argument("--command", action="append", choices=COMMANDS, help="to kill; may be repeated [all]")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--format", action="append", help="artifacts of the existing run; may be repeated [all]")
+    parser.add_argument("--dataset", default="digits", help="of every build")
+    parser.add_argument("--backbone", default="bundled", help="of every build")
     parser.add_argument("--max-epochs", type=int, help="of every build: a shorter program")
     options = parser.parse_args()
     if options.kills < 1:
@@ -379,12 +389,17 @@ def main() -> None:
     warning = busy_warning(load_average())
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
-    formats = [form.name for form in chosen(options.format or ["all"])]
+    commands = [name for name in COMMANDS if name in (options.command or COMMANDS)]
+    formats = [] if commands == ["build"] else [form.name for form in chosen(options.format or ["all"])]
     folder = Path(tempfile.mkdtemp(prefix="tledge-kills-"))
-    ground = Ground(folder, formats, options.max_epochs, options.seed)
+    build_options = ["--dataset", options.dataset, "--backbone", options.backbone]
+    build_options += [] if options.max_epochs is None else ["--max-epochs", str(options.max_epochs)]
+    ground = Ground(folder, commands, formats, build_options, options.seed)
     others = [name for name in formats if name not in ground.killed_formats]
-    exports = [ground.export(names) for names in (others, ground.killed_formats) if names]
-    for command in (ground.build(EXISTING, empty_cache=True), *exports, ground.verify()):
+    first = [ground.build(EXISTING, empty_cache=True)]
+    first += [ground.export(names) for names in (others, ground.killed_formats) if names]
+    first += [ground.verify()] if "verify" in commands else []
+    for command in first:
         problems = ground.finish(command)
         if problems:
             raise SystemExit(f"before any kill: {problems[0]}")
@@ -395,7 +410,7 @@ def main() -> None:
     for problem in at_the_end:
         print(f"VIOLATION, unkilled at the end: {problem}")
     if not at_the_end:
-        print("unkilled at the end: build, export and verify exit 0; every run is whole; no half-built run is left")
+        print(f"unkilled at the end: {', '.join(commands)} exit 0; every run is whole; no half-built run is left")
     for left in leftovers(ground):
         print(f"left over, and read by nothing: {left}")
     print(f"{sum(one.killed for one in made)} kills, {len(violations)} violations")

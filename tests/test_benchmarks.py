@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from tledge.exporters import formats
+from tledge.records import Report
 from tledge.run import Run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-LIMIT = 64
+LIMIT, FEW = 64, 8
 LIBRARIES = ("common.py", "whole.py")  # what the programs share
 IMPORT_FIRST = ("naive_transfer.py",)  # its own clock starts before TensorFlow is imported
 
@@ -26,11 +35,14 @@ def program(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[st
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
-def test_a_kill_at_a_random_moment_leaves_whole_runs_only() -> None:
-    arguments = ["--kills", "3", "--max-epochs", "3", "--format", "tflite-float32", "--format", "onnx-float32"]
-    ended = program("kill_at_random.py", *arguments)
+def test_a_kill_at_a_random_moment_leaves_whole_runs_only(
+    photo_folder: Callable[..., Path], tiny_backbone: Path
+) -> None:
+    photos = photo_folder({"cat": 30, "dog": 30})
+    small = ["--dataset", photos, "--backbone", tiny_backbone, "--max-epochs", "1"]
+    ended = program("kill_at_random.py", "--command", "build", "--kills", "1", *small)
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
-    assert ended.stdout.splitlines()[-1] == "3 kills, 0 violations"
+    assert ended.stdout.splitlines()[-1] == "1 kills, 0 violations"
 
 
 def flower_ids() -> list[tuple[str, int]]:
@@ -54,13 +66,45 @@ def flowers_splits(real_data: None, tmp_path: Path) -> Path:
 
 
 def test_the_naive_recipe_trains_on_the_split_it_is_given(flowers_splits: Path) -> None:
-    ended = program("naive_transfer.py", "--splits", flowers_splits, "--epochs", "1", "--limit", str(LIMIT // 2))
+    ended = program("naive_transfer.py", "--splits", flowers_splits, "--epochs", "1", "--limit", str(FEW))
     assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
-    assert result["num_photos"] == dict.fromkeys(("train", "validation", "test"), LIMIT // 2)
+    assert result["num_photos"] == dict.fromkeys(("train", "validation", "test"), FEW)
     for split in ("validation", "test"):
         assert 0.0 <= result[f"{split}_accuracy"] <= 1.0
     assert result["wall_time_s"] > result["fit_s"] > 0.0
+
+
+def test_the_naive_recipe_trains_the_whole_graph_until_it_is_good_enough(flowers_splits: Path) -> None:
+    options = ["--whole", "--epochs", "2", "--limit", str(FEW), "--until-accuracy", "0"]
+    ended = program("naive_transfer.py", "--splits", flowers_splits, *options)
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert result["is_reached"]
+    (only,) = result["history"]
+    assert (only["epoch"], only["accuracy"]) == (1, result["validation_accuracy"])
+    assert f"epoch 1: held-out accuracy {only['accuracy']:.2%} after" in ended.stderr
+
+
+def test_the_naive_recipe_keeps_the_weights_of_its_best_epoch() -> None:
+    import tf_keras
+
+    defined = runpy.run_path(str(BENCHMARKS / "naive_transfer.py"))
+    tf_keras.utils.set_random_seed(0)
+    model = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(4,), activation="softmax")])
+    model.compile(tf_keras.optimizers.SGD(50.0), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    photos, labels = rng.normal(size=(200, 4)).astype(np.float32), rng.integers(0, 2, 200)
+    watch = defined["Watch"](math.inf)
+    model.fit(photos[:100], labels[:100], validation_data=(photos[100:], labels[100:]), epochs=8, verbose=0,
+              callbacks=[watch])  # fmt: skip
+    accuracies = [one["accuracy"] for one in watch.history]
+    assert len(accuracies) == 8
+    assert max(accuracies) > accuracies[-1]  # so large a learning rate jumps about
+    assert not watch.is_enough
+    model.set_weights(watch.best_weights)
+    model.evaluate(photos[100:], labels[100:], verbose=0)
+    assert defined["last_accuracy"](model) == max(accuracies)
 
 
 def test_the_naive_recipe_refuses_a_split_of_other_photos(flowers_splits: Path) -> None:
@@ -70,6 +114,49 @@ def test_the_naive_recipe_refuses_a_split_of_other_photos(flowers_splits: Path) 
     ended = program("naive_transfer.py", "--splits", flowers_splits, "--epochs", "1")
     assert ended.returncode != 0
     assert "expected to contain 64 elements but contained only 63" in ended.stderr
+
+
+@pytest.fixture
+def comparison(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What benchmarks/build.py defines."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return SimpleNamespace(**runpy.run_path(str(BENCHMARKS / "build.py")))
+
+
+def a_pair(comparison: SimpleNamespace, naive_s: float, is_as_good: bool = True, naive_test: float = 0.9) -> Any:
+    """tledge took 10 s, and was right on 90 of 100 test photos."""
+    tledge, naive = comparison.Scored(0.9, 0.9, 10.0), comparison.Scored(0.9, naive_test, naive_s)
+    return comparison.Pair(0, 0, tledge, naive, not is_as_good, [])
+
+
+@pytest.mark.parametrize(
+    ("runs", "problems"),
+    [
+        ([(30, True), (41, True), (90, True)], []),
+        ([(30, True), (39, True), (90, True)], ["the ratio of wall times is 3.90, below 4"]),
+        ([(30, True), (39, True), (90, False)], ["the ratio of wall times is 3.90, below 4"]),
+        ([(41, False)], []),
+        ([(39, False)], ["the ratio of wall times is at least 3.90, which does not show 4: "]),
+        ([(30, False), (39, True), (90, True)], ["the ratio of wall times is at least 3.90, which does not show 4: "]),
+    ],
+)
+def test_a_naive_run_that_was_never_as_good_makes_a_lower_bound_where_the_median_depends_on_it(
+    comparison: SimpleNamespace, runs: list[tuple[float, bool]], problems: list[str]
+) -> None:
+    pairs = [a_pair(comparison, naive_s, is_as_good) for naive_s, is_as_good in runs]
+    verdict = comparison.judge(pairs, 4.0, 0.0)
+    assert [said[: len(begin)] for said, begin in zip(verdict.problems, problems, strict=True)] == problems
+    shown = io.StringIO()
+    Console(file=shown, width=140).print(comparison.table("finetune", pairs, verdict))
+    assert shown.getvalue().count("at least") == sum(not is_as_good for _, is_as_good in runs) + (
+        verdict.is_lower_bound and len(runs) > 1
+    )
+
+
+def test_a_worse_mean_test_accuracy_is_a_problem_however_fast(comparison: SimpleNamespace) -> None:
+    pairs = [a_pair(comparison, 1000, naive_test=accuracy) for accuracy in (0.89, 0.92)]
+    assert comparison.judge(pairs, 4.0, 0.0).problems == ["test accuracy is 0.50 points lower"]
+    assert comparison.judge(pairs, 4.0, 0.6).problems == []
 
 
 def test_programs_explain_themselves_without_tensorflow() -> None:
@@ -126,3 +213,78 @@ def test_recipes_are_built_and_their_spread_is_told(tmp_path: Path) -> None:
     assert summary["mean_test_accuracy"] == pytest.approx(sum(accuracies) / 2)
     assert summary["min_test_accuracy"] == min(accuracies)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-head-0", "digits-head-1", "latest"]
+
+
+@pytest.fixture(scope="module")
+def systems() -> Iterator[SimpleNamespace]:
+    """What benchmarks/systems.py defines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield SimpleNamespace(**runpy.run_path(str(BENCHMARKS / "systems.py")))
+
+
+def test_a_system_that_can_not_be_built_misses_its_bar_and_the_reason_is_told(tmp_path: Path) -> None:
+    ended = program("systems.py", "--rows", "lenet", "--artifacts", tmp_path, "--", "--image-size", "4")
+    assert ended.returncode == 1
+    (row,) = json.loads(ended.stdout)["rows"]
+    assert row["exit_codes"] == {"build": 2, "export": None, "verify": None}
+    (sentence,) = row["missed"]
+    assert "build ended with exit code 2" in sentence
+    assert "--image-size 4: lenet takes 12 to 128 pixels a side" in sentence
+    assert f"lenet: {sentence}" in ended.stderr
+    assert row["build_peak_memory_gb"] > 0.1  # TensorFlow alone takes more
+
+
+def test_a_system_that_was_verified_has_its_accuracy_and_the_gates_that_failed(
+    systems: SimpleNamespace, exported: tuple[Run, object], report: Report
+) -> None:
+    found = systems.outcome(exported[0].folder, "test")
+    assert found["metrics"]["accuracy"] == exported[0].manifest.metrics["test"].accuracy
+    assert found["reloaded"]["agreement"] == 1
+    failed = [check.reason for row in report.rows for check in row.checks if check.verdict == "failed"]
+    assert [gate.partition(": ")[2] for gate in found["failed_gates"]] == failed
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({}, None),
+        ({"exit_codes": {"build": 0, "verify": 3}}, "verify ended with exit code 3: no disk"),
+        ({"failed_gates": ["a gate"]}, "a gate"),
+        ({"least_percent": 99.1}, "test accuracy is 99.00%, below 99.1%"),
+        ({"reloaded": {"agreement": 0.999, "max_abs_probability_difference": 0.0}}, "once it is loaded again"),
+        ({"reloaded": {"agreement": 1.0, "max_abs_probability_difference": 1e-3}}, "once it is loaded again"),
+        ({"embedding_differences": {"features": 2e-5}}, "features: up to 2.0e-05 of the range away"),
+    ],
+)
+def test_a_system_misses_its_bar_in_each_of_its_ways(
+    systems: SimpleNamespace, changed: dict[str, Any], sentence: str | None
+) -> None:
+    row = {
+        "exit_codes": {"build": 0, "export": 0, "verify": 0}, "failed_gates": [], "split": "test", "least_percent": 99.0,
+        "metrics": {"accuracy": 0.99}, "reloaded": {"agreement": 1.0, "max_abs_probability_difference": 0.0},
+        "embedding_differences": {"features": 1e-6},
+    }  # fmt: skip
+    missed = systems.missed({**row, **changed}, {"verify": "no disk"})
+    assert len(missed) == (sentence is not None)
+    assert sentence is None or sentence in missed[0]
+
+
+def test_written_features_are_held_against_the_networks_own(
+    systems: SimpleNamespace, built: Run, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    from tledge.inference.embed import embed
+
+    photos, features, layer = photo_folder({"cat": 4, "dog": 3}), tmp_path / "f.parquet", tmp_path / "layer.npy"
+    embed(built, str(photos), features)
+    embed(built, str(photos), layer, layer=systems.LAYER)
+    found = systems.embedding_differences(built.folder, photos, features, layer)
+    assert set(found) == {"features", systems.LAYER}
+    assert max(found.values()) <= systems.MAX_DIFFERENCE
+    values = np.load(layer)
+    size = np.ptp(values)
+    values[5, 0] += 0.25
+    np.save(layer, values)
+    found = systems.embedding_differences(built.folder, photos, features, layer)
+    assert found[systems.LAYER] == pytest.approx(0.25 / size, rel=1e-3)
+    assert found["features"] <= systems.MAX_DIFFERENCE

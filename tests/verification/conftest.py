@@ -15,14 +15,14 @@ from tledge.verification import targets
 
 @pytest.fixture(scope="session")
 def small_exported(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Dark and light noise on 48 features, as float32 files. Read only: take ``small_copy`` to change something."""
+    """Dark and light noise on 48 features: float32 files, ONNX int8. Read only: take ``small_copy`` to change something."""
     from tledge import build, export
     from tledge.training.recipe import Recipe
 
     folder = tmp_path_factory.mktemp("small")
     photos, recipe = str(two_classes(folder / "photos")), Recipe(max_epochs=5)
     run = build(photos, backbone=str(tiny_backbone), recipe=recipe, run="small", artifacts=folder / "artifacts")
-    export(run, ["tflite-float32", "onnx-float32"])
+    export(run, ["tflite-float32", "onnx-float32", "onnx-int8"])
     return run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,30 +198,36 @@ def test_a_loss_of_three_points_fails_the_accuracy_gate(run_copy: Run) -> None:
     assert set(_failed(row)) == {"max_accuracy_drop_points"}
 
 
-def test_a_slowdown_fails_the_latency_gate_and_is_measured_against_the_float_artifact(run_copy: Run) -> None:
+def _p95_ms(run: Run, name: str) -> float:
+    """Of a whole ONNX artifact, on one thread."""
+    size = run.manifest.backbone.input_size
+    session = runtime("onnxruntime").load(_data(run, name), 1, "optimized")
+    pixels, times_ms = np.zeros((1, size, size, 3), np.uint8), []
+    for _ in range(200):
+        started = time.perf_counter_ns()
+        session.predict(pixels)
+        times_ms.append((time.perf_counter_ns() - started) / 1e6)
+    return float(np.percentile(times_ms, 95))
+
+
+def test_a_slowdown_fails_the_latency_gate_and_is_measured_against_the_float_artifact(small_copy: Run) -> None:
     """The int8 artifact gets work that changes no answer: it is then slower than float, and over a budget it kept."""
-    shutil.rmtree(run_copy.export_folder("tflite-float32"))
-    quick = Wanted(protocol="quick")
     both = ["onnx-float32", "onnx-int8"]
-    before = {
-        row.format: row for row in verify(run_copy, format_names=both, target="cpu-single-core", wanted=quick).rows
-    }
-    assert before["onnx-float32"].latency is not None
-    limit_ms = 2 * before["onnx-float32"].latency.p95_ms
+    limit_ms = 2 * max(_p95_ms(small_copy, name) for name in both)
 
     def change(model: Any) -> None:
         (answer,) = [value.name for value in model.graph.output]
         for node in model.graph.node:
             node.output[:] = ["before" if name == answer else name for name in node.output]
         work = [helper.make_node("MatMul", ["before", "wide"], ["work0"])]
-        work += [helper.make_node("MatMul", [f"work{i}", "square"], [f"work{i + 1}"]) for i in range(400)]
-        work += [helper.make_node("ReduceMax", ["work400"], ["most"], keepdims=1)]
+        work += [helper.make_node("MatMul", [f"work{i}", "square"], [f"work{i + 1}"]) for i in range(100)]
+        work += [helper.make_node("ReduceMax", ["work100"], ["most"], keepdims=1)]
         work += [
             helper.make_node("Mul", ["most", "zero"], ["none"]),
             helper.make_node("Add", ["before", "none"], [answer]),
         ]
         model.graph.node.extend(work)
-        classes = len(run_copy.manifest.labels)
+        classes = len(small_copy.manifest.labels)
         model.graph.initializer.extend(
             [
                 numpy_helper.from_array(np.zeros((classes, 700), np.float32), "wide"),
@@ -229,9 +236,9 @@ def test_a_slowdown_fails_the_latency_gate_and_is_measured_against_the_float_art
             ]
         )
 
-    replace_artifact(run_copy, "onnx-int8", rewrite_onnx(_data(run_copy, "onnx-int8"), change))
+    replace_artifact(small_copy, "onnx-int8", rewrite_onnx(_data(small_copy, "onnx-int8"), change))
     limited = Wanted(limits={"max_p95_latency_ms": limit_ms}, protocol="quick")
-    report = verify(run_copy, format_names=both, target="cpu-single-core", wanted=limited)
+    report = verify(small_copy, format_names=both, target="cpu-single-core", wanted=limited)
     rows = {row.format: row for row in report.rows}
     assert "max_p95_latency_ms" in _failed(rows["onnx-int8"])
     (against_float,) = [one for one in rows["onnx-int8"].speedups if one.against.startswith("onnx-float32")]

@@ -37,10 +37,10 @@ def test_the_partner_of_an_artifact_is_the_float_one_of_its_runtime(run_copy: Ru
     assert partners_of(run_copy, subjects) == []
 
 
-def test_a_partner_is_compared_with_and_not_judged(run_copy: Run) -> None:
+def test_a_partner_is_compared_with_and_not_judged(small_exported: Run) -> None:
     from tledge.verification.measurement import Wanted
 
-    report = verify(run_copy, format_names=["onnx-int8"], wanted=Wanted(protocol="quick", layers=True))
+    report = verify(small_exported, format_names=["onnx-int8"], wanted=Wanted(protocol="quick", layers=True))
     (row,) = report.rows
     assert {speedup.against for speedup in row.speedups} == {"onnx-float32 on onnxruntime", "original"}
     assert {step.artifact for step in report.attribution} == {"all", "onnx-int8 on onnxruntime"}

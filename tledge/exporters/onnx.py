@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,38 @@ def _convert(model: Model, signature: str) -> Any:
     graph, _ = tf2onnx.convert.from_graph_def(
         frozen.graph.as_graph_def(), input_names=[taken.name], output_names=[given.name], opset=OPSET
     )
+    _drop_idle_reshapes(graph)
     return canonical(graph)
+
+
+def _drop_idle_reshapes(model: Any) -> None:
+    """Take out every Reshape to the shape that its input has.
+
+    On maps of 1 x 1 pixel tf2onnx leaves pairs of transpositions that undo each other, as such a Reshape; one that stands
+    between a convolution and its batch normalization keeps ONNX Runtime from making one operator of the two.
+    """
+    shapes = _shapes(model)
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    stands_for: dict[str, str] = {}
+    for node in list(graph.node):  # each after what it reads
+        node.input[:] = [stands_for.get(name, name) for name in node.input]
+        taken, given = shapes.get(node.input[0]) if node.input else None, shapes.get(node.output[0])
+        if node.op_type == "Reshape" and taken is not None and taken == given and node.output[0] not in outputs:
+            stands_for[node.output[0]] = node.input[0]
+            graph.node.remove(node)
+
+
+def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Of every tensor of the graph whose shape is known whole."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+        if all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
+    }
 
 
 def canonical(model: Any) -> Any:
@@ -136,6 +168,7 @@ def _int8(model: Model) -> bytes:
     assert model.calibration is not None
     graph = _convert(model, "float_pixels")
     _subtractions_to_additions(graph)
+    _batch_normalizations_to_convolutions(graph)
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
         plain, prepared, quantized = (Path(folder, f"{stage}.onnx") for stage in ("plain", "prepared", "quantized"))
         onnx.save(graph, plain)
@@ -168,6 +201,39 @@ def _subtractions_to_additions(model: Any) -> None:
                 constants[name] = numpy_helper.from_array(value, name)
                 model.graph.initializer.append(constants[name])
             node.op_type, node.input[1] = "Add", name
+
+
+def _batch_normalizations_to_convolutions(model: Any) -> None:
+    """A batch normalization of maps becomes a convolution by one weight a channel, where no convolution comes before it.
+
+    ONNX Runtime makes it part of a convolution that it alone reads, and has no integer kernel for any other, as there are
+    in DenseNet or ResNetV2. A single weight a channel is exact in int8 per channel.
+    """
+    from onnx import helper, numpy_helper
+
+    graph, shapes = model.graph, _shapes(model)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producer = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    for node in graph.node:
+        taken = node.input[0] if node.op_type == "BatchNormalization" else ""
+        is_fused = taken in producer and producer[taken].op_type == "Conv" and readers[taken] == 1
+        if not taken or is_fused or len(shapes.get(taken, ())) != 4 or not constants.keys() >= set(node.input[1:]):
+            continue
+        scale, offset, mean, variance = (
+            numpy_helper.to_array(constants[name]).astype(np.float64) for name in node.input[1:]
+        )
+        epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
+        factor = scale / np.sqrt(variance + epsilon)
+        values = {"weights": factor.reshape(-1, 1, 1, 1), "bias": offset - mean * factor}
+        names = {part: f"{node.name}/{part}" for part in values}
+        graph.initializer.extend(
+            numpy_helper.from_array(value.astype(np.float32), names[part]) for part, value in values.items()
+        )
+        convolution = helper.make_node(
+            "Conv", [taken, *names.values()], node.output[:1], node.name, kernel_shape=[1, 1], group=len(factor)
+        )
+        node.CopyFrom(convolution)
 
 
 def _take_codes(model: Any) -> None:
