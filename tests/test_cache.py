@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tledge.cache import Array, RowCache, cache_root
-from tledge.errors import EnvironmentFault
+from tledge.cache import Array, RowCache, cache_root, stored
+from tledge.errors import EnvironmentFault, environment_fault
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 
@@ -126,3 +126,21 @@ def test_the_cache_is_where_the_variables_say(monkeypatch: pytest.MonkeyPatch, t
     assert cache_root() == tmp_path / "xdg" / "tledge"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_root() == Path.home() / ".cache" / "tledge"
+
+
+def test_batches_are_stored_as_one_map(tmp_path: Path) -> None:
+    batches = [np.stack([_row(1), _row(2)]), np.stack([_row(3)])]
+    found = stored(tmp_path / "file", iter(batches), (2, 3), np.float16)
+    assert isinstance(found, np.memmap)
+    assert (found.dtype, found.shape) == (np.float16, (3, 2, 3))
+    assert found[:, 0, 0].tolist() == [1, 2, 3]
+    assert stored(tmp_path / "none", [], (2, 3), np.float16).shape == (0, 2, 3)
+
+
+def test_a_disk_that_fills_up_while_batches_are_stored_is_an_error_and_no_crash(
+    small_disk: Callable[[int], Path],
+) -> None:
+    batches = (np.zeros((1000, 2, 3), np.float32) for _ in range(1000))
+    with pytest.raises(OSError, match="No space left") as caught:
+        stored(small_disk(200_000) / "file", batches, (2, 3), np.float32)
+    assert isinstance(environment_fault(caught.value), EnvironmentFault)

@@ -24,6 +24,7 @@ LAYERS = [
         "network",
         "tensorflow_setup",
         "confinement",
+        "room",
     },
     {"datasets", "backbones", "runtimes", "audit"},
     {"training", "exporters", "verification", "reporting"},

@@ -11,19 +11,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import EnvironmentFault
 from tledge.files import atomic_write, working_folder
+from tledge.room import require_space
 
 Array = npt.NDArray[np.generic]
 KEY_BYTES = 32
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 def cache_root() -> Path:
@@ -42,14 +44,20 @@ def scratch_folder() -> contextlib.AbstractContextManager[Path]:
     return working_folder(root, "")
 
 
-def require_space(folder: Path, num_bytes: int) -> None:
-    """Raise EnvironmentFault where so much would not fit on a folder's disk: before anything is written."""
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        raise EnvironmentFault(
-            f"no space left on the disk: {folder} needs {num_bytes / 1e6:.0f} MB and {free / 1e6:.0f} MB are free. "
-            "Free some space, or set TLEDGE_CACHE_DIR to a folder on a larger disk."
-        )
+def stored(
+    path: Path, batches: Iterable[npt.NDArray[Any]], row_shape: tuple[int, ...], dtype: type[_Number]
+) -> npt.NDArray[_Number]:
+    """Write batches (n, *row_shape) one after another to a new file; a read-only memory map (N, *row_shape) of it.
+
+    A disk that fills up on the way is an OSError. Filling a map instead would end the process by a signal.
+    """
+    with path.open("wb") as file:
+        for batch in batches:
+            file.write(np.ascontiguousarray(batch, dtype).tobytes())
+        is_empty = not file.tell()
+    if is_empty:  # a map of nothing can not be made
+        return np.empty((0, *row_shape), dtype)
+    return np.memmap(path, dtype, "r").reshape(-1, *row_shape)
 
 
 def _make(folder: Path) -> None:
@@ -72,6 +80,11 @@ class Rows(Sequence[Array]):
     def select(self, index: npt.NDArray[np.int64]) -> Rows:
         """Some of the rows, in the order of ``index``; nothing is read yet."""
         return Rows(self._cache, self._places[index])
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Of one row; known without reading one."""
+        return self._cache.shape
 
     def __len__(self) -> int:
         return len(self._places)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,7 @@ import pytest
 
 from tledge.backbones import DEFAULT, open_backbone
 from tledge.backbones.hub import folder_digest
-from tledge.errors import InputError
+from tledge.errors import EnvironmentFault, InputError
 
 SaveModule = Callable[..., Path]
 
@@ -128,3 +133,30 @@ def test_the_digest_of_a_module_sees_every_file(tiny_backbone: Path, tmp_path: P
     data[-1] ^= 1
     (copy / "saved_model.pb").write_bytes(data)
     assert folder_digest(copy) != before
+
+
+def _lock(cached: Path, process: int) -> list[Path]:
+    """What the Hub keeps beside a module while ``process`` downloads it."""
+    download = "0123456789abcdef" * 2
+    lock, part = Path(f"{cached}.lock"), Path(f"{cached}.{download}.tmp")
+    lock.write_text(f"{socket.gethostname()}.{process}.{download}")
+    part.mkdir()
+    (part / "saved_model.pb").write_bytes(b"a part")
+    return [lock, part]
+
+
+def test_what_a_killed_download_left_is_removed_and_what_a_living_one_holds_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing answers there, so that the Hub, which would wait for the lock, is never reached.
+    handle = "https://localhost:1/module"
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "localhost")
+    cached = tmp_path / hashlib.sha1(handle.encode()).hexdigest()  # noqa: S324 - the Hub's own cache key
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for process, stays in ((ended.pid, False), (os.getpid(), True)):
+        files = _lock(cached, process)
+        with pytest.raises(EnvironmentFault, match="can't be reached"):
+            open_backbone(handle)
+        assert [path.exists() for path in files] == [stays, stays]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -132,6 +133,107 @@ def test_a_number_out_of_range_is_refused_with_its_range(
     assert f"--{option} {value}" in outcome.err
     assert rule in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_key_of_a_recipe_file_is_refused_with_the_nearest_known_one(tledge: Command, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "head"\nlearning_rat = 0.01\n')
+    outcome = tledge("build", "--dataset", "digits", "--recipe", path, "--artifacts", tmp_path / "artifacts")
+    assert outcome.code == INPUT
+    assert f"unknown key in {path} 'learning_rat'. Did you mean 'learning_rate'?" in outcome.err
+    assert not (tmp_path / "artifacts").exists()
+
+
+HANDLE = "https://tfhub.dev/someone/module/1"
+
+
+@pytest.fixture
+def in_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """Put a copy of a module where the Hub keeps what it downloaded for ``HANDLE``; the folder of it."""
+
+    def put(module: Path) -> Path:
+        folder = tmp_path / "hub" / hashlib.sha1(HANDLE.encode()).hexdigest()  # noqa: S324 - the Hub's own cache key
+        monkeypatch.setenv("TFHUB_CACHE_DIR", str(folder.parent))
+        return shutil.copytree(module, folder)
+
+    return put
+
+
+@pytest.fixture
+def build_on_handle(tledge: Command, tmp_path: Path) -> Command:
+    """``tledge build`` of the digits on ``HANDLE``; nothing of it may be left."""
+
+    def run(*options: str) -> Any:
+        artifacts = tmp_path / "artifacts"
+        outcome = tledge("build", "--dataset", "digits", "--backbone", HANDLE, *options, "--artifacts", artifacts)
+        assert list(artifacts.iterdir()) == []
+        assert HANDLE in outcome.err
+        return outcome
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["of text", "of numbers", "of picture to picture", "with two outputs"])
+def test_a_handle_that_is_no_image_feature_vector_is_refused(
+    build_on_handle: Command, in_the_hub: Callable[[Path], Path], save_module: Callable[..., Path],
+    tmp_path: Path, kind: str,
+) -> None:  # fmt: skip
+    import tensorflow as tf
+
+    if kind == "of text":
+        embed = tf.function(lambda text: tf.strings.to_hash_bucket_fast(text, 8), [tf.TensorSpec([None], tf.string)])
+        module = tf.train.Checkpoint()
+        module.__call__ = embed
+        tf.saved_model.save(module, str(tmp_path / "text"))
+        in_the_hub(tmp_path / "text")
+    else:
+        functions: dict[str, Any] = {
+            "of numbers": (lambda numbers: numbers * 2.0, (None, 10)),
+            "of picture to picture": (lambda pixels: pixels * 2.0,),
+            "with two outputs": (lambda pixels: {"boxes": pixels[:, 0, 0], "scores": pixels[:, 0, 0]},),
+        }
+        in_the_hub(save_module(*functions[kind]))
+    outcome = build_on_handle()
+    assert outcome.code == INPUT
+    assert "is no image feature vector" in outcome.err or "not one feature vector an image" in outcome.err
+
+
+def test_a_handle_that_takes_another_size_than_asked_is_refused(
+    build_on_handle: Command, in_the_hub: Callable[[Path], Path], tiny_backbone: Path
+) -> None:
+    in_the_hub(tiny_backbone)
+    outcome = build_on_handle("--image-size", "224")
+    assert outcome.code == INPUT
+    assert "takes 16 x 16 pixels only; drop --image-size 224" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("file", "rest"),
+    [
+        ("saved_model.pb", None),
+        ("saved_model.pb", 0.0),
+        ("saved_model.pb", 0.5),
+        ("variables/variables.index", None),
+        ("variables/variables.data-00000-of-00001", 0.5),
+    ],
+)
+def test_a_download_that_was_interrupted_is_named_with_the_folder_to_remove(
+    build_on_handle: Command, in_the_hub: Callable[[Path], Path], file: str, rest: float | None
+) -> None:
+    import tledge.backbones
+
+    folder = in_the_hub(Path(tledge.backbones.__file__).parent / "bundled")
+    path = folder / file
+    data = path.read_bytes()
+    path.unlink()
+    if rest is not None:
+        path.write_bytes(data[: int(rest * len(data))])
+    outcome = build_on_handle()
+    assert outcome.code == ENVIRONMENT
+    assert (
+        f"its copy in the Hub's cache is not whole, as a download leaves it that was interrupted. Remove {folder}"
+        in (outcome.err)
+    )
 
 
 def test_a_number_that_is_none_is_refused(tledge: Command) -> None:

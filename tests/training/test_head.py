@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tledge import build
 from tledge.backbones import open_backbone
 from tledge.cache import RowCache, Rows
 from tledge.datasets.folder import open_folder
@@ -17,12 +20,13 @@ from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.progress import Silent
 from tledge.training.fast_inference import TOLERANCE
-from tledge.training.features import PROOF_PHOTOS, features_of
+from tledge.training.features import PROOF_PHOTOS, features_of, in_a_view
 from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
 from tledge.training.metrics import metrics_of
-from tledge.training.recipe import Recipe, resolve
+from tledge.training.recipe import PRESETS, Recipe, resolve
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
+ENVIRONMENT = 3
 LABELS = np.arange(120) % 3
 TRAIN, VALIDATION = np.arange(90), np.arange(90, 120)
 
@@ -189,3 +193,119 @@ def test_features_that_differ_from_the_backbones_are_thrown_away_with_a_warning(
     assert "features are computed by TensorFlow, slower: LiteRT differs" in progress.warnings[0]
     expected = np.asarray(changed.layer(np.asarray(pets.pixels[:], np.float32) / 255))
     assert np.abs(rows[:] - expected).max() <= TOLERANCE * np.ptp(expected)
+
+
+def test_a_head_learns_from_every_view_of_a_photo() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, (120, 4)).astype(np.float32)
+    telling = (np.eye(4)[LABELS] + rng.normal(0, 0.1, (120, 4))).astype(np.float32)
+    cache = RowCache("views", (4,), np.float32)
+    keys = [bytes([number]) * 32 for number in range(240)]
+    cache.add(zip(keys, np.concatenate([noise, telling]), strict=True), 240)
+    labels, told = np.tile(LABELS, 2), 120 + VALIDATION
+
+    def accuracy(train: np.ndarray) -> float:
+        recipe = Recipe(max_epochs=15, patience=15, learning_rate=0.1, dropout=0)
+        head = fit_head(cache.rows(keys), labels, train, told, 3, recipe, 0, Silent())
+        return float(np.mean(np.argmax(head.logits(telling[VALIDATION]), axis=1) == LABELS[VALIDATION]))
+
+    assert accuracy(TRAIN) < 0.9
+    assert accuracy(np.stack([TRAIN, TRAIN, 120 + TRAIN])) == 1.0
+
+
+def test_one_view_of_each_photo_is_what_a_list_of_photos_is() -> None:
+    recipe = Recipe(max_epochs=3)
+    views = fit_head(_features(), LABELS, np.stack([TRAIN, TRAIN]), VALIDATION, 3, recipe, 0, Silent())
+    assert np.array_equal(views.layers[0][0], _fit(recipe).layers[0][0])
+
+
+def test_features_of_views_are_the_backbones_own_of_the_changed_photos(tiny_backbone: Path, pets: Dataset) -> None:
+    from tledge.training.batches import view
+
+    backbone, all_rows, some = open_backbone(str(tiny_backbone)), np.arange(len(pets.ids)), np.array([7, 3, 30])
+    views = [in_a_view(pets, some, PRESETS["light"], 5, number) for number in range(2)]
+    rows, _ = features_of(backbone, pets, all_rows, Silent(), views)
+    plain, _ = features_of(backbone, pets, all_rows, Silent())
+    assert np.array_equal(rows[: len(all_rows)], plain[:])
+    for number, found in enumerate(np.split(rows[len(all_rows) :], 2)):
+        pixels = np.concatenate(list(view(pets.pixels, some, PRESETS["light"], 5, number)))
+        expected = np.asarray(backbone.layer(pixels.astype(np.float32) / 255))
+        assert np.abs(found - expected).max() <= TOLERANCE * np.ptp(expected)
+        assert np.abs(found - plain[some]).max() > 0.01
+
+
+def test_a_view_is_kept_by_all_that_it_depends_on(pets: Dataset) -> None:
+    rows, light = np.array([7, 3, 30]), PRESETS["light"]
+    keys = in_a_view(pets, rows, light, 5, 0).keys
+    assert keys == in_a_view(pets, rows, light, 5, 0).keys
+    assert keys[:2] == in_a_view(pets, rows[:2], light, 5, 0).keys
+    others = [
+        in_a_view(pets, rows, PRESETS["strong"], 5, 0),
+        in_a_view(pets, rows, light, 6, 0),
+        in_a_view(pets, rows, light, 5, 1),
+        in_a_view(pets, rows + 1, light, 5, 0),
+        in_a_view(replace(pets, content_sha256=pets.content_sha256[::-1]), rows, light, 5, 0),
+    ]
+    for other in others:
+        assert not set(keys) & set(other.keys)
+
+
+def test_a_build_with_views_adds_views_of_training_photos_alone_and_is_repeatable(
+    tiny_backbone: Path,
+    photo_folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = str(photo_folder({"cat": 40, "dog": 20}))
+    options = {"max_epochs": 4, "patience": 2, "head": "mlp:8", "class_weights": True}
+    histories, features = [], []
+    for name, views in (("plain", None), ("one", 3), ("two", 3)):
+        monkeypatch.setenv("TLEDGE_CACHE_DIR", str(tmp_path / "cache" / name))  # nothing comes from the build before
+        given = {"augment": "light", "views": views} if views else {}
+        run = build(
+            folder, backbone=str(tiny_backbone), recipe=resolve("head", {**options, **given}),
+            run=name, artifacts=tmp_path / "artifacts",
+        )  # fmt: skip
+        histories.append((run.folder / "history.csv").read_text())
+        assert (run.folder / "augmentation.png").is_file() == bool(views)
+        (namespace,) = (tmp_path / "cache" / name).glob("features-v*/*")
+        features.append(RowCache(f"{namespace.parent.name}/{namespace.name}", (48,), np.float32))
+    assert histories[0] != histories[1] == histories[2]
+    counts = {split: record.num_photos for split, record in run.manifest.splits.items()}
+    assert len(features[0]) == counts["train"] + counts["validation"]
+    assert len(features[1]) == len(features[0]) + 3 * counts["train"]
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_anything_is_computed(
+    save_module: Callable[..., Path], photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    module = save_module(lambda pixels: tf.tile(tf.reshape(pixels, (-1, 768)), (1, 1300)))
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34)); from tledge.cli.main import main; main()"
+    options = ["--backbone", str(module), "--batch-size", "65536", "--artifacts", str(tmp_path / "artifacts")]
+    command = [sys.executable, "-c", limited, "build", "--dataset", "digits", *options]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == ENVIRONMENT, ended.stderr
+    assert "too little memory: training the head on batches of 65,536 x 998,400 features needs about " in ended.stderr
+    assert "Use less than --batch-size 65536" in ended.stderr
+    assert "computing features" not in ended.stderr
+    assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+def test_views_that_do_not_fit_on_the_disk_are_refused_before_anything_is_computed(
+    tledge: Callable[..., Any],
+    small_disk: Callable[[int], Path],
+    tiny_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = small_disk(8_000_000)
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(disk))
+    options = ["--dataset", "digits", "--backbone", tiny_backbone, "--artifacts", tmp_path / "artifacts"]
+    outcome = tledge("build", *options, "--augment", "light", "--views", "50")
+    assert outcome.code == ENVIRONMENT
+    assert f"no space left on the disk: {disk} needs 12 MB" in outcome.err  # 50 views of 1,258 photos, 192 bytes each
+    assert "computing features" not in outcome.err
+    assert list(disk.glob("features-v*")) == []
+    assert tledge("build", *options, "--augment", "light", "--views", "2").code == 0

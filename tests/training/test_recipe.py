@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tledge.errors import InputError
-from tledge.training.recipe import RECIPES, default, resolve, to_toml
+from tledge.training.recipe import PRESETS, RECIPES, default, resolve, to_toml
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -49,7 +49,9 @@ def test_a_flip_is_a_setting_of_its_own() -> None:
         ('head = "mlp:"', "use linear, or mlp:UNITS"),
         ('base = "finetune"\nviews = 0', "say with --views how many"),
         ('base = "finetune"\naugment = "none"', "the views would all be alike"),
-        ("views = 3", "trains the head alone, on features of photos as they are"),
+        ("views = 3", "the views would all be alike"),
+        ('augment = "light"', "say with --views how many"),
+        ('base = "tutorial"\nviews = 3', "trains the head alone"),
         ("weight_decay = 0.1", "mine.toml: weight_decay: recipe mine trains the head alone"),
         ("time_budget_s = 60", "trains the head alone"),
         ('base = "finetune"\nmixup_alpha = 0.2', "use --recipe best"),
@@ -71,13 +73,23 @@ def test_a_missing_file_and_an_unknown_name_are_told_apart(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("handle", "weights", "name"),
+    ("handle", "weights", "augment", "name"),
     [
-        ("bundled", None, "head"),
-        ("lenet", None, "scratch"),
-        ("keras:VGG16", None, "head"),
-        ("keras:VGG16", "none", "scratch"),
+        ("bundled", None, None, "head"),
+        ("bundled", None, "none", "head"),
+        ("bundled", None, "strong", "finetune"),
+        ("lenet", None, None, "scratch"),
+        ("lenet", None, "strong", "scratch"),
+        ("keras:VGG16", None, None, "head"),
+        ("keras:VGG16", "none", None, "scratch"),
     ],
 )
-def test_an_untrained_backbone_is_trained_from_scratch(handle: str, weights: str | None, name: str) -> None:
-    assert default(handle, weights) == name
+def test_the_recipe_that_nobody_named_follows_from_the_backbone_and_from_augmentation(
+    handle: str, weights: str | None, augment: str | None, name: str
+) -> None:
+    assert default(handle, weights, augment) == name
+
+
+def test_a_head_may_be_trained_on_augmented_views() -> None:
+    recipe = resolve("head", {"augment": "light", "views": 4})
+    assert (recipe.method, recipe.views, recipe.augment) == ("features", 4, PRESETS["light"])

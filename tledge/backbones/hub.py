@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
+import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
 from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone
-from tledge.errors import EnvironmentFault, InputError, unknown
+from tledge.errors import EnvironmentFault, InputError, disk_full, unknown
 from tledge.files import sha256_file
 from tledge.network import require_reachable
 
@@ -40,6 +44,8 @@ def open_hub(handle: str, input_size: int | None) -> Backbone:
         # Loaded first: given a path, the layer would import Keras 3 to ask it for load options, which takes a second.
         layer = tensorflow_hub.KerasLayer(tensorflow_hub.load(str(folder)), trainable=False)
     except (ValueError, OSError, AttributeError, RuntimeError, IndexError, tf.errors.OpError) as error:
+        if "://" in handle and not _is_whole(folder):
+            raise _cut_short(handle, folder) from error
         raise InputError(
             f"backbone {handle!r} is no whole TF2 SavedModel of TensorFlow Hub (read from {folder}): {error}"
         ) from error
@@ -84,11 +90,59 @@ def _resolve(handle: str) -> Path:
 
     cached = Path(resolver.tfhub_cache_dir(use_temp=True), hashlib.sha1(handle.encode()).hexdigest())  # noqa: S324 - the Hub's own cache key
     if not (cached / "saved_model.pb").is_file():
+        if cached.is_dir() and any(cached.iterdir()):  # the Hub would take it for the module
+            raise _cut_short(handle, cached)
+        _forget_killed_download(cached)
         require_reachable(handle, f"backbone {handle}", _REMEDY)
+    import tensorflow as tf
+
     try:
         return Path(tensorflow_hub.resolve(handle))
-    except OSError as error:
-        raise EnvironmentFault(f"backbone {handle} could not be downloaded: {error}. {_REMEDY}") from error
+    except (OSError, EOFError, ValueError, tf.errors.OpError) as error:  # the last is how its files fail
+        fault = EnvironmentFault(f"backbone {handle} could not be downloaded: {error}. {_REMEDY}")
+        raise disk_full(error) or fault from error
+
+
+def _cut_short(handle: str, folder: Path) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"backbone {handle}: its copy in the Hub's cache is not whole, as a download leaves it that was interrupted. "
+        f"Remove {folder}, and it is downloaded again."
+    )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a SavedModel's graph is there and each of its variables can be read."""
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (ValueError, RuntimeError, IndexError, tf.errors.OpError):  # the third for a file cut short
+        return False
+    return (folder / "saved_model.pb").stat().st_size > 0
+
+
+def _forget_killed_download(cached: Path) -> None:
+    """Remove what a killed process of this machine left beside the folder: the Hub would wait for it, for ten minutes."""
+    lock = Path(f"{cached}.lock")
+    with contextlib.suppress(FileNotFoundError):
+        held = re.fullmatch(
+            r"(.+)\.(\d{1,9})\.([0-9a-f]{32})", lock.read_text(errors="replace")
+        )  # host, process, download
+        if held and held[1] == socket.gethostname() and not _is_alive(int(held[2])):
+            lock.unlink()
+            shutil.rmtree(f"{cached}.{held[3]}.tmp", ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def _refuse_forbidden_operators(handle: str, path: Path) -> None:
@@ -98,6 +152,8 @@ def _refuse_forbidden_operators(handle: str, path: Path) -> None:
     try:
         saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except DecodeError as error:
+        if "://" in handle:
+            raise _cut_short(handle, path.parent) from error
         raise InputError(f"backbone {handle!r}: {path.name} is damaged ({error})") from error
     found = set()
     for meta_graph in saved_model.meta_graphs:

@@ -146,7 +146,11 @@ def build(
     ] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="none or mirrored: all GPUs of this machine.", show_default="none", rich_help_panel=_MACHINE),
+        typer.Option(
+            help="none; mirrored: all GPUs of this machine; multi-worker: the machines that TF_CONFIG names.",
+            show_default="none",
+            rich_help_panel=_MACHINE,
+        ),
     ] = None,
     tensorboard: Annotated[
         Path | None,
@@ -207,7 +211,7 @@ def build(
         backbone=backbone,
         input_size=image_size,
         weights=weights,
-        recipe=resolve(recipe or default(backbone, weights), options),
+        recipe=resolve(recipe or default(backbone, weights, augment), options),
         seed=seed,
         run=run,
         artifacts=artifacts,
@@ -233,9 +237,13 @@ def _refuse_others(context: typer.Context) -> None:
         raise InputError(f"--resume goes on with what the build was given: drop {', '.join(given)}")
 
 
-def _tell(made: Run, as_json: bool) -> None:
+def _tell(made: Run | None, as_json: bool) -> None:
     from tledge.cli.console import print_json
 
+    if made is None:  # a worker has done its share, and was told so
+        if as_json:
+            print_json({"run": None, "folder": None, "manifest": None})
+        return
     manifest = made.manifest
     if as_json:
         print_json({"run": made.name, "folder": str(made.folder), "manifest": manifest.as_json()})

@@ -11,10 +11,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tledge.cache import require_space, scratch_folder
+from tledge.cache import scratch_folder
 from tledge.errors import ArtifactError, InputError, unknown
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
+from tledge.room import require_space
 from tledge.run import Run, artifacts_root, open_run
 from tledge.runtimes import runtime as runtime_named
 from tledge.runtimes import runtimes_for

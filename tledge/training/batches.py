@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import Rows
-from tledge.preprocessing import PIXEL_SCALE
+from tledge.preprocessing import PIXEL_SCALE, Pixels
+from tledge.room import require_memory
 from tledge.tensorflow_setup import tensorflow
-from tledge.training.augmentation import augmenter, keys_of
+from tledge.training.augmentation import Augmentation, augmenter, keys_of
 from tledge.training.mixing import mix
 from tledge.training.recipe import Recipe
 
@@ -19,6 +20,7 @@ Indices = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64]
 Dataset = Any  # a tf.data.Dataset
 _READ_AHEAD = 4
+_VIEWED = 32  # photos of a view that are changed at a time
 _SCORED = 64  # photos of a batch whose loss is only looked at
 
 
@@ -38,6 +40,25 @@ def order(rows: Indices, seed: int, epoch: int) -> Indices:
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
+def view(pixels: Rows, rows: Indices, augment: Augmentation, seed: int, number: int) -> Iterator[Pixels]:
+    """Batches of one view of the photos ``rows``, uint8 (n, S, S, 3), in their order: changed as ``augment`` says.
+
+    What changes a photo depends on ``seed``, the view's number and the photo's row alone. ``pixels`` are of all photos.
+    """
+    tf = tensorflow()
+    size = pixels.row_shape[0]
+    change = augmenter(augment, size)
+
+    def read() -> Iterator[tuple[Any, Any]]:
+        for start in range(0, len(rows), _VIEWED):
+            part = rows[start : start + _VIEWED]
+            yield pixels[part], keys_of(seed, number, part)
+
+    signature = (tf.TensorSpec((None, size, size, 3), tf.uint8), tf.TensorSpec((None, 2), tf.int32))
+    batches = tf.data.Dataset.from_generator(read, output_signature=signature)
+    yield from batches.map(change, num_parallel_calls=1).prefetch(2).as_numpy_iterator()
+
+
 def photos(
     pixels: Rows, labels: Labels, rows: Indices, weights: npt.NDArray[np.float32], recipe: Recipe, seed: int
 ) -> Callable[[int], Dataset]:
@@ -45,8 +66,9 @@ def photos(
 
     Every epoch changes every photo otherwise, as ``recipe`` says. ``pixels`` uint8 and ``labels`` are of all photos.
     """
+    _require_memory(recipe, len(rows), pixels.row_shape)
     tf = tensorflow()
-    size, num_classes = pixels[0].shape[0], len(weights)
+    size, num_classes = pixels.row_shape[0], len(weights)
     augment = augmenter(recipe.augment, size)
     seed_key = np.array([seed % 2**30, 0], np.int32)
 
@@ -89,6 +111,7 @@ def activations(
 
     ``values(epoch, rows)``: float16 activations (n, *shape) of some photos in the view that the epoch takes.
     """
+    _require_memory(recipe, len(rows), shape)
     tf = tensorflow()
     num_classes = len(weights)
 
@@ -109,6 +132,16 @@ def activations(
         return tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(_READ_AHEAD)
 
     return of_epoch
+
+
+def _require_memory(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> None:
+    """Raise EnvironmentFault where not even the batches that are read ahead have room: a network needs far more."""
+    ahead = min(recipe.batch_size * (_READ_AHEAD + 1), num_rows)
+    require_memory(
+        4 * int(np.prod(shape)) * ahead,
+        f"reading {ahead:,} photos ahead, in batches of {recipe.batch_size:,},",
+        f"Use less than --batch-size {recipe.batch_size}.",
+    )
 
 
 def held_out(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tledge import __version__, preprocessing
 from tledge.backbones import DEFAULT, Backbone, open_backbone
+from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
 from tledge.datasets.splits import RULE
@@ -25,6 +26,7 @@ from tledge.run import MANIFEST, Run, artifacts_root, library_versions, now_utc,
 from tledge.training.augmentation import PRESETS, contact_sheet
 from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
+from tledge.training.placement import start
 from tledge.training.plot import plot_history
 from tledge.training.recipe import RECIPES, Recipe, default
 from tledge.training.trackers import told, trackers
@@ -47,7 +49,7 @@ def build(
     resume: bool = False,
     tensorboard: Path | None = None,
     mlflow: bool = False,
-) -> Run:
+) -> Run | None:
     """Train a classifier and write its run folder.
 
     ``dataset``, ``backbone`` and ``weights`` as :func:`tledge.datasets.open_source` and
@@ -55,6 +57,7 @@ def build(
     one from scratch for another; ``run`` names the run (default: data set, backbone, time). A network's training keeps
     its state after each epoch; ``resume`` goes on from that of an unfinished build of the same name and arguments.
     ``tensorboard``: a folder for its logs, by epoch; ``mlflow``: whether an MLflow run is recorded.
+    With strategy multi-worker every worker calls it with the same arguments; the chief writes, the others return None.
     Raises InputError for bad input, EnvironmentFault for a machine that lacks network, disk or files.
     """
     started = time.perf_counter()
@@ -67,6 +70,7 @@ def build(
         from tledge.tensorflow_setup import device, tensorflow
 
         tensorflow(seed)
+    met = start(recipe, seed, progress)
     with progress.step("opening the data set"):
         source = open_source(dataset)
     name = default_name(source.name, backbone) if run is None else run
@@ -74,11 +78,10 @@ def build(
         dataset=dataset, backbone=backbone, input_size=input_size, weights=weights, recipe=recipe, seed=seed, run=name
     )
     with contextlib.ExitStack() as stack:
-        keeping = (
-            contextlib.nullcontext() if recipe.method == "features" else kept(root, request, progress, goes_on=resume)
-        )
-        state = stack.enter_context(keeping)
-        staging = stack.enter_context(staged_run(root, name))
+        state = None
+        if recipe.method != "features" and met.is_chief:
+            state = stack.enter_context(kept(root, request, progress, goes_on=resume))
+        staging = stack.enter_context(staged_run(root, name) if met.is_chief else scratch_folder())
         from tledge.training import by_features, by_network, metrics
 
         where = device()
@@ -89,8 +92,12 @@ def build(
         _check(recipe, extractor, where)
         data = prepare(source, extractor.input_size, seed, progress)
         method = by_features if recipe.method == "features" else by_network
-        watching = stack.enter_context(trackers(name, recipe.as_json(), tensorboard, mlflow))
+        wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
+        watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
         trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress, told(watching)))
+        if trained is None:
+            progress.say(f"worker {met.index} of {met.count} has done its share; the chief, worker 0, writes the run")
+            return None
         splits = data.splits.rows
         test = splits["test"]
         data.write_splits(staging)
@@ -142,8 +149,11 @@ def build(
     return open_run(root, name)
 
 
-def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progress | None = None) -> Run:
-    """Finish the build of a run that was killed or interrupted; the only one where none is named."""
+def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progress | None = None) -> Run | None:
+    """Finish the build of a run that was killed or interrupted; the only one where none is named.
+
+    Returns what :func:`build` returns.
+    """
     request = recall(artifacts_root(artifacts), run)
     return build(
         request.dataset,

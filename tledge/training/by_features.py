@@ -6,44 +6,89 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from tledge.backbones import Backbone
+from tledge.cache import Rows, cache_root, scratch_folder, stored
+from tledge.datasets.prepare import Dataset
+from tledge.progress import Progress
 from tledge.records import FeatureRecord
+from tledge.room import require_memory, require_space
 from tledge.training import features, fit, model
-from tledge.training.method import Floats, Task, Trained
+from tledge.training.method import Floats, Indices, Task, Trained
 from tledge.training.recipe import Recipe
 
 _T = TypeVar("_T")
+_ANSWERED = 8192  # photos whose features are in memory at a time
 OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a head is trained on and judged by; the test split is not in it.
+
+    ``features`` float32 (feature_dim,) each and ``labels`` int64 are of the same photos and views. Row numbers of both:
+    ``train`` int64 (1 + views, N), the first row of which has the photos as they are, and ``validation`` int64 (M,).
+    """
+
+    features: Rows
+    labels: Indices
+    train: Indices
+    validation: Indices
+    record: FeatureRecord
+
+
+def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Material:
+    """Features of the training photos and the views that ``recipe`` asks for, and of the validation photos.
+
+    Raises EnvironmentFault before any is computed where they have no room on the disk, or a batch none in memory.
+    """
+    _require_room(backbone, data, recipe, seed)
+    seen, views = _wanted(data, recipe, seed)
+    rows, record = features.features_of(backbone, data, seen, progress, views)
+    originals, changed = np.split(np.arange(len(rows)), [len(seen)])
+    train, validation = np.split(originals, [len(data.splits.rows["train"])])
+    labels = data.labels[data.splits.rows["train"]]
+    return Material(
+        rows,
+        np.concatenate([data.labels[seen], np.tile(labels, recipe.views)]),
+        np.concatenate([train, changed]).reshape(-1, len(train)),
+        validation,
+        record,
+    )
 
 
 def fit_on_features(
     task: Task, recipe: Recipe, on_epoch: OnEpoch = lambda epoch, row: None
 ) -> tuple[fit.Head, Floats, FeatureRecord]:
     """The head that ``recipe`` trains, its logits on the validation split, and what computed the features."""
-    seen = task.rows("train", "validation")  # the head never meets the test split
-    rows, record = features.features_of(task.backbone, task.data, seen, task.progress)
-    train, validation = np.split(np.arange(len(seen)), [len(task.rows("train"))])
-    labels = task.data.labels[seen]
-    head = fit.fit_head(rows, labels, train, validation, task.num_classes, recipe, task.seed, task.progress, on_epoch)
-    return head, head.logits(np.asarray(rows[validation], np.float32)), record
+    found = material(task.backbone, task.data, recipe, task.seed, task.progress)
+    head = fit.fit_head(
+        found.features, found.labels, found.train, found.validation,
+        task.num_classes, recipe, task.seed, task.progress, on_epoch,
+    )  # fmt: skip
+    held_out = found.features.select(found.validation).batches(_ANSWERED)
+    return head, np.concatenate([head.logits(np.asarray(batch, np.float32)) for batch in held_out]), found.record
 
 
 def train(task: Task) -> Trained:
     """Train the head, and write the SavedModel."""
-    backbone, data, progress = task.backbone, task.data, task.progress
+    progress = task.progress
+    _require_room(task.backbone, task.data, task.recipe, task.seed, num_others=len(task.rows("test")))
     # The test photos need no head yet: TensorFlow computes their features while the head is trained.
-    with _beside(
-        lambda goes_on: features.tensorflow_features(backbone, data.pixels.select(task.rows("test")), goes_on)
-    ) as beside:
+    with scratch_folder() as folder, _beside(lambda goes_on: _test_features(task, folder, goes_on)) as beside:
         head, validation_logits, record = fit_on_features(task, task.recipe, task.on_epoch)
-        original = model.compose(backbone, head)
+        original = model.compose(task.backbone, head)
         with progress.step("writing the model"):
             model.save(original, task.folder / "model")
         with progress.step("the original's answers on the test split"):
-            test_logits = model.logits_of(original, beside.result())
+            found = beside.result()
+            blocks = [found[start : start + _ANSWERED] for start in range(0, len(found), _ANSWERED)]
+            test_logits = np.concatenate([model.logits_of(original, block) for block in blocks])
     return Trained(
         recipe=task.recipe,
         history=head.history,
@@ -52,6 +97,36 @@ def train(task: Task) -> Trained:
         test_logits=test_logits,
         features=record,
     )
+
+
+def _wanted(data: Dataset, recipe: Recipe, seed: int) -> tuple[Indices, list[features.Photos]]:
+    """The photos that are taken as they are, and the augmented views of the training photos."""
+    train, validation = data.splits.rows["train"], data.splits.rows["validation"]
+    views = [features.in_a_view(data, train, recipe.augment, seed, number) for number in range(recipe.views)]
+    return np.concatenate([train, validation]), views
+
+
+def _require_room(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, num_others: int = 0) -> None:
+    """Raise EnvironmentFault where training has no room in memory, or features none on the disk.
+
+    Those count that the cache lacks, and so many others.
+    """
+    feature_dim, batch_size = backbone.feature_dim, recipe.batch_size
+    require_memory(
+        fit.needed_memory(recipe, len(data.splits.rows["train"]), feature_dim),
+        f"training the head on batches of {batch_size:,} x {feature_dim:,} features",
+        f"Use less than --batch-size {batch_size}, or a --backbone with fewer features.",
+    )
+    seen, views = _wanted(data, recipe, seed)
+    num_missing = features.num_missing(backbone, [features.as_they_are(data, seen), *views])
+    require_space(cache_root(), 4 * feature_dim * (num_missing + num_others))
+
+
+def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Floats:
+    """Features of the test photos, float32 (N, feature_dim) on the disk; not of all of them where it is not to go on."""
+    photos = features.as_they_are(task.data, task.rows("test"))
+    found = features.by_tensorflow(task.backbone, photos.read(np.arange(len(photos.keys))), goes_on)
+    return stored(folder / "test-features", found, (task.backbone.feature_dim,), np.float32)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tledge.backbones import Backbone
-from tledge.backbones.cuts import cut_below
+from tledge.backbones.cuts import cut_below, split
 from tledge.backbones.mobilenet_v2 import NotMobileNetV2, flatten
 from tledge.cache import Rows, scratch_folder
 from tledge.errors import InputError
@@ -24,17 +24,22 @@ from tledge.training.loop import Data
 from tledge.training.loop import train as run_epochs
 from tledge.training.method import Floats, Indices, Task, Trained
 from tledge.training.network import HeadShape, classifier, save_network, set_head
-from tledge.training.placement import placed
+from tledge.training.placement import Workers, placed, workers
 from tledge.training.recipe import HEAD, Recipe
 
 _BATCH = 64
 _PROOF_PHOTOS = 16
 
 
-def train(task: Task) -> Trained:
-    """Train as the recipe's method says, and write the SavedModel and what builds the network again."""
+def train(task: Task) -> Trained | None:
+    """Train as the recipe's method says, and write the SavedModel and what builds the network again.
+
+    None, with nothing written, on a worker that is not the chief: its share is done.
+    """
     started = time.monotonic()
     recipe = task.recipe
+    met = workers(recipe)
+    met.check_alike(identity(task))
     backbone = _flat(task)
     head = HeadShape.of(recipe, task.num_classes)
     network = classifier(backbone, head, task.seed, keeps_statistics=recipe.batch_norm == "frozen")
@@ -44,26 +49,30 @@ def train(task: Task) -> Trained:
         asked = {"head": recipe.head, "label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
         fitted, _, features = fit_on_features(task, HEAD.model_copy(update=asked))
         set_head(network, fitted.layers)
-    with placed(network, backbone, head, recipe) as trained, scratch_folder() as folder:
-        _freeze(trained, backbone, recipe)
+    _freeze(network, backbone, recipe)
+    with scratch_folder() as folder:
         if recipe.method == "cut":
-            recipe, lower, trained_part = above_cut(task, trained, started)
-            data = _stored_activations(task, recipe, lower, folder)
+            recipe, lower, _ = above_cut(task, network, started)
+            data = _stored_activations(task, recipe, lower, folder, met)
         else:
-            trained_part, data = trained, _photos(task)
-        state = run_epochs(
-            trained_part,
-            data,
-            recipe,
-            task.progress,
-            Checkpoint(task.state, identity(task)),
-            task.on_epoch,
-            deadline=started + (recipe.time_budget_s or math.inf),
-        )
-        if recipe.batch_norm == "trained":
-            rows = batches.order(task.rows("train"), task.seed, 0)
-            estimate_again(trained, task.data.pixels.select(rows), task.progress)
-        network.set_weights(trained.get_weights())
+            data = _photos(task, met)
+        with placed(network, backbone, head, recipe) as trained:
+            _freeze(trained, backbone, recipe)
+            state = run_epochs(
+                _above(trained, recipe),
+                data,
+                recipe,
+                task.progress,
+                Checkpoint(task.state, identity(task), met.from_chief),
+                task.on_epoch,
+                deadline=started + (recipe.time_budget_s or math.inf),
+            )
+            network.set_weights(trained.get_weights())
+    if not met.is_chief:
+        return None
+    if recipe.batch_norm == "trained":
+        rows = batches.order(task.rows("train"), task.seed, 0)
+        estimate_again(network, task.data.pixels.select(rows), task.progress)
     with task.progress.step("writing the model"):
         original = model.of_network(network, backbone.input_size)
         model.save(original, task.folder / "model")
@@ -115,9 +124,16 @@ def _freeze(network: Any, backbone: Backbone, recipe: Recipe) -> None:
             layer.trainable = False
 
 
-def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path) -> Data:
-    """What the layers above a cut read: activations that are computed now."""
-    data, rows, validation = task.data, task.rows("train"), task.rows("validation")
+def _above(network: Any, recipe: Recipe) -> Any:
+    """What is trained of a network: the layers above the cut, or all that are not frozen."""
+    if recipe.method != "cut":
+        return network
+    return split(network, cut_below(network, recipe.unfreeze_from or ""))[1]
+
+
+def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path, met: Workers) -> Data:
+    """What the layers above a cut read: activations that are computed now, a worker's own."""
+    data, rows, validation = task.data, met.to_train_on(task.rows("train")), met.to_score(task.rows("validation"))
     made = cut_activations.compute(lower, data.pixels, rows, validation, recipe, task.seed, folder, task.progress)
     place = np.empty(len(data.labels), np.int64)
     place[rows] = np.arange(len(rows))
@@ -127,28 +143,43 @@ def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path) ->
         # Each photo shows its views in turn, beginning with another one than its neighbours.
         return made.train[(epoch + place[some]) % views, place[some]]
 
-    return Data(
-        batches.activations(values, made.shape, data.labels, rows, _weights(task), recipe, task.seed),
+    return _data(
+        task,
+        met,
+        lambda share: batches.activations(values, made.shape, data.labels, rows, _weights(task), share, task.seed),
         batches.held_out(
             lambda start, stop: made.validation[start:stop], made.shape, data.labels[validation], task.num_classes
         ),
-        -(-len(rows) // recipe.batch_size),
     )
 
 
-def _photos(task: Task) -> Data:
+def _photos(task: Task, met: Workers) -> Data:
     """What the whole network reads."""
-    data, rows, validation, size = task.data, task.rows("train"), task.rows("validation"), task.backbone.input_size
+    data, size = task.data, task.backbone.input_size
+    rows, validation = met.to_train_on(task.rows("train")), met.to_score(task.rows("validation"))
     pixels = data.pixels.select(validation)
 
     def scaled(start: int, stop: int) -> Any:
         return np.asarray(pixels[start:stop], np.float32) * np.float32(PIXEL_SCALE)
 
-    return Data(
-        batches.photos(data.pixels, data.labels, rows, _weights(task), task.recipe, task.seed),
+    return _data(
+        task,
+        met,
+        lambda share: batches.photos(data.pixels, data.labels, rows, _weights(task), share, task.seed),
         batches.held_out(scaled, (size, size, 3), data.labels[validation], task.num_classes),
-        -(-len(rows) // task.recipe.batch_size),
     )
+
+
+def _data(task: Task, met: Workers, train_batches: Any, validation: Any) -> Data:
+    """Batches of this worker's photos, such that those of all workers together are as large as the recipe says."""
+    recipe = task.recipe
+    of_epoch = train_batches(recipe.model_copy(update={"batch_size": recipe.batch_size // met.num_replicas}))
+    num_steps = -(-len(task.rows("train")) // recipe.batch_size)
+    if met.strategy is None:
+        return Data(of_epoch, validation, num_steps)
+    # Keras wants to be told how many batches of such a dataset there are.
+    num_scored = -(-len(task.rows("validation")) // (_BATCH * met.num_replicas))
+    return Data(lambda epoch: met.feed(of_epoch(epoch)), met.feed(validation.rebatch(_BATCH)), num_steps, num_scored)
 
 
 def _weights(task: Task) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +31,29 @@ def identity(task: Task) -> str:
 
 
 class Checkpoint:
-    """``folder``: where the state is kept; it exists. None: nowhere. ``identity``: of the training it belongs to."""
+    """``folder``: where the state is kept; it exists. None: nowhere. ``identity``: of the training it belongs to.
 
-    def __init__(self, folder: Path | None, identity: str) -> None:
+    ``from_chief``: gives every worker of a training the file of the one that keeps it, see
+    :meth:`tledge.training.placement.Workers.from_chief`.
+    """
+
+    def __init__(
+        self, folder: Path | None, identity: str, from_chief: Callable[[bytes], bytes] = lambda data: data
+    ) -> None:
         self._path = folder / STATE if folder else None
         self._identity = identity
+        self._from_chief = from_chief
 
     def restore(self, network: Any, optimizer: Any, average: Any) -> State:
         """Give all of them the values of the last epoch that was saved, and return what was reached; a new state if none.
 
         Raises ArtifactError for a file that does not fit the network.
         """
-        if self._path is None or not self._path.is_file():
+        data = self._from_chief(self._path.read_bytes() if self._path and self._path.is_file() else b"")
+        if not data:
             return State()
         try:
-            with np.load(self._path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 progress = json.loads(bytes(stored["progress"]))
                 if progress["identity"] != self._identity:
                     raise ValueError("of other photos, or another backbone, recipe or seed")
@@ -53,15 +62,15 @@ class Checkpoint:
                         variable.assign(stored[f"{kind}.{number}"])
                 best = [stored[f"best.{number}"] for number in range(len(network.weights))]
         except (OSError, KeyError, ValueError) as error:
+            where = self._path or f"the chief's {STATE}"
             raise ArtifactError(
-                f"{self._path}: not a state of this training ({error}); remove {self._path.parent} and build again"
+                f"{where}: not a state of this training ({error}); remove its folder and build again"
             ) from error
         return State(progress["history"], progress["best_epoch"], best, progress["learning_rate"])
 
     def save(self, network: Any, optimizer: Any, average: Any, state: State) -> None:
         """Replace the state by this one."""
-        if self._path is None:
-            return
+        # Also where nothing is kept: statistics of batch normalizations are read from all workers at once.
         arrays = {
             f"{kind}.{number}": variable.numpy()
             for kind, variables in _variables(network, optimizer, average).items()
@@ -75,6 +84,8 @@ class Checkpoint:
             "learning_rate": state.learning_rate,
         }
         arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+        if self._path is None:
+            return
         out = io.BytesIO()
         np.savez(out, **arrays)
         atomic_write(self._path, out.getvalue())

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tledge.cache import Rows, require_space
+from tledge.cache import Rows, stored
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress
+from tledge.room import require_space
 from tledge.tensorflow_setup import device, tensorflow
-from tledge.training.augmentation import augmenter, keys_of
+from tledge.training.batches import view
 from tledge.training.fast_inference import answers, convert, difference
 from tledge.training.recipe import Recipe
 
@@ -65,40 +67,19 @@ def compute(
     require_space(folder, needed_bytes(shape, len(train), len(validation), recipe))
     run = _runner(lower, pixels.select(train[:PROOF_PHOTOS])[:], progress)
     num_views = max(1, recipe.views)
-    made = Activations(
-        np.memmap(folder / "train-activations", np.float16, "w+", shape=(num_views, len(train), *shape)),
-        np.memmap(folder / "validation-activations", np.float16, "w+", shape=(len(validation), *shape)),
-    )
     total = num_views * len(train) + len(validation)
     with progress.step(f"computing activations, {num_views} views", total) as advance:
-        _fill(made.validation, run(pixels.select(validation).batches(_BATCH)), advance)
-        for view in range(num_views):
-            _fill(made.train[view], run(_changed(pixels, train, recipe, seed, view)), advance)
-    return made
 
+        def told(batches: Iterator[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[np.float32]]:
+            for batch in batches:
+                yield batch
+                advance(len(batch))
 
-def _fill(out: Halves, batches: Iterator[npt.NDArray[np.float32]], advance: Any) -> None:
-    start = 0
-    for batch in batches:
-        out[start : start + len(batch)] = batch
-        start += len(batch)
-        advance(len(batch))
-
-
-def _changed(pixels: Rows, rows: Indices, recipe: Recipe, seed: int, view: int) -> Iterator[Pixels]:
-    """Batches of one view of the photos; as they are where the recipe has no views."""
-    tf = tensorflow()
-    size = pixels[0].shape[0]
-    augment = augmenter(recipe.augment, size)
-
-    def read() -> Iterator[tuple[Any, Any]]:
-        for start in range(0, len(rows), _BATCH):
-            part = rows[start : start + _BATCH]
-            yield pixels[part], keys_of(seed, view, part)
-
-    signature = (tf.TensorSpec((None, size, size, 3), tf.uint8), tf.TensorSpec((None, 2), tf.int32))
-    batches = tf.data.Dataset.from_generator(read, output_signature=signature)
-    yield from batches.map(augment, num_parallel_calls=1).prefetch(2).as_numpy_iterator()
+        held_out = told(run(pixels.select(validation).batches(_BATCH)))
+        views = (told(run(view(pixels, train, recipe.augment, seed, number))) for number in range(num_views))
+        kept = stored(folder / "validation-activations", held_out, shape, np.float16)
+        trained_on = stored(folder / "train-activations", chain.from_iterable(views), shape, np.float16)
+    return Activations(trained_on.reshape(num_views, len(train), *shape), kept)
 
 
 def _runner(lower: Any, proof: Any, progress: Progress) -> Any:

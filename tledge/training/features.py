@@ -1,4 +1,4 @@
-"""Frozen features, computed once per image and cached.
+"""Frozen features, computed once per photo, or per augmented view of it, and cached.
 
 On a CPU, LiteRT with XNNPACK computes the very same network several times faster than TensorFlow. It is
 used only where its features of real photos equal TensorFlow's to 1e-4 of their range; otherwise
@@ -7,7 +7,10 @@ TensorFlow computes them, and the user is told. On a GPU TensorFlow computes the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +20,49 @@ from tledge import preprocessing
 from tledge.backbones import Backbone
 from tledge.cache import Array, RowCache, Rows
 from tledge.datasets.prepare import Dataset
+from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 from tledge.records import FeatureRecord
 from tledge.runtimes.litert import LiteRTSession
 from tledge.tensorflow_setup import device
+from tledge.training.augmentation import Augmentation, keys_of
+from tledge.training.batches import view
 from tledge.training.fast_inference import TOLERANCE, answers, convert, difference
 
 Indices = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 PROOF_PHOTOS = 32
 _BATCH = 32
+_FAST, _ON_CPU, _ON_GPU = "litert", "TensorFlow on the CPU", "TensorFlow on the GPU"
+_VIEWS_VERSION = 1  # one more wherever the same settings and keys come to change a photo otherwise
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos whose features are wanted. ``keys``: the name of each one's features in the cache, 32 bytes.
+
+    ``read``: a function of some of their numbers, ascending, to batches of their pixels, uint8 (n, S, S, 3).
+    """
+
+    keys: Sequence[bytes]
+    read: Callable[[Indices], Iterator[Pixels]]
+
+
+def as_they_are(dataset: Dataset, rows: Indices) -> Photos:
+    """The photos ``rows`` of a data set."""
+    keys = [dataset.content_sha256[row] for row in rows]
+    return Photos(keys, lambda some: _pixels(dataset.pixels.select(rows[some])))
+
+
+def in_a_view(dataset: Dataset, rows: Indices, augment: Augmentation, seed: int, number: int) -> Photos:
+    """The photos ``rows`` of a data set, each changed as :func:`tledge.training.batches.view` does."""
+    settings = f"{_VIEWS_VERSION} {json.dumps(augment.as_json(), sort_keys=True)}".encode()
+    drawn = keys_of(seed, number, rows)
+    keys = [
+        hashlib.sha256(settings + dataset.content_sha256[row] + key.tobytes()).digest()
+        for row, key in zip(rows, drawn, strict=True)
+    ]
+    return Photos(keys, lambda some: view(dataset.pixels, rows[some], augment, seed, number))
 
 
 def features_of(
@@ -33,14 +70,19 @@ def features_of(
     dataset: Dataset,
     rows: Indices,
     progress: Progress,
+    views: Sequence[Photos] = (),
 ) -> tuple[Rows, FeatureRecord]:
-    """Features of the photos ``rows`` of a data set: float32 (feature_dim,) each, in that order, and how they were made."""
+    """Features of the photos ``rows`` of a data set as they are, then of ``views``, and how they were made.
+
+    float32 (feature_dim,) each, in that order.
+    """
+    wanted = [as_they_are(dataset, rows), *views]
     if device().kind == "GPU":
-        return _with_tensorflow(backbone, dataset, rows, progress, "TensorFlow on the GPU")
-    sample = rows[np.unique(np.linspace(0, len(rows) - 1, PROOF_PHOTOS).astype(np.int64))]
-    cache = _cache(backbone, "litert")
+        return _with_tensorflow(backbone, wanted, progress, _ON_GPU)
+    sample = as_they_are(dataset, rows[np.unique(np.linspace(0, len(rows) - 1, PROOF_PHOTOS).astype(np.int64))])
+    cache = _cache(backbone, _FAST)
     model = b""
-    if len(_missing(cache, dataset, rows)):
+    if any(len(numbers) for numbers in _missing(cache, wanted)):
         try:
             with progress.step("converting the backbone for fast features"):
                 model = convert(backbone.features_of_pixels, backbone.input_size)
@@ -48,88 +90,100 @@ def features_of(
         except Exception as error:  # the converter and the interpreter raise their own and built-in types
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             progress.warn(f"features are computed by TensorFlow, slower: LiteRT can't run this backbone ({reason})")
-            return _with_tensorflow(backbone, dataset, rows, progress, "TensorFlow on the CPU")
-    _fill_litert(cache, model, dataset, sample, progress)
-    expected = tensorflow_features(backbone, dataset.pixels.select(sample))
-    actual = cache.rows([dataset.content_sha256[row] for row in sample])[:].astype(np.float32)
+            return _with_tensorflow(backbone, wanted, progress, _ON_CPU)
+
+    def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
+        return answers(model, batches)
+
+    actual = _fill(cache, [sample], run, progress, "LiteRT")[:].astype(np.float32)
+    expected = np.concatenate(list(by_tensorflow(backbone, sample.read(np.arange(len(actual))))))
     largest, output_range, is_same = difference(actual, expected)
     if not is_same:
         progress.warn(
             f"features are computed by TensorFlow, slower: LiteRT differs by {largest:.2g} on an output range of "
             f"{output_range:.2g}, over the {TOLERANCE:g} allowed"
         )
-        return _with_tensorflow(backbone, dataset, rows, progress, "TensorFlow on the CPU")
-    _fill_litert(cache, model, dataset, rows, progress)
+        return _with_tensorflow(backbone, wanted, progress, _ON_CPU)
     record = FeatureRecord(
         runtime="LiteRT with XNNPACK on the CPU",
-        proof_photos=len(sample),
+        proof_photos=len(actual),
         max_abs_difference=largest,
         output_range=output_range,
     )
-    return cache.rows([dataset.content_sha256[row] for row in rows]), record
+    return _fill(cache, wanted, run, progress, "LiteRT"), record
 
 
-def _cache(backbone: Backbone, runtime: str) -> RowCache:
-    namespace = f"features-v{preprocessing.VERSION}/{backbone.sha256[:32]}-{backbone.input_size}-{runtime}"
-    return RowCache(namespace, (backbone.feature_dim,), np.float32)
+def num_missing(backbone: Backbone, wanted: Sequence[Photos]) -> int:
+    """How many of the features the cache lacks."""
+    cache = _cache(backbone, _ON_GPU if device().kind == "GPU" else _FAST)
+    return sum(len(numbers) for numbers in _missing(cache, wanted))
 
 
-def _missing(cache: RowCache, dataset: Dataset, rows: Indices) -> Indices:
-    first: dict[bytes, int] = {}
-    for row in rows:
-        key = dataset.content_sha256[row]
-        if key not in cache:
-            first.setdefault(key, int(row))
-    return np.array(sorted(first.values()), np.int64)
+def by_tensorflow(
+    backbone: Backbone, pixels: Iterable[Pixels], goes_on: Callable[[], bool] = lambda: True
+) -> Iterator[Floats]:
+    """Features of batches of photos, float32 (n, feature_dim), as the backbone itself computes them on TensorFlow's device.
 
-
-def _fill_litert(cache: RowCache, model: bytes, dataset: Dataset, rows: Indices, progress: Progress) -> None:
-    """Add the rows that the cache lacks."""
-    missing = _missing(cache, dataset, rows)
-    if not len(missing):
-        return
-
-    def computed(advance: Any) -> Iterator[tuple[bytes, Array]]:
-        starts = range(0, len(missing), _BATCH)
-        batches = (np.asarray(dataset.pixels[missing[start : start + _BATCH]], np.uint8) for start in starts)
-        for start, features in zip(starts, answers(model, batches), strict=True):
-            advance(len(features))
-            keys = [dataset.content_sha256[row] for row in missing[start : start + _BATCH]]
-            yield from zip(keys, features, strict=True)
-
-    with progress.step("computing features (LiteRT)", len(missing)) as advance:
-        cache.add(computed(advance), len(missing))
-
-
-def tensorflow_features(
-    backbone: Backbone, pixels: Rows, goes_on: Callable[[], bool] = lambda: True
-) -> npt.NDArray[np.float32]:
-    """Features of photos, float32 (N, feature_dim), as the backbone itself computes them on TensorFlow's device.
-
-    ``goes_on`` is asked before every batch; where it says no, the features so far are returned.
+    ``goes_on`` is asked before every batch; where it says no, there are no more.
     """
-    done = [np.empty((0, backbone.feature_dim), np.float32)]
-    for batch in pixels.batches(_BATCH):
+    for batch in pixels:
         if not goes_on():
-            break
-        done.append(backbone.features_of_pixels(batch).numpy())
-    return np.concatenate(done)
+            return
+        yield backbone.features_of_pixels(batch).numpy()
+
+
+def _pixels(rows: Rows) -> Iterator[Pixels]:
+    return (np.asarray(batch, np.uint8) for batch in rows.batches(_BATCH))
 
 
 def _with_tensorflow(
-    backbone: Backbone, dataset: Dataset, rows: Indices, progress: Progress, runtime: str
+    backbone: Backbone, wanted: Sequence[Photos], progress: Progress, runtime: str
 ) -> tuple[Rows, FeatureRecord]:
-    cache = _cache(backbone, runtime.lower().replace(" ", "-"))
-    missing = _missing(cache, dataset, rows)
+    def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
+        return (backbone.features_of_pixels(batch).numpy() for batch in batches)
+
+    rows = _fill(_cache(backbone, runtime), wanted, run, progress, "TensorFlow")
+    return rows, FeatureRecord(runtime=runtime, proof_photos=0, max_abs_difference=0.0, output_range=0.0)
+
+
+def _cache(backbone: Backbone, runtime: str) -> RowCache:
+    kind = runtime.lower().replace(" ", "-")
+    namespace = f"features-v{preprocessing.VERSION}/{backbone.sha256[:32]}-{backbone.input_size}-{kind}"
+    return RowCache(namespace, (backbone.feature_dim,), np.float32)
+
+
+def _missing(cache: RowCache, wanted: Sequence[Photos]) -> list[Indices]:
+    """Numbers of the photos that the cache lacks, ascending; of photos that are the same, the first's."""
+    found = []
+    for photos in wanted:
+        first: dict[bytes, int] = {}
+        for number, key in enumerate(photos.keys):
+            if key not in cache:
+                first.setdefault(key, number)
+        found.append(np.array(list(first.values()), np.int64))
+    return found
+
+
+def _fill(
+    cache: RowCache,
+    wanted: Sequence[Photos],
+    run: Callable[[Iterable[Pixels]], Iterator[Floats]],
+    progress: Progress,
+    runtime: str,
+) -> Rows:
+    """All the features that are wanted, once those are added that the cache lacks."""
+    missing = _missing(cache, wanted)
+    total = sum(len(numbers) for numbers in missing)
 
     def computed(advance: Any) -> Iterator[tuple[bytes, Array]]:
-        for start in range(0, len(missing), _BATCH):
-            batch = missing[start : start + _BATCH]
-            features = tensorflow_features(backbone, dataset.pixels.select(batch))
-            advance(len(batch))
-            yield from zip((dataset.content_sha256[row] for row in batch), features, strict=True)
+        for photos, numbers in zip(wanted, missing, strict=True):
+            keys = (photos.keys[number] for number in numbers)
+            for batch in run(photos.read(numbers)):
+                advance(len(batch))
+                for row in batch:
+                    yield next(keys), row
 
-    with progress.step("computing features (TensorFlow)", len(missing)) as advance:
-        cache.add(computed(advance), len(missing))
-    record = FeatureRecord(runtime=runtime, proof_photos=0, max_abs_difference=0.0, output_range=0.0)
-    return cache.rows([dataset.content_sha256[row] for row in rows]), record
+    if total:
+        with progress.step(f"computing features ({runtime})", total) as advance:
+            cache.add(computed(advance), total)
+    return cache.rows([key for photos in wanted for key in photos.keys])

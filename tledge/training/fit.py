@@ -18,7 +18,8 @@ from tledge.training.recipe import Recipe
 
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 MAX_SCALE = 1e18  # of the features: its square still fits float32
-_BLOCK = 8192  # rows of features in memory at a time, unless a batch has more
+_BLOCK_BYTES = 2**26  # of features in memory at a time, unless a batch has more
+_BLOCK_COPIES, _BATCH_COPIES = 4, 6  # in memory at a time: as read, centred, scaled, with features dropped and so on
 _SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -62,18 +63,24 @@ def fit_head(
 
     Features are centred, and scaled by one number, so that one learning rate fits every backbone; both are folded
     into the returned head. (A number for each feature would also raise those that hardly move.)
-    ``train`` and ``validation`` are row numbers of ``features`` and ``labels``. The same arguments give the same
-    weights. ``on_epoch`` is given each epoch's number, from 1, and its row of the history; what it raises ends the
-    training. Raises Diverged where the loss leaves the finite numbers.
+    ``train`` and ``validation`` are row numbers of ``features`` and ``labels``; ``train`` int64 (N,), or (views, N) where
+    a column is one photo's views, of which each epoch shows the next. The same arguments give the same weights.
+    ``on_epoch`` is given each epoch's number, from 1, and its row of the history; what it raises ends the training.
+    Raises Diverged where the loss leaves the finite numbers.
     """
-    weights = class_weights(labels[train], num_classes, recipe.class_weights)
-    trainer = _Trainer(features, labels, num_classes, *_centre_and_scale(features, train), weights, recipe, seed)
+    views = np.atleast_2d(train)
+    photos = np.arange(views.shape[1])
+    weights = class_weights(labels[views[0]], num_classes, recipe.class_weights)
+    scaling = _centre_and_scale(features, views.ravel())
+    trainer = _Trainer(features, labels, num_classes, *scaling, weights, recipe, seed)
     order = np.random.default_rng(seed)
     history: list[dict[str, float]] = []
     best, best_epoch, best_weights = np.inf, 0, trainer.weights()
     with progress.step("training the head", recipe.max_epochs) as advance:
         for epoch in range(1, recipe.max_epochs + 1):
-            loss, accuracy = trainer.train(order.permutation(train))
+            # Each photo begins with another view than its neighbours.
+            shown = views[(epoch - 1 + photos) % len(views), photos]
+            loss, accuracy = trainer.train(order.permutation(shown))
             val_loss, val_accuracy = trainer.score(validation)
             history.append(dict(zip(HISTORY_COLUMNS, (loss, accuracy, val_loss, val_accuracy), strict=True)))
             advance(1)
@@ -111,7 +118,7 @@ class _Trainer:
         from tledge.tensorflow_setup import tensorflow
 
         self._features, self._labels = features, labels
-        self._block = recipe.batch_size * max(1, _BLOCK // recipe.batch_size)  # no batch reaches over two blocks
+        self._block = _block(recipe, len(mean))
         self._mean, self._factor = mean, np.float32(_SPREAD) / scale
         tf = tensorflow(seed)
         features = tf_keras.Input((len(mean),))
@@ -175,10 +182,23 @@ class _Trainer:
         return (folded, bias - self._mean @ folded), *others
 
 
+def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int) -> int:
+    """Bytes that the training holds at once at most, about: some copies of a block of features and of a batch."""
+    row_bytes = 4 * feature_dim
+    block, batch = (min(num_photos, rows) for rows in (_block(recipe, feature_dim), recipe.batch_size))
+    return row_bytes * (_BLOCK_COPIES * block + _BATCH_COPIES * batch)
+
+
+def _block(recipe: Recipe, feature_dim: int) -> int:
+    """Rows of features that are read at a time: whole batches."""
+    return recipe.batch_size * max(1, _BLOCK_BYTES // (4 * feature_dim * recipe.batch_size))
+
+
 def _centre_and_scale(features: Rows, rows: Labels) -> tuple[Floats, np.float32]:
     """Mean of each feature over ``rows``, float32 (feature_dim,), and the root mean square of their deviations."""
-    total = squares = np.zeros(features[0].shape, np.float64)
-    for batch in features.select(rows).batches(1024):
+    total = squares = np.zeros(features.row_shape, np.float64)
+    at_once = max(1, min(1024, _BLOCK_BYTES // (4 * len(total))))
+    for batch in features.select(rows).batches(at_once):
         values = np.asarray(batch, np.float64)
         total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
     mean = total / len(rows)

@@ -42,6 +42,8 @@ class Data:
     validation: Dataset
     num_steps: int
     """Batches of one epoch."""
+    num_scored: int | None = None
+    """Batches of the validation photos; None: as many as there are."""
 
 
 def train(
@@ -91,7 +93,7 @@ def train(
                 data.train(epoch), steps_per_epoch=data.num_steps, epochs=1, verbose=0, callbacks=callbacks
             ).history
             deployed = average.swap() if average else None
-            scored = network.evaluate(data.validation, verbose=0, return_dict=True)
+            scored = network.evaluate(data.validation, steps=data.num_scored, verbose=0, return_dict=True)
             row = (seen["loss"][0], seen["accuracy"][0], scored["loss"], scored["accuracy"])
             state.history.append(dict(zip(HISTORY_COLUMNS, map(float, row), strict=True)))
             if not np.isfinite(row[0] + row[2]):

@@ -1,23 +1,175 @@
-"""Where a network is trained: as it is, on several devices at once, or in float16 arithmetic on a GPU."""
+"""Where a network is trained: as it is, on several devices or machines at once, or in float16 arithmetic on a GPU."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
+import os
+import signal
+import threading
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field, ValidationError
 
 from tledge.backbones import Backbone, rebuild
-from tledge.errors import InputError
+from tledge.errors import EnvironmentFault, InputError
+from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
 from tledge.training.network import HeadShape, with_head
 from tledge.training.recipe import Recipe
+
+Indices = npt.NDArray[np.int64]
+EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train one network together; this one is ``index`` of ``count``, and 0 is the chief.
+
+    ``strategy``: TensorFlow's, None where this process trains alone.
+    """
+
+    index: int = 0
+    count: int = 1
+    strategy: Any = None
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this one writes the run."""
+        return self.index == 0
+
+    @property
+    def num_replicas(self) -> int:
+        """Copies of the network that share a batch: one a GPU of each worker, or one a worker."""
+        return 1 if self.strategy is None else int(self.strategy.num_replicas_in_sync)
+
+    def to_train_on(self, rows: Indices) -> Indices:
+        """This worker's share of the photos: as many for each, for which up to ``count`` - 1 photos are taken twice."""
+        return np.resize(rows, -(-len(rows) // self.count) * self.count)[self.index :: self.count]
+
+    def to_score(self, rows: Indices) -> Indices:
+        """This worker's share of the photos: each has exactly one worker, which may have one more than another."""
+        return rows[self.index :: self.count]
+
+    def feed(self, dataset: Any) -> Any:
+        """A dataset of this worker's batches as Keras takes it, which would share out a plain one among the workers."""
+        return dataset if self.strategy is None else self.strategy.distribute_datasets_from_function(lambda _: dataset)
+
+    def from_chief(self, data: bytes) -> bytes:
+        """The chief's ``data``; all workers call it at the same point."""
+        if self.strategy is None:
+            return data
+        size = int(self._sum(np.array([len(data) * self.is_chief]), of_chief=True)[0])
+        words = np.zeros(-(-size // 8), np.int64)
+        if self.is_chief:
+            words.view(np.uint8)[:size] = np.frombuffer(data, np.uint8)
+        return self._sum(words, of_chief=True).tobytes()[:size]
+
+    def check_alike(self, identity: str) -> None:
+        """Raise EnvironmentFault, on all workers, where one of them is about to train something else than the chief."""
+        if self.strategy is None:
+            return
+        differs = self.from_chief(identity.encode()) != identity.encode()
+        if self._sum(np.array([differs], np.int64), of_chief=False)[0]:
+            raise EnvironmentFault(
+                "the workers are not about to train the same: give each the same options, and the same photos, backbone "
+                "and version of tledge"
+            )
+
+    def _sum(self, values: Indices, *, of_chief: bool) -> Indices:
+        """The sum of the workers' ``values``; with ``of_chief`` only its first copy adds them."""
+        tf = tensorflow()
+
+        def mine() -> Any:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return tf.where(tf.equal(replica, 0), values, 0) if of_chief else tf.constant(values)
+
+        with connected(self):
+            total = self.strategy.reduce("SUM", self.strategy.run(mine), axis=None)
+            return np.asarray(total.numpy(), np.int64)
+
+
+def start(recipe: Recipe, seed: int, progress: Progress) -> Workers:
+    """Meet the other workers of a recipe with strategy multi-worker, before TensorFlow computes anything.
+
+    Waits for them as long as it takes. Raises InputError for a recipe that workers can't share, and as :func:`workers`;
+    EnvironmentFault where another recipe or seed was given to one of them.
+    """
+    if recipe.strategy != "multi-worker":
+        return Workers()
+    cluster, _ = _cluster()
+    if recipe.time_budget_s:
+        raise InputError(
+            "--time-budget: each worker would keep to a clock of its own; say --unfreeze-from and --max-epochs"
+        )
+    gpus = tensorflow().config.list_physical_devices("GPU")
+    num_replicas = len(cluster) * max(1, len(gpus))
+    if recipe.batch_size % num_replicas:
+        raise InputError(
+            f"--batch-size {recipe.batch_size}: {num_replicas} copies of the network share each batch; "
+            f"use a multiple of {num_replicas}"
+        )
+    with _interruptible():
+        progress.say(f"waiting for all {len(cluster)} workers ...")  # no bar: a signal would leave the cursor hidden
+        met = workers(recipe)
+        met.check_alike(f"{recipe.model_dump_json()} {seed}")
+    progress.say(f"worker {met.index} of {met.count}{', the chief: it writes the run' if met.is_chief else ''}")
+    return met
+
+
+def workers(recipe: Recipe) -> Workers:
+    """Those that train ``recipe``: this process alone, or with strategy multi-worker those that TF_CONFIG names.
+
+    Raises InputError for a TF_CONFIG that is missing or wrong, or where TensorFlow computed something before.
+    """
+    if recipe.strategy != "multi-worker":
+        return Workers()
+    cluster, index = _cluster()
+    return Workers(index, len(cluster), _multi_worker(os.environ["TF_CONFIG"]))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and its like end the process at once: while TensorFlow waits for the others, Python hears of none."""
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handlers = {number: handler for number in heard if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def connected(met: Workers) -> Iterator[None]:
+    """Raise EnvironmentFault where TensorFlow finds that another worker is gone."""
+    tf = tensorflow()
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if met.strategy is None:
+            raise
+        raise EnvironmentFault(
+            "another worker ended, or can't be reached any more. Start all workers again; the chief goes on from its last "
+            "epoch with tledge build --resume"
+        ) from error
 
 
 @contextlib.contextmanager
 def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) -> Iterator[Any]:
     """The network to train, within its strategy's scope: a copy with the same weights where it needs one.
 
-    Raises InputError for an opaque backbone, which can't be built a second time.
+    With several workers all have the chief's weights. Raises InputError for an opaque backbone, which can't be built a
+    second time, and EnvironmentFault where another worker ends meanwhile.
     """
     if recipe.strategy == "none" and not recipe.mixed_precision:
         yield network
@@ -30,15 +182,78 @@ def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) ->
     tf = tensorflow()
     import tf_keras
 
-    strategy = tf.distribute.MirroredStrategy() if recipe.strategy == "mirrored" else tf.distribute.get_strategy()
+    met = workers(recipe)
+    strategy = tf.distribute.MirroredStrategy() if recipe.strategy == "mirrored" else met.strategy
     policy = tf_keras.mixed_precision.global_policy()
     if recipe.mixed_precision:
         tf_keras.mixed_precision.set_global_policy("mixed_float16")
     try:
-        with strategy.scope():
+        with connected(met), (strategy or tf.distribute.get_strategy()).scope():
             graph = rebuild(backbone.structure)
             copy = with_head(graph.input, graph.output, head, seed=0)
-            copy.set_weights(network.get_weights())
+            copy.set_weights(_of_chief(met, network.get_weights()))
             yield copy
     finally:
         tf_keras.mixed_precision.set_global_policy(policy)
+
+
+def _of_chief(met: Workers, weights: list[Any]) -> list[Any]:
+    """The chief's weights: another processor may have computed others in the last place, and copies stay apart for ever."""
+    out = io.BytesIO()
+    np.savez(out, *weights)
+    with np.load(io.BytesIO(met.from_chief(out.getvalue())), allow_pickle=False) as stored:
+        return [stored[f"arr_{number}"] for number in range(len(weights))]
+
+
+class _Cluster(BaseModel, extra="forbid"):
+    worker: list[Annotated[str, Field(pattern=r"^.+:[0-9]+$")]] = Field(min_length=1)
+
+
+class _Task(BaseModel):
+    type: Literal["worker"]
+    index: int = Field(ge=0)
+
+
+class _Config(BaseModel):
+    """What tf.distribute reads of TF_CONFIG; other keys are other programs'."""
+
+    cluster: _Cluster
+    task: _Task
+
+
+def _cluster() -> tuple[list[str], int]:
+    """The workers' addresses, and which is this one."""
+    text = os.environ.get("TF_CONFIG")
+    remedy = f"For the first of two workers: TF_CONFIG='{EXAMPLE}'"
+    if not text:
+        raise InputError(f"--strategy multi-worker needs TF_CONFIG, which names the workers and this one. {remedy}")
+    try:
+        config = _Config.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"TF_CONFIG: {where + ': ' if where else ''}{first['msg']}. {remedy}") from error
+    addresses, index = config.cluster.worker, config.task.index
+    if index >= len(addresses) or len(set(addresses)) < len(addresses):
+        raise InputError(
+            f"TF_CONFIG: worker {index} of {', '.join(addresses)}: use different addresses, and an index from 0 to "
+            f"{len(addresses) - 1}. {remedy}"
+        )
+    return addresses, index
+
+
+@functools.cache
+def _multi_worker(config: str) -> Any:
+    """The strategy that TF_CONFIG, which is ``config``, describes: TensorFlow can be told of its workers only once."""
+    tf = tensorflow()
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise EnvironmentFault(
+            f"this worker can't listen at its address, or the others did not come: {error.message.splitlines()[0]}. "
+            "See that the ports of TF_CONFIG are free, and start all workers again"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"--strategy multi-worker: build in a new process, before TensorFlow computes anything ({error})"
+        ) from error

@@ -22,9 +22,9 @@ _HEAD = re.compile(r"linear|mlp:[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){0,3}")
 class Recipe(Record):
     """How a classifier is trained.
 
-    ``features``: the head alone, on features computed once. ``cut``: first that, then the layers above a cut, on
-    activations computed once. ``whole``: first that, then the graph end to end. ``plain``: the head alone with the whole
-    graph under it in every epoch, as tutorials do it.
+    ``features``: the head alone, on features computed once, of photos and of augmented views of them. ``cut``: first the
+    head, then the layers above a cut, on activations computed once. ``whole``: first the head, then the graph end to end.
+    ``plain``: the head alone with the whole graph under it in every epoch, as tutorials do it.
     """
 
     name: str = "head"
@@ -45,7 +45,7 @@ class Recipe(Record):
     mixup_alpha: float = Field(0, ge=0, le=10)
     cutmix_alpha: float = Field(0, ge=0, le=10)
     augment: Augmentation = PRESETS["none"]
-    views: int = Field(0, ge=0, le=100, description="augmented views of each photo whose activations are computed")
+    views: int = Field(0, ge=0, le=100, description="augmented views of each photo, computed once")
     unfreeze_from: str | None = Field(
         None, description="a layer or block: it and those after it are trained; None: all"
     )
@@ -55,7 +55,7 @@ class Recipe(Record):
     )
     class_weights: bool = Field(False, description="each class counts as much as any other, however few its photos")
     mixed_precision: bool = Field(False, description="float16 arithmetic on a GPU")
-    strategy: Literal["none", "mirrored"] = "none"
+    strategy: Literal["none", "mirrored", "multi-worker"] = "none"
 
     @property
     def hidden_units(self) -> tuple[int, ...]:
@@ -90,7 +90,7 @@ RECIPES: dict[str, Recipe] = {
 
 _OF_NETWORKS = (
     "schedule", "warmup_epochs", "weight_decay", "average_decay", "batch_norm", "mixed_precision", "strategy",
-    "unfreeze_from", "time_budget_s", "augment", "views", "mixup_alpha", "cutmix_alpha",
+    "unfreeze_from", "time_budget_s", "mixup_alpha", "cutmix_alpha",
 )  # fmt: skip
 # What a method does not read must not be asked of it.
 _UNREAD: dict[str, tuple[str, ...]] = {
@@ -100,7 +100,7 @@ _UNREAD: dict[str, tuple[str, ...]] = {
     "whole": ("views",),
 }
 _WAYS = {
-    "features": "trains the head alone, on features of photos as they are,",
+    "features": "trains the head alone, on features that are computed before,",
     "plain": "trains the head alone",
     "cut": "trains on activations that are computed before",
     "whole": "reads photos in every epoch",
@@ -113,9 +113,15 @@ _OTHERS = {
 }
 
 
-def default(handle: str, weights: str | None) -> str:
-    """The recipe's name for a backbone where none is given: the fast one, or the one from scratch where it is untrained."""
-    return "head" if is_pretrained(handle, weights) else "scratch"
+def default(handle: str, weights: str | None, augment: str | None = None) -> str:
+    """The recipe's name where none is given.
+
+    For an untrained backbone the one from scratch; where photos are to be augmented, one that learns from changed photos;
+    else the fast one.
+    """
+    if not is_pretrained(handle, weights):
+        return "scratch"
+    return "head" if augment in (None, "none") else "finetune"
 
 
 def resolve(name: str, options: Mapping[str, Any]) -> Recipe:
@@ -198,7 +204,7 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
         )
     if recipe.method == "cut" and not (recipe.unfreeze_from or recipe.time_budget_s):
         raise InputError(f"recipe {recipe.name} trains above a cut: say which with --unfreeze-from or --time-budget")
-    if recipe.method == "cut" and recipe.augment != PRESETS["none"] and not recipe.views:
+    if recipe.method in ("cut", "features") and recipe.augment != PRESETS["none"] and not recipe.views:
         raise InputError(f"recipe {recipe.name} augments photos before it trains: say with --views how many of each")
     if recipe.views and recipe.augment == PRESETS["none"]:
         raise InputError("--views: the views would all be alike; choose an augmentation with --augment")

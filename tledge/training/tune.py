@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from tledge.backbones import DEFAULT, open_backbone
@@ -21,7 +20,7 @@ from tledge.progress import Progress, Silent
 from tledge.records import Fraction, Record
 from tledge.run import artifacts_root
 from tledge.training.build import default_name
-from tledge.training.features import features_of
+from tledge.training.by_features import material
 from tledge.training.fit import Diverged, Head, fit_head
 from tledge.training.plot import plot_trials
 from tledge.training.proposals import proposed
@@ -107,7 +106,7 @@ def tune(
         if found.trials:
             progress.say(f"study {name} goes on after {len(found.trials)} trials")
         try:
-            fit = _fitter(data, extractor, seed, progress)
+            fit = _fitter(data, extractor, recipe, seed, progress)
             searched = _search(found, fit, folder, num_trials, deadline, progress)
         except KeyboardInterrupt:
             progress.warn(f"study {name} keeps the trials that ended; the same command with --study {name} goes on")
@@ -134,16 +133,16 @@ def _check(recipe: Recipe, num_trials: int, timeout_s: float | None, seed: int, 
         )
 
 
-def _fitter(data: Dataset, backbone: Any, seed: int, progress: Progress) -> Callable[[Recipe, OnEpoch], Head]:
+def _fitter(
+    data: Dataset, backbone: Any, recipe: Recipe, seed: int, progress: Progress
+) -> Callable[[Recipe, OnEpoch], Head]:
     """A function that trains a head on the data set's features, as ``build`` does."""
-    train, validation = data.splits.rows["train"], data.splits.rows["validation"]
-    seen = np.concatenate([train, validation])
-    rows, _ = features_of(backbone, data, seen, progress)
-    labels, num_classes = data.labels[seen], len(data.source.labels)
-    first, second = np.split(np.arange(len(seen)), [len(train)])
+    found, num_classes = material(backbone, data, recipe, seed, progress), len(data.source.labels)
 
     def fit(recipe: Recipe, on_epoch: OnEpoch) -> Head:
-        return fit_head(rows, labels, first, second, num_classes, recipe, seed, Silent(), on_epoch)
+        return fit_head(
+            found.features, found.labels, found.train, found.validation, num_classes, recipe, seed, Silent(), on_epoch
+        )
 
     return fit
 

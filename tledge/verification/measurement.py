@@ -13,11 +13,12 @@ import numpy.typing as npt
 
 from tledge.audit import audit
 from tledge.audit.contract import contract_problems
-from tledge.cache import Rows, require_space
+from tledge.cache import Rows
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError
 from tledge.progress import Progress
 from tledge.records import AttributionStep, Audit, Drift, LayerReport, OriginalRow, Speedup
+from tledge.room import require_space
 from tledge.run import Run
 from tledge.runtimes.launch import ORIGINAL, WorkerFailed
 from tledge.verification import attribution

@@ -1,0 +1,138 @@
+"""Which photos training and calibration read, by the hash of their pixels. Those of the test split have no part in either.
+
+What a search reads is told in test_tune.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tledge import export
+from tledge.backbones import open_backbone
+from tledge.cache import Rows
+from tledge.datasets.folder import open_folder
+from tledge.datasets.prepare import Dataset, load_split, prepare
+from tledge.exporters import formats
+from tledge.progress import Silent
+from tledge.run import Run, open_run
+from tledge.training import by_features, by_network
+from tledge.training.method import Task
+from tledge.training.recipe import Recipe, resolve
+
+Hashes = set[bytes]
+ONE_EPOCH = {"max_epochs": 1, "batch_size": 16}
+
+
+class Watched(Rows):
+    """Pixels that note what is read of them: for each selection that was made of them, hashes of the photos read."""
+
+    def __init__(self, rows: Rows, notes: list[tuple[set[tuple[int, int]], Hashes]]) -> None:
+        super().__init__(rows._cache, rows._places)
+        self._notes = notes
+        self._read: Hashes = set()
+        notes.append((places(rows), self._read))
+
+    def select(self, index: Any) -> Rows:
+        return Watched(super().select(index), self._notes)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        self._read |= hashes(found.reshape(-1, *self.row_shape))
+        return found
+
+
+def places(rows: Rows) -> set[tuple[int, int]]:
+    """Where the photos of a selection lie in the cache."""
+    return {(int(segment), int(row)) for segment, row in rows._places}
+
+
+def hashes(photos: Any) -> Hashes:
+    return {hashlib.sha256(photo.tobytes()).digest() for photo in photos}
+
+
+def _trained(data: Dataset, module: Path, recipe: Recipe, folder: Path) -> tuple[dict[str, Any], Any]:
+    """The variables of the model that training wrote, and its logits on the test split."""
+    from tledge.tensorflow_setup import tensorflow
+
+    tf = tensorflow(0)
+    method: Any = by_features
+    backbone = open_backbone(str(module))
+    if recipe.method != "features":
+        method = by_network
+    if recipe.method in ("cut", "whole"):
+        # As if it were pretrained, so that its head is first trained on features, as of any backbone that is.
+        backbone = replace(open_backbone("lenet", seed=0), is_pretrained=True)
+    (folder / "model").parent.mkdir()
+    trained = method.train(Task(backbone, data, recipe, 0, folder, None, Silent()))
+    stored = tf.train.load_checkpoint(str(folder / "model" / "variables" / "variables"))
+    names = [name for name in stored.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    return {name: stored.get_tensor(name) for name in names}, trained.test_logits
+
+
+@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("head", {}),
+        ("head", {"augment": "light", "views": 2}),
+        ("tutorial", {}),
+        ("finetune", {"unfreeze_from": "c5", "views": 2}),
+        ("best", {}),
+    ],
+)
+def test_the_test_split_is_read_to_be_answered_and_has_no_part_in_the_weights(
+    photo_folder: Callable[..., Path], tiny_backbone: Path, tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    recipe = resolve(name, {**ONE_EPOCH, **options})
+    size = 28 if recipe.method in ("cut", "whole") else 16
+    data = prepare(open_folder(photo_folder({"cat": 40, "dog": 40})), size, 0, Silent())
+    test = data.splits.rows["test"]
+    notes: list[tuple[set[tuple[int, int]], Hashes]] = []
+    watched = replace(data, pixels=Watched(data.pixels, notes))
+    weights, answers = _trained(watched, tiny_backbone, recipe, tmp_path / "as it is")
+
+    by_split = {split: hashes(data.pixels[rows]) for split, rows in data.splits.rows.items()}
+    test_places = places(data.pixels.select(test))
+    answering = [read for selected, read in notes if selected == test_places]
+    training = [read for selected, read in notes if selected != test_places]
+    assert set().union(*answering) == by_split["test"]
+    assert set().union(*training) == by_split["train"] | by_split["validation"]
+    assert not set().union(*training) & by_split["test"]
+
+    # That the answers lead nowhere: trained again where every test photo shows the first training photo.
+    other = data.pixels._places.copy()
+    other[test] = other[data.splits.rows["train"][0]]
+    changed = replace(data, pixels=Rows(data.pixels._cache, other))
+    same_weights, other_answers = _trained(changed, tiny_backbone, recipe, tmp_path / "changed")
+    assert weights.keys() == same_weights.keys()
+    assert all(np.array_equal(value, same_weights[key]) for key, value in weights.items())
+    assert not np.array_equal(answers, other_answers)
+
+
+def test_calibration_reads_training_photos_alone(built: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(built.folder, tmp_path / "digits", ignore=shutil.ignore_patterns("exports", "verification"))
+    run = open_run(tmp_path, "digits")
+    splits = {split: hashes(load_split(run, split, Silent()).pixels[:]) for split in ("train", "validation", "test")}
+    read: Hashes = set()
+    get = Rows.__getitem__
+
+    def watch(rows: Rows, index: Any) -> Any:
+        found = get(rows, index)
+        read.update(hashes(found.reshape(-1, *rows.row_shape)))
+        return found
+
+    monkeypatch.setattr(Rows, "__getitem__", watch)
+    calibrated = [form.name for form in formats().values() if form.needs_calibration]
+    made = export(run, calibrated, calibration_samples=20)
+    assert len(made) == len(calibrated) >= 2
+    assert len(read) == 20
+    assert read <= splits["train"]
+    assert not read & (splits["validation"] | splits["test"])
