@@ -26,7 +26,7 @@ LAYERS = [
         "confinement",
         "room",
     },
-    {"datasets", "backbones", "runtimes", "audit"},
+    {"datasets", "backbones", "runtimes", "audit", "classifier", "compression"},
     {"training", "exporters", "verification", "reporting"},
     {"inference"},
     {"api"},

@@ -14,6 +14,8 @@ from pyarrow import parquet
 
 from tledge import build
 from tledge.backbones import Backbone, open_backbone
+from tledge.classifier.network import load_network
+from tledge.classifier.of_run import network_of
 from tledge.datasets import open_source
 from tledge.errors import ArtifactError, InputError
 from tledge.inference import embed as embed_module
@@ -21,7 +23,6 @@ from tledge.inference.embed import Embedding, embed
 from tledge.inference.photos import pixels
 from tledge.progress import Silent
 from tledge.run import Run
-from tledge.training.network import load_network
 from tledge.training.recipe import RECIPES
 
 Folder = Callable[..., Path]
@@ -109,8 +110,9 @@ def test_a_head_trained_over_an_opaque_backbone_in_every_epoch_is_read_too(
     embed(run, str(some), tmp_path / "f.parquet")
     expected = open_backbone(str(tiny_backbone)).features_of_pixels(photos).numpy()
     assert np.abs(_read(tmp_path / "f.parquet")[1] - expected).max() <= 1e-5
-    assert not np.allclose(embed_module._head_layers(run, 1)[0][0], 0)
-    logits = expected @ embed_module._head_layers(run, 1)[0][0] + embed_module._head_layers(run, 1)[0][1]
+    kernel, bias = network_of(run, [], needs_layers=False).get_layer("logits").get_weights()
+    assert not np.allclose(kernel, 0)
+    logits = expected @ kernel + bias
     served = tf.saved_model.load(str(run.folder / "model")).signatures["serving_default"]
     assert np.abs(served(tf.constant(photos))["logits"].numpy() - logits).max() <= 1e-5
     with pytest.raises(InputError, match="can't be taken apart into layers"):

@@ -18,6 +18,7 @@ from PIL import Image
 import tledge
 from tledge.backbones import Backbone, open_backbone
 from tledge.cache import Rows
+from tledge.classifier.network import load_network
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
 from tledge.errors import InputError
@@ -27,7 +28,6 @@ from tledge.run import open_run
 from tledge.training import by_network
 from tledge.training.build import go_on
 from tledge.training.method import Task
-from tledge.training.network import load_network
 from tledge.training.recipe import RECIPES, resolve
 
 Tledge = Callable[..., Any]

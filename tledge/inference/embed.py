@@ -13,11 +13,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from tledge import preprocessing
-from tledge.backbones import open_backbone
-from tledge.backbones.mobilenet_v2 import flatten
+from tledge.classifier.of_run import network_of
 from tledge.datasets import open_source
 from tledge.datasets.splits import split_digest
-from tledge.errors import ArtifactError, InputError, unknown
+from tledge.errors import unknown
 from tledge.inference.features_file import check_out, features_file
 from tledge.inference.labelled import Entry, Labelled, Part
 from tledge.preprocessing import PIXEL_SCALE, Pixels
@@ -25,8 +24,6 @@ from tledge.progress import Progress, Silent
 from tledge.records import Record, SkippedPhoto
 from tledge.run import Run, artifacts_root, open_run
 from tledge.tensorflow_setup import tensorflow
-from tledge.training.network import NETWORK, HeadShape, classifier, load_network, set_head
-from tledge.training.recipe import Recipe
 
 _BATCH = 32
 _BLOCK_BYTES = 64 * 2**20  # of pixels and vectors in memory, and so the size of a row group
@@ -84,7 +81,7 @@ def embed(
         tensorflow()
         with contextlib.closing(Labelled(labelled.source, split).photos(size)) as stream:
             some = [pixels for _, pixels in itertools.islice(stream, _PROOF_PHOTOS)] if layer else []
-        network = _network(run, weights, some, needs_layers=layer is not None)
+        network = network_of(run, some, weights, needs_layers=layer is not None)
         activations, name = _activations(network, layer, size)
         shape = activations(np.zeros((1, size, size, 3), np.uint8)).shape[1:]
     keys: list[bytes] = []
@@ -119,48 +116,6 @@ def embed(
     for warning in warnings:
         progress.warn(warning)
     return made
-
-
-def _network(run: Run, weights: str | None, photos: list[Pixels], *, needs_layers: bool) -> Any:
-    """The run's network: float32 RGB (N, S, S, 3) in [0, 1] to logits.
-
-    ``needs_layers``: those of the backbone have names, for which a Hub module is taken apart, proved on ``photos``.
-    """
-    if (run.folder / "network" / NETWORK).is_file():
-        return load_network(run.folder / "network")
-    recipe = Recipe.model_validate(run.manifest.recipe)
-    if recipe.method not in ("features", "plain"):
-        raise InputError(
-            f"run {run.name} trained its opaque backbone, {run.manifest.backbone.handle}, of which nothing but the answers "
-            "can be read. Build with --recipe head, or on a backbone of known layers such as bundled."
-        )
-    recorded = run.manifest.backbone
-    backbone = open_backbone(recorded.handle, recorded.input_size, weights)
-    if backbone.sha256 != recorded.sha256:
-        raise ArtifactError(
-            f"backbone {recorded.handle} is not the one that run {run.name} was built on: its sha256 differs from "
-            "manifest.json. Put that one back (of a keras: backbone, name its file with --weights), or build again."
-        )
-    if needs_layers and backbone.graph is None:
-        size = backbone.input_size
-        backbone = flatten(backbone, np.array(photos, np.uint8).reshape(-1, size, size, 3))
-    head = HeadShape.of(recipe, len(run.manifest.labels))
-    network = classifier(backbone, head, seed=0, keeps_statistics=True)
-    set_head(network, _head_layers(run, len(head.hidden_units) + 1))
-    return network
-
-
-def _head_layers(run: Run, count: int) -> list[tuple[Floats, Floats]]:
-    """Kernel and bias of each layer of the head, as the SavedModel holds them."""
-    stored = tensorflow().train.load_checkpoint(str(run.folder / "model" / "variables" / "variables"))
-    held = stored.get_variable_to_shape_map()
-    # Under its own name where it was trained on features; else last in the list of the network's weights.
-    listed = sum(name.startswith("weights/") for name in held)
-    places = [f"weights/{listed - 2 * count + number}" for number in range(2 * count)]
-    if not listed:
-        places = [f"head/{number // 2}/{number % 2}" for number in range(2 * count)]
-    values = [np.asarray(stored.get_tensor(f"{place}/.ATTRIBUTES/VARIABLE_VALUE"), np.float32) for place in places]
-    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def _activations(network: Any, layer: str | None, size: int) -> tuple[Any, str]:

@@ -13,6 +13,7 @@ from tledge.backbones import Backbone
 from tledge.backbones.cuts import cut_below, split
 from tledge.backbones.mobilenet_v2 import NotMobileNetV2, flatten
 from tledge.cache import Rows, scratch_folder
+from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
 from tledge.training import batches, cut_activations, model
@@ -23,7 +24,6 @@ from tledge.training.cut_choice import above_cut
 from tledge.training.loop import Data
 from tledge.training.loop import train as run_epochs
 from tledge.training.method import Floats, Indices, Task, Trained
-from tledge.training.network import HeadShape, classifier, save_network, set_head
 from tledge.training.placement import Workers, placed, workers
 from tledge.training.recipe import HEAD, Recipe
 
@@ -41,7 +41,7 @@ def train(task: Task) -> Trained | None:
     met = workers(recipe)
     met.check_alike(identity(task))
     backbone = _flat(task)
-    head = HeadShape.of(recipe, task.num_classes)
+    head = HeadShape.of(recipe.head, task.num_classes, recipe.dropout)
     network = classifier(backbone, head, task.seed, keeps_statistics=recipe.batch_norm == "frozen")
     features = None
     if backbone.is_pretrained and recipe.method != "plain":

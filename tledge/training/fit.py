@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import Rows
+from tledge.classifier.network import HeadShape, with_head
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.training.batches import class_weights
-from tledge.training.network import HeadShape, with_head
 from tledge.training.recipe import Recipe
 
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -122,7 +122,7 @@ class _Trainer:
         self._mean, self._factor = mean, np.float32(_SPREAD) / scale
         tf = tensorflow(seed)
         features = tf_keras.Input((len(mean),))
-        self._head = head = with_head(features, features, HeadShape.of(recipe, num_classes), seed)
+        self._head = head = with_head(features, features, HeadShape.of(recipe.head, num_classes, recipe.dropout), seed)
         variables = head.trainable_variables
         optimizer = tf_keras.optimizers.Adam(recipe.learning_rate)
         optimizer.build(variables)

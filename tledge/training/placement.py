@@ -17,10 +17,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
 from tledge.backbones import Backbone, rebuild
+from tledge.classifier.network import HeadShape, with_head
 from tledge.errors import EnvironmentFault, InputError
 from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
-from tledge.training.network import HeadShape, with_head
 from tledge.training.recipe import Recipe
 
 Indices = npt.NDArray[np.int64]

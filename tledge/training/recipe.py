@@ -11,11 +11,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from tledge.backbones import is_pretrained
+from tledge.classifier.network import LINEAR
 from tledge.errors import InputError, unknown
 from tledge.records import Record
 from tledge.training.augmentation import PRESETS, Augmentation
 
-LINEAR = "linear"
 _HEAD = re.compile(r"linear|mlp:[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){0,3}")
 
 
@@ -56,11 +56,6 @@ class Recipe(Record):
     class_weights: bool = Field(False, description="each class counts as much as any other, however few its photos")
     mixed_precision: bool = Field(False, description="float16 arithmetic on a GPU")
     strategy: Literal["none", "mirrored", "multi-worker"] = "none"
-
-    @property
-    def hidden_units(self) -> tuple[int, ...]:
-        """Widths of the head's hidden layers."""
-        return () if self.head == LINEAR else tuple(int(units) for units in self.head.partition(":")[2].split(","))
 
 
 HEAD = Recipe()

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from tledge.backbones import Backbone, rebuild
 from tledge.errors import ArtifactError
 from tledge.files import atomic_write
-from tledge.training.recipe import Recipe
 
 NETWORK, WEIGHTS = "network.json", "weights.npz"
+LINEAR = "linear"
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # kernel (inputs, outputs), bias (outputs,)
 
 
@@ -29,9 +29,10 @@ class HeadShape:
     dropout: float
 
     @classmethod
-    def of(cls, recipe: Recipe, num_classes: int) -> HeadShape:
-        """The head that a recipe asks for."""
-        return cls(recipe.hidden_units, num_classes, recipe.dropout)
+    def of(cls, head: str, num_classes: int, dropout: float) -> HeadShape:
+        """The head that a recipe names: ``linear``, or ``mlp:UNITS`` as in mlp:256 or mlp:256,64."""
+        units = () if head == LINEAR else tuple(int(number) for number in head.partition(":")[2].split(","))
+        return cls(units, num_classes, dropout)
 
 
 def with_head(inputs: Any, features: Any, head: HeadShape, seed: int) -> Any:

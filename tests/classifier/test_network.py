@@ -12,11 +12,11 @@ import pytest
 from tledge.backbones import Backbone, open_backbone
 from tledge.backbones.cuts import cut_below, cut_points, split
 from tledge.cache import RowCache
+from tledge.classifier.network import NETWORK, HeadShape, classifier, load_network, save_network, set_head
 from tledge.errors import ArtifactError, InputError
 from tledge.progress import Silent
 from tledge.training import model
 from tledge.training.batch_norm import estimate_again
-from tledge.training.network import NETWORK, HeadShape, classifier, load_network, save_network, set_head
 from tledge.training.placement import placed
 from tledge.training.recipe import RECIPES
 

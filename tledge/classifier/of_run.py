@@ -1,0 +1,63 @@
+"""The network of a run, from what the run holds and the backbone that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.backbones import open_backbone
+from tledge.backbones.mobilenet_v2 import flatten
+from tledge.classifier.network import NETWORK, HeadShape, classifier, load_network, set_head
+from tledge.errors import ArtifactError, InputError
+from tledge.preprocessing import Pixels
+from tledge.run import Run
+from tledge.tensorflow_setup import tensorflow
+
+Floats = npt.NDArray[np.float32]
+
+
+def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None, *, needs_layers: bool = True) -> Any:
+    """The run's network as a tf_keras.Model: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, C).
+
+    ``needs_layers``: those of the backbone have names, for which a Hub module is taken apart, proved on ``photos``, each
+    uint8 (S, S, 3). ``weights``: of a ``keras:`` backbone, where they came from a file.
+    Raises InputError for a network that is opaque, ArtifactError where the backbone has changed since.
+    """
+    if (run.folder / "network" / NETWORK).is_file():
+        return load_network(run.folder / "network")
+    recipe = run.manifest.recipe
+    if recipe["method"] not in ("features", "plain"):
+        raise InputError(
+            f"run {run.name} trained its opaque backbone, {run.manifest.backbone.handle}, of which nothing but the answers "
+            "can be read. Build with --recipe head, or on a backbone of known layers such as bundled."
+        )
+    recorded = run.manifest.backbone
+    backbone = open_backbone(recorded.handle, recorded.input_size, weights)
+    if backbone.sha256 != recorded.sha256:
+        raise ArtifactError(
+            f"backbone {recorded.handle} is not the one that run {run.name} was built on: its sha256 differs from "
+            "manifest.json. Put that one back (of a keras: backbone, name its file with --weights), or build again."
+        )
+    if needs_layers and backbone.graph is None:
+        size = backbone.input_size
+        backbone = flatten(backbone, np.array(photos, np.uint8).reshape(-1, size, size, 3))
+    head = HeadShape.of(recipe["head"], len(run.manifest.labels), recipe["dropout"])
+    network = classifier(backbone, head, seed=0, keeps_statistics=True)
+    set_head(network, _head_layers(run, len(head.hidden_units) + 1))
+    return network
+
+
+def _head_layers(run: Run, count: int) -> list[tuple[Floats, Floats]]:
+    """Kernel and bias of each layer of the head, as the SavedModel holds them."""
+    stored = tensorflow().train.load_checkpoint(str(run.folder / "model" / "variables" / "variables"))
+    held = stored.get_variable_to_shape_map()
+    # Under its own name where it was trained on features; else last in the list of the network's weights.
+    listed = sum(name.startswith("weights/") for name in held)
+    places = [f"weights/{listed - 2 * count + number}" for number in range(2 * count)]
+    if not listed:
+        places = [f"head/{number // 2}/{number % 2}" for number in range(2 * count)]
+    values = [np.asarray(stored.get_tensor(f"{place}/.ATTRIBUTES/VARIABLE_VALUE"), np.float32) for place in places]
+    return list(zip(values[::2], values[1::2], strict=True))
