@@ -77,11 +77,26 @@ def test_the_default_export_calibrates_on_200_training_photos_even_by_class(
     assert calibrated
 
 
-def test_the_pinned_range_makes_the_pixel_its_own_code(exported: tuple[Run, dict[str, ExportRecord]]) -> None:
+def test_a_pixel_byte_is_the_code_of_what_the_network_takes(exported: tuple[Run, dict[str, ExportRecord]]) -> None:
     for made in exported[1].values():
         if made.calibration:
             (pixels,) = made.audit.inputs
-            assert (pixels.scale, pixels.zero_point) == (1.0, 0)
+            assert pixels.scale is not None
+            # The bundled network takes [-1, 1].
+            assert (pixels.scale, pixels.zero_point) == (pytest.approx(2 / 255), 127)
+            assert (made.options["input_scale"], made.options["input_zero_point"]) == (pytest.approx(2 / 255), 127)
+
+
+def test_of_an_opaque_backbone_a_pixel_byte_stands_for_itself_and_weights_are_not_fitted(
+    small_run: Run, tledge: Callable[..., Any]
+) -> None:
+    ended = tledge("export", "--format", "tflite-int8", "--artifacts", small_run.folder.parent)
+    assert ended.code == 0
+    assert "int8 weights are rounded as they are, not fitted: backbone" in " ".join(ended.err.split())
+    made = small_run.exports()["tflite-int8"]
+    (pixels,) = made.audit.inputs
+    assert (pixels.scale, pixels.zero_point) == (1.0, 0)
+    assert made.options["fitting"].startswith("none: ")
 
 
 def test_zero_samples_on_the_command_line_is_exit_code_2(run_copy: Run, tledge: Callable[..., Any]) -> None:

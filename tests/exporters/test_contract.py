@@ -73,7 +73,7 @@ def test_an_artifact_gives_one_probability_a_class(exported: Exported, form: For
 
 def test_an_artifact_keeps_its_promise_by_audit(exported: Exported, form: Format, path: Path) -> None:
     found = audit(path)
-    assert broken_promises(found, form.promise, form.file, form.options) == []
+    assert broken_promises(found, form.promise, form.file, exported[1][form.name].options) == []
     assert found == exported[1][form.name].audit
 
 

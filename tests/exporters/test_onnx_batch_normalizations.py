@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from tledge.audit import audit, broken_promises
-from tledge.exporters import Model, formats, onnx
+from tledge.exporters import Model, formats
+from tledge.exporters.onnx import _signature
+from tledge.exporters.onnx_graph import INPUT, batch_normalizations_to_convolutions, of_function
 from tledge.training.model import of_network, save
 
 SIZE = 8
@@ -58,7 +60,7 @@ def _answers(data: bytes, photos: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {onnx.INPUT: photo[None]})[0] for photo in photos])
+    return np.concatenate([session.run(None, {INPUT: photo[None]})[0] for photo in photos])
 
 
 def _original(model: Model) -> np.ndarray:
@@ -80,9 +82,9 @@ def test_every_batch_normalization_is_integer_and_the_answers_are_the_originals(
 
 
 def test_a_normalization_that_follows_no_convolution_becomes_one_that_computes_the_same(model: Model) -> None:
-    graph = onnx._convert(model, "float_pixels")
+    graph = of_function(_signature(model, "float_pixels"), SIZE, "float32")
     before = Counter(node.op_type for node in graph.graph.node)
-    onnx._batch_normalizations_to_convolutions(graph)
+    batch_normalizations_to_convolutions(graph)
     after = Counter(node.op_type for node in graph.graph.node)
     assert before["BatchNormalization"] > after["BatchNormalization"]
     assert after["Conv"] - before["Conv"] == 1  # the others follow a convolution, whose part they become
@@ -91,7 +93,7 @@ def test_a_normalization_that_follows_no_convolution_becomes_one_that_computes_t
 
 
 def test_no_reshape_is_left_between_a_convolution_and_its_normalization(model: Model) -> None:
-    graph = onnx._convert(model, "serving_default").graph
+    graph = of_function(_signature(model, "serving_default"), SIZE, "uint8").graph
     producer = {name: node.op_type for node in graph.node for name in node.output}
     read = [producer[node.input[0]] for node in graph.node if node.op_type == "BatchNormalization"]
     assert "Reshape" not in read

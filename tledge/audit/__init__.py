@@ -18,7 +18,8 @@ from tledge.records import Audit, OperatorCount, Promise, TensorRecord
 INTEGER_TYPES = frozenset(
     {"INT2", "INT4", "UINT4", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "BOOL"}
 )
-_PIXEL_INPUT = (1.0, 0)
+_PIXEL_INPUT = {"scale": 1.0, "zero_point": 0}  # a byte stands for itself, where the record says nothing else
+_SAME_SCALE = 1e-6  # files hold scales in 32 bits
 _MAX_FILE_BYTES = 2**31  # neither a flatbuffer nor a protobuf can be larger
 _MAX_NAME = 100
 _MAX_LISTED = 20
@@ -107,9 +108,10 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
         # None is no proof against it: every operator is judged by itself above.
         require(share in (None, 1.0), f"{share or 0:.1%} of the multiply-accumulates are integer")
         scales = [(tensor.scale, tensor.zero_point) for tensor in found.inputs]
+        scale, zero_point = (options.get(f"input_{name}", value) for name, value in _PIXEL_INPUT.items())
         require(
-            scales == [_PIXEL_INPUT],
-            f"input scale and zero point are {scales}, not 1 and 0: a pixel is not its own code",
+            len(scales) == 1 and scales[0][1] == zero_point and _is_same_scale(scales[0][0], scale),
+            f"input scale and zero point are {scales}, not {scale} and {zero_point}: a pixel is not its own code",
         )
         if file.endswith(".tflite"):
             output_types = [tensor.data_type for tensor in found.outputs]
@@ -139,6 +141,10 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
         opset = found.file_versions.get("opset")
         require(str(opset) == str(options["opset"]), f"opset {opset}, not {options['opset']}")
     return problems
+
+
+def _is_same_scale(found: float | None, recorded: Any) -> bool:
+    return found is not None and isinstance(recorded, float) and abs(found - recorded) <= _SAME_SCALE * abs(recorded)
 
 
 def _weight_bytes(found: Audit) -> int:

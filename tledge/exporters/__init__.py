@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tledge.compression import Prepared
 from tledge.errors import unknown
 from tledge.records import Promise
 
@@ -25,13 +26,15 @@ ALL = "all"
 class Model:
     """What a converter reads. ``calibration``: uint8 RGB (N, S, S, 3) for formats that need it, else None.
 
-    ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact.
+    ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact. ``prepared``: the
+    network with weights and ranges for integer arithmetic; None where its layers are unknown, or none is needed.
     """
 
     saved_model: Path
     input_size: int
     metadata: str
     calibration: npt.NDArray[np.uint8] | None
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,29 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tledge.audit import audit, require_promise
+from tledge.classifier.of_run import network_of
+from tledge.compression import Prepared
+from tledge.compression.fitting import prepare
+from tledge.compression.folding import fold
 from tledge.datasets.prepare import SplitPhotos, load_split
-from tledge.errors import InputError, PromiseBroken, disk_full
+from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
 from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record
 from tledge.files import atomic_write, sha256_file
+from tledge.preprocessing import Pixels
 from tledge.progress import Progress, Silent
 from tledge.records import CalibrationRecord, ExportRecord
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
+
+RANGES = "mse"  # how the ranges of activations are chosen where the layers are known
+_PROOF_PHOTOS = 16
 
 
 def export(
@@ -43,19 +53,50 @@ def export(
     wanted = chosen(list(format_names))
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
-    photos, samples = None, None
+    material = None
     if any(form.needs_calibration for form in wanted):
-        samples, photos = _calibration(run, calibration_samples, progress)
+        material = _material(run, calibration_samples, progress)
     made, refused = [], []
     for form in wanted:
         try:
-            made.append(_export_one(run, form, samples, photos, progress))
+            made.append(_export_one(run, form, material if form.needs_calibration else None, progress))
         except PromiseBroken as error:
             refused.append(str(error))
     if refused:
         kept = f" Exported: {', '.join(record.format for record in made)}." if made else ""
         raise PromiseBroken("; ".join(refused) + kept)
     return made
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What integer formats are made from. ``options``: how the network was prepared, for the record."""
+
+    samples: CalibrationRecord
+    pixels: Pixels
+    prepared: Prepared | None
+    options: dict[str, Any]
+
+
+def _material(run: Run, num_samples: int, progress: Progress) -> _Material:
+    samples, photos = _calibration(run, num_samples, progress)
+    pixels = pin_input_range(np.asarray(photos.pixels[:], np.uint8))
+    try:
+        with progress.step("the network as a flat graph"):
+            folded = fold(network_of(run, list(pixels[:_PROOF_PHOTOS])))
+    except (InputError, ArtifactError, EnvironmentFault) as error:
+        # A converter needs the SavedModel alone: what is lost is the fitting, and that is said and recorded.
+        progress.warn(f"int8 weights are rounded as they are, not fitted: {error}")
+        return _Material(samples, pixels, None, {"fitting": f"none: {error}"})
+    prepared = prepare(folded, pixels, RANGES, progress)
+    codes = prepared.input_codes
+    options = {
+        "fitting": "least squares, layer by layer",
+        "ranges": prepared.range_method,
+        "input_scale": codes.scale,
+        "input_zero_point": codes.zero_point,
+    }
+    return _Material(samples, pixels, prepared, options)
 
 
 def _calibration(run: Run, num_samples: int, progress: Progress) -> tuple[CalibrationRecord, SplitPhotos]:
@@ -114,14 +155,15 @@ def _converted(form: Format, model: Model) -> bytes:
         ) from error
 
 
-def _export_one(
-    run: Run, form: Format, samples: CalibrationRecord | None, photos: SplitPhotos | None, progress: Progress
-) -> ExportRecord:
-    calibration = None
-    if form.needs_calibration:
-        assert photos is not None
-        calibration = pin_input_range(np.asarray(photos.pixels[:], np.uint8))
-    model = Model(run.folder / "model", run.manifest.backbone.input_size, _metadata(run, form), calibration)
+def _export_one(run: Run, form: Format, material: _Material | None, progress: Progress) -> ExportRecord:
+    model = Model(
+        run.folder / "model",
+        run.manifest.backbone.input_size,
+        _metadata(run, form),
+        material.pixels if material else None,
+        material.prepared if material else None,
+    )
+    options = {**form.options, **(material.options if material else {})}
     started = time.perf_counter()
     with progress.step(f"exporting {form.name}"):
         data = _converted(form, model)
@@ -134,7 +176,7 @@ def _export_one(
         candidate = Path(staging, form.file)
         atomic_write(candidate, data)
         found = audit(candidate)
-        require_promise(found, form.name, form.promise, form.file, form.options)
+        require_promise(found, form.name, form.promise, form.file, options)
         made = ExportRecord(
             format=form.name,
             file=form.file,
@@ -143,8 +185,8 @@ def _export_one(
             created_utc=now_utc(),
             source_manifest_sha256=run.manifest_sha256,
             promise=form.promise,
-            options=dict(form.options),
-            calibration=samples if form.needs_calibration else None,
+            options=options,
+            calibration=material.samples if material else None,
             audit=found,
             library_versions=library_versions(*form.libraries),
             convert_s=round(seconds, 2),

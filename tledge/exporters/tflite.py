@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import Format, Model
+from tledge.exporters import Format, Model, tflite_prepared
 
 METADATA_NAME = "TLEDGE_METADATA"
 _LIBRARIES = ("tensorflow", "ai-edge-litert", "numpy")
@@ -49,9 +49,11 @@ def _dynamic(model: Model) -> bytes:
 
 
 def _int8(model: Model) -> bytes:
-    converter, tf = _converter(model, "float_pixels")
     photos = model.calibration
     assert photos is not None
+    if model.prepared is not None:
+        return _with_metadata(tflite_prepared.convert(model.prepared, model.input_size, photos), model.metadata)
+    converter, tf = _converter(model, "float_pixels")
 
     def representative_data() -> Iterator[list[Any]]:
         for photo in photos:

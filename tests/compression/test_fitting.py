@@ -1,0 +1,129 @@
+"""Fitted weights are codes, and the quantized network answers more as the float one does than with rounded weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tledge.backbones import open_backbone
+from tledge.backbones.mobilenet_v2 import flatten
+from tledge.compression import Prepared, fitting
+from tledge.compression.fitting import prepare
+from tledge.compression.folding import fold
+from tledge.datasets import open_source
+from tledge.preprocessing import resize, to_rgb
+from tledge.progress import Silent
+
+
+def _weighted(network: Any) -> list[Any]:
+    return [layer for layer in network.layers if fitting.is_weighted(layer)]
+
+
+def _by_channel(layer: Any) -> np.ndarray:
+    """(weights of a channel, channels)."""
+    kernel = layer.get_weights()[0]
+    if type(layer).__name__ == "DepthwiseConv2D":
+        kernel = np.squeeze(kernel, -1)
+    return kernel.reshape(-1, kernel.shape[-1])
+
+
+def _rounded(network: Any) -> None:
+    """The nearest codes, in place."""
+    for layer in _weighted(network):
+        kernel, bias = layer.get_weights()
+        flat = _by_channel(layer)
+        scale = np.abs(flat).max(0) / 127
+        layer.set_weights([(np.round(flat / scale) * scale).reshape(kernel.shape), bias])
+
+
+def _in_codes(prepared: Prepared, pixels: np.ndarray) -> np.ndarray:
+    """Logits, with every output that has a range in 8 bits."""
+    import tensorflow as tf
+
+    values = {prepared.network.layers[0].name: tf.constant(prepared.input_codes.real(pixels))}
+    for layer in prepared.network.layers[1:]:
+        read = [values[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
+        made = layer(read if len(read) > 1 else read[0])
+        reach = prepared.ranges.get(layer.name)
+        values[layer.name] = made if reach is None else tf.quantization.fake_quant_with_min_max_args(made, *reach)
+    return values[layer.name].numpy()
+
+
+@pytest.fixture
+def prepared(network: Any, photos: np.ndarray) -> Prepared:
+    return prepare(fold(network), photos, "mse", Silent())
+
+
+def test_every_weight_is_a_code_times_the_scale_of_its_channel(prepared: Prepared) -> None:
+    layers = _weighted(prepared.network)
+    assert len(layers) == 11
+    for layer in layers:
+        flat = _by_channel(layer)
+        codes = flat / (np.abs(flat).max(0) / 127)
+        assert np.abs(codes - np.round(codes)).max() < 1e-3, layer.name
+        assert (np.abs(codes).max(0) > 126.9).all(), layer.name
+
+
+def test_features_of_new_photos_are_nearer_to_the_float_networks_than_with_rounded_weights() -> None:
+    backbone = open_backbone("bundled")
+    digits = itertools.islice(open_source("digits").photos(), 64)
+    pixels = np.stack([resize(to_rgb(photo.data), backbone.input_size) for photo in digits])
+    network, seen, new = flatten(backbone, pixels[:16]).graph, pixels[:40], pixels[40:]
+    folded = fold(network)
+    expected = folded.network(folded.images(new)).numpy()
+    prepared = prepare(fold(network), seen, "mse", Silent())
+    _rounded(folded.network)
+    nearest = dataclasses.replace(prepared, network=folded.network)
+    errors = [np.square(_in_codes(one, new) - expected).mean() for one in (prepared, nearest)]
+    assert errors[0] < errors[1]
+
+
+def test_weights_are_left_as_they_were_trained_where_the_photos_say_too_little_to_fit_them() -> None:
+    # Noise on both sides: what fits one half of it is of no use for the other.
+    rng = np.random.default_rng(0)
+    halves = [fitting._Moments(1, 40, 3) for _ in range(2)]
+    trained = rng.normal(size=(1, 40, 3))
+    for half in halves:
+        inputs = rng.normal(size=(30, 1, 40)).astype(np.float32)
+        half.add(inputs, (inputs @ trained + 4 * rng.normal(size=(30, 1, 3))).astype(np.float32).reshape(30, 1, 3))
+    assert fitting._best(halves, trained) is trained
+
+
+def test_ranges_are_of_what_is_coded_and_of_nothing_else(prepared: Prepared) -> None:
+    # A convolution under a ReLU is never coded, and a maximum keeps the codes that it chooses from.
+    blocks = [f"{name}_{number}" for number in range(4) for name in ("depthwise_relu", "project", "add")]
+    assert list(prepared.ranges) == ["stem_relu", *blocks, "pool", "last_activation", "mean", "logits"]
+    assert prepared.ranges["pool"] == prepared.ranges["add_3"]
+    low, high = prepared.ranges["stem_relu"]
+    assert low == 0
+    assert 0 < high <= 6
+
+
+def test_the_same_photos_give_the_same_weights(network: Any, photos: np.ndarray) -> None:
+    first, second = (prepare(fold(network), photos, "min-max", Silent()) for _ in range(2))
+    assert first.ranges == second.ranges
+    for one, other in zip(first.network.get_weights(), second.network.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_of_a_layer_with_very_many_inputs_only_the_bias_is_fitted(
+    network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "_MOST_INPUTS", 0)
+    found = prepare(fold(network), photos, "mse", Silent()).network
+    nearest = fold(network).network
+    _rounded(nearest)
+    for one, other in zip(_weighted(found), _weighted(nearest), strict=True):
+        assert np.allclose(one.get_weights()[0], other.get_weights()[0], atol=1e-6)
+    assert not np.allclose(found.get_layer("last").get_weights()[1], nearest.get_layer("last").get_weights()[1])
+
+
+def test_nothing_is_left_on_the_disk(network: Any, photos: np.ndarray) -> None:
+    from tledge.cache import cache_root
+
+    prepare(fold(network), photos[:4], "min-max", Silent())
+    assert not list((cache_root() / "scratch").iterdir())

@@ -1,0 +1,55 @@
+"""Ranges cover what was seen, or what is worth its codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tledge.compression.ranges import BINS, METHODS, Seen, least_squares, min_max, percentile
+
+
+def _seen(values: np.ndarray) -> Seen:
+    return Seen(values.min(), values.max(), np.histogram(values, BINS)[0])
+
+
+def _error(values: np.ndarray, low: float, high: float) -> float:
+    scale = (high - low) / 255
+    zero_point = np.round(-low / scale)
+    codes = np.clip(np.round(values / scale) + zero_point, 0, 255)
+    return float(np.mean((scale * (codes - zero_point) - values) ** 2))
+
+
+@pytest.fixture(scope="module")
+def values() -> np.ndarray:
+    """A bell, and one value far out."""
+    return np.append(np.random.default_rng(0).normal(0, 1, 100_000), 40.0)
+
+
+def test_min_max_is_all_that_was_seen(values: np.ndarray) -> None:
+    assert min_max(_seen(values)) == (values.min(), 40.0)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("shift", [-9, 9])
+def test_zero_always_has_a_code(method: object, shift: float) -> None:
+    low, high = method(_seen(np.linspace(-1, 1, 5000) + shift))  # type: ignore[operator]
+    assert low <= 0 <= high
+    assert low < high
+
+
+def test_least_squares_has_the_smaller_error(values: np.ndarray) -> None:
+    low, high = least_squares(_seen(values))
+    assert high < 40
+    assert _error(values, low, high) < _error(values, *min_max(_seen(values)))
+
+
+def test_least_squares_is_as_good_as_any_range_that_was_tried(values: np.ndarray) -> None:
+    found = _error(values, *least_squares(_seen(values)))
+    tried = [_error(values, a * values.min(), b * 40) for a in (0.3, 0.6, 1) for b in (0.3, 0.5, 0.75, 1)]
+    assert found <= min(tried) * 1.01
+
+
+def test_a_percentile_leaves_out_so_many_at_each_end(values: np.ndarray) -> None:
+    low, high = percentile(_seen(values), 0.99)
+    assert 0.985 < np.mean(values <= high) < 0.995
+    assert 0.985 < np.mean(values >= low) < 0.995

@@ -1,0 +1,81 @@
+"""A network made ready for integer arithmetic, before any file format: weights on their grid of codes, and ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Range = tuple[float, float]
+SAME = 1e-4
+
+
+@dataclass(frozen=True)
+class InputCodes:
+    """What a pixel byte stands for: real = scale * (byte - zero_point), which is what the network takes."""
+
+    scale: float
+    zero_point: int
+
+    def real(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """What bytes stand for, float32 of the same shape."""
+        return (np.asarray(pixels, np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+
+    @property
+    def range(self) -> Range:
+        """What the bytes 0 and 255 stand for."""
+        return -self.zero_point * self.scale, (255 - self.zero_point) * self.scale
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network whose weights are codes times a scale of their output channel, so that rounding changes none of them.
+
+    ``network``: a flat tf_keras.Model from pixels by ``input_codes``, float32 (N, S, S, 3), to logits (N, C).
+    ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach.
+    """
+
+    network: Any
+    input_codes: InputCodes
+    ranges: Mapping[str, Range]
+    range_method: str
+
+    def probabilities(self, values: Any) -> Any:
+        """What is deployed: float32 (N, S, S, 3) of the network's own input to probabilities, float32 (N, C)."""
+        import tensorflow as tf
+
+        return tf.nn.softmax(self.network(values, training=False))
+
+    def outputs(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+        """The output of every layer that has a range, by its name."""
+        import tf_keras
+
+        layers = [self.network.get_layer(name) for name in self.ranges]
+        found = tf_keras.Model(self.network.input, [layer.output for layer in layers])(values, training=False)
+        return {name: value.numpy() for name, value in zip(self.ranges, found, strict=True)}
+
+
+def named_by_value(
+    tensors: Mapping[Any, npt.NDArray[np.float32]], outputs: Mapping[str, npt.NDArray[np.float32]]
+) -> dict[Any, str]:
+    """Of the tensors of a converted float model, those that hold a layer's output, by that layer's name.
+
+    Converters give names of their own, and the values of one photo tell more than any name: they agree to ``SAME`` of
+    the output's range, with the channels as the last axis or as the second.
+    """
+    found = {}
+    for tensor, values in tensors.items():
+        layouts = [values, np.moveaxis(values, 1, -1)] if values.ndim == 4 else [values]
+        for name, output in outputs.items():
+            if output.size == values.size and any(_is_same(layout, output) for layout in layouts):
+                found[tensor] = name
+                break
+    return found
+
+
+def _is_same(values: npt.NDArray[np.float32], output: npt.NDArray[np.float32]) -> bool:
+    difference = np.max(np.abs(np.reshape(values, -1) - np.reshape(output, -1)))
+    return bool(difference <= SAME * np.ptp(output))

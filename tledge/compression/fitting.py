@@ -1,0 +1,256 @@
+"""Weights that are fitted to integer arithmetic, layer after layer, without labels and without training.
+
+Rounding a layer's weights moves its output in a way that repeats on every photo. So each layer is given the inputs that
+the quantized layers before it make, and the weights that bring its output nearest to what the float network has there:
+least squares, held near the weights that were trained. What rounding then leaves in the mean of a channel goes into the
+bias (Nagel et al., 2019, arXiv:1906.04721, section 4.2). Hubara et al., 2020 (arXiv:2006.10518), fit one layer after
+another in the same sense, by gradient descent.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.cache import scratch_folder, stored
+from tledge.compression import Prepared, Range
+from tledge.compression.folding import Folded
+from tledge.compression.ranges import BINS, METHODS, Seen
+from tledge.preprocessing import Pixels
+from tledge.progress import Progress
+from tledge.tensorflow_setup import tensorflow
+
+_LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
+_HOLDS = (0.01, 0.1, 1.0, 10.0)  # in parts of the inputs' mean variance: how firmly weights may be held
+_MOST_INPUTS = 4096  # of an output; with more, only its bias is fitted: the equations grow with the square of it
+_BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
+_KEEPING = ("MaxPooling2D", "AveragePooling2D", "Flatten", "Reshape", "ZeroPadding2D")  # codes in, the same codes out
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass
+class _Output:
+    """What a layer makes of all photos, float32 (N, ...): in the float network, and in the quantized one.
+
+    ``range``: of its codes; None where it is never coded, for the next operator is computed together with it.
+    """
+
+    real: Floats
+    quantized: Floats
+    range: Range | None
+
+    def coded(self, part: slice) -> Any:
+        """Some photos of the quantized network, as their codes give them back."""
+        tf = tensorflow()
+        values = tf.constant(self.quantized[part])
+        return values if self.range is None else tf.quantization.fake_quant_with_min_max_args(values, *self.range)
+
+
+def prepare(folded: Folded, pixels: Pixels, range_method: str, progress: Progress) -> Prepared:
+    """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
+
+    ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. The outputs of a few
+    layers at a time lie on the cache's disk.
+    """
+    network, codes = folded.network, folded.input_codes
+    ranges: dict[str, Range] = {}
+    with scratch_folder() as folder, progress.step("fitting int8 weights", len(network.layers)) as advance:
+        outputs = {network.layers[0].name: _Output(folded.images(pixels), codes.real(pixels), None)}
+        for layer in network.layers[1:]:
+            before = [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
+            path = folder / layer.name
+            shape, size = layer.output_shape[1:], _batch_size(layer)
+            real = stored(path.with_suffix(".real"), _run(layer, [one.real for one in before], size), shape, np.float32)
+            if is_weighted(layer):
+                layer.set_weights(_fitted(layer, before[0], real, size))
+            coded = _run_coded(layer, before, size)
+            made = _Output(real, stored(path.with_suffix(".coded"), coded, shape, np.float32), None)
+            if type(layer).__name__ in _KEEPING:
+                made.range = before[0].range
+            elif not is_fused(layer):
+                made.range = METHODS[range_method](_histogram(made.quantized))
+            if made.range is not None:
+                ranges[layer.name] = made.range
+            outputs[layer.name] = made
+            _forget(outputs, network, layer, folder)
+            advance(1)
+    return Prepared(network, codes, ranges, range_method)
+
+
+def is_weighted(layer: Any) -> bool:
+    """Whether it multiplies by weights that are fitted."""
+    return type(layer).__name__ in ("Conv2D", "DepthwiseConv2D", "Dense") and getattr(layer, "groups", 1) == 1
+
+
+def is_fused(layer: Any) -> bool:
+    """Whether its output is never coded: a ReLU alone reads it, which runtimes compute in the same operator."""
+    if not is_weighted(layer) or len(layer.outbound_nodes) != 1:
+        return False
+    following = layer.outbound_nodes[0].layer
+    return type(following).__name__ == "ReLU" or (
+        type(following).__name__ == "Activation" and following.activation.__name__ in ("relu", "relu6")
+    )
+
+
+def _forget(outputs: dict[str, _Output], network: Any, layer: Any, folder: Path) -> None:
+    """Drop what no layer after ``layer`` reads."""
+    names = [one.name for one in network.layers]
+    later = set(names[names.index(layer.name) + 1 :])
+    for name in list(outputs):
+        if not any(node.layer.name in later for node in network.get_layer(name).outbound_nodes) and name != layer.name:
+            del outputs[name]
+            for kind in (".real", ".coded"):
+                (folder / name).with_suffix(kind).unlink(missing_ok=True)
+
+
+def _batch_size(layer: Any) -> int:
+    """Photos at a time: as many as patches of their input fit."""
+    kernel = int(np.prod(getattr(layer, "kernel_size", (1,))))
+    shapes = layer.input_shape if isinstance(layer.input_shape, list) else [layer.input_shape]
+    return int(max(1, min(32, _BATCH_BYTES // (4 * kernel * max(int(np.prod(shape[1:])) for shape in shapes)))))
+
+
+def _run(layer: Any, inputs: Sequence[Floats], size: int) -> Iterator[Floats]:
+    for start in range(0, len(inputs[0]), size):
+        read = [np.asarray(values[start : start + size]) for values in inputs]
+        yield layer(read if len(read) > 1 else read[0], training=False).numpy()
+
+
+def _run_coded(layer: Any, inputs: Sequence[_Output], size: int) -> Iterator[Floats]:
+    for start in range(0, len(inputs[0].real), size):
+        read = [one.coded(slice(start, start + size)) for one in inputs]
+        yield layer(read if len(read) > 1 else read[0], training=False).numpy()
+
+
+def _histogram(values: Floats) -> Seen:
+    low = min(float(part.min()) for part in values)
+    high = max(float(part.max()) for part in values)
+    high = high if high > low else low + 1e-6  # an output that never changes
+    counts = sum(np.histogram(part, BINS, (low, high))[0] for part in values)
+    return Seen(low, high, np.asarray(counts, np.int64))
+
+
+def _fitted(layer: Any, before: _Output, wanted: Floats, size: int) -> list[Floats]:
+    """Kernel, on its grid of codes, and bias, for ``layer`` to give ``wanted`` (N, ...) from what is before it.
+
+    ``wanted`` is the float network's. A depthwise convolution is as many small problems as it has channels.
+    """
+    kernel = layer.get_weights()[0].astype(np.float64)
+    is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
+    groups = kernel.shape[2] if is_depthwise else 1
+    # (groups, inputs, outputs): the axes of a group's patch, and of its outputs.
+    by_group = np.moveaxis(kernel, 2, 0) if is_depthwise else kernel
+    trained = by_group.reshape(groups, -1, kernel.shape[-1])
+    halves = [_Moments(*trained.shape), _Moments(*trained.shape)]
+    for start in range(0, len(wanted), size):
+        for number, half in enumerate(halves):  # every other photo
+            part = slice(start + number, start + size, 2)
+            targets = wanted[part].reshape(-1, groups, trained.shape[2])
+            if len(targets):
+                half.add(_patches(layer, before.coded(part), groups), targets)
+    weights = trained if trained.shape[1] > _MOST_INPUTS else _best(halves, trained)
+    inputs, outputs = (halves[0] + halves[1]).means()
+    scale = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-9) / _LARGEST_CODE
+    rounded = (np.round(weights / scale) * scale).astype(np.float32)
+    bias = outputs - np.einsum("gk,gko->go", inputs, rounded.astype(np.float64))
+    if is_depthwise:
+        shaped = np.moveaxis(rounded.reshape(groups, *kernel.shape[:2], kernel.shape[3]), 0, 2)
+    else:
+        shaped = rounded.reshape(kernel.shape)
+    return [shaped, bias.reshape(-1).astype(np.float32)]
+
+
+def _best(halves: Sequence[_Moments], trained: Doubles) -> Doubles:
+    """The weights fitted to all photos, held as firmly as the fit to one half answers the other half best.
+
+    Where no fit is better there than the trained weights, as with few photos, it is those.
+    """
+    both = halves[0] + halves[1]
+    if not all(half.count for half in halves):
+        return trained
+    pairs = [(halves[0], halves[1]), (halves[1], halves[0])]
+    errors = [sum(other.error(one.fitted(trained, hold)) for one, other in pairs) for hold in _HOLDS]
+    least = int(np.argmin(errors))
+    if errors[least] >= sum(other.error(trained) for _, other in pairs):
+        return trained
+    return both.fitted(trained, _HOLDS[least])
+
+
+class _Moments:
+    """Sums over all positions of some photos, in 64 bits: g groups of k inputs and o outputs."""
+
+    def __init__(self, groups: int, num_inputs: int, num_outputs: int) -> None:
+        kept = num_inputs if num_inputs <= _MOST_INPUTS else 0
+        self.count = 0
+        self._sums = [
+            np.zeros(shape)
+            for shape in (
+                (groups, num_inputs),
+                (groups, num_outputs),
+                (groups, kept, kept),
+                (groups, kept, num_outputs),
+            )
+        ]
+
+    def __add__(self, other: _Moments) -> _Moments:
+        made = copy.copy(self)
+        made.count = self.count + other.count
+        made._sums = [mine + theirs for mine, theirs in zip(self._sums, other._sums, strict=True)]
+        return made
+
+    def add(self, inputs: Floats, outputs: Floats) -> None:
+        """Count float32 (n, g, k) and (n, g, o)."""
+        x, y = np.ascontiguousarray(np.moveaxis(inputs, 1, 0)), np.ascontiguousarray(np.moveaxis(outputs, 1, 0))
+        self.count += x.shape[1]
+        of_inputs, of_outputs, squares, products = self._sums
+        of_inputs += x.sum(axis=1, dtype=np.float64)
+        of_outputs += y.sum(axis=1, dtype=np.float64)
+        if squares.size:
+            turned = np.swapaxes(x, 1, 2)
+            squares += turned @ x
+            products += turned @ y
+
+    def means(self) -> tuple[Doubles, Doubles]:
+        """Of the inputs (g, k) and of the outputs (g, o)."""
+        return self._sums[0] / self.count, self._sums[1] / self.count
+
+    def _about_the_means(self) -> tuple[Doubles, Doubles]:
+        """The inputs' covariance (g, k, k), and that of inputs and outputs (g, k, o)."""
+        x, y = self.means()
+        variance = self._sums[2] / self.count - x[:, :, None] * x[:, None, :]
+        return variance, self._sums[3] / self.count - x[:, :, None] * y[:, None, :]
+
+    def fitted(self, trained: Doubles, hold: float) -> Doubles:
+        """Weights (g, k, o) of the least squared error of the outputs about their means, held near ``trained``.
+
+        Ridge regression towards ``trained``: w + (V + h)^-1 (C - V w), V the inputs' covariance, C that of inputs and
+        outputs, h ``hold`` times the mean of V's diagonal.
+        """
+        variance, joint = self._about_the_means()
+        held = hold * np.trace(variance, axis1=1, axis2=2) / trained.shape[1] + 1e-12
+        firm = variance + held[:, None, None] * np.eye(trained.shape[1])
+        return np.asarray(trained + np.linalg.solve(firm, joint - variance @ trained))
+
+    def error(self, weights: Doubles) -> float:
+        """Mean squared error of the outputs about their means, but for what no weights (g, k, o) change."""
+        variance, joint = self._about_the_means()
+        return float(np.sum(weights * (variance @ weights - 2 * joint)))
+
+
+def _patches(layer: Any, values: Any, groups: int) -> Floats:
+    """What each output position multiplies its weights with, float32 (n, groups, inputs of a group)."""
+    if type(layer).__name__ == "Dense":
+        return np.reshape(values.numpy(), (-1, 1, values.shape[-1]))
+    channels, positions = values.shape[-1], int(np.prod(layer.kernel_size))
+    if positions > 1 or max(layer.strides) > 1:
+        strides, rates, kernel = ([1, *pair, 1] for pair in (layer.strides, layer.dilation_rate, layer.kernel_size))
+        values = tensorflow().image.extract_patches(values, kernel, strides, rates, layer.padding.upper())
+    rows = np.reshape(values.numpy(), (-1, positions, channels))
+    return np.moveaxis(rows, 1, 2) if groups > 1 else np.reshape(rows, (-1, 1, positions * channels))

@@ -1,0 +1,133 @@
+"""Batch normalizations become part of the convolutions before them, as every converter for devices does it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.backbones import RESCALE
+from tledge.compression import InputCodes
+from tledge.errors import InputError
+from tledge.preprocessing import PIXEL_SCALE, Pixels
+
+_IDLE = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")  # they do nothing but in training
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A flat tf_keras.Model to logits, float32 (N, C), and what a pixel byte stands for at its input.
+
+    ``zero_byte``: the value of a byte, seldom whole, that would stand for zero; that of ``input_codes`` is next to it.
+    """
+
+    network: Any
+    input_codes: InputCodes
+    zero_byte: float
+
+    def images(self, pixels: Pixels) -> Floats:
+        """What the trained network takes of photos, uint8 (N, S, S, 3): float32 of that shape."""
+        return (np.asarray(pixels, np.float32) - np.float32(self.zero_byte)) * np.float32(self.input_codes.scale)
+
+
+def fold(network: Any) -> Folded:
+    """A copy of a flat network, float32 RGB (N, S, S, 3) in [0, 1] to logits, ready to be quantized.
+
+    A batch normalization that alone reads a convolution becomes part of it; an activation inside a layer becomes a layer
+    of its own, named ``NAME_activation``; what does nothing outside training goes. The layer that rescales the input goes
+    too where one scale and one zero point say the same: the pixel bytes are then the codes of the network's own input.
+    Raises InputError for a network with a layer that is used more than once.
+    """
+    import tf_keras
+
+    reused = [layer.name for layer in network.layers if len(layer.inbound_nodes) != 1]
+    if reused:
+        raise InputError(f"layers that are used more than once can't be quantized by themselves: {', '.join(reused)}")
+    codes, zero_byte, drops_rescale = _input_codes(network)
+    readers = _readers(network)
+    outputs: dict[str, Any] = {}
+    weights: dict[str, list[Floats]] = {}
+    for layer in network.layers:
+        before = [node.layer.name for node in layer.inbound_nodes[0].parent_nodes]
+        if isinstance(layer, tf_keras.layers.InputLayer):
+            images = outputs[layer.name] = tf_keras.Input(layer.output_shape[0][1:], name="images")
+        elif type(layer).__name__ in _IDLE or (layer.name == RESCALE and drops_rescale):
+            outputs[layer.name] = outputs[before[0]]
+        elif isinstance(layer, tf_keras.layers.BatchNormalization) and _can_fold(network, before[0], readers):
+            weights[before[0]] = _folded(weights[before[0]], layer, network.get_layer(before[0]))
+            outputs[layer.name] = outputs[before[0]]
+        else:
+            read = [outputs[name] for name in before]
+            copy, activation, values = _copy(layer)
+            outputs[layer.name] = copy(read if len(read) > 1 else read[0])
+            if activation is not None:
+                outputs[layer.name] = activation(outputs[layer.name])
+            if values:
+                weights[layer.name] = values
+    folded = tf_keras.Model(images, outputs[network.layers[-1].name])
+    for name, values in weights.items():
+        folded.get_layer(name).set_weights(values)
+    return Folded(folded, codes, zero_byte)
+
+
+def _input_codes(network: Any) -> tuple[InputCodes, float, bool]:
+    """What a byte stands for, which would be zero, and whether that takes the place of the layer that rescales."""
+    names = [layer.name for layer in network.layers]
+    if RESCALE not in names:
+        return InputCodes(PIXEL_SCALE, 0), 0.0, False
+    kernel, offset = (values.reshape(-1) for values in network.get_layer(RESCALE).get_weights())
+    scale, zero_point = float(kernel[0]) * PIXEL_SCALE, -float(offset[0]) / (float(kernel[0]) * PIXEL_SCALE)
+    # Half a code is less than what a camera's byte is exact to; the weights are fitted to the input as it is coded.
+    if np.ptp(kernel) or np.ptp(offset) or kernel[0] <= 0 or not -0.5 <= zero_point <= 255.5:
+        return InputCodes(PIXEL_SCALE, 0), 0.0, False
+    return InputCodes(scale, math.ceil(zero_point - 0.5)), zero_point, True
+
+
+def _readers(network: Any) -> dict[str, int]:
+    """How many layers read each layer."""
+    counts = {layer.name: 0 for layer in network.layers}
+    for layer in network.layers:
+        for node in layer.inbound_nodes[0].parent_nodes:
+            counts[node.layer.name] += 1
+    return counts
+
+
+def _can_fold(network: Any, name: str, readers: dict[str, int]) -> bool:
+    layer = network.get_layer(name)
+    is_linear = type(layer).__name__ in _CONVOLUTIONS and layer.activation.__name__ == "linear"
+    return is_linear and readers[name] == 1
+
+
+def _folded(values: list[Floats], normalization: Any, convolution: Any) -> list[Floats]:
+    """Kernel and bias of ``convolution`` followed by ``normalization`` (Jacob et al., 2018, arXiv:1712.05877, eq. 14)."""
+    mean, variance = (np.asarray(v, np.float64) for v in (normalization.moving_mean, normalization.moving_variance))
+    factor = 1 / np.sqrt(variance + normalization.epsilon)
+    if normalization.scale:
+        factor = factor * np.asarray(normalization.gamma, np.float64)
+    offset = np.asarray(normalization.beta, np.float64) if normalization.center else 0.0
+    kernel, bias = (np.asarray(v, np.float64) for v in values)
+    # (h, w, channels, multiplier) of a depthwise convolution: its output channels are the last two axes.
+    per_channel = factor.reshape(kernel.shape[2:]) if type(convolution).__name__ == "DepthwiseConv2D" else factor
+    return [(kernel * per_channel).astype(np.float32), ((bias - mean) * factor + offset).astype(np.float32)]
+
+
+def _copy(layer: Any) -> tuple[Any, Any | None, list[Floats]]:
+    """A copy of a layer, its activation as a layer of its own where it has one inside, and the weights to be given."""
+    import tf_keras
+
+    config, values, activation = layer.get_config(), layer.get_weights(), None
+    if type(layer).__name__ in (*_CONVOLUTIONS, "Dense"):
+        if layer.activation.__name__ != "linear":
+            activation = tf_keras.layers.Activation(layer.activation, name=f"{layer.name}_activation")
+            config["activation"] = "linear"
+        if not layer.use_bias:
+            config["use_bias"] = True
+            kernel = values[0]
+            is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
+            values = [kernel, np.zeros(np.prod(kernel.shape[2:]) if is_depthwise else kernel.shape[-1], np.float32)]
+    return type(layer).from_config(config), activation, values

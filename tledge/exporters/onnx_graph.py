@@ -1,0 +1,170 @@
+"""A function of TensorFlow as an ONNX graph, and what is changed in it so that every runtime has kernels for it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+OPSET = 17  # tf2onnx 1.17 writes 15 to 18
+INPUT, OUTPUT = "pixels", "probabilities"
+
+
+def of_function(function: Any, input_size: int, dtype: str) -> Any:
+    """An ONNX model of batch 1 from a TensorFlow function of images (1, S, S, 3) of ``dtype`` to one tensor."""
+    import tf2onnx
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from tledge.tensorflow_setup import tensorflow
+
+    tf = tensorflow()
+    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+    spec = tf.TensorSpec([1, input_size, input_size, 3], dtype, name=INPUT)
+    traced = tf.function(function, input_signature=[spec], autograph=False)
+    # Frozen here, because tf2onnx makes a graph input of every constant that a function captured.
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
+    (taken,), (given,) = frozen.inputs, frozen.outputs
+    graph, _ = tf2onnx.convert.from_graph_def(
+        frozen.graph.as_graph_def(), input_names=[taken.name], output_names=[given.name], opset=OPSET
+    )
+    _drop_idle_reshapes(graph)
+    return canonical(graph)
+
+
+def canonical(model: Any) -> Any:
+    """The same model with its nodes in the order of a walk from the output, and names that follow from that order.
+
+    tf2onnx numbers names from a counter of the process and walks sets, so two conversions of one graph differ in
+    names and order. A node becomes ``<operator>_<number>``, a constant ``<its first node>/<input number>``.
+    """
+    graph = model.graph
+    producer = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    new_names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    ordered: list[Any] = []
+    seen: set[int] = set()
+
+    def read_by(node: Any) -> list[str]:
+        """Every name that a node reads, those inside its branches too."""
+        inner = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+        return [*node.input, *(name for branch in inner for child in branch.node for name in read_by(child))]
+
+    stack = [(producer[graph.output[0].name], False)]  # not recursive: a network is deeper than Python's stack
+    while stack:
+        node, inputs_done = stack.pop()
+        if inputs_done:
+            ordered.append(node)
+            continue
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        stack.append((node, True))
+        stack += [(producer[name], False) for name in reversed(read_by(node)) if name in producer]
+
+    for number, node in enumerate(ordered):
+        node.name = f"{node.op_type}_{number}"
+        for i, name in enumerate(read_by(node)):
+            if name in constants:
+                new_names.setdefault(name, f"{node.name}/{i}")
+        for i, name in enumerate(node.output):
+            new_names.setdefault(name, f"{node.name}:{i}")
+
+    def rename(node: Any) -> None:
+        node.input[:] = [new_names.get(name, name) for name in node.input]
+        node.output[:] = [new_names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            for child in attribute.g.node if attribute.HasField("g") else ():
+                rename(child)
+
+    used = [constants[name] for name in new_names if name in constants]
+    for named in (*used, graph.input[0], graph.output[0]):
+        named.name = new_names[named.name]
+    for node in ordered:
+        rename(node)
+    for field, content in (("node", ordered), ("initializer", used)):
+        copies = [type(item).FromString(item.SerializeToString()) for item in content]
+        graph.ClearField(field)
+        getattr(graph, field).extend(copies)
+    graph.ClearField("value_info")
+    graph.name = "classifier"
+    return model
+
+
+def _drop_idle_reshapes(model: Any) -> None:
+    """Take out every Reshape to the shape that its input has.
+
+    On maps of 1 x 1 pixel tf2onnx leaves pairs of transpositions that undo each other, as such a Reshape; one that stands
+    between a convolution and its batch normalization keeps ONNX Runtime from making one operator of the two.
+    """
+    shapes = _shapes(model)
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    stands_for: dict[str, str] = {}
+    for node in list(graph.node):  # each after what it reads
+        node.input[:] = [stands_for.get(name, name) for name in node.input]
+        taken, given = shapes.get(node.input[0]) if node.input else None, shapes.get(node.output[0])
+        if node.op_type == "Reshape" and taken is not None and taken == given and node.output[0] not in outputs:
+            stands_for[node.output[0]] = node.input[0]
+            graph.node.remove(node)
+
+
+def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Of every tensor of the graph whose shape is known whole."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+        if all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
+    }
+
+
+def subtractions_to_additions(model: Any) -> None:
+    """x - c becomes x + (-c): ONNX Runtime has an integer kernel for addition and none for subtraction."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Sub" and node.input[1] in constants:
+            name = f"{node.input[1]}/negated"
+            if name not in constants:
+                value = -numpy_helper.to_array(constants[node.input[1]])
+                constants[name] = numpy_helper.from_array(value, name)
+                model.graph.initializer.append(constants[name])
+            node.op_type, node.input[1] = "Add", name
+
+
+def batch_normalizations_to_convolutions(model: Any) -> None:
+    """A batch normalization of maps becomes a convolution by one weight a channel, where no convolution comes before it.
+
+    ONNX Runtime makes it part of a convolution that it alone reads, and has no integer kernel for any other, as there are
+    in DenseNet or ResNetV2. A single weight a channel is exact in int8 per channel.
+    """
+    from onnx import helper, numpy_helper
+
+    graph, shapes = model.graph, _shapes(model)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producer = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    for node in graph.node:
+        taken = node.input[0] if node.op_type == "BatchNormalization" else ""
+        is_fused = taken in producer and producer[taken].op_type == "Conv" and readers[taken] == 1
+        if not taken or is_fused or len(shapes.get(taken, ())) != 4 or not constants.keys() >= set(node.input[1:]):
+            continue
+        scale, offset, mean, variance = (
+            numpy_helper.to_array(constants[name]).astype(np.float64) for name in node.input[1:]
+        )
+        epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
+        factor = scale / np.sqrt(variance + epsilon)
+        values = {"weights": factor.reshape(-1, 1, 1, 1), "bias": offset - mean * factor}
+        names = {part: f"{node.name}/{part}" for part in values}
+        graph.initializer.extend(
+            numpy_helper.from_array(value.astype(np.float32), names[part]) for part, value in values.items()
+        )
+        convolution = helper.make_node(
+            "Conv", [taken, *names.values()], node.output[:1], node.name, kernel_shape=[1, 1], group=len(factor)
+        )
+        node.CopyFrom(convolution)

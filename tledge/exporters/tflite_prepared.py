@@ -1,0 +1,114 @@
+"""TensorFlow Lite from a network that is ready for integer arithmetic: its weights and ranges, and no others.
+
+TensorFlow's converter quantizes in two steps: it writes the smallest and largest value of every tensor into a float
+model, then turns that into integers. The ranges of the network take their place between the two. The first step alone
+(``_experimental_calibrate_only``) and the second (``mlir_quantize``) are what its own QuantizationDebugger is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.compression import Prepared, named_by_value
+
+_FEW = 4  # photos; enough where every range is known
+
+
+def convert(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
+    """The model's bytes: uint8 pixels (1, S, S, 3) to uint8 probabilities.
+
+    ``photos``: representative ones, for the ranges of what is no layer of the network. Raises RuntimeError where a
+    layer's output is not found in the converted model.
+    """
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    from tledge.tensorflow_setup import tensorflow
+
+    tf = tensorflow()
+    model = _with_ranges(prepared, input_size, photos[:_FEW], needs_all=True)
+    if model is None:
+        model = _with_ranges(prepared, input_size, photos, needs_all=False)
+    assert model is not None
+    return bytes(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.uint8))
+
+
+def _with_ranges(
+    prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8], *, needs_all: bool
+) -> bytes | None:
+    """The float model with a range for every tensor; None where ``needs_all`` and some are of ``photos`` alone."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    calibrated = _calibrated(prepared, input_size, photos)
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrated))
+    graph = model.subgraphs[0]
+    (taken,), (given,) = graph.inputs, graph.outputs
+    ranged = [number for number, tensor in enumerate(graph.tensors) if _has_range(tensor) and number != given]
+    first = prepared.input_codes.real(photos[:1])
+    names = named_by_value(_values(calibrated, ranged, first), prepared.outputs(first))
+    lost = prepared.ranges.keys() - set(names.values()) - _never_coded(prepared)
+    if lost:
+        raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
+    for number in ranged:
+        known = prepared.input_codes.range if number == taken else prepared.ranges.get(names.get(number, ""))
+        if known is not None:
+            quantization = graph.tensors[number].quantization
+            quantization.min, quantization.max = np.array(known[:1], np.float32), np.array(known[1:], np.float32)
+        elif needs_all:
+            return None
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _never_coded(prepared: Prepared) -> set[str]:
+    """Layers that only give their input another form: converters fold them away."""
+    return {layer.name for layer in prepared.network.layers if type(layer).__name__ in ("Flatten", "Reshape")}
+
+
+def _has_range(tensor: Any) -> bool:
+    return tensor.quantization is not None and tensor.quantization.min is not None
+
+
+def _calibrated(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
+    from tledge.tensorflow_setup import tensorflow
+
+    tf = tensorflow()
+    shape = [1, input_size, input_size, 3]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
+    def probabilities(pixels: Any) -> Any:
+        return tf.identity(prepared.probabilities(pixels), name="probabilities")
+
+    def representative_data() -> Iterator[list[Any]]:
+        for photo in photos:
+            yield [prepared.input_codes.real(photo[None])]
+
+    function = probabilities.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], prepared.network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = representative_data
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    converter._experimental_calibrate_only = True
+    return bytes(converter.convert())
+
+
+def _values(model: bytes, tensors: list[int], pixels: npt.NDArray[np.float32]) -> dict[int, npt.NDArray[np.float32]]:
+    """What some tensors of a float model hold after one photo."""
+    import warnings
+
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it says that keeping all tensors takes memory
+        interpreter = Interpreter(
+            model_content=model,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)
+    interpreter.invoke()
+    return {number: interpreter.get_tensor(number) for number in tensors}
