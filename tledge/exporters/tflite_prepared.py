@@ -7,6 +7,7 @@ model, then turns that into integers. The ranges of the network take their place
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from tledge.compression import Prepared, named_by_value
 
+_NETWORK_NAME = re.compile(rb"^model(_\d+)?/")  # Keras': a counter of the process
 _FEW = 4  # photos; enough where every range is known
 
 
@@ -33,7 +35,7 @@ def convert(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) 
     if model is None:
         model = _with_ranges(prepared, input_size, photos, needs_all=False)
     assert model is not None
-    return bytes(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.uint8))
+    return _shortly_named(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.uint8))
 
 
 def _with_ranges(
@@ -60,6 +62,21 @@ def _with_ranges(
         elif needs_all:
             return None
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _shortly_named(model: bytes) -> bytes:
+    """The same model whose tensors are named by the first of the operators that they stand for.
+
+    The converter joins the names of all, which takes kilobytes, under a name of the network that counts up in a process.
+    """
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    read = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    for graph in read.subgraphs:
+        for tensor in graph.tensors:
+            first = tensor.name.partition(b";")[0]
+            tensor.name = _NETWORK_NAME.sub(b"", first)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(read))
 
 
 def _never_coded(prepared: Prepared) -> set[str]:
