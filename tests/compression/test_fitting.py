@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from tledge.backbones import open_backbone
 from tledge.backbones.mobilenet_v2 import flatten
+from tledge.classifier.network import HeadShape, with_head
 from tledge.compression import Prepared, fitting
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import fold
@@ -89,6 +91,7 @@ def test_weights_are_left_as_they_were_trained_where_the_photos_say_too_little_t
     trained = rng.normal(size=(1, 40, 3))
     for half in halves:
         inputs = rng.normal(size=(30, 1, 40)).astype(np.float32)
+        half.shift = (np.zeros((1, 40), np.float32), np.zeros((1, 3), np.float32))
         half.add(inputs, (inputs @ trained + 4 * rng.normal(size=(30, 1, 3))).astype(np.float32).reshape(30, 1, 3))
     assert fitting._best(halves, trained) is trained
 
@@ -96,7 +99,7 @@ def test_weights_are_left_as_they_were_trained_where_the_photos_say_too_little_t
 def test_ranges_are_of_what_is_coded_and_of_nothing_else(prepared: Prepared) -> None:
     # A convolution under a ReLU is never coded, and a maximum keeps the codes that it chooses from.
     blocks = [f"{name}_{number}" for number in range(4) for name in ("depthwise_relu", "project", "add")]
-    assert list(prepared.ranges) == ["stem_relu", *blocks, "pool", "last_activation", "mean", "logits"]
+    assert list(prepared.ranges) == ["stem_relu", *blocks, "pool", "last/activation", "mean", "logits"]
     assert prepared.ranges["pool"] == prepared.ranges["add_3"]
     low, high = prepared.ranges["stem_relu"]
     assert low == 0
@@ -127,3 +130,67 @@ def test_nothing_is_left_on_the_disk(network: Any, photos: np.ndarray) -> None:
 
     prepare(fold(network), photos[:4], "min-max", Silent())
     assert not list((cache_root() / "scratch").iterdir())
+
+
+def test_photos_may_be_read_one_at_a_time(network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = prepare(fold(network), photos, "mse", Silent())
+    monkeypatch.setattr(fitting, "_BATCH_BYTES", 1)
+    alone = prepare(fold(network), photos, "mse", Silent())
+    assert alone.num_fitted == together.num_fitted > 0
+    # The first layer; sums in another order move a code here and there, and with it all that is fitted behind.
+    one, other = (prepared.network.get_layer("stem").get_weights()[0] for prepared in (alone, together))
+    assert np.abs(one - other).max() < 0.02 * np.abs(other).max()
+
+
+@pytest.mark.parametrize("constant", [0.3, 0.77, 6.0])
+def test_an_input_that_never_changes_moves_no_weight(constant: float) -> None:
+    rng = np.random.default_rng(0)
+    trained = rng.normal(size=(1, 9, 2))
+    halves = [fitting._Moments(*trained.shape) for _ in range(2)]
+    inputs = np.full((500, 1, 9), constant, np.float32)
+    for half in halves:
+        targets = rng.normal(2, 1e-3, (500, 1, 2)).astype(np.float32)
+        half.shift = (inputs.mean(axis=0), targets.mean(axis=0))
+        half.add(inputs, targets)
+    assert np.abs(fitting._best(halves, trained) - trained).max() < 1e-3
+
+
+def test_names_with_slashes_and_an_output_that_never_changes_are_no_trouble(photos: np.ndarray) -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    images = layers.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, bias_initializer=tf_keras.initializers.Constant(50.0), name="a/conv")(images)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU(6.0, name="a/relu")(x))
+    prepared = prepare(fold(tf_keras.Model(images, layers.Dense(2)(x))), photos, "mse", Silent())
+    low, high = prepared.ranges["a/relu"]
+    assert low == 0
+    assert high == pytest.approx(6, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["residual", "lenet"])
+def test_both_converters_write_what_was_prepared(kind: str, network: Any, photos: np.ndarray, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from tledge.exporters import onnx_graph, onnx_int8, tflite_prepared
+    from tledge.runtimes import runtimes_for
+
+    if kind == "lenet":
+        graph = open_backbone("lenet", 32).graph
+        photos = np.repeat(np.repeat(photos, 2, 1), 2, 2)
+        network = with_head(graph.input, graph.output, HeadShape((), 4, 0.0), 0)
+        network.get_layer("logits").set_weights(
+            [np.random.default_rng(0).normal(0, 0.3, (graph.output.shape[-1], 4)), np.zeros(4)]
+        )
+    folded = fold(network)
+    expected = tf.nn.softmax(folded.network(folded.images(photos))).numpy()
+    size = photos.shape[1]
+    prepared = prepare(fold(network), photos, "mse", Silent())
+    (tmp_path / "model.tflite").write_bytes(tflite_prepared.convert(prepared, size, photos))
+    graph = onnx_graph.of_function(prepared.probabilities, size, "float32")
+    made = onnx_int8.quantize(graph, prepared.input_codes.real(photos), prepared)
+    (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
+    for name in ("model.tflite", "model.onnx"):
+        session = runtimes_for(tmp_path / name)[0].load((tmp_path / name).read_bytes(), 1)
+        answers = np.stack([session.predict(photo[None]) for photo in photos])
+        assert np.abs(answers - expected).max() < 0.03, name

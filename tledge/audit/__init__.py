@@ -111,7 +111,7 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
         scale, zero_point = (options.get(f"input_{name}", value) for name, value in _PIXEL_INPUT.items())
         require(
             len(scales) == 1 and scales[0][1] == zero_point and _is_same_scale(scales[0][0], scale),
-            f"input scale and zero point are {scales}, not {scale} and {zero_point}: a pixel is not its own code",
+            f"input scale and zero point are {scales}, not {printable(str((scale, zero_point)))}: a pixel is not its own code",
         )
         if file.endswith(".tflite"):
             output_types = [tensor.data_type for tensor in found.outputs]
@@ -144,7 +144,7 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
 
 
 def _is_same_scale(found: float | None, recorded: Any) -> bool:
-    return found is not None and isinstance(recorded, float) and abs(found - recorded) <= _SAME_SCALE * abs(recorded)
+    return found is not None and type(recorded) is float and abs(found - recorded) <= _SAME_SCALE * abs(recorded)
 
 
 def _weight_bytes(found: Audit) -> int:

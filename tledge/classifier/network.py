@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def load_network(folder: Path) -> Any:
         network = with_head(graph.input, graph.output, head, seed=0)
         with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
             network.set_weights([stored[_key(weight)] for weight in network.weights])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{folder / NETWORK}: can't be built again ({error}); build the run again") from error
     return network
 

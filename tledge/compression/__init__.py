@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,19 +35,32 @@ class Prepared:
     """A network whose weights are codes times a scale of their output channel, so that rounding changes none of them.
 
     ``network``: a flat tf_keras.Model from pixels by ``input_codes``, float32 (N, S, S, 3), to logits (N, C).
-    ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach.
+    ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. Of
+    ``num_weighted`` layers with weights the photos could tell better ones for ``num_fitted``.
     """
 
     network: Any
     input_codes: InputCodes
     ranges: Mapping[str, Range]
     range_method: str
+    num_fitted: int
+    num_weighted: int
 
     def probabilities(self, values: Any) -> Any:
         """What is deployed: float32 (N, S, S, 3) of the network's own input to probabilities, float32 (N, C)."""
         import tensorflow as tf
 
         return tf.nn.softmax(self.network(values, training=False))
+
+    def range_of(self, names: Iterable[str]) -> Range | None:
+        """That of a tensor which holds the outputs of these layers: the first one's, for they are equal."""
+        return next((self.ranges[name] for name in names if name in self.ranges), None)
+
+    def require_all(self, found: Iterable[Iterable[str]]) -> None:
+        """Raise RuntimeError where a layer's output is in no tensor of a converted model: its range would be lost."""
+        lost = self.ranges.keys() - {name for names in found for name in names}
+        if lost:
+            raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
 
     def outputs(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         """The output of every layer that has a range, by its name."""
@@ -60,8 +73,8 @@ class Prepared:
 
 def named_by_value(
     tensors: Mapping[Any, npt.NDArray[np.float32]], outputs: Mapping[str, npt.NDArray[np.float32]]
-) -> dict[Any, str]:
-    """Of the tensors of a converted float model, those that hold a layer's output, by that layer's name.
+) -> dict[Any, list[str]]:
+    """Of the tensors of a converted float model, those that hold a layer's output, and the names of all such layers.
 
     Converters give names of their own, and the values of one photo tell more than any name: they agree to ``SAME`` of
     the output's range, with the channels as the last axis or as the second.
@@ -69,10 +82,13 @@ def named_by_value(
     found = {}
     for tensor, values in tensors.items():
         layouts = [values, np.moveaxis(values, 1, -1)] if values.ndim == 4 else [values]
-        for name, output in outputs.items():
-            if output.size == values.size and any(_is_same(layout, output) for layout in layouts):
-                found[tensor] = name
-                break
+        names = [
+            name
+            for name, output in outputs.items()
+            if output.size == values.size and any(_is_same(layout, output) for layout in layouts)
+        ]
+        if names:
+            found[tensor] = names
     return found
 
 

@@ -10,6 +10,7 @@ another in the same sense, by gradient descent.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,14 @@ from tledge.compression.folding import Folded
 from tledge.compression.ranges import BINS, METHODS, Seen
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
+from tledge.room import require_space
 from tledge.tensorflow_setup import tensorflow
 
 _LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
 _HOLDS = (0.01, 0.1, 1.0, 10.0)  # in parts of the inputs' mean variance: how firmly weights may be held
 _MOST_INPUTS = 4096  # of an output; with more, only its bias is fitted: the equations grow with the square of it
 _BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
-_KEEPING = ("MaxPooling2D", "AveragePooling2D", "Flatten", "Reshape", "ZeroPadding2D")  # codes in, the same codes out
+_KEEPING = ("MaxPooling2D", "Flatten")  # codes in, the same codes out
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
@@ -39,12 +41,14 @@ Doubles = npt.NDArray[np.float64]
 class _Output:
     """What a layer makes of all photos, float32 (N, ...): in the float network, and in the quantized one.
 
-    ``range``: of its codes; None where it is never coded, for the next operator is computed together with it.
+    ``range``: of its codes; None where it is never coded, for the next operator is computed together with it. ``paths``:
+    the files of both.
     """
 
     real: Floats
     quantized: Floats
     range: Range | None
+    paths: tuple[Path, ...]
 
     def coded(self, part: slice) -> Any:
         """Some photos of the quantized network, as their codes give them back."""
@@ -61,17 +65,21 @@ def prepare(folded: Folded, pixels: Pixels, range_method: str, progress: Progres
     """
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
+    num_fitted = num_weighted = 0
     with scratch_folder() as folder, progress.step("fitting int8 weights", len(network.layers)) as advance:
-        outputs = {network.layers[0].name: _Output(folded.images(pixels), codes.real(pixels), None)}
-        for layer in network.layers[1:]:
+        require_space(folder, _most_bytes(network, len(pixels)))
+        outputs = {network.layers[0].name: _Output(folded.images(pixels), codes.real(pixels), None, ())}
+        for number, layer in enumerate(network.layers[1:]):
             before = [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
-            path = folder / layer.name
+            paths = (folder / f"{number}-real", folder / f"{number}-coded")  # a layer's name may hold a slash
             shape, size = layer.output_shape[1:], _batch_size(layer)
-            real = stored(path.with_suffix(".real"), _run(layer, [one.real for one in before], size), shape, np.float32)
+            real = stored(paths[0], _run(layer, [one.real for one in before], size), shape, np.float32)
             if is_weighted(layer):
-                layer.set_weights(_fitted(layer, before[0], real, size))
+                values, is_fitted = _fitted(layer, before[0], real, size)
+                layer.set_weights(values)
+                num_weighted, num_fitted = num_weighted + 1, num_fitted + is_fitted
             coded = _run_coded(layer, before, size)
-            made = _Output(real, stored(path.with_suffix(".coded"), coded, shape, np.float32), None)
+            made = _Output(real, stored(paths[1], coded, shape, np.float32), None, paths)
             if type(layer).__name__ in _KEEPING:
                 made.range = before[0].range
             elif not is_fused(layer):
@@ -79,9 +87,9 @@ def prepare(folded: Folded, pixels: Pixels, range_method: str, progress: Progres
             if made.range is not None:
                 ranges[layer.name] = made.range
             outputs[layer.name] = made
-            _forget(outputs, network, layer, folder)
+            _forget(outputs, network, layer)
             advance(1)
-    return Prepared(network, codes, ranges, range_method)
+    return Prepared(network, codes, ranges, range_method, num_fitted, num_weighted)
 
 
 def is_weighted(layer: Any) -> bool:
@@ -99,15 +107,28 @@ def is_fused(layer: Any) -> bool:
     )
 
 
-def _forget(outputs: dict[str, _Output], network: Any, layer: Any, folder: Path) -> None:
+def _forget(outputs: dict[str, _Output], network: Any, layer: Any) -> None:
     """Drop what no layer after ``layer`` reads."""
+    for name in outputs.keys() - _live(network, layer):
+        for path in outputs.pop(name).paths:
+            path.unlink()
+
+
+def _live(network: Any, layer: Any) -> set[str]:
+    """The layers up to ``layer`` whose outputs are read after it, and itself."""
     names = [one.name for one in network.layers]
-    later = set(names[names.index(layer.name) + 1 :])
-    for name in list(outputs):
-        if not any(node.layer.name in later for node in network.get_layer(name).outbound_nodes) and name != layer.name:
-            del outputs[name]
-            for kind in (".real", ".coded"):
-                (folder / name).with_suffix(kind).unlink(missing_ok=True)
+    place = names.index(layer.name)
+    later = set(names[place + 1 :])
+    read = {one.name for one in network.layers[:place] if any(n.layer.name in later for n in one.outbound_nodes)}
+    return read | {layer.name}
+
+
+def _most_bytes(network: Any, num_photos: int) -> int:
+    """Of the outputs that lie on the disk at one time: a layer's own, and those that it or a later one reads."""
+    first, *_ = (layer.name for layer in network.layers)
+    elements = {layer.name: int(np.prod(layer.output_shape[1:])) for layer in network.layers if layer.name != first}
+    alive = (_live(network, before) | {layer.name} for before, layer in itertools.pairwise(network.layers))
+    return 2 * 4 * num_photos * max(sum(elements.get(name, 0) for name in names) for names in alive)
 
 
 def _batch_size(layer: Any) -> int:
@@ -132,15 +153,17 @@ def _run_coded(layer: Any, inputs: Sequence[_Output], size: int) -> Iterator[Flo
 def _histogram(values: Floats) -> Seen:
     low = min(float(part.min()) for part in values)
     high = max(float(part.max()) for part in values)
-    high = high if high > low else low + 1e-6  # an output that never changes
-    counts = sum(np.histogram(part, BINS, (low, high))[0] for part in values)
+    high = max(high, low + 1e-6 * max(1.0, abs(low)))  # an output may never change
+    # In 64 bits: 32 have no 2048 numbers between two that are near each other.
+    counts = sum(np.histogram(part.astype(np.float64), BINS, (low, high))[0] for part in values)
     return Seen(low, high, np.asarray(counts, np.int64))
 
 
-def _fitted(layer: Any, before: _Output, wanted: Floats, size: int) -> list[Floats]:
+def _fitted(layer: Any, before: _Output, wanted: Floats, size: int) -> tuple[list[Floats], bool]:
     """Kernel, on its grid of codes, and bias, for ``layer`` to give ``wanted`` (N, ...) from what is before it.
 
-    ``wanted`` is the float network's. A depthwise convolution is as many small problems as it has channels.
+    And whether the kernel was fitted, not only rounded. ``wanted`` is the float network's. A depthwise convolution is as
+    many small problems as it has channels.
     """
     kernel = layer.get_weights()[0].astype(np.float64)
     is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
@@ -148,13 +171,18 @@ def _fitted(layer: Any, before: _Output, wanted: Floats, size: int) -> list[Floa
     # (groups, inputs, outputs): the axes of a group's patch, and of its outputs.
     by_group = np.moveaxis(kernel, 2, 0) if is_depthwise else kernel
     trained = by_group.reshape(groups, -1, kernel.shape[-1])
-    halves = [_Moments(*trained.shape), _Moments(*trained.shape)]
-    for start in range(0, len(wanted), size):
+    halves, shift = [_Moments(*trained.shape), _Moments(*trained.shape)], None
+    for start in range(0, len(wanted), 2 * size):
         for number, half in enumerate(halves):  # every other photo
-            part = slice(start + number, start + size, 2)
-            targets = wanted[part].reshape(-1, groups, trained.shape[2])
-            if len(targets):
-                half.add(_patches(layer, before.coded(part), groups), targets)
+            part = slice(start + number, start + 2 * size, 2)
+            if len(wanted[part]):
+                read, targets = (
+                    _patches(layer, before.coded(part), groups),
+                    wanted[part].reshape(-1, groups, trained.shape[2]),
+                )
+                shift = shift or (read.mean(axis=0), targets.mean(axis=0))
+                half.shift = shift
+                half.add(read, targets)
     weights = trained if trained.shape[1] > _MOST_INPUTS else _best(halves, trained)
     inputs, outputs = (halves[0] + halves[1]).means()
     scale = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-9) / _LARGEST_CODE
@@ -164,7 +192,7 @@ def _fitted(layer: Any, before: _Output, wanted: Floats, size: int) -> list[Floa
         shaped = np.moveaxis(rounded.reshape(groups, *kernel.shape[:2], kernel.shape[3]), 0, 2)
     else:
         shaped = rounded.reshape(kernel.shape)
-    return [shaped, bias.reshape(-1).astype(np.float32)]
+    return [shaped, bias.reshape(-1).astype(np.float32)], weights is not trained
 
 
 def _best(halves: Sequence[_Moments], trained: Doubles) -> Doubles:
@@ -184,11 +212,16 @@ def _best(halves: Sequence[_Moments], trained: Doubles) -> Doubles:
 
 
 class _Moments:
-    """Sums over all positions of some photos, in 64 bits: g groups of k inputs and o outputs."""
+    """Sums over all positions of some photos, in 64 bits: g groups of k inputs and o outputs.
+
+    ``shift``, float32 (g, k) and (g, o), is taken from all values before they are multiplied, and given back in the means:
+    else the variance of an input far from zero would be lost in the rounding of its square.
+    """
 
     def __init__(self, groups: int, num_inputs: int, num_outputs: int) -> None:
         kept = num_inputs if num_inputs <= _MOST_INPUTS else 0
         self.count = 0
+        self.shift: tuple[Floats, Floats] | None = None
         self._sums = [
             np.zeros(shape)
             for shape in (
@@ -207,7 +240,9 @@ class _Moments:
 
     def add(self, inputs: Floats, outputs: Floats) -> None:
         """Count float32 (n, g, k) and (n, g, o)."""
-        x, y = np.ascontiguousarray(np.moveaxis(inputs, 1, 0)), np.ascontiguousarray(np.moveaxis(outputs, 1, 0))
+        assert self.shift is not None
+        x, y = (np.moveaxis(values - shift, 1, 0) for values, shift in zip((inputs, outputs), self.shift, strict=True))
+        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
         self.count += x.shape[1]
         of_inputs, of_outputs, squares, products = self._sums
         of_inputs += x.sum(axis=1, dtype=np.float64)
@@ -219,11 +254,12 @@ class _Moments:
 
     def means(self) -> tuple[Doubles, Doubles]:
         """Of the inputs (g, k) and of the outputs (g, o)."""
-        return self._sums[0] / self.count, self._sums[1] / self.count
+        assert self.shift is not None
+        return self._sums[0] / self.count + self.shift[0], self._sums[1] / self.count + self.shift[1]
 
     def _about_the_means(self) -> tuple[Doubles, Doubles]:
         """The inputs' covariance (g, k, k), and that of inputs and outputs (g, k, o)."""
-        x, y = self.means()
+        x, y = self._sums[0] / self.count, self._sums[1] / self.count
         variance = self._sums[2] / self.count - x[:, :, None] * x[:, None, :]
         return variance, self._sums[3] / self.count - x[:, :, None] * y[:, None, :]
 
@@ -234,7 +270,8 @@ class _Moments:
         outputs, h ``hold`` times the mean of V's diagonal.
         """
         variance, joint = self._about_the_means()
-        held = hold * np.trace(variance, axis1=1, axis2=2) / trained.shape[1] + 1e-12
+        power = np.trace(variance, axis1=1, axis2=2) / trained.shape[1]
+        held = hold * np.maximum(power, 0) + 1e-9  # an input that never changes tells nothing of its weight
         firm = variance + held[:, None, None] * np.eye(trained.shape[1])
         return np.asarray(trained + np.linalg.solve(firm, joint - variance @ trained))
 

@@ -16,6 +16,8 @@ from tledge.preprocessing import PIXEL_SCALE, Pixels
 
 _IDLE = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")  # they do nothing but in training
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+_PLAIN = ("InputLayer", "Add", "MaxPooling2D", "GlobalAveragePooling2D", "Flatten")
+_KNOWN = (*_PLAIN, *_CONVOLUTIONS, *_IDLE, "Dense", "ReLU", "Activation", "BatchNormalization")
 Floats = npt.NDArray[np.float32]
 
 
@@ -39,15 +41,17 @@ def fold(network: Any) -> Folded:
     """A copy of a flat network, float32 RGB (N, S, S, 3) in [0, 1] to logits, ready to be quantized.
 
     A batch normalization that alone reads a convolution becomes part of it; an activation inside a layer becomes a layer
-    of its own, named ``NAME_activation``; what does nothing outside training goes. The layer that rescales the input goes
+    of its own, named ``NAME/activation``; what does nothing outside training goes. The layer that rescales the input goes
     too where one scale and one zero point say the same: the pixel bytes are then the codes of the network's own input.
-    Raises InputError for a network with a layer that is used more than once.
+    Raises InputError for a network with a layer that is used more than once, or of which it is not known what a runtime
+    makes of it.
     """
     import tf_keras
 
     reused = [layer.name for layer in network.layers if len(layer.inbound_nodes) != 1]
     if reused:
         raise InputError(f"layers that are used more than once can't be quantized by themselves: {', '.join(reused)}")
+    _refuse([layer for layer in network.layers if type(layer).__name__ not in _KNOWN])
     codes, zero_byte, drops_rescale = _input_codes(network)
     readers = _readers(network)
     outputs: dict[str, Any] = {}
@@ -58,7 +62,11 @@ def fold(network: Any) -> Folded:
             images = outputs[layer.name] = tf_keras.Input(layer.output_shape[0][1:], name="images")
         elif type(layer).__name__ in _IDLE or (layer.name == RESCALE and drops_rescale):
             outputs[layer.name] = outputs[before[0]]
-        elif isinstance(layer, tf_keras.layers.BatchNormalization) and _can_fold(network, before[0], readers):
+        elif (
+            isinstance(layer, tf_keras.layers.BatchNormalization)
+            and before[0] in weights
+            and _can_fold(network, before[0], readers)
+        ):
             weights[before[0]] = _folded(weights[before[0]], layer, network.get_layer(before[0]))
             outputs[layer.name] = outputs[before[0]]
         else:
@@ -70,6 +78,7 @@ def fold(network: Any) -> Folded:
             if values:
                 weights[layer.name] = values
     folded = tf_keras.Model(images, outputs[network.layers[-1].name])
+    _refuse([layer for layer in folded.layers if not _is_known(layer)])
     for name, values in weights.items():
         folded.get_layer(name).set_weights(values)
     return Folded(folded, codes, zero_byte)
@@ -86,6 +95,31 @@ def _input_codes(network: Any) -> tuple[InputCodes, float, bool]:
     if np.ptp(kernel) or np.ptp(offset) or kernel[0] <= 0 or not -0.5 <= zero_point <= 255.5:
         return InputCodes(PIXEL_SCALE, 0), 0.0, False
     return InputCodes(scale, math.ceil(zero_point - 0.5)), zero_point, True
+
+
+def _refuse(strange: list[Any]) -> None:
+    if strange:
+        named = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in strange[:5])
+        raise InputError(f"the network has layers that can't be fitted to integers: {named}")
+
+
+def _is_known(layer: Any) -> bool:
+    """Whether its output becomes one tensor of codes in every runtime, or none where a ReLU is part of its operator."""
+    kind = type(layer).__name__
+    if kind in ("Conv2D", "DepthwiseConv2D", "Dense"):
+        return getattr(layer, "groups", 1) == 1 or kind == "DepthwiseConv2D"
+    if kind == "ReLU":
+        is_plain = layer.max_value in (None, 6.0) and not layer.negative_slope and not layer.threshold
+        return is_plain and _follows_weights(layer)
+    if kind == "Activation":
+        return layer.activation.__name__ in ("relu", "relu6") and _follows_weights(layer)
+    return kind in _PLAIN
+
+
+def _follows_weights(layer: Any) -> bool:
+    """Whether it alone reads a layer with weights; runtimes make a ReLU part of a sum too, whose codes are then none."""
+    before = layer.inbound_nodes[0].parent_nodes[0].layer
+    return type(before).__name__ in (*_CONVOLUTIONS, "Dense") and len(before.outbound_nodes) == 1
 
 
 def _readers(network: Any) -> dict[str, int]:
@@ -123,7 +157,7 @@ def _copy(layer: Any) -> tuple[Any, Any | None, list[Floats]]:
     config, values, activation = layer.get_config(), layer.get_weights(), None
     if type(layer).__name__ in (*_CONVOLUTIONS, "Dense"):
         if layer.activation.__name__ != "linear":
-            activation = tf_keras.layers.Activation(layer.activation, name=f"{layer.name}_activation")
+            activation = tf_keras.layers.Activation(layer.activation, name=f"{layer.name}/activation")
             config["activation"] = "linear"
         if not layer.use_bias:
             config["use_bias"] = True

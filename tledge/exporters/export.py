@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from tledge.audit import audit, require_promise
+from tledge.backbones import KERAS
 from tledge.classifier.of_run import network_of
 from tledge.compression import Prepared
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import fold
+from tledge.compression.folding import Folded, fold
 from tledge.datasets.prepare import SplitPhotos, load_split
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
@@ -28,9 +29,11 @@ from tledge.preprocessing import Pixels
 from tledge.progress import Progress, Silent
 from tledge.records import CalibrationRecord, ExportRecord
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
+from tledge.tensorflow_setup import tensorflow
 
 RANGES = "mse"  # how the ranges of activations are chosen where the layers are known
 _PROOF_PHOTOS = 16
+_SAME_PROBABILITY = 1e-3
 
 
 def export(
@@ -83,7 +86,7 @@ def _material(run: Run, num_samples: int, progress: Progress) -> _Material:
     pixels = pin_input_range(np.asarray(photos.pixels[:], np.uint8))
     try:
         with progress.step("the network as a flat graph"):
-            folded = fold(network_of(run, list(pixels[:_PROOF_PHOTOS])))
+            folded = _folded(run, pixels[:_PROOF_PHOTOS])
     except (InputError, ArtifactError, EnvironmentFault) as error:
         # A converter needs the SavedModel alone: what is lost is the fitting, and that is said and recorded.
         progress.warn(f"int8 weights are rounded as they are, not fitted: {error}")
@@ -91,12 +94,32 @@ def _material(run: Run, num_samples: int, progress: Progress) -> _Material:
     prepared = prepare(folded, pixels, RANGES, progress)
     codes = prepared.input_codes
     options = {
-        "fitting": "least squares, layer by layer",
+        "fitting": f"least squares, {prepared.num_fitted} of {prepared.num_weighted} layers",
         "ranges": prepared.range_method,
         "input_scale": codes.scale,
         "input_zero_point": codes.zero_point,
     }
     return _Material(samples, pixels, prepared, options)
+
+
+def _folded(run: Run, photos: Pixels) -> Folded:
+    """The run's network, proved to answer ``photos``, uint8 (N, S, S, 3), as its SavedModel does.
+
+    Raises InputError where its layers are unknown, ArtifactError where it answers otherwise.
+    """
+    if run.manifest.backbone.handle.startswith(KERAS) and not (run.folder / "network").is_dir():
+        raise InputError(f"run {run.name} does not hold the layers of its backbone, {run.manifest.backbone.handle}")
+    folded = fold(network_of(run, list(photos)))
+    tf = tensorflow()
+    served = tf.saved_model.load(str(run.folder / "model")).signatures["serving_default"]
+    expected = served(pixels=tf.constant(photos))["probabilities"].numpy()
+    found = tf.nn.softmax(folded.network(folded.images(photos), training=False)).numpy()
+    difference = float(np.max(np.abs(found - expected)))
+    if not difference <= _SAME_PROBABILITY:
+        raise ArtifactError(
+            f"the network of run {run.name} answers otherwise than its SavedModel, by up to {difference:.2g}"
+        )
+    return folded
 
 
 def _calibration(run: Run, num_samples: int, progress: Progress) -> tuple[CalibrationRecord, SplitPhotos]:

@@ -54,15 +54,14 @@ def quantize(graph: Any, images: Floats, prepared: Prepared | None = None) -> An
 
 def _ranges(path: Path, image: Floats, prepared: Prepared) -> dict[str, list[dict[str, Any]]]:
     """The ranges of ``prepared`` in the words of ONNX Runtime's quantizer, by the tensors of the graph."""
-    names = named_by_value(_values(path, image), prepared.outputs(image))
-    lost = prepared.ranges.keys() - set(names.values())
-    if lost:
-        raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
-    found = {}
-    for tensor, name in names.items():
-        low, high = prepared.ranges[name]
-        found[tensor] = [{"rmin": np.array(low, np.float32), "rmax": np.array(high, np.float32)}]
-    return found
+    named = named_by_value(_values(path, image), prepared.outputs(image))
+    prepared.require_all(named.values())
+    ranges = {tensor: prepared.range_of(names) for tensor, names in named.items()}
+    return {
+        tensor: [{"rmin": np.array(reach[0], np.float32), "rmax": np.array(reach[1], np.float32)}]
+        for tensor, reach in ranges.items()
+        if reach is not None
+    }
 
 
 def _values(path: Path, image: Floats) -> dict[str, Floats]:

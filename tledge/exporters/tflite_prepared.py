@@ -51,11 +51,9 @@ def _with_ranges(
     ranged = [number for number, tensor in enumerate(graph.tensors) if _has_range(tensor) and number != given]
     first = prepared.input_codes.real(photos[:1])
     names = named_by_value(_values(calibrated, ranged, first), prepared.outputs(first))
-    lost = prepared.ranges.keys() - set(names.values()) - _never_coded(prepared)
-    if lost:
-        raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
+    prepared.require_all(names.values())
     for number in ranged:
-        known = prepared.input_codes.range if number == taken else prepared.ranges.get(names.get(number, ""))
+        known = prepared.input_codes.range if number == taken else prepared.range_of(names.get(number, []))
         if known is not None:
             quantization = graph.tensors[number].quantization
             quantization.min, quantization.max = np.array(known[:1], np.float32), np.array(known[1:], np.float32)
@@ -77,11 +75,6 @@ def _shortly_named(model: bytes) -> bytes:
             first = tensor.name.partition(b";")[0]
             tensor.name = _NETWORK_NAME.sub(b"", first)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(read))
-
-
-def _never_coded(prepared: Prepared) -> set[str]:
-    """Layers that only give their input another form: converters fold them away."""
-    return {layer.name for layer in prepared.network.layers if type(layer).__name__ in ("Flatten", "Reshape")}
 
 
 def _has_range(tensor: Any) -> bool:
