@@ -255,6 +255,12 @@ def test_a_system_that_was_verified_has_its_accuracy_and_the_gates_that_failed(
         ({"reloaded": {"agreement": 0.999, "max_abs_probability_difference": 0.0}}, "once it is loaded again"),
         ({"reloaded": {"agreement": 1.0, "max_abs_probability_difference": 1e-3}}, "once it is loaded again"),
         ({"embedding_differences": {"features": 2e-5}}, "features: up to 2.0e-05 of the range away"),
+        ({"build_peak_memory_gb": 4.01}, "the build took 4.01 GB of memory, over 4 GB"),
+        ({"build_peak_memory_gb": 9.0, "max_memory_gb": None}, None),
+        ({"metrics": {"accuracy": math.nan}}, "test accuracy is nan%, below 99%"),
+        ({"reloaded": {"agreement": math.nan, "max_abs_probability_difference": 0.0}}, "once it is loaded again"),
+        ({"reloaded": {"agreement": 1.0, "max_abs_probability_difference": math.nan}}, "once it is loaded again"),
+        ({"embedding_differences": {"features": math.nan}}, "features: up to nan of the range away"),
     ],
 )
 def test_a_system_misses_its_bar_in_each_of_its_ways(
@@ -263,7 +269,7 @@ def test_a_system_misses_its_bar_in_each_of_its_ways(
     row = {
         "exit_codes": {"build": 0, "export": 0, "verify": 0}, "failed_gates": [], "split": "test", "least_percent": 99.0,
         "metrics": {"accuracy": 0.99}, "reloaded": {"agreement": 1.0, "max_abs_probability_difference": 0.0},
-        "embedding_differences": {"features": 1e-6},
+        "embedding_differences": {"features": 1e-6}, "build_peak_memory_gb": 4.0, "max_memory_gb": 4.0,
     }  # fmt: skip
     missed = systems.missed({**row, **changed}, {"verify": "no disk"})
     assert len(missed) == (sentence is not None)

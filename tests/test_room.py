@@ -69,3 +69,23 @@ def test_a_control_groups_limit_counts_less_what_it_uses_but_for_files_that_it_c
     (group / used).write_text("700\n")
     (group / "memory.stat").write_text(f"anon 600\n{files} 100\n")
     assert list(left_in_the_groups(tmp_path)) == [400]
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "1000\n", "memory.current": "700\n"}, [300]),
+        ({"memory.max": "1000\n", "memory.current": "700\n", "memory.stat": "anon 600\n"}, [300]),
+        ({"memory.max": "1000\n", "memory.stat": "inactive_file 100\n"}, []),
+    ],
+)
+def test_a_control_group_that_tells_less_counts_by_what_it_tells(
+    tmp_path: Path, files: dict[str, str], left: list[int]
+) -> None:
+    group = tmp_path / "sys/fs/cgroup/a"
+    for folder in (tmp_path / "proc/self", group):
+        folder.mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/a\n")
+    for name, text in files.items():
+        (group / name).write_text(text)
+    assert list(left_in_the_groups(tmp_path)) == left

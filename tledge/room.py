@@ -64,9 +64,10 @@ def left_in_the_groups(system: Path = Path("/")) -> Iterator[int]:
             continue
         innermost = Path(root, name.lstrip("/"))
         for group in (system / path for path in (innermost, *innermost.parents)):
-            if (most := _text(group / limit).strip()).isdigit():  # "max": none is set
+            most, taken = (_text(group / file).strip() for file in (limit, used))
+            if most.isdigit() and taken.isdigit():  # "max": none is set
                 counts = dict(line.split() for line in _text(group / "memory.stat").splitlines())
-                yield int(most) - int(_text(group / used)) + int(counts[files])
+                yield int(most) - int(taken) + int(counts.get(files, 0))
 
 
 def _left_of_the_address_space() -> Iterator[int]:

@@ -6,9 +6,12 @@ import hashlib
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +163,72 @@ def test_what_a_killed_download_left_is_removed_and_what_a_living_one_holds_stay
         with pytest.raises(EnvironmentFault, match="can't be reached"):
             open_backbone(handle)
         assert [path.exists() for path in files] == [stays, stays]
+
+
+class _BreaksOff(BaseHTTPRequestHandler):
+    """Answers with a chunk that is announced and never comes whole."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"1000\r\n\x1f\x8b\x08")
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the class above
+        pass
+
+
+@pytest.fixture
+def breaking_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a server whose downloads break off, and the certificate to trust."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl, to make a certificate")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    made = [
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+    ]
+    subprocess.run(
+        [openssl, "req", "-x509", *made, "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=True
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with ThreadingHTTPServer(("localhost", 0), _BreaksOff) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://localhost:{server.server_port}/module", certificate
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_that_breaks_off_is_the_machines_fault_and_leaves_nothing(
+    breaking_server: tuple[str, Path], tmp_path: Path
+) -> None:
+    handle, certificate = breaking_server
+    cache = tmp_path / "hub"
+    # A process of its own: the Hub reads which certificates to trust when it is imported.
+    script = f"from tledge.backbones import open_backbone; open_backbone({handle!r})"
+    environment = {
+        **os.environ, "SSL_CERT_FILE": str(certificate), "no_proxy": "localhost", "TFHUB_CACHE_DIR": str(cache),
+    }  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    said = ended.stderr.strip().splitlines()[-1]
+    assert said.startswith(f"tledge.errors.EnvironmentFault: backbone {handle} could not be downloaded: IncompleteRead")
+    assert not any(path.is_dir() for path in cache.iterdir())

@@ -15,7 +15,7 @@ from tledge import preprocessing
 from tledge.datasets import open_source
 from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, pixel_cache, prepare
-from tledge.errors import InputError
+from tledge.errors import EnvironmentFault, InputError
 from tledge.progress import Silent
 
 PhotoFolder = Callable[..., Path]
@@ -216,3 +216,19 @@ def test_a_source_streams_and_is_not_held_in_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 400 * len(out.getvalue()) / 2  # 400 files are 20 MB; at most 64 of them are in flight
+
+
+def test_photos_that_do_not_fit_on_the_disk_are_refused_before_they_are_read_also_where_some_are_cached(
+    photo_folder: PhotoFolder,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    decodes: list[int],
+) -> None:
+    disk = small_disk(400_000)
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(disk))
+    _prepare(photo_folder({"cat": 10, "dog": 10}), size=64)  # 12,288 bytes each
+    decodes.clear()
+    many = photo_folder({"cat": 30, "dog": 30}, "more", 100)
+    with pytest.raises(EnvironmentFault, match="no space left on the disk"):
+        _prepare(many, size=64)
+    assert decodes == []

@@ -303,9 +303,9 @@ def test_views_that_do_not_fit_on_the_disk_are_refused_before_anything_is_comput
     disk = small_disk(8_000_000)
     monkeypatch.setenv("TLEDGE_CACHE_DIR", str(disk))
     options = ["--dataset", "digits", "--backbone", tiny_backbone, "--artifacts", tmp_path / "artifacts"]
-    outcome = tledge("build", *options, "--augment", "light", "--views", "50")
+    outcome = tledge("build", *options, "--recipe", "head", "--augment", "light", "--views", "50")
     assert outcome.code == ENVIRONMENT
     assert f"no space left on the disk: {disk} needs 12 MB" in outcome.err  # 50 views of 1,258 photos, 192 bytes each
     assert "computing features" not in outcome.err
     assert list(disk.glob("features-v*")) == []
-    assert tledge("build", *options, "--augment", "light", "--views", "2").code == 0
+    assert tledge("build", *options, "--recipe", "head", "--augment", "light", "--views", "2").code == 0

@@ -75,13 +75,17 @@ def test_a_training_that_was_killed_ends_as_an_unbroken_one(tmp_path: Path, sche
         np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-6)
 
 
-def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
+def test_the_state_of_another_training_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
     _train(folder=tmp_path)
     with pytest.raises(ArtifactError, match="of other photos"):
         _train(folder=tmp_path, identity="two")
-    (tmp_path / STATE).write_bytes(b"no archive")
-    with pytest.raises(ArtifactError, match="not a state of this training"):
-        _train(folder=tmp_path)
+    whole = (tmp_path / STATE).read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    for damaged in (b"no archive", b"", whole[:100], whole[: len(whole) // 2], whole[:-1], bytes(changed)):
+        (tmp_path / STATE).write_bytes(damaged)
+        with pytest.raises(ArtifactError, match="not a state of this training"):
+            _train(folder=tmp_path)
 
 
 def test_the_network_ends_with_the_averaged_weights_of_the_best_epoch() -> None:

@@ -15,11 +15,11 @@ from tledge.backbones import open_backbone
 from tledge.backbones.cuts import cut_below, split
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
-from tledge.errors import InputError
+from tledge.errors import EnvironmentFault, InputError
 from tledge.progress import Silent
 from tledge.training import by_network
 from tledge.training.method import Task
-from tledge.training.placement import EXAMPLE, Workers, start, workers
+from tledge.training.placement import EXAMPLE, Workers, connected, start, workers
 from tledge.training.recipe import RECIPES, resolve
 
 TOGETHER = resolve("scratch", {"strategy": "multi-worker"})
@@ -149,3 +149,23 @@ print(tf.distribute.MirroredStrategy().num_replicas_in_sync)
     assert one.shape == (2, 5)
     # Sums in another order, of batches divided by two: an epoch's last is an odd number of photos.
     np.testing.assert_allclose(two, one, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "name", ["UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError", "FailedPreconditionError"]
+)
+def test_what_tensorflow_says_of_a_worker_that_is_gone_is_told_to_workers_alone(name: str) -> None:
+    from tledge.tensorflow_setup import tensorflow
+
+    tf = tensorflow()
+    error = getattr(tf.errors, name)(None, None, "the other one was started again")
+    with (
+        pytest.raises(EnvironmentFault, match="another worker ended"),
+        connected(Workers(0, 2, tf.distribute.get_strategy())),
+    ):
+        raise error
+    with pytest.raises(type(error)), connected(Workers()):
+        raise error
+    internal = tf.errors.InternalError(None, None, "a fault of ours")
+    with pytest.raises(tf.errors.InternalError), connected(Workers(0, 2, tf.distribute.get_strategy())):
+        raise internal

@@ -48,8 +48,8 @@ def test_a_flip_is_a_setting_of_its_own() -> None:
         ("max_epochs = [", "no readable TOML file"),
         ('head = "mlp:"', "use linear, or mlp:UNITS"),
         ('base = "finetune"\nviews = 0', "say with --views how many"),
-        ('base = "finetune"\naugment = "none"', "the views would all be alike"),
-        ("views = 3", "the views would all be alike"),
+        ('base = "finetune"\naugment = "none"\nviews = 4', "mine.toml: views: the views would all be alike"),
+        ("views = 3", "mine.toml: views: the views would all be alike"),
         ('augment = "light"', "say with --views how many"),
         ('base = "tutorial"\nviews = 3', "trains the head alone"),
         ("weight_decay = 0.1", "mine.toml: weight_decay: recipe mine trains the head alone"),
@@ -93,3 +93,12 @@ def test_the_recipe_that_nobody_named_follows_from_the_backbone_and_from_augment
 def test_a_head_may_be_trained_on_augmented_views() -> None:
     recipe = resolve("head", {"augment": "light", "views": 4})
     assert (recipe.method, recipe.views, recipe.augment) == ("features", 4, PRESETS["light"])
+
+
+def test_without_augmentation_there_are_no_views_unless_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "finetune"\naugment = "none"\n')
+    for recipe in (resolve("finetune", {"augment": "none"}), resolve(str(path), {})):
+        assert (recipe.method, recipe.views, recipe.augment) == ("cut", 0, PRESETS["none"])
+    with pytest.raises(InputError, match="^--views: the views would all be alike"):
+        resolve("finetune", {"augment": "none", "views": 4})

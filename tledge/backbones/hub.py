@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import re
 import shutil
@@ -98,7 +99,8 @@ def _resolve(handle: str) -> Path:
 
     try:
         return Path(tensorflow_hub.resolve(handle))
-    except (OSError, EOFError, ValueError, tf.errors.OpError) as error:  # the last is how its files fail
+    except (OSError, EOFError, ValueError, http.client.HTTPException, tf.errors.OpError) as error:
+        # HTTPException: an answer that breaks off; OpError: how the Hub's files fail
         fault = EnvironmentFault(f"backbone {handle} could not be downloaded: {error}. {_REMEDY}")
         raise disk_full(error) or fault from error
 

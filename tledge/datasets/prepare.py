@@ -158,8 +158,8 @@ def _ingest(
                     yield key, pixels
 
     with progress.step(f"reading {source.name}", source.num_photos) as advance:
-        # What must fit is unknown before every photo was hashed: assume all, unless the cache has some already.
-        cached_pixels.add(new_pixels(), 0 if cached_pixels else source.num_photos)
+        # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
+        cached_pixels.add(new_pixels(), max(0, source.num_photos - len(cached_pixels)))
     cached_digests.add(((k, d) for k, d in new_digests.items() if k not in cached_digests), len(new_digests))
     return ids, labels, keys, source_splits, skipped
 

@@ -22,7 +22,17 @@ from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.progress import Progress, Silent
 from tledge.records import DeviceRecord, Manifest
-from tledge.run import MANIFEST, Run, artifacts_root, library_versions, now_utc, open_run, staged_run, tree_hashes
+from tledge.run import (
+    MANIFEST,
+    Run,
+    artifacts_root,
+    check_name,
+    library_versions,
+    now_utc,
+    open_run,
+    staged_run,
+    tree_hashes,
+)
 from tledge.training.augmentation import PRESETS, contact_sheet
 from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
@@ -65,6 +75,8 @@ def build(
     recipe = recipe or RECIPES[default(backbone, weights)]
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed}: use a whole number from 0 to 4294967295")
+    if run is not None:
+        check_name(run)
     root = artifacts_root(artifacts)
     with progress.step("loading TensorFlow"):
         from tledge.tensorflow_setup import device, tensorflow

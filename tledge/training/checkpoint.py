@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,13 +49,14 @@ class Checkpoint:
     def restore(self, network: Any, optimizer: Any, average: Any) -> State:
         """Give all of them the values of the last epoch that was saved, and return what was reached; a new state if none.
 
-        Raises ArtifactError for a file that does not fit the network.
+        Raises ArtifactError for a file that is damaged or does not fit the network.
         """
-        data = self._from_chief(self._path.read_bytes() if self._path and self._path.is_file() else b"")
+        # A byte before the file tells an empty one, which is damaged, from none.
+        data = self._from_chief(b"1" + self._path.read_bytes() if self._path and self._path.is_file() else b"")
         if not data:
             return State()
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            with np.load(io.BytesIO(data[1:]), allow_pickle=False) as stored:
                 progress = json.loads(bytes(stored["progress"]))
                 if progress["identity"] != self._identity:
                     raise ValueError("of other photos, or another backbone, recipe or seed")
@@ -61,7 +64,7 @@ class Checkpoint:
                     for number, variable in enumerate(variables):
                         variable.assign(stored[f"{kind}.{number}"])
                 best = [stored[f"best.{number}"] for number in range(len(network.weights))]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             where = self._path or f"the chief's {STATE}"
             raise ArtifactError(
                 f"{where}: not a state of this training ({error}); remove its folder and build again"

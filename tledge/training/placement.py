@@ -155,7 +155,13 @@ def connected(met: Workers) -> Iterator[None]:
     tf = tensorflow()
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.FailedPreconditionError,  # of one that was started again
+    ) as error:
         if met.strategy is None:
             raise
         raise EnvironmentFault(

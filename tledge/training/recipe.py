@@ -123,7 +123,7 @@ def resolve(name: str, options: Mapping[str, Any]) -> Recipe:
     """A recipe by its name or from a TOML file, with the given values in place; None keeps the recipe's.
 
     A file may start from a named recipe by its key ``base``. ``augment`` is a preset's name, or a table of numbers;
-    ``horizontal_flip`` changes that one setting of it.
+    ``horizontal_flip`` changes that one setting of it. Without augmentation there are no views, unless they are given too.
     Raises InputError for an unknown recipe or key, and one that names the value and its range.
     """
     given = {key: value for key, value in options.items() if value is not None}
@@ -139,7 +139,7 @@ def resolve(name: str, options: Mapping[str, Any]) -> Recipe:
     if flip is not None:
         given["augment"] = {**given.get("augment", values["augment"]), "horizontal_flip": flip}
     return _validated(
-        {**values, **given}, lambda key: f"--{key.replace('_', '-')}" if key in given else f"{name}: {key}"
+        _replaced(values, given), lambda key: f"--{key.replace('_', '-')}" if key in given else f"{name}: {key}"
     )
 
 
@@ -179,7 +179,14 @@ def _from_file(path: Path) -> dict[str, Any]:
             raise unknown(f"key in {path}", key, [field for field in Recipe.model_fields if field != "name"])
     if isinstance(table.get("augment"), str):
         table["augment"] = preset(table["augment"]).as_json()
-    return {**RECIPES[base].as_json(), **table, "name": path.stem}
+    return _replaced(RECIPES[base].as_json(), {**table, "name": path.stem})
+
+
+def _replaced(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with the given ones in their place; who turns augmentation off does not mean the views of before."""
+    if given.get("augment") == PRESETS["none"].as_json():
+        given = {"views": 0, **given}
+    return {**values, **given}
 
 
 def _validated(values: dict[str, Any], named: Any) -> Recipe:
@@ -202,5 +209,5 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
     if recipe.method in ("cut", "features") and recipe.augment != PRESETS["none"] and not recipe.views:
         raise InputError(f"recipe {recipe.name} augments photos before it trains: say with --views how many of each")
     if recipe.views and recipe.augment == PRESETS["none"]:
-        raise InputError("--views: the views would all be alike; choose an augmentation with --augment")
+        raise InputError(f"{named('views')}: the views would all be alike; choose an augmentation with --augment")
     return recipe

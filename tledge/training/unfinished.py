@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tledge.errors import InputError, unknown
+from tledge.errors import EnvironmentFault, InputError, unknown
 from tledge.progress import Progress
 from tledge.records import Record
+from tledge.run import check_name
+from tledge.training.checkpoint import STATE
 from tledge.training.recipe import Recipe
 
 _PREFIX, _REQUEST, _LOCK = ".unfinished-", "build.json", "lock"
@@ -48,29 +50,40 @@ def recall(root: Path, run: str | None) -> Request:
 
 @contextlib.contextmanager
 def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> Iterator[Path]:
-    """A folder for the state of a build, which is removed when the block ends well and stays when it does not.
+    """A folder for the state of a build, which is removed when the block ends well.
 
-    Raises InputError where another process is at this build, or one of its name is unfinished and ``goes_on`` is not set.
+    When it does not, the folder stays, but for one that was made here and holds no epoch's state yet.
+    Raises InputError where another process is at this build, or one of its name is unfinished and ``goes_on`` is not set;
+    EnvironmentFault where ``root`` can't be written.
     """
+    check_name(request.run)
     folder = root / f"{_PREFIX}{request.run}"
-    if folder.exists() and not goes_on:
-        raise InputError(
-            f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}; "
-            f"or choose another --run, or remove {folder}"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+    is_new = True
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        if not goes_on:
+            raise InputError(
+                f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}; "
+                f"or choose another --run, or remove {folder}"
+            ) from error
+        is_new = False
+    except OSError as error:
+        raise EnvironmentFault(
+            f"can't write {root}: {error.strerror}. Name another folder with --artifacts."
+        ) from error
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(f"another process is building run {request.run!r}") from error
-        request.save(folder / _REQUEST)
         try:
+            request.save(folder / _REQUEST)
             yield folder
-        except InputError:  # it would fail again
-            shutil.rmtree(folder)
-            raise
         except BaseException:
-            progress.warn(f"what was trained so far is kept; go on with: tledge build --resume --run {request.run}")
+            if (folder / STATE).exists():
+                progress.warn(f"what was trained so far is kept; go on with: tledge build --resume --run {request.run}")
+            elif is_new:
+                shutil.rmtree(folder, ignore_errors=True)  # the error that is raised tells more
             raise
         shutil.rmtree(folder)
