@@ -77,7 +77,7 @@ def test_every_layer_of_a_real_export_is_compared(reports: dict[str, LayerReport
 
     # The float model scales the pixels; the int8 one takes them as codes of what it computes with.
     for report in reports.values():
-        assert re.fullmatch(r"Not compared: [12] only in the float model: [^.]*\.", report.note), report.note
+        assert re.fullmatch(r"Not compared: [1-3] only in the float model: [^.]*\.", report.note), report.note
     nodes = onnx.load(artifacts["onnx-int8"]).graph.node
     form = {"QuantizeLinear", "DequantizeLinear", "Transpose", "Squeeze", "Reshape"}
     expected = {node.name for node in nodes if node.op_type not in form}
