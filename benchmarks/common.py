@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.console import Console
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _LAST_LINES = 15
@@ -53,3 +57,19 @@ def busy_warning(load: float) -> str | None:
         f"the machine is loaded: on average {load:.2f} processes wanted one of {usable_cores()} cores in the last "
         "minute, before anything was measured; wall times are longer than on an idle machine"
     )
+
+
+def parsed(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """This program's own options, and the arguments after ``--``, which are another one's."""
+    arguments = sys.argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return parser.parse_args(arguments[:end]), arguments[end + 1 :]
+
+
+def begun() -> tuple[Console, float]:
+    """A console on standard error, on which a busy machine was warned of, and the load average before any work."""
+    console = Console(stderr=True, width=120, highlight=False)
+    load = load_average()
+    if warning := busy_warning(load):
+        console.print(f"warning: {warning}", soft_wrap=True)
+    return console, load

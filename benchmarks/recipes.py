@@ -17,8 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import busy_warning, load_average, project_environment, run_timed
-from rich.console import Console
+from common import begun, parsed, project_environment, run_timed
 from rich.table import Table
 
 
@@ -84,18 +83,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--at-least", type=float, nargs="*", default=[], help="percent, one a recipe")
     parser.add_argument("--artifacts", type=Path, help="keep the runs in this folder")
-    arguments = sys.argv[1:]
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:end])
-    console = Console(stderr=True, width=120, highlight=False)
-    load = load_average()
-    if warning := busy_warning(load):
-        console.print(f"warning: {warning}", soft_wrap=True)
+    options, others = parsed(parser)
+    console, load = begun()
     builds, summaries = [], []
     for recipe in options.recipes:
         mine = []
         for seed in options.seeds:
-            mine.append(measure(options.dataset, recipe, seed, options.artifacts, arguments[end + 1 :]))
+            mine.append(measure(options.dataset, recipe, seed, options.artifacts, others))
             console.print(f"{recipe}, seed {seed}: {mine[-1]['test_accuracy']:.2%}, {mine[-1]['wall_time_s']} s")
         builds += mine
         summaries.append(summary(mine))

@@ -30,8 +30,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from common import busy_warning, load_average, project_environment
-from rich.console import Console
+from common import begun, parsed, project_environment
 from rich.table import Table
 
 NUM_PHOTOS = 1500  # so that one changed answer of the test split is less than half a point
@@ -271,13 +270,8 @@ def main() -> None:
     parser.add_argument("--small", metavar="DATASET", default="digits", help="for the networks of Keras")
     parser.add_argument("--vgg16-weights", help="imagenet, or an .h5 file; default: random ones")
     parser.add_argument("--artifacts", type=Path, help="keep the runs in this folder")
-    arguments = sys.argv[1:]
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_args(arguments[:end])
-    console = Console(stderr=True, width=120, highlight=False)
-    load = load_average()
-    if warning := busy_warning(load):
-        console.print(f"warning: {warning}", soft_wrap=True)
+    options, others = parsed(parser)
+    console, load = begun()
     wanted = [names[name] for name in options.rows]
     rows = []
     with tempfile.TemporaryDirectory(prefix="tledge-benchmark-") as folder:
@@ -290,7 +284,7 @@ def main() -> None:
         if not options.vgg16_weights and weights in filled:
             apart(write_random_vgg16, Path(weights))
         for system in wanted:
-            rows.append(measure(system, places, options.artifacts or Path(folder, "artifacts"), arguments[end + 1 :]))
+            rows.append(measure(system, places, options.artifacts or Path(folder, "artifacts"), others))
             for sentence in rows[-1]["missed"]:
                 console.print(f"{system.name}: {sentence}", markup=False, soft_wrap=True)
     from tledge.machine import this_machine

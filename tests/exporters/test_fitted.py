@@ -31,7 +31,7 @@ def test_the_record_says_how_the_network_was_prepared(exported: Exported, name: 
     assert options["ranges"] == "mse"
 
 
-def test_both_formats_answer_alike_for_they_hold_the_same_codes(exported: Exported) -> None:
+def test_both_formats_answer_alike(exported: Exported) -> None:
     tflite, onnx = (_answers(exported[0], name) for name in INT8)
     assert np.mean(tflite.argmax(1) == onnx.argmax(1)) >= 0.99
     assert np.abs(tflite - onnx).mean() < 0.005

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Range = tuple[float, float]
-SAME = 1e-4
+SAME = 1e-4  # of an output's range: other sums of the same float numbers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from tledge.cache import scratch_folder, stored
 from tledge.compression import Prepared, Range
-from tledge.compression.folding import Folded
+from tledge.compression.folding import RELUS, WEIGHTED, Folded
 from tledge.compression.ranges import BINS, METHODS, Seen
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -50,6 +50,10 @@ class _Output:
     range: Range | None
     paths: tuple[Path, ...]
 
+    def uncoded(self, part: slice) -> Any:
+        """Some photos of the float network."""
+        return np.asarray(self.real[part])
+
     def coded(self, part: slice) -> Any:
         """Some photos of the quantized network, as their codes give them back."""
         tf = tensorflow()
@@ -73,13 +77,14 @@ def prepare(folded: Folded, pixels: Pixels, range_method: str, progress: Progres
             before = [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
             paths = (folder / f"{number}-real", folder / f"{number}-coded")  # a layer's name may hold a slash
             shape, size = layer.output_shape[1:], _batch_size(layer)
-            real = stored(paths[0], _run(layer, [one.real for one in before], size), shape, np.float32)
+            run = _run(layer, [one.uncoded for one in before], len(pixels), size)
+            real = stored(paths[0], run, shape, np.float32)
             if is_weighted(layer):
                 values, is_fitted = _fitted(layer, before[0], real, size)
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + 1, num_fitted + is_fitted
-            coded = _run_coded(layer, before, size)
-            made = _Output(real, stored(paths[1], coded, shape, np.float32), None, paths)
+            run = _run(layer, [one.coded for one in before], len(pixels), size)
+            made = _Output(real, stored(paths[1], run, shape, np.float32), None, paths)
             if type(layer).__name__ in _KEEPING:
                 made.range = before[0].range
             elif not is_fused(layer):
@@ -94,17 +99,15 @@ def prepare(folded: Folded, pixels: Pixels, range_method: str, progress: Progres
 
 def is_weighted(layer: Any) -> bool:
     """Whether it multiplies by weights that are fitted."""
-    return type(layer).__name__ in ("Conv2D", "DepthwiseConv2D", "Dense") and getattr(layer, "groups", 1) == 1
+    return type(layer).__name__ in WEIGHTED
 
 
 def is_fused(layer: Any) -> bool:
-    """Whether its output is never coded: a ReLU alone reads it, which runtimes compute in the same operator."""
-    if not is_weighted(layer) or len(layer.outbound_nodes) != 1:
-        return False
-    following = layer.outbound_nodes[0].layer
-    return type(following).__name__ == "ReLU" or (
-        type(following).__name__ == "Activation" and following.activation.__name__ in ("relu", "relu6")
-    )
+    """Whether its output is never coded: a ReLU alone reads it, which runtimes compute in the same operator.
+
+    ``fold`` leaves no other activation.
+    """
+    return is_weighted(layer) and [type(node.layer).__name__ in RELUS for node in layer.outbound_nodes] == [True]
 
 
 def _forget(outputs: dict[str, _Output], network: Any, layer: Any) -> None:
@@ -138,15 +141,10 @@ def _batch_size(layer: Any) -> int:
     return int(max(1, min(32, _BATCH_BYTES // (4 * kernel * max(int(np.prod(shape[1:])) for shape in shapes)))))
 
 
-def _run(layer: Any, inputs: Sequence[Floats], size: int) -> Iterator[Floats]:
-    for start in range(0, len(inputs[0]), size):
-        read = [np.asarray(values[start : start + size]) for values in inputs]
-        yield layer(read if len(read) > 1 else read[0], training=False).numpy()
-
-
-def _run_coded(layer: Any, inputs: Sequence[_Output], size: int) -> Iterator[Floats]:
-    for start in range(0, len(inputs[0].real), size):
-        read = [one.coded(slice(start, start + size)) for one in inputs]
+def _run(layer: Any, inputs: Sequence[Callable[[slice], Any]], num_photos: int, size: int) -> Iterator[Floats]:
+    """The layer's output of all photos, some at a time; each of ``inputs`` gives what it reads of some photos."""
+    for start in range(0, num_photos, size):
+        read = [values(slice(start, start + size)) for values in inputs]
         yield layer(read if len(read) > 1 else read[0], training=False).numpy()
 
 

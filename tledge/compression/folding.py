@@ -17,7 +17,9 @@ from tledge.preprocessing import PIXEL_SCALE, Pixels
 _IDLE = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")  # they do nothing but in training
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 _PLAIN = ("InputLayer", "Add", "MaxPooling2D", "GlobalAveragePooling2D", "Flatten")
-_KNOWN = (*_PLAIN, *_CONVOLUTIONS, *_IDLE, "Dense", "ReLU", "Activation", "BatchNormalization")
+WEIGHTED = (*_CONVOLUTIONS, "Dense")
+RELUS = ("ReLU", "Activation")
+_KNOWN = (*_PLAIN, *WEIGHTED, *RELUS, *_IDLE, "BatchNormalization")
 Floats = npt.NDArray[np.float32]
 
 
@@ -106,7 +108,7 @@ def _refuse(strange: list[Any]) -> None:
 def _is_known(layer: Any) -> bool:
     """Whether its output becomes one tensor of codes in every runtime, or none where a ReLU is part of its operator."""
     kind = type(layer).__name__
-    if kind in ("Conv2D", "DepthwiseConv2D", "Dense"):
+    if kind in WEIGHTED:
         return getattr(layer, "groups", 1) == 1 or kind == "DepthwiseConv2D"
     if kind == "ReLU":
         is_plain = layer.max_value in (None, 6.0) and not layer.negative_slope and not layer.threshold
@@ -119,7 +121,7 @@ def _is_known(layer: Any) -> bool:
 def _follows_weights(layer: Any) -> bool:
     """Whether it alone reads a layer with weights; runtimes make a ReLU part of a sum too, whose codes are then none."""
     before = layer.inbound_nodes[0].parent_nodes[0].layer
-    return type(before).__name__ in (*_CONVOLUTIONS, "Dense") and len(before.outbound_nodes) == 1
+    return type(before).__name__ in WEIGHTED and len(before.outbound_nodes) == 1
 
 
 def _readers(network: Any) -> dict[str, int]:
@@ -155,7 +157,7 @@ def _copy(layer: Any) -> tuple[Any, Any | None, list[Floats]]:
     import tf_keras
 
     config, values, activation = layer.get_config(), layer.get_weights(), None
-    if type(layer).__name__ in (*_CONVOLUTIONS, "Dense"):
+    if type(layer).__name__ in WEIGHTED:
         if layer.activation.__name__ != "linear":
             activation = tf_keras.layers.Activation(layer.activation, name=f"{layer.name}/activation")
             config["activation"] = "linear"
