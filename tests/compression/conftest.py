@@ -7,8 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tledge.compression import Prepared
+
 SIZE = 16
 NUM_BLOCKS = 4
+
+
+def in_codes(prepared: Prepared, pixels: np.ndarray) -> np.ndarray:
+    """Logits, with every output that has a range in 8 bits."""
+    import tensorflow as tf
+
+    values = {prepared.network.layers[0].name: tf.constant(prepared.input_codes.real(pixels))}
+    for layer in prepared.network.layers[1:]:
+        read = [values[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
+        made = layer(read if len(read) > 1 else read[0])
+        reach = prepared.ranges.get(layer.name)
+        values[layer.name] = made if reach is None else tf.quantization.fake_quant_with_min_max_args(made, *reach)
+    return values[layer.name].numpy()
 
 
 @pytest.fixture

@@ -16,9 +16,12 @@ from tledge.classifier.network import HeadShape, with_head
 from tledge.compression import Prepared, fitting
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import fold
+from tledge.compression.least_squares import Moments, best
 from tledge.datasets import open_source
 from tledge.preprocessing import resize, to_rgb
 from tledge.progress import Silent
+
+from .conftest import in_codes
 
 
 def _weighted(network: Any) -> list[Any]:
@@ -40,19 +43,6 @@ def _rounded(network: Any) -> None:
         flat = _by_channel(layer)
         scale = np.abs(flat).max(0) / 127
         layer.set_weights([(np.round(flat / scale) * scale).reshape(kernel.shape), bias])
-
-
-def _in_codes(prepared: Prepared, pixels: np.ndarray) -> np.ndarray:
-    """Logits, with every output that has a range in 8 bits."""
-    import tensorflow as tf
-
-    values = {prepared.network.layers[0].name: tf.constant(prepared.input_codes.real(pixels))}
-    for layer in prepared.network.layers[1:]:
-        read = [values[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
-        made = layer(read if len(read) > 1 else read[0])
-        reach = prepared.ranges.get(layer.name)
-        values[layer.name] = made if reach is None else tf.quantization.fake_quant_with_min_max_args(made, *reach)
-    return values[layer.name].numpy()
 
 
 @pytest.fixture
@@ -80,20 +70,20 @@ def test_features_of_new_photos_are_nearer_to_the_float_networks_than_with_round
     prepared = prepare(fold(network), seen, "mse", Silent())
     _rounded(folded.network)
     nearest = dataclasses.replace(prepared, network=folded.network)
-    errors = [np.square(_in_codes(one, new) - expected).mean() for one in (prepared, nearest)]
+    errors = [np.square(in_codes(one, new) - expected).mean() for one in (prepared, nearest)]
     assert errors[0] < errors[1]
 
 
 def test_weights_are_left_as_they_were_trained_where_the_photos_say_too_little_to_fit_them() -> None:
     # Noise on both sides: what fits one half of it is of no use for the other.
     rng = np.random.default_rng(0)
-    halves = [fitting._Moments(1, 40, 3) for _ in range(2)]
+    halves = [Moments(1, 40, 3) for _ in range(2)]
     trained = rng.normal(size=(1, 40, 3))
     for half in halves:
         inputs = rng.normal(size=(30, 1, 40)).astype(np.float32)
         half.shift = (np.zeros((1, 40), np.float32), np.zeros((1, 3), np.float32))
         half.add(inputs, (inputs @ trained + 4 * rng.normal(size=(30, 1, 3))).astype(np.float32).reshape(30, 1, 3))
-    assert fitting._best(halves, trained) is trained
+    assert best(halves, trained) is trained
 
 
 def test_ranges_are_of_what_is_coded_and_of_nothing_else(prepared: Prepared) -> None:
@@ -116,7 +106,7 @@ def test_the_same_photos_give_the_same_weights(network: Any, photos: np.ndarray)
 def test_of_a_layer_with_very_many_inputs_only_the_bias_is_fitted(
     network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "_MOST_INPUTS", 0)
+    monkeypatch.setattr(fitting, "MOST_INPUTS", 0)
     found = prepare(fold(network), photos, "mse", Silent()).network
     nearest = fold(network).network
     _rounded(nearest)
@@ -136,7 +126,7 @@ def test_photos_may_be_read_one_at_a_time(network: Any, photos: np.ndarray, monk
     together = prepare(fold(network), photos, "mse", Silent())
     monkeypatch.setattr(fitting, "_BATCH_BYTES", 1)
     alone = prepare(fold(network), photos, "mse", Silent())
-    assert alone.num_fitted == together.num_fitted > 0
+    assert alone.notes["fitting"] == together.notes["fitting"] != "least squares, 0 of 11 layers"
     # The first layer; sums in another order move a code here and there, and with it all that is fitted behind.
     one, other = (prepared.network.get_layer("stem").get_weights()[0] for prepared in (alone, together))
     assert np.abs(one - other).max() < 0.02 * np.abs(other).max()
@@ -146,13 +136,13 @@ def test_photos_may_be_read_one_at_a_time(network: Any, photos: np.ndarray, monk
 def test_an_input_that_never_changes_moves_no_weight(constant: float) -> None:
     rng = np.random.default_rng(0)
     trained = rng.normal(size=(1, 9, 2))
-    halves = [fitting._Moments(*trained.shape) for _ in range(2)]
+    halves = [Moments(*trained.shape) for _ in range(2)]
     inputs = np.full((500, 1, 9), constant, np.float32)
     for half in halves:
         targets = rng.normal(2, 1e-3, (500, 1, 2)).astype(np.float32)
         half.shift = (inputs.mean(axis=0), targets.mean(axis=0))
         half.add(inputs, targets)
-    assert np.abs(fitting._best(halves, trained) - trained).max() < 1e-3
+    assert np.abs(best(halves, trained) - trained).max() < 1e-3
 
 
 def test_names_with_slashes_and_an_output_that_never_changes_are_no_trouble(photos: np.ndarray) -> None:

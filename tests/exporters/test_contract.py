@@ -123,6 +123,8 @@ def test_a_float_artifact_agrees_with_the_original_on_every_test_photo(
 
 
 def test_exporting_twice_gives_the_same_bytes(small_run: Run, form: Format, tmp_path: Path) -> None:
+    if form.is_trained:
+        pytest.skip("its layers are not known in this run: see test_trained.py")
     shutil.copytree(small_run.folder, tmp_path / "plain")
     run = open_run(tmp_path, "plain")
     first, second = (export(run, [form.name])[0] for _ in range(2))

@@ -18,15 +18,21 @@ from tledge.run import Run, open_run
 
 from .conftest import Build
 
+CONVERTED = [name for name, form in formats().items() if not form.is_trained]
+TRAINED = [name for name in formats() if name not in CONVERTED]
 
-def test_all_is_every_format_and_a_name_counts_once() -> None:
-    assert [form.name for form in chosen(["all", "onnx-int8"])] == list(formats())
+
+def test_all_is_every_format_that_needs_no_training_and_a_name_counts_once() -> None:
+    converted = [form.name for form in chosen(["all", "onnx-int8"])]
+    assert converted == CONVERTED
+    assert [form.name for form in chosen(["tflite-int8-qat", "all"])] == [*CONVERTED, "tflite-int8-qat"]
     assert [form.name for form in chosen(["onnx-int8", "onnx-int8"])] == ["onnx-int8"]
 
 
 def test_the_formats_of_the_readme_are_there() -> None:
     assert set(formats()) >= {
         "tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8", "onnx-float32", "onnx-int8",
+        "tflite-int8-qat", "tflite-int8-pruned", "onnx-int8-qat",
     }  # fmt: skip
 
 
@@ -92,7 +98,7 @@ def test_an_operator_that_stays_float_is_named_with_exit_code_1_and_the_earlier_
     assert not list(folder.glob(".*"))
 
 
-@pytest.mark.parametrize("format_name", formats())
+@pytest.mark.parametrize("format_name", CONVERTED)
 def test_an_operator_that_a_converter_does_not_know_is_named_with_exit_code_1_and_nothing_is_written(
     with_betainc: Run, tledge: Callable[..., Any], format_name: str
 ) -> None:
@@ -109,7 +115,7 @@ def test_a_float_format_of_the_same_backbone_is_exported(with_sine: Run, tledge:
     assert "tflite-float32" in with_sine.exports(["tflite-float32"])
 
 
-@pytest.mark.parametrize("format_name", formats())
+@pytest.mark.parametrize("format_name", CONVERTED)
 def test_a_backbone_that_captured_a_constant_has_it_inside_the_artifact(with_constant: Run, format_name: str) -> None:
     (made,) = export(with_constant, [format_name])
     assert len(made.audit.inputs) == 1
@@ -122,6 +128,39 @@ def with_constant(built_on: Build) -> Run:
 
     captured = tf.constant(np.linspace(0, 1, CHANNELS, dtype=np.float32))
     return built_on("constant", lambda features: features + captured)
+
+
+@pytest.mark.parametrize("format_name", TRAINED)
+def test_a_format_that_trains_layers_of_which_nothing_is_known_is_exit_code_2_and_nothing_is_written(
+    small_run: Run, tledge: Callable[..., Any], format_name: str
+) -> None:
+    before = _files(small_run)
+    formats_asked = ["--format", "tflite-float32", "--format", format_name]
+    ended = tledge("export", *formats_asked, "--artifacts", small_run.folder.parent)
+    assert ended.code == 2
+    assert f"{format_name} trains the layers of the network, and can't here" in ended.err
+    assert _files(small_run) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--sparsity", "1.5", "--sparsity 1.5: give the share of weights"),
+        ("--sparsity", "0", "above 0 and below 1"),
+        ("--sparsity", "4:2", "--sparsity 4:2: of every M weights"),
+        ("--sparsity", "half", "--sparsity half"),
+        ("--epochs", "0", "--epochs 0: use 1 to 1000"),
+        ("--learning-rate", "0", "--learning-rate 0: use a rate above 0"),
+        ("--learning-rate", "nan", "--learning-rate nan"),
+        ("--calibration-samples", "0", "--calibration-samples 0: use at least 1"),
+    ],
+)
+def test_an_option_that_cannot_be_is_exit_code_2_with_the_way_out(
+    built: Run, tledge: Callable[..., Any], option: str, value: str, said: str
+) -> None:
+    ended = tledge("export", "--format", "tflite-int8-pruned", option, value, "--artifacts", built.folder.parent)
+    assert ended.code == 2
+    assert said in ended.err
 
 
 def test_an_artifact_from_another_build_is_refused(run_copy: Run) -> None:

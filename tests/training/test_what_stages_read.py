@@ -21,6 +21,7 @@ from tledge.cache import Rows
 from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, load_split, prepare
 from tledge.exporters import formats
+from tledge.exporters.material import Options
 from tledge.progress import Silent
 from tledge.run import Run, open_run
 from tledge.training import by_features, by_network
@@ -117,7 +118,10 @@ def test_the_test_split_is_read_to_be_answered_and_has_no_part_in_the_weights(
     assert not np.array_equal(answers, other_answers)
 
 
-def test_calibration_reads_training_photos_alone(built: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_trained", [False, True], ids=["calibration", "training"])
+def test_formats_for_integers_read_no_test_photo(
+    built: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_trained: bool
+) -> None:
     shutil.copytree(built.folder, tmp_path / "digits", ignore=shutil.ignore_patterns("exports", "verification"))
     run = open_run(tmp_path, "digits")
     splits = {split: hashes(load_split(run, split, Silent()).pixels[:]) for split in ("train", "validation", "test")}
@@ -130,9 +134,12 @@ def test_calibration_reads_training_photos_alone(built: Run, tmp_path: Path, mon
         return found
 
     monkeypatch.setattr(Rows, "__getitem__", watch)
-    calibrated = [form.name for form in formats().values() if form.needs_calibration]
-    made = export(run, calibrated, calibration_samples=20)
-    assert len(made) == len(calibrated) >= 2
-    assert len(read) == 20
-    assert read <= splits["train"]
-    assert not read & (splits["validation"] | splits["test"])
+    wanted = [name for name, form in formats().items() if form.needs_calibration and form.is_trained == is_trained]
+    made = export(run, wanted, options=Options(calibration_samples=20, epochs=1))
+    assert len(made) == len(wanted) >= 2
+    if is_trained:
+        assert read == splits["train"] | splits["validation"]
+    else:
+        assert len(read) == 20
+        assert read <= splits["train"]
+    assert not read & splits["test"]

@@ -35,16 +35,14 @@ class Prepared:
     """A network whose weights are codes times a scale of their output channel, so that rounding changes none of them.
 
     ``network``: a flat tf_keras.Model from pixels by ``input_codes``, float32 (N, S, S, 3), to logits (N, C).
-    ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. Of
-    ``num_weighted`` layers with weights the photos could tell better ones for ``num_fitted``.
+    ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. ``notes``: how
+    it was made, for the record of an export.
     """
 
     network: Any
     input_codes: InputCodes
     ranges: Mapping[str, Range]
-    range_method: str
-    num_fitted: int
-    num_weighted: int
+    notes: Mapping[str, Any]
 
     def probabilities(self, values: Any) -> Any:
         """What is deployed: float32 (N, S, S, 3) of the network's own input to probabilities, float32 (N, C)."""

@@ -9,7 +9,6 @@ another in the same sense, by gradient descent.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from tledge.cache import scratch_folder, stored
 from tledge.compression import Prepared, Range
 from tledge.compression.folding import RELUS, WEIGHTED, Folded
+from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.ranges import BINS, METHODS, Seen
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -29,12 +29,9 @@ from tledge.room import require_space
 from tledge.tensorflow_setup import tensorflow
 
 _LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
-_HOLDS = (0.01, 0.1, 1.0, 10.0)  # in parts of the inputs' mean variance: how firmly weights may be held
-_MOST_INPUTS = 4096  # of an output; with more, only its bias is fitted: the equations grow with the square of it
 _BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
 _KEEPING = ("MaxPooling2D", "Flatten")  # codes in, the same codes out
 Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -61,11 +58,13 @@ class _Output:
         return values if self.range is None else tf.quantization.fake_quant_with_min_max_args(values, *self.range)
 
 
-def prepare(folded: Folded, pixels: Pixels, range_method: str, progress: Progress) -> Prepared:
+def prepare(
+    folded: Folded, pixels: Pixels, range_method: str, progress: Progress, *, keeps_zeros: bool = False
+) -> Prepared:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
-    ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. The outputs of a few
-    layers at a time lie on the cache's disk.
+    ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
+    weight that is zero stays so. The outputs of a few layers at a time lie on the cache's disk.
     """
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
@@ -80,7 +79,7 @@ def prepare(folded: Folded, pixels: Pixels, range_method: str, progress: Progres
             run = _run(layer, [one.uncoded for one in before], len(pixels), size)
             real = stored(paths[0], run, shape, np.float32)
             if is_weighted(layer):
-                values, is_fitted = _fitted(layer, before[0], real, size)
+                values, is_fitted = _fitted(layer, before[0], real, size, keeps_zeros)
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + 1, num_fitted + is_fitted
             run = _run(layer, [one.coded for one in before], len(pixels), size)
@@ -94,12 +93,27 @@ def prepare(folded: Folded, pixels: Pixels, range_method: str, progress: Progres
             outputs[layer.name] = made
             _forget(outputs, network, layer)
             advance(1)
-    return Prepared(network, codes, ranges, range_method, num_fitted, num_weighted)
+    notes = {
+        "fitting": f"least squares, {num_fitted} of {num_weighted} layers",
+        "ranges": range_method,
+        "input_scale": codes.scale,
+        "input_zero_point": codes.zero_point,
+    }
+    return Prepared(network, codes, ranges, notes)
 
 
 def is_weighted(layer: Any) -> bool:
     """Whether it multiplies by weights that are fitted."""
     return type(layer).__name__ in WEIGHTED
+
+
+def on_codes(layer: Any, kernel: npt.NDArray[Any]) -> Floats:
+    """The layer's kernel as the nearest codes, -127 to 127 times a scale of the output channel, float32 of the same shape."""
+    # (h, w, channels, multiplier) of a depthwise convolution: its output channels are the last two axes.
+    num_output_axes = 2 if type(layer).__name__ == "DepthwiseConv2D" else 1
+    largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - num_output_axes)), keepdims=True)
+    scale = np.maximum(largest, 1e-9).astype(np.float64) / _LARGEST_CODE
+    return np.asarray(np.round(kernel / scale) * scale, np.float32)
 
 
 def is_fused(layer: Any) -> bool:
@@ -157,7 +171,7 @@ def _histogram(values: Floats) -> Seen:
     return Seen(low, high, np.asarray(counts, np.int64))
 
 
-def _fitted(layer: Any, before: _Output, wanted: Floats, size: int) -> tuple[list[Floats], bool]:
+def _fitted(layer: Any, before: _Output, wanted: Floats, size: int, keeps_zeros: bool) -> tuple[list[Floats], bool]:
     """Kernel, on its grid of codes, and bias, for ``layer`` to give ``wanted`` (N, ...) from what is before it.
 
     And whether the kernel was fitted, not only rounded. ``wanted`` is the float network's. A depthwise convolution is as
@@ -166,10 +180,19 @@ def _fitted(layer: Any, before: _Output, wanted: Floats, size: int) -> tuple[lis
     kernel = layer.get_weights()[0].astype(np.float64)
     is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
     groups = kernel.shape[2] if is_depthwise else 1
-    # (groups, inputs, outputs): the axes of a group's patch, and of its outputs.
-    by_group = np.moveaxis(kernel, 2, 0) if is_depthwise else kernel
-    trained = by_group.reshape(groups, -1, kernel.shape[-1])
-    halves, shift = [_Moments(*trained.shape), _Moments(*trained.shape)], None
+
+    def by_group(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(groups, inputs, outputs): the axes of a group's patch, and of its outputs."""
+        moved = np.moveaxis(values, 2, 0) if is_depthwise else values
+        return moved.reshape(groups, -1, kernel.shape[-1])
+
+    def as_kernel(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if not is_depthwise:
+            return values.reshape(kernel.shape)
+        return np.moveaxis(values.reshape(groups, *kernel.shape[:2], kernel.shape[3]), 0, 2)
+
+    trained = by_group(kernel)
+    halves, shift = [Moments(*trained.shape), Moments(*trained.shape)], None
     for start in range(0, len(wanted), 2 * size):
         for number, half in enumerate(halves):  # every other photo
             part = slice(start + number, start + 2 * size, 2)
@@ -181,102 +204,12 @@ def _fitted(layer: Any, before: _Output, wanted: Floats, size: int) -> tuple[lis
                 shift = shift or (read.mean(axis=0), targets.mean(axis=0))
                 half.shift = shift
                 half.add(read, targets)
-    weights = trained if trained.shape[1] > _MOST_INPUTS else _best(halves, trained)
+    free = trained != 0 if keeps_zeros else None
+    weights = trained if trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
     inputs, outputs = (halves[0] + halves[1]).means()
-    scale = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-9) / _LARGEST_CODE
-    rounded = (np.round(weights / scale) * scale).astype(np.float32)
-    bias = outputs - np.einsum("gk,gko->go", inputs, rounded.astype(np.float64))
-    if is_depthwise:
-        shaped = np.moveaxis(rounded.reshape(groups, *kernel.shape[:2], kernel.shape[3]), 0, 2)
-    else:
-        shaped = rounded.reshape(kernel.shape)
-    return [shaped, bias.reshape(-1).astype(np.float32)], weights is not trained
-
-
-def _best(halves: Sequence[_Moments], trained: Doubles) -> Doubles:
-    """The weights fitted to all photos, held as firmly as the fit to one half answers the other half best.
-
-    Where no fit is better there than the trained weights, as with few photos, it is those.
-    """
-    both = halves[0] + halves[1]
-    if not all(half.count for half in halves):
-        return trained
-    pairs = [(halves[0], halves[1]), (halves[1], halves[0])]
-    errors = [sum(other.error(one.fitted(trained, hold)) for one, other in pairs) for hold in _HOLDS]
-    least = int(np.argmin(errors))
-    if errors[least] >= sum(other.error(trained) for _, other in pairs):
-        return trained
-    return both.fitted(trained, _HOLDS[least])
-
-
-class _Moments:
-    """Sums over all positions of some photos, in 64 bits: g groups of k inputs and o outputs.
-
-    ``shift``, float32 (g, k) and (g, o), is taken from all values before they are multiplied, and given back in the means:
-    else the variance of an input far from zero would be lost in the rounding of its square.
-    """
-
-    def __init__(self, groups: int, num_inputs: int, num_outputs: int) -> None:
-        kept = num_inputs if num_inputs <= _MOST_INPUTS else 0
-        self.count = 0
-        self.shift: tuple[Floats, Floats] | None = None
-        self._sums = [
-            np.zeros(shape)
-            for shape in (
-                (groups, num_inputs),
-                (groups, num_outputs),
-                (groups, kept, kept),
-                (groups, kept, num_outputs),
-            )
-        ]
-
-    def __add__(self, other: _Moments) -> _Moments:
-        made = copy.copy(self)
-        made.count = self.count + other.count
-        made._sums = [mine + theirs for mine, theirs in zip(self._sums, other._sums, strict=True)]
-        return made
-
-    def add(self, inputs: Floats, outputs: Floats) -> None:
-        """Count float32 (n, g, k) and (n, g, o)."""
-        assert self.shift is not None
-        x, y = (np.moveaxis(values - shift, 1, 0) for values, shift in zip((inputs, outputs), self.shift, strict=True))
-        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
-        self.count += x.shape[1]
-        of_inputs, of_outputs, squares, products = self._sums
-        of_inputs += x.sum(axis=1, dtype=np.float64)
-        of_outputs += y.sum(axis=1, dtype=np.float64)
-        if squares.size:
-            turned = np.swapaxes(x, 1, 2)
-            squares += turned @ x
-            products += turned @ y
-
-    def means(self) -> tuple[Doubles, Doubles]:
-        """Of the inputs (g, k) and of the outputs (g, o)."""
-        assert self.shift is not None
-        return self._sums[0] / self.count + self.shift[0], self._sums[1] / self.count + self.shift[1]
-
-    def _about_the_means(self) -> tuple[Doubles, Doubles]:
-        """The inputs' covariance (g, k, k), and that of inputs and outputs (g, k, o)."""
-        x, y = self._sums[0] / self.count, self._sums[1] / self.count
-        variance = self._sums[2] / self.count - x[:, :, None] * x[:, None, :]
-        return variance, self._sums[3] / self.count - x[:, :, None] * y[:, None, :]
-
-    def fitted(self, trained: Doubles, hold: float) -> Doubles:
-        """Weights (g, k, o) of the least squared error of the outputs about their means, held near ``trained``.
-
-        Ridge regression towards ``trained``: w + (V + h)^-1 (C - V w), V the inputs' covariance, C that of inputs and
-        outputs, h ``hold`` times the mean of V's diagonal.
-        """
-        variance, joint = self._about_the_means()
-        power = np.trace(variance, axis1=1, axis2=2) / trained.shape[1]
-        held = hold * np.maximum(power, 0) + 1e-9  # an input that never changes tells nothing of its weight
-        firm = variance + held[:, None, None] * np.eye(trained.shape[1])
-        return np.asarray(trained + np.linalg.solve(firm, joint - variance @ trained))
-
-    def error(self, weights: Doubles) -> float:
-        """Mean squared error of the outputs about their means, but for what no weights (g, k, o) change."""
-        variance, joint = self._about_the_means()
-        return float(np.sum(weights * (variance @ weights - 2 * joint)))
+    coded = on_codes(layer, as_kernel(weights))
+    bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
+    return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
 
 
 def _patches(layer: Any, values: Any, groups: int) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,19 @@ class Folded:
     def images(self, pixels: Pixels) -> Floats:
         """What the trained network takes of photos, uint8 (N, S, S, 3): float32 of that shape."""
         return (np.asarray(pixels, np.float32) - np.float32(self.zero_byte)) * np.float32(self.input_codes.scale)
+
+    def copied(self) -> Folded:
+        """The same with a network of its own, whose weights may change."""
+        return replace(self, network=copied(self.network))
+
+
+def copied(network: Any) -> Any:
+    """A tf_keras.Model of the same layers and weights that shares none of them."""
+    import tf_keras
+
+    made = tf_keras.models.clone_model(network)
+    made.set_weights(network.get_weights())
+    return made
 
 
 def fold(network: Any) -> Folded:

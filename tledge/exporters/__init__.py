@@ -20,6 +20,7 @@ from tledge.errors import unknown
 from tledge.records import Promise
 
 ALL = "all"
+FITTED, TRAINED, PRUNED = "fitted", "trained", "pruned"  # how the network of an integer format is made ready
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,28 @@ class Model:
 
 @dataclass(frozen=True)
 class Format:
-    """One artifact format, as its family's file declares it."""
+    """One artifact format, as its family's file declares it.
+
+    ``preparation``: how its network is made ready for integers, and None for what the SavedModel alone gives.
+    """
 
     name: str
     file: str
     promise: Promise
-    needs_calibration: bool
+    preparation: str | None
     convert: Callable[[Model], bytes]
     options: dict[str, str]
     libraries: tuple[str, ...]
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether representative photos set its ranges."""
+        return self.preparation is not None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it takes epochs of training, so that ``all`` leaves it out."""
+        return self.preparation not in (None, FITTED)
 
 
 def formats() -> dict[str, Format]:
@@ -61,10 +75,13 @@ def formats() -> dict[str, Format]:
 
 
 def chosen(names: list[str]) -> list[Format]:
-    """The formats of these names, each once; ``all`` is every format. Raises InputError with the nearest match."""
+    """The formats of these names, each once; ``all`` is every one that needs no training.
+
+    Raises InputError with the nearest match.
+    """
     known = formats()
     for name in names:
         if name != ALL and name not in known:
             raise unknown("format", name, [*known, ALL])
-    wanted = list(known) if ALL in names else list(dict.fromkeys(names))
-    return [known[name] for name in wanted]
+    converted = [name for name, form in known.items() if not form.is_trained] if ALL in names else []
+    return [known[name] for name in dict.fromkeys([*converted, *names]) if name != ALL]

@@ -8,46 +8,30 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tledge.audit import audit, require_promise
-from tledge.backbones import KERAS
-from tledge.classifier.of_run import network_of
-from tledge.compression import Prepared
-from tledge.compression.fitting import prepare
-from tledge.compression.folding import Folded, fold
-from tledge.datasets.prepare import SplitPhotos, load_split
-from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken, disk_full
+from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
-from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record
+from tledge.exporters.material import Material, Materials, Options
 from tledge.files import atomic_write, sha256_file
-from tledge.preprocessing import Pixels
 from tledge.progress import Progress, Silent
-from tledge.records import CalibrationRecord, ExportRecord
+from tledge.records import ExportRecord
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
-from tledge.tensorflow_setup import tensorflow
-
-RANGES = "mse"  # how the ranges of activations are chosen where the layers are known
-_PROOF_PHOTOS = 16
-_SAME_PROBABILITY = 1e-3
 
 
 def export(
     run: Run | str | None,
     format_names: Sequence[str],
     *,
-    calibration_samples: int = DEFAULT_SAMPLES,
+    options: Options | None = None,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
-    """Convert a run to the named formats (``all``: every format) and write ``exports/<format>/``.
+    """Convert a run to the named formats (``all``: every one that needs no training) and write ``exports/<format>/``.
 
-    ``run``: a run, its name, or None for the latest. An artifact replaces an earlier one of its format only
-    when it is whole and keeps its promise. Raises InputError for an unknown format or run, PromiseBroken
+    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. An artifact replaces an earlier one
+    of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run, PromiseBroken
     for an artifact that does not hold what its format says.
     """
     progress = progress or Silent()
@@ -56,87 +40,21 @@ def export(
     wanted = chosen(list(format_names))
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
-    material = None
-    if any(form.needs_calibration for form in wanted):
-        material = _material(run, calibration_samples, progress)
+    materials = Materials(run, options or Options(), progress)
+    for form in wanted:
+        if form.is_trained:
+            materials.require_layers(form.name)  # before hours may go into other formats
     made, refused = [], []
     for form in wanted:
         try:
-            made.append(_export_one(run, form, material if form.needs_calibration else None, progress))
+            material = materials.of(form.preparation) if form.preparation else None
+            made.append(_export_one(run, form, material, progress))
         except PromiseBroken as error:
             refused.append(str(error))
     if refused:
         kept = f" Exported: {', '.join(record.format for record in made)}." if made else ""
         raise PromiseBroken("; ".join(refused) + kept)
     return made
-
-
-@dataclass(frozen=True)
-class _Material:
-    """What integer formats are made from. ``options``: how the network was prepared, for the record."""
-
-    samples: CalibrationRecord
-    pixels: Pixels
-    prepared: Prepared | None
-    options: dict[str, Any]
-
-
-def _material(run: Run, num_samples: int, progress: Progress) -> _Material:
-    samples, photos = _calibration(run, num_samples, progress)
-    pixels = pin_input_range(np.asarray(photos.pixels[:], np.uint8))
-    try:
-        with progress.step("the network as a flat graph"):
-            folded = _folded(run, pixels[:_PROOF_PHOTOS])
-    except (InputError, ArtifactError, EnvironmentFault) as error:
-        # A converter needs the SavedModel alone: what is lost is the fitting, and that is said and recorded.
-        progress.warn(f"int8 weights are rounded as they are, not fitted: {error}")
-        return _Material(samples, pixels, None, {"fitting": f"none: {error}"})
-    prepared = prepare(folded, pixels, RANGES, progress)
-    codes = prepared.input_codes
-    options = {
-        "fitting": f"least squares, {prepared.num_fitted} of {prepared.num_weighted} layers",
-        "ranges": prepared.range_method,
-        "input_scale": codes.scale,
-        "input_zero_point": codes.zero_point,
-    }
-    return _Material(samples, pixels, prepared, options)
-
-
-def _folded(run: Run, photos: Pixels) -> Folded:
-    """The run's network, proved to answer ``photos``, uint8 (N, S, S, 3), as its SavedModel does.
-
-    Raises InputError where its layers are unknown, ArtifactError where it answers otherwise.
-    """
-    if run.manifest.backbone.handle.startswith(KERAS) and not (run.folder / "network").is_dir():
-        raise InputError(f"run {run.name} does not hold the layers of its backbone, {run.manifest.backbone.handle}")
-    folded = fold(network_of(run, list(photos)))
-    tf = tensorflow()
-    served = tf.saved_model.load(str(run.folder / "model")).signatures["serving_default"]
-    expected = served(pixels=tf.constant(photos))["probabilities"].numpy()
-    found = tf.nn.softmax(folded.network(folded.images(photos), training=False)).numpy()
-    difference = float(np.max(np.abs(found - expected)))
-    if not difference <= _SAME_PROBABILITY:
-        raise ArtifactError(
-            f"the network of run {run.name} answers otherwise than its SavedModel, by up to {difference:.2g}"
-        )
-    return folded
-
-
-def _calibration(run: Run, num_samples: int, progress: Progress) -> tuple[CalibrationRecord, SplitPhotos]:
-    train = load_split(run, "train", progress)
-    rows = choose(train.content_sha256, train.labels, num_samples, run.manifest.seed)
-    if len(rows) < num_samples:
-        progress.warn(f"calibrating on all {len(rows)} training photos: {num_samples} were asked for")
-    picked = SplitPhotos(
-        tuple(train.ids[row] for row in rows),
-        train.labels[rows],
-        tuple(train.content_sha256[row] for row in rows),
-        train.pixels.select(rows),
-    )
-    test = load_split(run, "test", progress).content_sha256
-    names = run.manifest.labels
-    made = record(picked.ids, picked.content_sha256, picked.labels, names, run.manifest.seed, test)
-    return made, picked
 
 
 def _metadata(run: Run, form: Format) -> str:
@@ -178,7 +96,7 @@ def _converted(form: Format, model: Model) -> bytes:
         ) from error
 
 
-def _export_one(run: Run, form: Format, material: _Material | None, progress: Progress) -> ExportRecord:
+def _export_one(run: Run, form: Format, material: Material | None, progress: Progress) -> ExportRecord:
     model = Model(
         run.folder / "model",
         run.manifest.backbone.input_size,

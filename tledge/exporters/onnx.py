@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import Format, Model
+from tledge.exporters import FITTED, TRAINED, Format, Model
 from tledge.exporters.onnx_graph import OPSET, of_function
 from tledge.exporters.onnx_int8 import quantize
 
+_FILE = "model.onnx"
 METADATA_KEY = "tledge"
 _LIBRARIES = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
@@ -46,23 +47,20 @@ def _int8(model: Model) -> bytes:
     return _finish(quantize(graph, images, model.prepared), model.metadata)
 
 
+_INT8_OPTIONS = {
+    "opset": str(OPSET),
+    "weights": "int8, per-channel",
+    "activations": "uint8",
+    "input": "uint8",
+    "output": "float32, after the last DequantizeLinear",
+    "form": "static QDQ",
+    "ranges": "min-max",
+}
+
 FORMATS = (
-    Format("onnx-float32", "model.onnx", "float32", False, _float32, {"opset": str(OPSET)}, _LIBRARIES),
-    Format(
-        "onnx-int8",
-        "model.onnx",
-        "all-integer",
-        True,
-        _int8,
-        {
-            "opset": str(OPSET),
-            "weights": "int8, per-channel",
-            "activations": "uint8",
-            "input": "uint8",
-            "output": "float32, after the last DequantizeLinear",
-            "form": "static QDQ",
-            "ranges": "min-max",
-        },
-        _LIBRARIES,
+    Format("onnx-float32", _FILE, "float32", None, _float32, {"opset": str(OPSET)}, _LIBRARIES),
+    *(
+        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES)
+        for name, preparation in {"onnx-int8": FITTED, "onnx-int8-qat": TRAINED}.items()
     ),
 )

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import Format, Model, tflite_prepared
+from tledge.exporters import FITTED, PRUNED, TRAINED, Format, Model, tflite_prepared
 
+_FILE = "model.tflite"
 METADATA_NAME = "TLEDGE_METADATA"
 _LIBRARIES = ("tensorflow", "ai-edge-litert", "numpy")
 
@@ -82,23 +83,21 @@ def _with_metadata(flatbuffer: bytes, metadata: str) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
+_INT8_OPTIONS = {
+    "weights": "int8, per-channel",
+    "activations": "int8",
+    "input": "uint8",
+    "output": "uint8",
+    "ranges": "min-max",
+}
+_INT8 = {"tflite-int8": FITTED, "tflite-int8-qat": TRAINED, "tflite-int8-pruned": PRUNED}
+
 FORMATS = (
-    Format("tflite-float32", "model.tflite", "float32", False, _float32, {"optimizations": "none"}, _LIBRARIES),
-    Format("tflite-float16", "model.tflite", "float16 weights", False, _float16, {"weights": "float16"}, _LIBRARIES),
-    Format("tflite-dynamic", "model.tflite", "dynamic-range int8", False, _dynamic, {"weights": "int8"}, _LIBRARIES),
-    Format(
-        "tflite-int8",
-        "model.tflite",
-        "all-integer",
-        True,
-        _int8,
-        {
-            "weights": "int8, per-channel",
-            "activations": "int8",
-            "input": "uint8",
-            "output": "uint8",
-            "ranges": "min-max",
-        },
-        _LIBRARIES,
+    Format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
+    Format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
+    Format("tflite-dynamic", _FILE, "dynamic-range int8", None, _dynamic, {"weights": "int8"}, _LIBRARIES),
+    *(
+        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES)
+        for name, preparation in _INT8.items()
     ),
 )

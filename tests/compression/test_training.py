@@ -1,0 +1,158 @@
+"""What is trained again: through the rounding of integers, and with zeros among its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+
+from tledge.cache import RowCache, Rows
+from tledge.compression import Prepared
+from tledge.compression.distillation import Lessons, learn
+from tledge.compression.fitting import is_weighted, on_codes, prepare
+from tledge.compression.folding import Folded, fold
+from tledge.compression.pruning import Sparsity, prune
+from tledge.compression.qat import quantized, train
+from tledge.errors import InputError
+from tledge.progress import Silent
+
+from .conftest import SIZE, in_codes
+
+
+def _rows(photos: np.ndarray) -> Rows:
+    keys = [hashlib.sha256(photo.tobytes()).digest() for photo in photos]
+    cache = RowCache(f"pixels-of-a-test/{SIZE}", photos.shape[1:], np.uint8)
+    cache.add(zip(keys, photos, strict=True), len(keys))
+    return cache.rows(keys)
+
+
+@pytest.fixture
+def lessons(photos: np.ndarray) -> Lessons:
+    return Lessons(_rows(photos[:40]), _rows(photos[40:]), epochs=8, learning_rate=1e-4, batch_size=8)
+
+
+@pytest.fixture
+def teacher(photos: np.ndarray) -> Folded:
+    """A network without weights of extreme size, whose answers differ from photo to photo."""
+    import tf_keras
+    from tf_keras import layers
+
+    from tledge.tensorflow_setup import tensorflow
+
+    tensorflow(seed=0)
+    x = images = layers.Input((SIZE, SIZE, 3), name="images")
+    x = layers.DepthwiseConv2D(1, trainable=False, name="rescale")(x)
+    x = layers.Conv2D(16, 3, 2, "same", activation="relu", name="stem")(x)
+    x = layers.DepthwiseConv2D(3, 1, "same", activation="relu", name="depthwise")(x)
+    x = layers.Add(name="add")([x, layers.Conv2D(16, 1, name="project")(x)])
+    x = layers.Conv2D(24, 3, activation="relu", name="last")(x)
+    network = tf_keras.Model(images, layers.Dense(4, name="logits")(layers.GlobalAveragePooling2D(name="mean")(x)))
+    network.get_layer("rescale").set_weights([np.full((1, 1, 3, 1), 2.0), np.full(3, -1.0)])
+    logits = network(photos.astype(np.float32) / 255).numpy()
+    kernel, bias = network.get_layer("logits").get_weights()
+    factor = 3 / logits.std(axis=0)
+    network.get_layer("logits").set_weights([kernel * factor, bias - logits.mean(axis=0) * factor])
+    return fold(network)
+
+
+@pytest.fixture
+def start(teacher: Folded, photos: np.ndarray) -> Prepared:
+    return prepare(teacher.copied(), photos[:1], "min-max", Silent())
+
+
+def _divergence(prepared: Prepared, teacher: Folded, pixels: np.ndarray) -> float:
+    logits = teacher.network(teacher.images(pixels)).numpy(), in_codes(prepared, pixels)
+    wanted, found = (scipy.special.log_softmax(values, axis=1) for values in logits)
+    return float((np.exp(wanted) * (wanted - found)).sum(axis=1).mean())
+
+
+def test_what_is_trained_computes_at_first_as_the_codes_of_the_network_do(start: Prepared, photos: np.ndarray) -> None:
+    student = quantized(start.network, start.ranges)
+    found = student(start.input_codes.real(photos)).numpy()
+    assert np.allclose(found, in_codes(start, photos), atol=1e-4)
+
+
+def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_codes(
+    start: Prepared, teacher: Folded, lessons: Lessons, photos: np.ndarray
+) -> None:
+    before = [value.copy() for value in teacher.network.get_weights()]
+    trained = train(start, teacher, lessons, Silent())
+    new = photos[40:]
+    assert _divergence(trained, teacher, new) < 0.8 * _divergence(start, teacher, new)
+    assert trained.notes["kept_epoch"] > 0
+    assert trained.notes["validation_losses"][0] == pytest.approx(_divergence(start, teacher, new), rel=0.01)
+    kept = trained.notes["validation_losses"][trained.notes["kept_epoch"]]
+    assert kept == pytest.approx(_divergence(trained, teacher, new), rel=0.05)
+    for layer in trained.network.layers:
+        if is_weighted(layer):
+            kernel = layer.get_weights()[0]
+            assert np.allclose(on_codes(layer, kernel), kernel, atol=1e-6), layer.name
+    assert all(np.array_equal(a, b) for a, b in zip(before, teacher.network.get_weights(), strict=True))
+
+
+def test_the_same_seed_gives_the_same_weights(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
+    first, second = (train(start, teacher, lessons, Silent()).network.get_weights() for _ in range(2))
+    assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_an_epoch_that_is_no_better_than_the_start_is_not_kept(
+    start: Prepared, teacher: Folded, lessons: Lessons
+) -> None:
+    student = quantized(start.network, start.ranges)
+    before = student.get_weights()
+    ruinous = replace(lessons, learning_rate=0.9)
+    learned = learn(student, start.input_codes, teacher, ruinous, "too fast", Silent())
+    assert learned.epoch == 0
+    assert min(learned.losses) == learned.losses[0]
+    assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))
+
+
+def test_no_validation_photos_are_an_error_that_says_so(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
+    nothing = replace(lessons, validation=lessons.validation.select(np.array([], np.int64)))
+    with pytest.raises(InputError, match="the validation split is empty"):
+        train(start, teacher, nothing, Silent())
+
+
+def _kernels(network: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
+    return [layer.get_weights()[0] for layer in network.layers if type(layer).__name__ in kinds]
+
+
+def test_half_of_each_kernel_becomes_zero_but_of_depthwise_ones_and_stays_so_to_the_end(
+    teacher: Folded, lessons: Lessons, photos: np.ndarray
+) -> None:
+    pruned, notes = prune(teacher, Sparsity.parse("0.5"), lessons, Silent())
+    fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
+    trained = train(fitted, teacher, lessons, Silent(), keeps_zeros=True)
+    for stage in (pruned.network, fitted.network, trained.network):
+        for kernel in _kernels(stage, ("Conv2D", "Dense")):
+            assert np.mean(kernel == 0) >= 0.5 - 1 / kernel.size
+        for kernel in _kernels(stage, ("DepthwiseConv2D",)):
+            assert np.mean(kernel == 0) < 0.1
+    assert notes["sparsity"] == "0.5"
+    assert notes["kept_epoch"] >= 2  # only then it has all its zeros
+
+
+def test_two_of_every_four_weights_become_zero(teacher: Folded, lessons: Lessons) -> None:
+    pruned, _ = prune(teacher, Sparsity.parse("2:4"), lessons, Silent())
+    for kernel in _kernels(pruned.network, ("Conv2D",)):
+        blocks = np.moveaxis(kernel, -1, 0).reshape(-1, 4) if kernel[..., 0].size % 4 == 0 else None
+        if blocks is not None:
+            assert ((blocks == 0).sum(axis=1) >= 2).all()
+
+
+def test_the_fit_of_a_network_with_zeros_is_better_than_none(
+    teacher: Folded, lessons: Lessons, photos: np.ndarray
+) -> None:
+    pruned, _ = prune(teacher, Sparsity.parse("0.5"), lessons, Silent())
+    fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
+    rounded = pruned.copied()
+    for layer in rounded.network.layers:
+        if is_weighted(layer):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([on_codes(layer, kernel), bias])
+    nearest = replace(fitted, network=rounded.network)
+    assert _divergence(fitted, pruned, photos[40:]) < _divergence(nearest, pruned, photos[40:])

@@ -1,0 +1,70 @@
+"""What is inside artifacts whose networks were trained again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from tledge import export
+from tledge.datasets.prepare import load_split
+from tledge.exporters.material import Options
+from tledge.progress import Silent
+from tledge.records import ExportRecord
+from tledge.run import Run, open_run
+from tledge.runtimes import runtimes_for
+
+Exported = tuple[Run, dict[str, ExportRecord]]
+
+
+def _answers(run: Run, name: str) -> np.ndarray:
+    path = run.export_folder(name) / run.export_record(name).file
+    session = runtimes_for(path)[0].load(path.read_bytes(), 1)
+    return np.stack([session.predict(photo[None]) for photo in load_split(run, "test", Silent()).pixels])
+
+
+def _share_of_zeros(path: Path) -> list[float]:
+    """Of every int8 kernel of a TFLite file that is no depthwise one."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(bytearray(path.read_bytes()), 0)
+    graph = model.subgraphs[0]
+    kernels = [
+        graph.tensors[operator.inputs[1]]
+        for operator in graph.operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode
+        in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)
+    ]
+    return [float(np.mean(model.buffers[kernel.buffer].data == 0)) for kernel in kernels]
+
+
+def test_the_record_says_how_it_was_trained(exported: Exported) -> None:
+    for name in ("tflite-int8-qat", "onnx-int8-qat", "tflite-int8-pruned"):
+        options = exported[1][name].options
+        assert options["epochs"] == 1
+        assert len(options["validation_losses"]) == 2
+        assert 0 <= options["kept_epoch"] <= 1
+    assert exported[1]["tflite-int8-pruned"].options["sparsity"] == "0.5"
+
+
+def test_both_formats_of_one_training_decide_alike(exported: Exported) -> None:
+    tflite, onnx = (_answers(exported[0], name) for name in ("tflite-int8-qat", "onnx-int8-qat"))
+    assert np.mean(tflite.argmax(1) == onnx.argmax(1)) >= 0.99
+
+
+def test_a_pruned_artifact_holds_the_zeros_that_were_asked_for_and_another_does_not(exported: Exported) -> None:
+    run = exported[0]
+    pruned, plain = (
+        _share_of_zeros(run.export_folder(name) / "model.tflite") for name in ("tflite-int8-pruned", "tflite-int8")
+    )
+    assert len(pruned) == len(plain) > 30
+    assert min(pruned) >= 0.49
+    assert np.mean(plain) < 0.2
+
+
+def test_training_twice_gives_the_same_bytes(exported: Exported, run_copy: Run, tmp_path: Path) -> None:
+    shutil.copytree(run_copy.folder, tmp_path / "again" / "digits")
+    run = open_run(tmp_path / "again", "digits")
+    (again,) = export(run, ["tflite-int8-qat"], options=Options(epochs=1))
+    assert again.sha256 == exported[1]["tflite-int8-qat"].sha256

@@ -1,0 +1,123 @@
+"""Least squares from sums over photos: what weights bring a layer's output nearest to a wanted one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+MOST_INPUTS = 4096  # of an output; with more, only its bias is fitted: the equations grow with the square of it
+HOLDS = (0.01, 0.1, 1.0, 10.0)  # in parts of the inputs' mean variance: how firmly weights may be held
+_MOST_STEPS, _EXACT_TO = 30, 1e-2  # of conjugate gradients: what is left is far below what rounding adds
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+
+class Moments:
+    """Sums over all positions of some photos, in 64 bits: g groups of k inputs and o outputs.
+
+    ``shift``, float32 (g, k) and (g, o), is taken from all values before they are multiplied, and given back in the means:
+    else the variance of an input far from zero would be lost in the rounding of its square.
+    """
+
+    def __init__(self, groups: int, num_inputs: int, num_outputs: int) -> None:
+        kept = num_inputs if num_inputs <= MOST_INPUTS else 0
+        self.count = 0
+        self.shift: tuple[Floats, Floats] | None = None
+        self._sums = [
+            np.zeros(shape)
+            for shape in (
+                (groups, num_inputs),
+                (groups, num_outputs),
+                (groups, kept, kept),
+                (groups, kept, num_outputs),
+            )
+        ]
+
+    def __add__(self, other: Moments) -> Moments:
+        made = copy.copy(self)
+        made.count = self.count + other.count
+        made._sums = [mine + theirs for mine, theirs in zip(self._sums, other._sums, strict=True)]
+        return made
+
+    def add(self, inputs: Floats, outputs: Floats) -> None:
+        """Count float32 (n, g, k) and (n, g, o)."""
+        assert self.shift is not None
+        x, y = (np.moveaxis(values - shift, 1, 0) for values, shift in zip((inputs, outputs), self.shift, strict=True))
+        x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+        self.count += x.shape[1]
+        of_inputs, of_outputs, squares, products = self._sums
+        of_inputs += x.sum(axis=1, dtype=np.float64)
+        of_outputs += y.sum(axis=1, dtype=np.float64)
+        if squares.size:
+            turned = np.swapaxes(x, 1, 2)
+            squares += turned @ x
+            products += turned @ y
+
+    def means(self) -> tuple[Doubles, Doubles]:
+        """Of the inputs (g, k) and of the outputs (g, o)."""
+        assert self.shift is not None
+        return self._sums[0] / self.count + self.shift[0], self._sums[1] / self.count + self.shift[1]
+
+    def _about_the_means(self) -> tuple[Doubles, Doubles]:
+        """The inputs' covariance (g, k, k), and that of inputs and outputs (g, k, o)."""
+        x, y = self._sums[0] / self.count, self._sums[1] / self.count
+        variance = self._sums[2] / self.count - x[:, :, None] * x[:, None, :]
+        return variance, self._sums[3] / self.count - x[:, :, None] * y[:, None, :]
+
+    def fitted(self, trained: Doubles, hold: float, free: Booleans | None = None) -> Doubles:
+        """Weights (g, k, o) of the least squared error of the outputs about their means, held near ``trained``.
+
+        Ridge regression towards ``trained``: w + (V + h)^-1 (C - V w), V the inputs' covariance, C that of inputs and
+        outputs, h ``hold`` times the mean of V's diagonal; over the weights alone that are ``free`` (g, k, o).
+        """
+        variance, joint = self._about_the_means()
+        power = np.trace(variance, axis1=1, axis2=2) / trained.shape[1]
+        held = hold * np.maximum(power, 0) + 1e-9  # an input that never changes tells nothing of its weight
+        firm = variance + held[:, None, None] * np.eye(trained.shape[1])
+        missing = joint - variance @ trained
+        step = np.linalg.solve(firm, missing) if free is None else _solved(firm, missing, free)
+        return np.asarray(trained + step)
+
+    def error(self, weights: Doubles) -> float:
+        """Mean squared error of the outputs about their means, but for what no weights (g, k, o) change."""
+        variance, joint = self._about_the_means()
+        return float(np.sum(weights * (variance @ weights - 2 * joint)))
+
+
+def best(halves: Sequence[Moments], trained: Doubles, free: Booleans | None = None) -> Doubles:
+    """The weights fitted to all photos, held as firmly as the fit to one half answers the other half best.
+
+    Where no fit is better there than the trained weights, as with few photos, it is those. ``free``: which weights may
+    change, None for all.
+    """
+    both = halves[0] + halves[1]
+    if not all(half.count for half in halves):
+        return trained
+    pairs = [(halves[0], halves[1]), (halves[1], halves[0])]
+    errors = [sum(other.error(one.fitted(trained, hold, free)) for one, other in pairs) for hold in HOLDS]
+    least = int(np.argmin(errors))
+    if errors[least] >= sum(other.error(trained) for _, other in pairs):
+        return trained
+    return both.fitted(trained, HOLDS[least], free)
+
+
+def _solved(matrices: Doubles, right: Doubles, free: Booleans) -> Doubles:
+    """x (g, k, o), zero where it is not ``free``, of A x = b in the rows that are; ``matrices`` (g, k, k) are positive.
+
+    Every output has equations of its own, so they are not factored but solved together by conjugate gradients.
+    """
+    from scipy.sparse.linalg import LinearOperator, cg
+
+    diagonal = np.diagonal(matrices, axis1=1, axis2=2)[:, :, None]
+    shape = right.shape
+    product = LinearOperator(
+        (right.size, right.size),
+        lambda x: np.where(free, matrices @ (x.reshape(shape) * free), x.reshape(shape)).ravel(),
+    )
+    scaled = LinearOperator(product.shape, lambda x: (x.reshape(shape) / diagonal).ravel())
+    found, _ = cg(product, np.where(free, right, 0).ravel(), rtol=_EXACT_TO, maxiter=_MOST_STEPS, M=scaled)
+    return np.asarray(found.reshape(shape))

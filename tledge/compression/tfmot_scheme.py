@@ -1,0 +1,141 @@
+"""How the converters' 8-bit arithmetic is told to tensorflow-model-optimization.
+
+TFMOT calls these classes by their methods' names alone, so none of them needs its base classes, nor the import of TensorFlow
+that they cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tledge.compression import Range
+
+_KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
+_SMALLEST = 1e-9  # a channel of nothing but zeros has a scale too
+MASK = "mask"
+
+
+@dataclass(frozen=True)
+class PerChannel:
+    """Weights as codes -127 to 127 times a scale of their output channel, which the largest weight sets.
+
+    ``has_mask``: they are multiplied by a variable of their shape before, ones at first.
+    """
+
+    has_mask: bool
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        """The variables of one kernel, by their names."""
+        if not self.has_mask:
+            return {}
+        mask = layer.add_weight(name=f"{name}_{MASK}", shape=tensor_shape, initializer="ones", trainable=False)
+        return {MASK: mask}
+
+    def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **kwargs: Any) -> Any:
+        """The rounded weights, whose gradient is that of the weights themselves."""
+        import tensorflow as tf
+
+        values = inputs * weights[MASK] if self.has_mask else inputs
+        is_depthwise = values.shape.rank == 4 and values.shape[-1] == 1
+        kernel = tf.squeeze(values, -1) if is_depthwise else values  # the output channels last
+        largest = tf.reduce_max(tf.abs(kernel), list(range(kernel.shape.rank - 1))) + _SMALLEST
+        largest = tf.stop_gradient(largest)
+        rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -largest, largest, 8, True)
+        return tf.expand_dims(rounded, -1) if is_depthwise else rounded
+
+    def get_config(self) -> dict[str, Any]:
+        """What builds it again."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class InRange:
+    """Activations as codes 0 to 255 of a range that stays; what it cuts off has no gradient."""
+
+    low: float
+    high: float
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        """No variables."""
+        return {}
+
+    def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **kwargs: Any) -> Any:
+        """What the codes stand for."""
+        import tensorflow as tf
+
+        return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high)
+
+    def get_config(self) -> dict[str, Any]:
+        """What builds it again."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """One layer: the name of its kernel, None without one, and the range of its output, None where it is not coded."""
+
+    kernel: str | None
+    reach: Range | None
+    has_mask: bool
+
+    def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, PerChannel]]:
+        """The kernel."""
+        return [(getattr(layer, self.kernel), PerChannel(self.has_mask))] if self.kernel else []
+
+    def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
+        """None: an activation is a layer of its own."""
+        return []
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+        """Let the layer compute with the rounded kernel."""
+        if self.kernel:
+            setattr(layer, self.kernel, quantize_weights[0])
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+        """There are none."""
+
+    def get_output_quantizers(self, layer: Any) -> list[InRange]:
+        """The range of the output."""
+        return [InRange(*self.reach)] if self.reach else []
+
+    def get_config(self) -> dict[str, Any]:
+        """What builds it again."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> LayerConfig:
+        """The same again."""
+        return cls(**config)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Every layer by its kind, and by the range of its output in ``ranges``. It is TFMOT's registry too."""
+
+    ranges: Mapping[str, Range]
+    has_masks: bool
+
+    def get_layout_transformer(self) -> Scheme:
+        """Itself."""
+        return self
+
+    def apply(self, model: Any, layer_quantize_map: Any) -> tuple[Any, Any]:
+        """The layout stays: batch normalizations are folded already."""
+        return model, layer_quantize_map
+
+    def get_quantize_registry(self) -> Scheme:
+        """Itself."""
+        return self
+
+    def supports(self, layer: Any) -> bool:
+        """Every layer that ``fold`` lets through."""
+        return True
+
+    def get_quantize_config(self, layer: Any) -> LayerConfig:
+        """How one layer computes."""
+        return LayerConfig(_KERNELS.get(type(layer).__name__), self.ranges.get(layer.name), self.has_masks)
+
+
+CLASSES = {one.__name__: one for one in (PerChannel, InRange, LayerConfig)}
