@@ -13,6 +13,9 @@ a run that opens is whole, and so are the artifacts and the report it shows; dam
 there before is byte for byte as it was but for what the killed command was to write; ``latest`` names a run that
 opens; no process of the killed command lives on. A damaged artifact is then made again as the error message says.
 At last the commands run unkilled once more, must end with exit code 0, and must leave no half-built run behind.
+With a ``--recipe`` that trains a network, as finetune, builds that a kill left unfinished are then finished by
+``build --resume``, and must come to the history and the metrics of the unbroken build; without dropout, whose random
+numbers are the only ones that a resumed training draws anew.
 ``--command build`` and so on kills, and runs, that command alone after what it needs.
 
 Exit code 1 where any of this does not hold. The budgets of verify are set so wide that only an error can fail it.
@@ -21,6 +24,8 @@ Exit code 1 where any of this does not hold. The budgets of verify are set so wi
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import os
 import random
 import re
@@ -40,6 +45,8 @@ from whole import faults_of_export, faults_of_report, faults_of_run, tree
 
 EXISTING, AFTERWARDS = "before", "after"
 COMMANDS = ("build", "verify", "export")  # in the order in which they are killed
+_UNFINISHED = ".unfinished-"  # before the name of a run, with build.json inside
+_MAX_DIFFERENCE = 1e-3  # of losses and metrics between a resumed training and an unbroken one
 _SAME_BY_SEED = ("splits.csv", "reference.npz", "history.csv")
 LATE_SHARE = 0.8  # of a command's time: its last fifth
 MAX_ATTEMPTS = 8
@@ -154,6 +161,14 @@ class Ground:
         exit_code = None if process.returncode == -signal.SIGKILL else process.returncode
         last = log.read_text(errors="replace").strip().splitlines()[-3:]
         return Ended(exit_code, seconds, " / ".join(last)), process.pid
+
+    def resume(self, run: str) -> Command:
+        return Command("build", "build, resumed", ("build", "--resume", "--run", run), new_run=run)
+
+    def unfinished(self) -> list[str]:
+        """Runs whose builds were killed on the way, and can be resumed."""
+        folders = (path.parent for path in self.artifacts.glob(f"{_UNFINISHED}*/build.json"))
+        return sorted(folder.name.removeprefix(_UNFINISHED) for folder in folders)
 
     def finish(self, command: Command) -> list[str]:
         """Run a command unkilled and note its time; what is wrong with how it ended."""
@@ -330,6 +345,10 @@ def finish_unkilled(ground: Ground) -> list[str]:
         differing = [name for name in _SAME_BY_SEED if before.get(name) != after.get(name)]
         what = "differs between two builds of one seed, the second on a cache of killed builds"
         problems += [f"{name} {what}" for name in differing]
+    unfinished = ground.unfinished()
+    problems += resume_all(ground, unfinished)
+    if unfinished:
+        print(f"unfinished builds that were resumed: {len(unfinished)}")
     problems += [f"{path.name} is left of a dead build" for path in ground.artifacts.glob(".building-*")]
     whole = Strike(ground.verify(), False, Ended(0, 0.0, ""), 0.0)
     _look_at_runs(ground, whole)
@@ -337,6 +356,35 @@ def finish_unkilled(ground: Ground) -> list[str]:
     if exported != set(ground.formats):
         whole.violations.append(f"the existing run has {sorted(exported)}, not {sorted(ground.formats)}")
     return problems + whole.violations
+
+
+def resume_all(ground: Ground, runs: list[str]) -> list[str]:
+    """Finish unfinished builds; what is wrong with how they end, or with what the runs say."""
+    problems = []
+    for run in runs:
+        ended = ground.finish(ground.resume(run))
+        problems += ended or [f"{run}, resumed: {one}" for one in differences(ground.artifacts, EXISTING, run)]
+    return problems + [f"{run} is unfinished still" for run in ground.unfinished()]
+
+
+def differences(artifacts: Path, unbroken: str, resumed: str) -> list[str]:
+    """What a resumed run says otherwise than an unbroken one of the same options and seed."""
+    one, other = (_said(artifacts / name) for name in (unbroken, resumed))
+    if one.keys() != other.keys():
+        return [f"it tells of {', '.join(sorted(one.keys() ^ other.keys()))}, or does not, unlike the unbroken one"]
+    far = [name for name in one if not abs(one[name] - other[name]) <= _MAX_DIFFERENCE * max(1.0, abs(one[name]))]
+    return [f"{name} is {other[name]:.6f}, of the unbroken one {one[name]:.6f}" for name in far]
+
+
+def _said(run: Path) -> dict[str, float]:
+    """The figures of a run by what they are: of each epoch, and of the splits."""
+    with (run / "history.csv").open(newline="") as file:
+        epochs = [(row.pop("epoch"), row) for row in csv.DictReader(file)]
+    found = {f"{name} of epoch {epoch}": float(value) for epoch, row in epochs for name, value in row.items()}
+    manifest = json.loads((run / "manifest.json").read_bytes())
+    for split, metrics in manifest["metrics"].items():
+        found |= {f"{split} {name}": float(metrics[name]) for name in ("accuracy", "f1_macro")}
+    return found
 
 
 def leftovers(ground: Ground) -> list[str]:
@@ -381,6 +429,7 @@ def main() -> None:
     parser.add_argument("--format", action="append", help="artifacts of the existing run; may be repeated [all]")
     parser.add_argument("--dataset", default="digits", help="of every build")
     parser.add_argument("--backbone", default="bundled", help="of every build")
+    parser.add_argument("--recipe", help="of every build, without dropout [the build's own]")
     parser.add_argument("--max-epochs", type=int, help="of every build: a shorter program")
     options = parser.parse_args()
     if options.kills < 1:
@@ -393,6 +442,7 @@ def main() -> None:
     formats = [] if commands == ["build"] else [form.name for form in chosen(options.format or ["all"])]
     folder = Path(tempfile.mkdtemp(prefix="tledge-kills-"))
     build_options = ["--dataset", options.dataset, "--backbone", options.backbone]
+    build_options += ["--recipe", options.recipe, "--dropout", "0"] if options.recipe else []
     build_options += [] if options.max_epochs is None else ["--max-epochs", str(options.max_epochs)]
     ground = Ground(folder, commands, formats, build_options, options.seed)
     others = [name for name in formats if name not in ground.killed_formats]

@@ -45,6 +45,43 @@ def test_a_kill_at_a_random_moment_leaves_whole_runs_only(
     assert ended.stdout.splitlines()[-1] == "1 kills, 0 violations"
 
 
+def test_builds_of_a_network_that_were_killed_are_resumed_to_what_the_unbroken_one_reached(
+    photo_folder: Callable[..., Path],
+) -> None:
+    photos = photo_folder({"cat": 60, "dog": 60})
+    network = ["--dataset", photos, "--backbone", "lenet", "--recipe", "scratch", "--max-epochs", "8"]
+    # The first moment that this seed draws is at two thirds of the time: the network is being trained.
+    ended = program("kill_at_random.py", "--command", "build", "--kills", "1", "--seed", "19", *network)
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    assert "unfinished builds that were resumed: 1\n" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "1 kills, 0 violations"
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "said"),
+    [
+        (0.5, 0.75, []),
+        (0.5004, 0.75, []),
+        (0.502, 0.75, ["loss of epoch 2 is 0.502000, of the unbroken one 0.500000"]),
+        (math.nan, 0.75, ["loss of epoch 2 is nan, of the unbroken one 0.500000"]),
+        (0.5, 0.7, ["test accuracy is 0.700000, of the unbroken one 0.750000"]),
+        (None, 0.75, ["it tells of loss of epoch 2, or does not, unlike the unbroken one"]),
+    ],
+)
+def test_a_resumed_run_is_held_against_an_unbroken_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loss: float | None, accuracy: float, said: list[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    defined = runpy.run_path(str(BENCHMARKS / "kill_at_random.py"))
+    for name, last, found in (("unbroken", 0.5, 0.75), ("resumed", loss, accuracy)):
+        (tmp_path / name).mkdir()
+        rows = ["epoch,loss", "1,0.9", *([] if last is None else [f"2,{last}"])]
+        (tmp_path / name / "history.csv").write_text("\n".join(rows))
+        metrics = {"test": {"accuracy": found, "f1_macro": 0.5, "num_photos": 8}}
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"metrics": metrics}))
+    assert defined["differences"](tmp_path, "unbroken", "resumed") == said
+
+
 def flower_ids() -> list[tuple[str, int]]:
     """(tfds_id, label) of the first photos of tf_flowers, as splits.csv of a run names them."""
     from tledge.datasets import open_source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
 
@@ -11,7 +12,7 @@ TIMEOUT_S = 8.0
 
 
 def require_reachable(url: str, what: str, remedy: str) -> None:
-    """Ask ``url`` once, through the proxies of the environment. Any answer of its server will do.
+    """Ask ``url`` once, through the proxies of the environment. Any answer in HTTP will do.
 
     The libraries that download retry for minutes where nothing answers; this fails within ``TIMEOUT_S``.
     Raises EnvironmentFault that ends in ``remedy``.
@@ -24,8 +25,8 @@ def require_reachable(url: str, what: str, remedy: str) -> None:
             return
     except urllib.error.HTTPError:
         return  # it answered; a server may refuse HEAD and still serve GET
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+    except (OSError, ValueError, http.client.HTTPException) as error:  # the last: what answers speaks no HTTP
+        reason = str(getattr(error, "reason", error)).strip()
         raise EnvironmentFault(
             f"{what} is not on this machine, and {url} can't be reached ({reason}). {remedy}"
         ) from error

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -158,8 +159,13 @@ def test_what_a_killed_download_left_is_removed_and_what_a_living_one_holds_stay
     cached = tmp_path / hashlib.sha1(handle.encode()).hexdigest()  # noqa: S324 - the Hub's own cache key
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    for process, stays in ((ended.pid, False), (os.getpid(), True)):
+    for process, written_s, stays in (
+        (ended.pid, time.time(), False),
+        (os.getpid(), 1e9, False),  # long before this process began, which was given a dead one's number
+        (os.getpid(), time.time(), True),
+    ):
         files = _lock(cached, process)
+        os.utime(files[0], (written_s, written_s))
         with pytest.raises(EnvironmentFault, match="can't be reached"):
             open_backbone(handle)
         assert [path.exists() for path in files] == [stays, stays]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from event_files import epochs_told
 from PIL import Image
 
 import tledge
@@ -153,6 +154,26 @@ def test_an_opaque_module_is_trained_as_a_whole_and_says_what_it_can_not(
 
 
 @pytest.mark.parametrize(
+    ("recipe", "option", "said"),
+    [
+        ("best", "--strategy=mirrored", "looked for a MobileNetV2"),
+        ("tutorial", "--strategy=mirrored", "takes backbone"),
+    ],
+)
+def test_copies_of_an_opaque_backbone_are_refused_before_any_photo_is_read(
+    tledge: Tledge, photo_folder: Callable[..., Path], tiny_backbone: Path, empty_cache: Path, tmp_path: Path,
+    recipe: str, option: str, said: str,
+) -> None:  # fmt: skip
+    options = ["--dataset", photo_folder({"cat": 30, "dog": 30}), "--backbone", tiny_backbone, "--recipe", recipe]
+    outcome = tledge("build", *options, option, "--artifacts", tmp_path / "a")
+    assert outcome.code == 2, outcome.err
+    assert said in outcome.err
+    assert "can't be copied to several devices or to float16: drop --strategy and --mixed-precision" in outcome.err
+    assert not empty_cache.exists()
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--backbone", "lenet", "--recipe", "head"), "was never trained"),
@@ -180,24 +201,26 @@ def test_what_can_not_be_built_is_exit_code_2_and_leaves_nothing(
 
 def test_a_build_that_was_killed_is_finished_by_resume(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tledge", "build", "--dataset", "digits", "--backbone", "lenet", "--run", "late"]
-    process = subprocess.Popen(
-        [*command, "--max-epochs", "12", "--artifacts", str(tmp_path)], stderr=subprocess.DEVNULL
-    )
-    state = tmp_path / ".unfinished-late" / "state.npz"
+    options = ["--max-epochs", "12", "--tensorboard", "logs", "--artifacts", str(artifacts := tmp_path / "artifacts")]
+    process = subprocess.Popen([*command, *options], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    state = artifacts / ".unfinished-late" / "state.npz"
     deadline = time.monotonic() + 60
     while not state.is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "late").exists()
+    assert not (artifacts / "late").exists()
     with pytest.raises(InputError, match="was begun and not finished"):
-        tledge.build("digits", backbone="lenet", run="late", artifacts=tmp_path)
+        tledge.build("digits", backbone="lenet", run="late", artifacts=artifacts)
     with np.load(state) as stored:
         reached = bytes(stored["progress"]).count(b"val_loss")
-    run = go_on(artifacts=tmp_path)
+    run = go_on(artifacts=artifacts)
     assert run.manifest.num_epochs >= reached >= 1
     assert run.manifest.recipe["max_epochs"] == 12
-    assert open_run(tmp_path, "late").manifest == run.manifest
-    assert list(tmp_path.glob(".*")) == []
+    assert open_run(artifacts, "late").manifest == run.manifest
+    assert list(artifacts.glob(".*")) == []
+    first, then = epochs_told(tmp_path / "logs" / "late")  # where the build was begun, wherever it is resumed
+    assert first[:reached] == list(range(1, reached + 1))
+    assert then == list(range(reached + 1, run.manifest.num_epochs + 1))
     with pytest.raises(InputError, match="no unfinished build"):
-        go_on(artifacts=tmp_path)
+        go_on(artifacts=artifacts)

@@ -77,7 +77,7 @@ def test_what_workers_can_not_share_is_refused_before_they_wait(
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", EXAMPLE)
     with pytest.raises(InputError, match=said):
-        start(TOGETHER.model_copy(update=options), 0, Silent())
+        start(TOGETHER.model_copy(update=options), 0, {}, Silent())
 
 
 def test_a_process_that_has_computed_already_can_not_become_a_worker(monkeypatch: Any) -> None:
@@ -91,7 +91,7 @@ def test_a_process_that_has_computed_already_can_not_become_a_worker(monkeypatch
 
 def test_whoever_trains_alone_needs_no_tf_config(monkeypatch: Any) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    alone = start(RECIPES["scratch"], 0, Silent())
+    alone = start(RECIPES["scratch"], 0, {}, Silent())
     assert alone.is_chief
     assert alone.from_chief(b"kept") == b"kept"
     rows = np.arange(5)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from event_files import scalars
 
 from tledge.errors import EnvironmentFault
 from tledge.run import Run
@@ -15,22 +16,13 @@ from tledge.training.trackers import told, trackers
 EPOCHS = [{"loss": 2.0, "accuracy": 0.5, "val_loss": 1.5, "val_accuracy": 0.625}, {"loss": 1.0, "val_loss": 1.25}]
 
 
-def _scalars(folder: Path) -> list[tuple[int, str, float]]:
-    import tensorflow as tf
-    from tensorflow.core.util.event_pb2 import Event
-
-    (path,) = folder.iterdir()
-    events = [Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
-    assert events[0].file_version == "brain.Event:2"
-    return [(event.step, value.tag, value.simple_value) for event in events for value in event.summary.value]
-
-
 def test_tensorboard_has_both_curves_of_every_epoch_and_the_final_accuracies(built: Run, tmp_path: Path) -> None:
     with trackers("one", {}, tmp_path, mlflow=False) as chosen:
         for number, row in enumerate(EPOCHS, start=1):
             told(chosen)(number, row)
         chosen[0].end(built.manifest)
-    found = _scalars(tmp_path / "one")
+    (path,) = (tmp_path / "one").iterdir()
+    found = scalars(path)
     assert (1, "loss/train", 2.0) in found
     assert (1, "accuracy/validation", 0.625) in found
     assert (2, "loss/validation", 1.25) in found

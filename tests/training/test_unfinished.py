@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tledge.errors import EnvironmentFault, InputError
 from tledge.progress import Silent
+from tledge.training.build import go_on
 from tledge.training.checkpoint import STATE
 from tledge.training.recipe import RECIPES
 from tledge.training.unfinished import Request, kept
@@ -20,9 +22,12 @@ LONG = "x" * 300
 ERRORS = [InputError("no such folder"), EnvironmentFault("no network"), KeyboardInterrupt()]
 
 
-def _request(run: str) -> Request:
-    recipe = RECIPES["best"]
-    return Request(dataset="digits", backbone="lenet", input_size=None, weights=None, recipe=recipe, seed=0, run=run)
+def _request(run: str, *, mlflow: bool = False) -> Request:
+    recipe = RECIPES["scratch"]
+    return Request(
+        dataset="digits", backbone="lenet", input_size=None, weights=None, recipe=recipe, seed=0, run=run,
+        tensorboard=None, mlflow=mlflow,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("run", ["x/../../photos", LONG])
@@ -77,6 +82,18 @@ def test_what_was_trained_is_kept_whatever_ends_a_build_and_its_resumption(
     with kept(tmp_path, _request("one"), Silent(), goes_on=True):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed")
+def test_a_build_that_was_to_be_recorded_by_mlflow_is_so_when_it_is_resumed(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        kept(tmp_path, _request("one", mlflow=True), Silent(), goes_on=False) as folder,
+    ):
+        (folder / STATE).write_bytes(b"an epoch")
+        raise KeyboardInterrupt
+    with pytest.raises(EnvironmentFault, match="--mlflow needs the package mlflow"):
+        go_on(artifacts=tmp_path)
 
 
 def test_a_folder_that_another_process_holds_stays(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ _FORBIDDEN_OPERATORS = re.compile(
     r"ReadFile|WriteFile|MatchingFiles|.*PyFunc.*|.*Dataset.*|.*Reader.*|.*Summary.*|ImmutableConst|Print.*|Debug.*"
     r"|InitializeTableFromTextFile.*|.*Socket.*|.*Rpc.*"
 )
+_CLOCKS_S = 5.0  # by which the clocks of the processes and of the files may differ
 _REMEDY = (
     "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
     "or use --backbone bundled, which needs no network."
@@ -126,25 +127,40 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _forget_killed_download(cached: Path) -> None:
-    """Remove what a killed process of this machine left beside the folder: the Hub would wait for it, for ten minutes."""
+    """Remove what a killed process of this machine left beside the folder: the Hub would wait for it, for ten minutes.
+
+    A lock names a machine by its host name alone: containers that share the folder need different ones, or one takes the
+    download of another for a dead one.
+    """
     lock = Path(f"{cached}.lock")
     with contextlib.suppress(FileNotFoundError):
         held = re.fullmatch(
             r"(.+)\.(\d{1,9})\.([0-9a-f]{32})", lock.read_text(errors="replace")
         )  # host, process, download
-        if held and held[1] == socket.gethostname() and not _is_alive(int(held[2])):
+        if held and held[1] == socket.gethostname() and not _may_have_written(int(held[2]), lock):
             lock.unlink()
             shutil.rmtree(f"{cached}.{held[3]}.tmp", ignore_errors=True)
 
 
-def _is_alive(process: int) -> bool:
+def _may_have_written(process: int, lock: Path) -> bool:
+    """Whether the process lives, and began before the file was written: numbers of dead ones are given again."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass  # another user's
-    return True
+    try:
+        ticks = int(
+            Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        )  # since the machine's start
+        begun = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    except OSError:
+        begun = None  # a system without /proc
+    if begun is None:
+        return True
+    began_s = int(begun[1]) + ticks / os.sysconf("SC_CLK_TCK")
+    return began_s <= lock.stat().st_mtime + _CLOCKS_S
 
 
 def _refuse_forbidden_operators(handle: str, path: Path) -> None:

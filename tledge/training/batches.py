@@ -66,7 +66,7 @@ def photos(
 
     Every epoch changes every photo otherwise, as ``recipe`` says. ``pixels`` uint8 and ``labels`` are of all photos.
     """
-    _require_memory(recipe, len(rows), pixels.row_shape)
+    require_memory_ahead(recipe, len(rows), pixels.row_shape)
     tf = tensorflow()
     size, num_classes = pixels.row_shape[0], len(weights)
     augment = augmenter(recipe.augment, size)
@@ -111,7 +111,7 @@ def activations(
 
     ``values(epoch, rows)``: float16 activations (n, *shape) of some photos in the view that the epoch takes.
     """
-    _require_memory(recipe, len(rows), shape)
+    require_memory_ahead(recipe, len(rows), shape)
     tf = tensorflow()
     num_classes = len(weights)
 
@@ -134,8 +134,11 @@ def activations(
     return of_epoch
 
 
-def _require_memory(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> None:
-    """Raise EnvironmentFault where not even the batches that are read ahead have room: a network needs far more."""
+def require_memory_ahead(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> None:
+    """Raise EnvironmentFault where not even the batches that are read ahead have room: a network needs far more.
+
+    ``shape``: of one photo, or its activation, float32.
+    """
     ahead = min(recipe.batch_size * (_READ_AHEAD + 1), num_rows)
     require_memory(
         4 * int(np.prod(shape)) * ahead,

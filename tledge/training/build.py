@@ -36,7 +36,7 @@ from tledge.run import (
 from tledge.training.augmentation import PRESETS, contact_sheet
 from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
-from tledge.training.placement import start
+from tledge.training.placement import require_copyable, start
 from tledge.training.plot import plot_history
 from tledge.training.recipe import RECIPES, Recipe, default
 from tledge.training.trackers import told, trackers
@@ -82,12 +82,20 @@ def build(
         from tledge.tensorflow_setup import device, tensorflow
 
         tensorflow(seed)
-    met = start(recipe, seed, progress)
+    met = start(recipe, seed, {"tledge": __version__, **library_versions(*LIBRARIES)}, progress)
     with progress.step("opening the data set"):
         source = open_source(dataset)
     name = default_name(source.name, backbone) if run is None else run
     request = Request(
-        dataset=dataset, backbone=backbone, input_size=input_size, weights=weights, recipe=recipe, seed=seed, run=name
+        dataset=dataset,
+        backbone=backbone,
+        input_size=input_size,
+        weights=weights,
+        recipe=recipe,
+        seed=seed,
+        run=name,
+        tensorboard=None if tensorboard is None else str(tensorboard.absolute()),
+        mlflow=mlflow,
     )
     with contextlib.ExitStack() as stack:
         state = None
@@ -101,7 +109,7 @@ def build(
         progress.say(f"recipe: {recipe.name}")
         with progress.step("loading the backbone"):
             extractor = open_backbone(backbone, input_size, weights, seed)
-        _check(recipe, extractor, where)
+        _check(recipe, extractor, where, progress)
         data = prepare(source, extractor.input_size, seed, progress)
         method = by_features if recipe.method == "features" else by_network
         wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
@@ -178,10 +186,12 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         artifacts=artifacts,
         progress=progress,
         resume=True,
+        tensorboard=None if request.tensorboard is None else Path(request.tensorboard),
+        mlflow=request.mlflow,
     )
 
 
-def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord) -> None:
+def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord, progress: Progress) -> None:
     """Raise InputError for a recipe that this backbone or machine can't have."""
     if not backbone.is_pretrained and recipe.method in ("features", "plain"):
         raise InputError(
@@ -195,6 +205,7 @@ def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord) -> None:
         )
     if recipe.mixed_precision and where.kind != "GPU":
         raise InputError("--mixed-precision is for a GPU, and TensorFlow sees none: drop it")
+    require_copyable(backbone, recipe, progress)
 
 
 def default_name(dataset: str, backbone: str) -> str:

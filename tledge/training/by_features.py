@@ -47,7 +47,7 @@ def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progr
 
     Raises EnvironmentFault before any is computed where they have no room on the disk, or a batch none in memory.
     """
-    _require_room(backbone, data, recipe, seed)
+    require_room(backbone, data, recipe, seed)
     seen, views = _wanted(data, recipe, seed)
     rows, record = features.features_of(backbone, data, seen, progress, views)
     originals, changed = np.split(np.arange(len(rows)), [len(seen)])
@@ -78,7 +78,8 @@ def fit_on_features(
 def train(task: Task) -> Trained:
     """Train the head, and write the SavedModel."""
     progress = task.progress
-    _require_room(task.backbone, task.data, task.recipe, task.seed, num_others=len(task.rows("test")))
+    test_bytes = 4 * task.backbone.feature_dim * len(task.rows("test"))
+    require_room(task.backbone, task.data, task.recipe, task.seed, test_bytes)
     # The test photos need no head yet: TensorFlow computes their features while the head is trained.
     with scratch_folder() as folder, _beside(lambda goes_on: _test_features(task, folder, goes_on)) as beside:
         head, validation_logits, record = fit_on_features(task, task.recipe, task.on_epoch)
@@ -106,10 +107,10 @@ def _wanted(data: Dataset, recipe: Recipe, seed: int) -> tuple[Indices, list[fea
     return np.concatenate([train, validation]), views
 
 
-def _require_room(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, num_others: int = 0) -> None:
-    """Raise EnvironmentFault where training has no room in memory, or features none on the disk.
+def require_room(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, beside: int = 0) -> None:
+    """Raise EnvironmentFault where training the head has no room in memory, or features none on the cache's disk.
 
-    Those count that the cache lacks, and so many others.
+    Those count that the cache lacks, and ``beside``: bytes of what else will lie there at the same time.
     """
     feature_dim, batch_size = backbone.feature_dim, recipe.batch_size
     require_memory(
@@ -119,7 +120,7 @@ def _require_room(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, 
     )
     seen, views = _wanted(data, recipe, seed)
     num_missing = features.num_missing(backbone, [features.as_they_are(data, seen), *views])
-    require_space(cache_root(), 4 * feature_dim * (num_missing + num_others))
+    require_space(cache_root(), 4 * feature_dim * num_missing + beside)
 
 
 def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Floats:

@@ -12,15 +12,16 @@ import numpy as np
 from tledge.backbones import Backbone
 from tledge.backbones.cuts import cut_below, split
 from tledge.backbones.mobilenet_v2 import NotMobileNetV2, flatten
-from tledge.cache import Rows, scratch_folder
+from tledge.cache import Rows, cache_root, read, scratch_folder
 from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
+from tledge.room import require_space
 from tledge.training import batches, cut_activations, model
 from tledge.training.batch_norm import estimate_again
-from tledge.training.by_features import fit_on_features
+from tledge.training.by_features import fit_on_features, require_room
 from tledge.training.checkpoint import Checkpoint, identity
-from tledge.training.cut_choice import above_cut
+from tledge.training.cut_choice import above_cut, smallest_shape
 from tledge.training.loop import Data
 from tledge.training.loop import train as run_epochs
 from tledge.training.method import Floats, Indices, Task, Trained
@@ -39,23 +40,31 @@ def train(task: Task) -> Trained | None:
     started = time.monotonic()
     recipe = task.recipe
     met = workers(recipe)
+    if met.count > 1:
+        task.progress.say("waiting until the other workers have read their data ...")
     met.check_alike(identity(task))
     backbone = _flat(task)
     head = HeadShape.of(recipe.head, task.num_classes, recipe.dropout)
     network = classifier(backbone, head, task.seed, keeps_statistics=recipe.batch_norm == "frozen")
+    # What a time budget will choose may lie below the layer that the recipe names.
+    chooses = recipe.method == "cut" and recipe.time_budget_s is not None
+    _freeze(network, backbone, recipe.model_copy(update={"unfreeze_from": None}) if chooses else recipe)
+    asked = {"head": recipe.head, "label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
+    # A head of random weights would send its errors down into layers that are good.
+    first = HEAD.model_copy(update=asked) if backbone.is_pretrained and recipe.method != "plain" else None
+    _require_room(task, network, first, met)
     features = None
-    if backbone.is_pretrained and recipe.method != "plain":
-        # A head of random weights would send its errors down into layers that are good.
-        asked = {"head": recipe.head, "label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
-        fitted, _, features = fit_on_features(task, HEAD.model_copy(update=asked))
+    if first:
+        fitted, _, features = fit_on_features(task, first)
         set_head(network, fitted.layers)
-    _freeze(network, backbone, recipe)
     with scratch_folder() as folder:
         if recipe.method == "cut":
             recipe, lower, _ = above_cut(task, network, started)
             data = _stored_activations(task, recipe, lower, folder, met)
         else:
             data = _photos(task, met)
+        if met.count > 1:
+            task.progress.say("waiting until the other workers are ready to train ...")
         with placed(network, backbone, head, recipe) as trained:
             _freeze(trained, backbone, recipe)
             state = run_epochs(
@@ -124,6 +133,25 @@ def _freeze(network: Any, backbone: Backbone, recipe: Recipe) -> None:
             layer.trainable = False
 
 
+def _require_room(task: Task, network: Any, first: Recipe | None, met: Workers) -> None:
+    """Raise EnvironmentFault where memory or the cache's disk has no room for all that the training will put there.
+
+    ``first``: the recipe of the head that is trained before. What a time budget will choose is unknown yet, so that the
+    least counts that it may choose.
+    """
+    recipe, shape, activations = task.recipe, network.input_shape[1:], 0
+    num_train, num_validation = len(met.to_train_on(task.rows("train"))), len(met.to_score(task.rows("validation")))
+    if recipe.method == "cut":
+        cut = None if recipe.time_budget_s else cut_below(network, recipe.unfreeze_from or "")
+        shape = network.get_layer(cut).output_shape[1:] if cut else smallest_shape(network)
+        activations = cut_activations.needed_bytes(shape, num_train, num_validation, recipe)
+    batches.require_memory_ahead(_share(recipe, met), num_train, shape)
+    if first:
+        require_room(task.backbone, task.data, first, task.seed, activations)
+    else:
+        require_space(cache_root(), activations)
+
+
 def _above(network: Any, recipe: Recipe) -> Any:
     """What is trained of a network: the layers above the cut, or all that are not frozen."""
     if recipe.method != "cut":
@@ -141,14 +169,17 @@ def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path, me
 
     def values(epoch: int, some: Indices) -> Any:
         # Each photo shows its views in turn, beginning with another one than its neighbours.
-        return made.train[(epoch + place[some]) % views, place[some]]
+        return read(made.train, ((epoch + place[some]) % views, place[some]))
 
     return _data(
         task,
         met,
         lambda share: batches.activations(values, made.shape, data.labels, rows, _weights(task), share, task.seed),
         batches.held_out(
-            lambda start, stop: made.validation[start:stop], made.shape, data.labels[validation], task.num_classes
+            lambda start, stop: read(made.validation, slice(start, stop)),
+            made.shape,
+            data.labels[validation],
+            task.num_classes,
         ),
     )
 
@@ -173,13 +204,18 @@ def _photos(task: Task, met: Workers) -> Data:
 def _data(task: Task, met: Workers, train_batches: Any, validation: Any) -> Data:
     """Batches of this worker's photos, such that those of all workers together are as large as the recipe says."""
     recipe = task.recipe
-    of_epoch = train_batches(recipe.model_copy(update={"batch_size": recipe.batch_size // met.num_replicas}))
+    of_epoch = train_batches(_share(recipe, met))
     num_steps = -(-len(task.rows("train")) // recipe.batch_size)
     if met.strategy is None:
         return Data(of_epoch, validation, num_steps)
     # Keras wants to be told how many batches of such a dataset there are.
     num_scored = -(-len(task.rows("validation")) // (_BATCH * met.num_replicas))
     return Data(lambda epoch: met.feed(of_epoch(epoch)), met.feed(validation.rebatch(_BATCH)), num_steps, num_scored)
+
+
+def _share(recipe: Recipe, met: Workers) -> Recipe:
+    """The recipe with the photos of a step that each copy of the network is given."""
+    return recipe.model_copy(update={"batch_size": recipe.batch_size // met.num_replicas})
 
 
 def _weights(task: Task) -> Floats:

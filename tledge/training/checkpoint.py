@@ -22,10 +22,12 @@ STATE = "state.npz"
 
 
 def identity(task: Task) -> str:
-    """Hex SHA-256 of what a training starts from: its photos and splits, backbone, recipe and seed."""
+    """Hex SHA-256 of what a training starts from: its photos, their order and splits, backbone, input size, recipe, seed."""
     parts = {
+        "photos": hashlib.sha256(b"".join(task.data.content_sha256)).hexdigest(),
         "splits": {name: record.sha256 for name, record in task.data.split_records().items()},
         "backbone": task.backbone.sha256,
+        "input_size": task.backbone.input_size,
         "recipe": task.recipe.as_json(),
         "seed": task.seed,
     }

@@ -6,30 +6,69 @@ import time
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from tledge.backbones.cuts import cut_below, cut_points, split
-from tledge.errors import InputError
+from tledge.errors import ArtifactError, InputError
+from tledge.records import Record
+from tledge.training.checkpoint import identity
 from tledge.training.method import Task
 from tledge.training.recipe import Recipe
 
+CUT = "cut.json"
 _STEPS = 2  # timed of each cut, after one that prepares
 _RESERVE = 0.15  # of the budget, for what comes after the epochs and for an unsteady machine
 _MIN_EPOCHS = 3
+
+
+class Cut(Record):
+    """cut.json, beside the state of a training: what its time budget chose. Timed again, it might choose otherwise."""
+
+    schema_version: int = 1
+    training: str = Field(description="whose it is, see tledge.training.checkpoint.identity")
+    unfreeze_from: str
+    max_epochs: int
 
 
 def above_cut(task: Task, network: Any, started: float) -> tuple[Recipe, Any, Any]:
     """The recipe with its cut and epochs settled, the layers below the cut, and those above it, which are trained.
 
     With a time budget the cut is the lowest whose epochs fit into what is left of it since ``started``, of
-    :func:`time.monotonic`: steps of training are timed, so another machine may choose another cut. Raises InputError
-    for a layer that is not there, and for a budget in which no cut can be trained.
+    :func:`time.monotonic`: steps of training are timed, so another machine may choose another cut. A training that is
+    resumed keeps the cut and the epochs that it was begun with.
+    Raises InputError for a layer that is not there, and for a budget in which no cut can be trained; ArtifactError for a
+    kept cut that is damaged, or another training's.
     """
     recipe = task.recipe
-    if recipe.time_budget_s is None:
-        lower, upper = split(network, cut_below(network, recipe.unfreeze_from or ""))
-        return recipe, lower, upper
+    if recipe.time_budget_s is not None:
+        cut = _kept(task) or _chosen(task, network, recipe.time_budget_s, started)
+        recipe = recipe.model_copy(update={"unfreeze_from": cut.unfreeze_from, "max_epochs": cut.max_epochs})
+    lower, upper = split(network, cut_below(network, recipe.unfreeze_from or ""))
+    return recipe, lower, upper
+
+
+def smallest_shape(network: Any) -> tuple[int, ...]:
+    """The shape of the smallest activations of one photo at which a time budget may cut."""
+    return min((network.get_layer(name).output_shape[1:] for name in _narrow(network)), key=np.prod)
+
+
+def _kept(task: Task) -> Cut | None:
+    """What was chosen before this training was interrupted."""
+    if task.state is None or not (task.state / CUT).is_file():
+        return None
+    path, remedy = task.state / CUT, "remove its folder and build again"
+    cut = Cut.load(path, remedy)
+    if cut.training != identity(task):
+        raise ArtifactError(f"{path}: of other photos, or another backbone, recipe or seed; {remedy}")
+    task.progress.say(f"trained from {cut.unfreeze_from}, {cut.max_epochs} epochs, as it was begun")
+    return cut
+
+
+def _chosen(task: Task, network: Any, time_budget_s: float, started: float) -> Cut:
+    """What the time budget allows on this machine at this moment; it is kept with the state of the training."""
+    recipe = task.recipe
     candidates = _narrow(network)
-    left_s = recipe.time_budget_s * (1 - _RESERVE) - (time.monotonic() - started)
+    left_s = time_budget_s * (1 - _RESERVE) - (time.monotonic() - started)
     num_steps = -(-len(task.rows("train")) // recipe.batch_size)
     low, high = 0, len(candidates) - 1
     needed_s: dict[int, float] = {}
@@ -44,13 +83,15 @@ def above_cut(task: Task, network: Any, started: float) -> tuple[Recipe, Any, An
     )
     if fitting < _MIN_EPOCHS:
         raise InputError(
-            f"--time-budget {recipe.time_budget_s:g}s leaves no time for {_MIN_EPOCHS} epochs of even the last layers, "
+            f"--time-budget {time_budget_s:g}s leaves no time for {_MIN_EPOCHS} epochs of even the last layers, "
             f"{epoch_s:.1f} s each; give more, or use --recipe head"
         )
-    lower, upper = split(network, candidates[low])
-    settled = {"unfreeze_from": upper.layers[1].name, "max_epochs": min(recipe.max_epochs, fitting)}
-    task.progress.say(f"trained from {settled['unfreeze_from']}, {settled['max_epochs']} epochs of {epoch_s:.1f} s")
-    return recipe.model_copy(update=settled), lower, upper
+    first = split(network, candidates[low])[1].layers[1].name
+    cut = Cut(training=identity(task), unfreeze_from=first, max_epochs=min(recipe.max_epochs, fitting))
+    if task.state is not None:
+        cut.save(task.state / CUT)
+    task.progress.say(f"trained from {cut.unfreeze_from}, {cut.max_epochs} epochs of {epoch_s:.1f} s")
+    return cut
 
 
 def _narrow(network: Any) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
 from tledge.backbones import Backbone, rebuild
+from tledge.backbones.mobilenet_v2 import NotMobileNetV2, flatten
 from tledge.classifier.network import HeadShape, with_head
 from tledge.errors import EnvironmentFault, InputError
 from tledge.progress import Progress
@@ -24,6 +26,7 @@ from tledge.tensorflow_setup import tensorflow
 from tledge.training.recipe import Recipe
 
 Indices = npt.NDArray[np.int64]
+_OPAQUE = "an opaque backbone can't be copied to several devices or to float16: drop --strategy and --mixed-precision"
 EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -77,8 +80,8 @@ class Workers:
         differs = self.from_chief(identity.encode()) != identity.encode()
         if self._sum(np.array([differs], np.int64), of_chief=False)[0]:
             raise EnvironmentFault(
-                "the workers are not about to train the same: give each the same options, and the same photos, backbone "
-                "and version of tledge"
+                "the workers are not about to train the same: give each the same options, the same photos in the same "
+                "order, the same backbone, and the same versions of tledge and its libraries"
             )
 
     def _sum(self, values: Indices, *, of_chief: bool) -> Indices:
@@ -94,11 +97,12 @@ class Workers:
             return np.asarray(total.numpy(), np.int64)
 
 
-def start(recipe: Recipe, seed: int, progress: Progress) -> Workers:
+def start(recipe: Recipe, seed: int, versions: Mapping[str, str], progress: Progress) -> Workers:
     """Meet the other workers of a recipe with strategy multi-worker, before TensorFlow computes anything.
 
-    Waits for them as long as it takes. Raises InputError for a recipe that workers can't share, and as :func:`workers`;
-    EnvironmentFault where another recipe or seed was given to one of them.
+    Waits for them as long as it takes. ``versions``: of all that a training's numbers may depend on, by name.
+    Raises InputError for a recipe that workers can't share, and as :func:`workers`; EnvironmentFault where one of them was
+    given another recipe or seed, or has other versions.
     """
     if recipe.strategy != "multi-worker":
         return Workers()
@@ -117,7 +121,7 @@ def start(recipe: Recipe, seed: int, progress: Progress) -> Workers:
     with _interruptible():
         progress.say(f"waiting for all {len(cluster)} workers ...")  # no bar: a signal would leave the cursor hidden
         met = workers(recipe)
-        met.check_alike(f"{recipe.model_dump_json()} {seed}")
+        met.check_alike(json.dumps([recipe.as_json(), seed, dict(versions)], sort_keys=True))
     progress.say(f"worker {met.index} of {met.count}{', the chief: it writes the run' if met.is_chief else ''}")
     return met
 
@@ -170,6 +174,23 @@ def connected(met: Workers) -> Iterator[None]:
         ) from error
 
 
+def require_copyable(backbone: Backbone, recipe: Recipe, progress: Progress) -> None:
+    """Raise InputError where the recipe wants copies of a network whose backbone is seen to be opaque, before any photo.
+
+    A Hub module that passes computes on noise what its layers compute; whether it does on photos is seen when they are read.
+    """
+    if backbone.structure is not None or (recipe.strategy == "none" and not recipe.mixed_precision):
+        return
+    if recipe.method == "plain":
+        raise InputError(f"recipe {recipe.name} takes backbone {backbone.handle} as it is, in one piece; {_OPAQUE}")
+    size = backbone.input_size
+    try:
+        with progress.step("looking for the backbone's layers"):
+            flatten(backbone, np.empty((0, size, size, 3), np.uint8))
+    except NotMobileNetV2 as error:
+        raise InputError(f"{error}; {_OPAQUE}") from error
+
+
 @contextlib.contextmanager
 def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) -> Iterator[Any]:
     """The network to train, within its strategy's scope: a copy with the same weights where it needs one.
@@ -181,14 +202,13 @@ def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) ->
         yield network
         return
     if backbone.structure is None:
-        raise InputError(
-            f"backbone {backbone.handle} is opaque: it can't be copied to several devices or to float16; "
-            "drop --strategy and --mixed-precision"
-        )
+        raise InputError(f"backbone {backbone.handle} is opaque; {_OPAQUE}")
     tf = tensorflow()
     import tf_keras
 
     met = workers(recipe)
+    # The wait for the others is here, where Python hears of signals; in the making of a variable it hears of none.
+    weights = _of_chief(met, network.get_weights())
     strategy = tf.distribute.MirroredStrategy() if recipe.strategy == "mirrored" else met.strategy
     policy = tf_keras.mixed_precision.global_policy()
     if recipe.mixed_precision:
@@ -197,7 +217,7 @@ def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) ->
         with connected(met), (strategy or tf.distribute.get_strategy()).scope():
             graph = rebuild(backbone.structure)
             copy = with_head(graph.input, graph.output, head, seed=0)
-            copy.set_weights(_of_chief(met, network.get_weights()))
+            copy.set_weights(weights)
             yield copy
     finally:
         tf_keras.mixed_precision.set_global_policy(policy)

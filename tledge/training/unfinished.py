@@ -29,6 +29,8 @@ class Request(Record):
     recipe: Recipe
     seed: int
     run: str
+    tensorboard: str | None
+    mlflow: bool
 
 
 def recall(root: Path, run: str | None) -> Request:
