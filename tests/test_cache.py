@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,6 +127,25 @@ def test_the_cache_is_where_the_variables_say(monkeypatch: pytest.MonkeyPatch, t
     assert cache_root() == tmp_path / "xdg" / "tledge"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_root() == Path.home() / ".cache" / "tledge"
+
+
+def test_reading_all_rows_of_a_large_file_takes_the_memory_of_one_batch() -> None:
+    def resident_bytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("only Linux tells a process's memory in /proc")
+    size, count = 1_000_000, 200
+    cache = RowCache("large", (size,), np.uint8)
+    keys = [_key(number) for number in range(count)]
+    cache.add(((key, np.full(size, number, np.uint8)) for number, key in enumerate(keys)), count)
+    rows = RowCache("large", (size,), np.uint8).rows(keys)
+    before, most = resident_bytes(), 0
+    for batch in rows.batches(10):
+        most = max(most, resident_bytes())
+        assert batch[0, 0] == batch[0, -1]
+    assert rows[count - 1][0] == count - 1
+    assert most - before < 0.2 * size * count
 
 
 def test_batches_are_stored_as_one_map(tmp_path: Path) -> None:

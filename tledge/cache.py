@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -60,6 +61,18 @@ def stored(
     return np.memmap(path, dtype, "r").reshape(-1, *row_shape)
 
 
+def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
+    """A copy of some of the rows of a memory map, read without keeping it in memory.
+
+    What was read through a map counts as memory of this process, up to the whole file, although the system may take
+    it back at any time: a limit on memory, and a person who looks at it, would take that for a need.
+    """
+    found = np.array(rows[index])
+    if isinstance(rows, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+    return found
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,11 +106,11 @@ class Rows(Sequence[Array]):
         """One row for an int; for a slice or an index array, rows stacked as (N, *shape)."""
         places = self._places[index]
         if places.ndim == 1:
-            return np.array(self._cache.segment(int(places[0]))[places[1]])
+            return read(self._cache.segment(int(places[0])), places[1])
         out = np.empty((len(places), *self._cache.shape), self._cache.dtype)
         for segment in np.unique(places[:, 0]):
             mine = places[:, 0] == segment
-            out[mine] = self._cache.segment(int(segment))[places[mine, 1]]
+            out[mine] = read(self._cache.segment(int(segment)), places[mine, 1])
         return out
 
     def batches(self, size: int) -> Iterator[Array]:

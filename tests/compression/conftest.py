@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tledge.cache import RowCache, Rows
 from tledge.compression import Prepared
 
 SIZE = 16
@@ -24,6 +26,14 @@ def in_codes(prepared: Prepared, pixels: np.ndarray) -> np.ndarray:
         reach = prepared.ranges.get(layer.name)
         values[layer.name] = made if reach is None else tf.quantization.fake_quant_with_min_max_args(made, *reach)
     return values[layer.name].numpy()
+
+
+def rows_of(photos: np.ndarray) -> Rows:
+    """As the pixel cache holds them."""
+    keys = [hashlib.sha256(photo.tobytes()).digest() for photo in photos]
+    cache = RowCache(f"pixels-of-a-test/{SIZE}", photos.shape[1:], np.uint8)
+    cache.add(zip(keys, photos, strict=True), len(keys))
+    return cache.rows(keys)
 
 
 @pytest.fixture

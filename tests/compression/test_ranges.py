@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tledge.compression.ranges import BINS, METHODS, Seen, least_squares, min_max, percentile
+from tledge.compression.ranges import BINS, METHODS, Seen, entropy, least_squares, min_max, moving_average, percentile
 
 
 def _seen(values: np.ndarray) -> Seen:
-    return Seen(values.min(), values.max(), np.histogram(values, BINS)[0])
+    """Of photos of a thousand values each."""
+    photos = np.array_split(values, len(values) // 1000)
+    lows, highs = (np.array([pick(photo) for photo in photos], np.float32) for pick in (np.min, np.max))
+    return Seen(values.min(), values.max(), np.histogram(values, BINS)[0], lows, highs)
 
 
 def _error(values: np.ndarray, low: float, high: float) -> float:
@@ -26,7 +29,7 @@ def values() -> np.ndarray:
 
 
 def test_min_max_is_all_that_was_seen(values: np.ndarray) -> None:
-    assert min_max(_seen(values)) == (values.min(), 40.0)
+    assert min_max(_seen(values)) == (pytest.approx(values.min()), 40.0)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -35,6 +38,34 @@ def test_zero_always_has_a_code(method: object, shift: float) -> None:
     low, high = method(_seen(np.linspace(-1, 1, 5000) + shift))  # type: ignore[operator]
     assert low <= 0 <= high
     assert low < high
+
+
+def test_the_moving_average_is_of_the_photos_ends(values: np.ndarray) -> None:
+    low, high = moving_average(_seen(values))
+    assert -4 < low < -3 < 3 < high < 4
+
+
+def test_entropy_cuts_off_what_is_far_out_and_rare(values: np.ndarray) -> None:
+    low, high = entropy(_seen(values))
+    assert low < -3
+    assert 10 < high < 20  # the shortest way that is tried is 30%
+
+
+def test_entropy_keeps_what_is_common(values: np.ndarray) -> None:
+    spread = np.random.default_rng(0).uniform(0, 6, 100_000)
+    low, high = entropy(_seen(spread))
+    assert low == 0
+    assert high > 5.8
+
+
+def test_halves_together_are_the_whole(values: np.ndarray) -> None:
+    whole = _seen(values)
+    counts = np.random.default_rng(0).binomial(whole.counts, 0.5)
+    half = len(whole.lows) // 2
+    one = Seen(whole.low, whole.high, counts, whole.lows[:half], whole.highs[:half])
+    other = Seen(whole.low, whole.high, whole.counts - counts, whole.lows[half:], whole.highs[half:])
+    for method in METHODS.values():
+        assert method(one + other) == method(whole)
 
 
 def test_least_squares_has_the_smaller_error(values: np.ndarray) -> None:

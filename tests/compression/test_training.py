@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.special
 
-from tledge.cache import RowCache, Rows
 from tledge.compression import Prepared
 from tledge.compression.distillation import Lessons, learn
 from tledge.compression.fitting import is_weighted, on_codes, prepare
@@ -20,19 +18,12 @@ from tledge.compression.qat import quantized, train
 from tledge.errors import InputError
 from tledge.progress import Silent
 
-from .conftest import SIZE, in_codes
-
-
-def _rows(photos: np.ndarray) -> Rows:
-    keys = [hashlib.sha256(photo.tobytes()).digest() for photo in photos]
-    cache = RowCache(f"pixels-of-a-test/{SIZE}", photos.shape[1:], np.uint8)
-    cache.add(zip(keys, photos, strict=True), len(keys))
-    return cache.rows(keys)
+from .conftest import SIZE, in_codes, rows_of
 
 
 @pytest.fixture
 def lessons(photos: np.ndarray) -> Lessons:
-    return Lessons(_rows(photos[:40]), _rows(photos[40:]), epochs=8, learning_rate=1e-4, batch_size=8)
+    return Lessons(rows_of(photos[:40]), rows_of(photos[40:]), epochs=8, learning_rate=1e-4, batch_size=8)
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Range = tuple[float, float]
+from tledge.compression.ranges import Range, Seen
+
 SAME = 1e-4  # of an output's range: other sums of the same float numbers
 
 
@@ -36,13 +37,16 @@ class Prepared:
 
     ``network``: a flat tf_keras.Model from pixels by ``input_codes``, float32 (N, S, S, 3), to logits (N, C).
     ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. ``notes``: how
-    it was made, for the record of an export.
+    it was made, for the record of an export. ``seen``: what the ranges follow from, of two halves of the photos, as far as
+    it is kept. ``float_layers``: those that compute in float, with weights as they were trained.
     """
 
     network: Any
     input_codes: InputCodes
     ranges: Mapping[str, Range]
     notes: Mapping[str, Any]
+    seen: Mapping[str, tuple[Seen, Seen]] = field(default_factory=dict)
+    float_layers: tuple[str, ...] = ()
 
     def probabilities(self, values: Any) -> Any:
         """What is deployed: float32 (N, S, S, 3) of the network's own input to probabilities, float32 (N, C)."""
@@ -61,12 +65,13 @@ class Prepared:
             raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
 
     def outputs(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
-        """The output of every layer that has a range, by its name."""
+        """The output of every layer that has a range or computes in float, by its name."""
         import tf_keras
 
-        layers = [self.network.get_layer(name) for name in self.ranges]
+        names = list(dict.fromkeys([*self.ranges, *self.float_layers]))
+        layers = [self.network.get_layer(name) for name in names]
         found = tf_keras.Model(self.network.input, [layer.output for layer in layers])(values, training=False)
-        return {name: value.numpy() for name, value in zip(self.ranges, found, strict=True)}
+        return {name: value.numpy() for name, value in zip(names, found, strict=True)}
 
 
 def named_by_value(

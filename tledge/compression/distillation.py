@@ -75,29 +75,15 @@ def learn(
     rate = tf_keras.optimizers.schedules.CosineDecay(lessons.learning_rate, lessons.num_steps)
     optimizer = tf_keras.optimizers.Adam(rate)
 
-    def loss(pixels: Any, *, training: bool) -> Any:
-        values = tf.cast(pixels, tf.float32)
-        wanted = teacher.network((values - teacher.zero_byte) * codes.scale, training=False)
-        answered = student((values - codes.zero_point) * codes.scale, training=training)
-        differences = tf.nn.log_softmax(tf.stop_gradient(wanted)) - tf.nn.log_softmax(answered)
-        return tf.reduce_sum(tf.nn.softmax(tf.stop_gradient(wanted)) * differences, axis=1)
-
-    signature = [tf.TensorSpec((None, *lessons.train.row_shape), tf.uint8)]
-
-    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
+    @_of_pixels(lessons.train)  # type: ignore[untyped-decorator]
     def step(pixels: Any) -> None:
         with tf.GradientTape() as tape:
-            mean = tf.reduce_mean(loss(pixels, training=True))
+            mean = tf.reduce_mean(_divergences(pixels, student, codes, teacher, training=True))
         variables = student.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
 
-    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-    def scored(pixels: Any) -> Any:
-        return tf.reduce_sum(loss(pixels, training=False))
-
     def validate() -> float:
-        batches = lessons.validation.batches(_SCORED)
-        return sum(float(scored(tf.constant(batch))) for batch in batches) / len(lessons.validation)
+        return divergence(student, codes, teacher, lessons.validation)
 
     optimizer.build(student.trainable_variables)
     losses, best, epoch = [validate()], student.get_weights(), 0
@@ -113,6 +99,34 @@ def learn(
                 least, best, epoch = losses[-1], student.get_weights(), number
     student.set_weights(best)
     return Learned(tuple(losses), epoch)
+
+
+def divergence(student: Any, codes: InputCodes, teacher: Folded, photos: Rows) -> float:
+    """The mean Kullback-Leibler divergence of ``student``'s probabilities from the teacher's, in nats a photo."""
+    tf = tensorflow()
+
+    @_of_pixels(photos)  # type: ignore[untyped-decorator]
+    def total(pixels: Any) -> Any:
+        return tf.reduce_sum(_divergences(pixels, student, codes, teacher, training=False))
+
+    return sum(float(total(tf.constant(batch))) for batch in photos.batches(_SCORED)) / len(photos)
+
+
+def _of_pixels(photos: Rows) -> Any:
+    """A tf.function of batches of such photos."""
+    tf = tensorflow()
+    return tf.function(input_signature=[tf.TensorSpec((None, *photos.row_shape), tf.uint8)], autograph=False)
+
+
+def _divergences(pixels: Any, student: Any, codes: InputCodes, teacher: Folded, *, training: bool) -> Any:
+    """Of each photo, float32 (n,)."""
+    import tensorflow as tf
+
+    values = tf.cast(pixels, tf.float32)
+    wanted = tf.stop_gradient(teacher.network((values - teacher.zero_byte) * codes.scale, training=False))
+    answered = student((values - codes.zero_point) * codes.scale, training=training)
+    differences = tf.nn.log_softmax(wanted) - tf.nn.log_softmax(answered)
+    return tf.reduce_sum(tf.nn.softmax(wanted) * differences, axis=1)
 
 
 def _batches(lessons: Lessons, epoch: int) -> Iterator[npt.NDArray[Any]]:

@@ -10,7 +10,7 @@ another in the same sense, by gradient descent.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import scratch_folder, stored
-from tledge.compression import Prepared, Range
+from tledge.compression import Prepared
 from tledge.compression.folding import RELUS, WEIGHTED, Folded
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
-from tledge.compression.ranges import BINS, METHODS, Seen
+from tledge.compression.ranges import BINS, METHODS, Range, Seen
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 from tledge.room import require_space
@@ -30,6 +30,7 @@ from tledge.tensorflow_setup import tensorflow
 
 _LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
 _BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
+_NONE = np.zeros(BINS, np.int64)
 _KEEPING = ("MaxPooling2D", "Flatten")  # codes in, the same codes out
 Floats = npt.NDArray[np.float32]
 
@@ -38,12 +39,13 @@ Floats = npt.NDArray[np.float32]
 class _Output:
     """What a layer makes of all photos, float32 (N, ...): in the float network, and in the quantized one.
 
-    ``range``: of its codes; None where it is never coded, for the next operator is computed together with it. ``paths``:
-    the files of both.
+    ``range``: of its codes; None where it is never coded, for the next operator is computed together with it. ``seen``: what
+    that follows from, of every other photo and of the others. ``paths``: the files of both.
     """
 
     real: Floats
     quantized: Floats
+    seen: tuple[Seen, Seen] | None
     range: Range | None
     paths: tuple[Path, ...]
 
@@ -59,19 +61,28 @@ class _Output:
 
 
 def prepare(
-    folded: Folded, pixels: Pixels, range_method: str, progress: Progress, *, keeps_zeros: bool = False
+    folded: Folded,
+    pixels: Pixels,
+    range_method: str,
+    progress: Progress,
+    *,
+    keeps_zeros: bool = False,
+    float_layers: Collection[str] = (),
 ) -> Prepared:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
     ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
-    weight that is zero stays so. The outputs of a few layers at a time lie on the cache's disk.
+    weight that is zero stays so. ``float_layers`` keep the weights that were trained, and what only such layers read of
+    them gets no codes; a ReLU and the layer that it alone reads go together. The outputs of a few layers at a time lie on
+    the cache's disk.
     """
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
+    seen: dict[str, tuple[Seen, Seen]] = {}
     num_fitted = num_weighted = 0
     with scratch_folder() as folder, progress.step("fitting int8 weights", len(network.layers)) as advance:
         require_space(folder, _most_bytes(network, len(pixels)))
-        outputs = {network.layers[0].name: _Output(folded.images(pixels), codes.real(pixels), None, ())}
+        outputs = {network.layers[0].name: _Output(folded.images(pixels), codes.real(pixels), None, None, ())}
         for number, layer in enumerate(network.layers[1:]):
             before = [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
             paths = (folder / f"{number}-real", folder / f"{number}-coded")  # a layer's name may hold a slash
@@ -79,17 +90,19 @@ def prepare(
             run = _run(layer, [one.uncoded for one in before], len(pixels), size)
             real = stored(paths[0], run, shape, np.float32)
             if is_weighted(layer):
-                values, is_fitted = _fitted(layer, before[0], real, size, keeps_zeros)
+                is_float = layer.name in float_layers
+                values, is_fitted = _fitted(layer, before[0], real, size, keeps_zeros, is_float)
                 layer.set_weights(values)
-                num_weighted, num_fitted = num_weighted + 1, num_fitted + is_fitted
+                num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
             run = _run(layer, [one.coded for one in before], len(pixels), size)
-            made = _Output(real, stored(paths[1], run, shape, np.float32), None, paths)
+            made = _Output(real, stored(paths[1], run, shape, np.float32), None, None, paths)
             if type(layer).__name__ in _KEEPING:
-                made.range = before[0].range
-            elif not is_fused(layer):
-                made.range = METHODS[range_method](_histogram(made.quantized))
-            if made.range is not None:
-                ranges[layer.name] = made.range
+                made.seen, made.range = before[0].seen, before[0].range
+            elif not is_fused(layer) and not _is_among(layer, float_layers):
+                made.seen = _seen(made.quantized)
+                made.range = METHODS[range_method](made.seen[0] + made.seen[1])
+            if made.range is not None and made.seen is not None:
+                ranges[layer.name], seen[layer.name] = made.range, made.seen
             outputs[layer.name] = made
             _forget(outputs, network, layer)
             advance(1)
@@ -99,7 +112,7 @@ def prepare(
         "input_scale": codes.scale,
         "input_zero_point": codes.zero_point,
     }
-    return Prepared(network, codes, ranges, notes)
+    return Prepared(network, codes, ranges, notes, seen, tuple(float_layers))
 
 
 def is_weighted(layer: Any) -> bool:
@@ -122,6 +135,12 @@ def is_fused(layer: Any) -> bool:
     ``fold`` leaves no other activation.
     """
     return is_weighted(layer) and [type(node.layer).__name__ in RELUS for node in layer.outbound_nodes] == [True]
+
+
+def _is_among(layer: Any, float_layers: Collection[str]) -> bool:
+    """Whether it computes in float, and all that read it."""
+    readers = [node.layer.name for node in layer.outbound_nodes]
+    return bool(readers) and {layer.name, *readers} <= set(float_layers)
 
 
 def _forget(outputs: dict[str, _Output], network: Any, layer: Any) -> None:
@@ -162,20 +181,28 @@ def _run(layer: Any, inputs: Sequence[Callable[[slice], Any]], num_photos: int, 
         yield layer(read if len(read) > 1 else read[0], training=False).numpy()
 
 
-def _histogram(values: Floats) -> Seen:
-    low = min(float(part.min()) for part in values)
-    high = max(float(part.max()) for part in values)
+def _seen(values: Floats) -> tuple[Seen, Seen]:
+    """Of every other photo, and of the others, in the same bins."""
+    flat = values.reshape(len(values), -1)
+    lows, highs = (np.array([pick(photo) for photo in flat], np.float32) for pick in (np.min, np.max))
+    low, high = float(lows.min()), float(highs.max())
     high = max(high, low + 1e-6 * max(1.0, abs(low)))  # an output may never change
-    # In 64 bits: 32 have no 2048 numbers between two that are near each other.
-    counts = sum(np.histogram(part.astype(np.float64), BINS, (low, high))[0] for part in values)
-    return Seen(low, high, np.asarray(counts, np.int64))
+
+    def half(part: slice) -> Seen:
+        # In 64 bits: 32 have no 2048 numbers between two that are near each other.
+        counts = sum((np.histogram(photo.astype(np.float64), BINS, (low, high))[0] for photo in flat[part]), _NONE)
+        return Seen(low, high, counts, lows[part], highs[part])
+
+    return half(slice(0, None, 2)), half(slice(1, None, 2))
 
 
-def _fitted(layer: Any, before: _Output, wanted: Floats, size: int, keeps_zeros: bool) -> tuple[list[Floats], bool]:
+def _fitted(
+    layer: Any, before: _Output, wanted: Floats, size: int, keeps_zeros: bool, is_float: bool
+) -> tuple[list[Floats], bool]:
     """Kernel, on its grid of codes, and bias, for ``layer`` to give ``wanted`` (N, ...) from what is before it.
 
     And whether the kernel was fitted, not only rounded. ``wanted`` is the float network's. A depthwise convolution is as
-    many small problems as it has channels.
+    many small problems as it has channels. With ``is_float`` the kernel stays as it was trained.
     """
     kernel = layer.get_weights()[0].astype(np.float64)
     is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
@@ -205,9 +232,9 @@ def _fitted(layer: Any, before: _Output, wanted: Floats, size: int, keeps_zeros:
                 half.shift = shift
                 half.add(read, targets)
     free = trained != 0 if keeps_zeros else None
-    weights = trained if trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
+    weights = trained if is_float or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
     inputs, outputs = (halves[0] + halves[1]).means()
-    coded = on_codes(layer, as_kernel(weights))
+    coded = kernel.astype(np.float32) if is_float else on_codes(layer, as_kernel(weights))
     bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
     return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
 

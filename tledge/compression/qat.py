@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tledge.compression import Prepared, Range
+from tledge.compression import Prepared
 from tledge.compression.distillation import Lessons, learn, notes
 from tledge.compression.fitting import is_weighted, on_codes
 from tledge.compression.folding import Folded, copied
+from tledge.compression.ranges import Range
 from tledge.compression.tfmot_scheme import CLASSES, MASK, LayerConfig, Scheme
 from tledge.errors import InputError
 from tledge.progress import Progress

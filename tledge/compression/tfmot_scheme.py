@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tledge.compression import Range
+from tledge.compression.ranges import Range
 
 _KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 _SMALLEST = 1e-9  # a channel of nothing but zeros has a scale too
