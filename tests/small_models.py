@@ -58,6 +58,7 @@ def tflite(
     quantize: bool = False,
     samples: Iterable[np.ndarray] | None = None,
     integer_io: bool = False,
+    int16: bool = False,
     float_input: bool = True,
     flex: bool = False,
     custom: bool = False,
@@ -83,6 +84,11 @@ def tflite(
     if samples is not None:
         converter.representative_dataset = lambda: ([sample] for sample in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if int16:
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+        ]
     if integer_io:
         converter.inference_input_type = converter.inference_output_type = tf.uint8
     if flex:

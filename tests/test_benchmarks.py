@@ -25,7 +25,7 @@ from tledge.run import Run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 LIMIT, FEW = 64, 8
-LIBRARIES = ("common.py", "whole.py")  # what the programs share
+LIBRARIES = ("common.py", "plain_int8.py", "whole.py")  # what the programs share
 IMPORT_FIRST = ("naive_transfer.py",)  # its own clock starts before TensorFlow is imported
 
 
@@ -331,3 +331,45 @@ def test_written_features_are_held_against_the_networks_own(
     found = systems.embedding_differences(built.folder, photos, features, layer)
     assert found[systems.LAYER] == pytest.approx(0.25 / size, rel=1e-3)
     assert found["features"] <= systems.MAX_DIFFERENCE
+
+
+def test_formats_are_held_against_the_plain_recipes_on_the_same_photos(run_copy: Run) -> None:
+    ended = program("quantization.py", run_copy.folder, "--formats", "tflite-float32")
+    assert ended.returncode == 0, ended.stderr
+    rows = {row["format"]: row for row in json.loads(ended.stdout)["rows"]}
+    assert set(rows) == {"tflite-float32", "plain tflite int8", "plain onnx int8"}
+    exact = rows["tflite-float32"]
+    assert (exact["agreement_percent"], exact["drop_points"]) == (100, 0)
+    for name in ("plain tflite int8", "plain onnx int8"):
+        assert rows[name]["agreement_percent"] > 90
+        assert rows[name]["mean_abs_probability_difference"] > exact["mean_abs_probability_difference"]
+        assert rows[name]["size_mb"] < 0.5 * exact["size_mb"]
+    assert all(0 < row["compressed_mb"] < row["size_mb"] and row["p50_ms"] > 0 for row in rows.values())
+
+
+def test_a_format_misses_its_bar_in_each_of_its_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    quantization = SimpleNamespace(**runpy.run_path(str(BENCHMARKS / "quantization.py")))
+    good = {
+        "drop_points": 0.1, "agreement_percent": 99.5, "mean_abs_probability_difference": 0.004, "size_mb": 2.6,
+        "compressed_mb": 2.2, "p50_ms": 2.0,
+    }  # fmt: skip
+    whole = {"plain tflite int8": good, "tflite-int8": good}
+    assert quantization.missed(whole) == []
+    for figure, value, words in (
+        ("drop_points", 0.31, "drop in points is 0.310, over 0.3"),
+        ("agreement_percent", 98.4, "disagreement in percent is 1.600, over 1.5"),
+        ("size_mb", 2.72, "size in MB is 2.720, over 2.71"),
+        ("p50_ms", 2.2, "latency over that of plain tflite int8 is 1.100, over 1.05"),
+        ("drop_points", float("nan"), "drop in points is nan, over 0.3"),
+    ):
+        changed = {**whole, "tflite-int8": {**good, figure: value}}
+        assert quantization.missed(changed) == [f"tflite-int8: {words}"]
+    smaller = {**whole, "tflite-int8-pruned": {**good, "compressed_mb": 1.4}}
+    assert quantization.missed(smaller) == [
+        "tflite-int8-pruned: compressed size over that of tflite-int8 is 0.636, over 0.6"
+    ]
+    trained = {**whole, "tflite-int8-qat": {**good, "mean_abs_probability_difference": 0.003}}
+    assert quantization.missed(trained) == [
+        "tflite-int8-qat: mean difference of probabilities over that of tflite-int8 is 0.750, over 0.5"
+    ]

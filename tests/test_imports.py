@@ -28,7 +28,7 @@ LAYERS = [
     },
     {"datasets", "backbones", "runtimes", "audit", "classifier", "compression"},
     {"training", "exporters", "verification", "reporting"},
-    {"inference"},
+    {"inference", "accuracy_aware"},
     {"api"},
     {"cli"},
 ]

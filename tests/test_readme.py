@@ -56,11 +56,11 @@ def test_the_two_make_commands_are_the_demo_and_the_suite() -> None:
     assert "-m pytest" in _recipe("test")
 
 
-def test_make_demo_ends_with_a_table_of_six_artifacts_and_a_passed_verdict(tmp_path: Path) -> None:
+def test_make_demo_ends_with_a_table_of_seven_artifacts_and_a_passed_verdict(tmp_path: Path) -> None:
     ended = _run(_recipe("demo"), tmp_path)
     assert ended.returncode == 0, ended.stderr + ended.stdout
     rows = re.findall(r"^(?:tflite|onnx)-\S+ +\d.* (?:passed|certified) *$", ended.stdout, re.MULTILINE)
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert "verdict: passed" in ended.stdout
 
 

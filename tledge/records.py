@@ -11,7 +11,14 @@ from tledge.errors import ArtifactError
 from tledge.files import read_sealed, write_sealed
 
 SplitName = Literal["train", "validation", "test"]
-Promise = Literal["float32", "float16 weights", "dynamic-range int8", "all-integer"]
+Promise = Literal[
+    "float32",
+    "float16 weights",
+    "dynamic-range int8",
+    "int16 activations, int8 weights",
+    "all-integer",
+    "mixed integer and float",
+]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 # What the figures of a report may be: its charts and tables can show every value in these ranges.
@@ -205,15 +212,52 @@ class CalibrationRecord(Record):
     disjoint_from_test: Literal[True] = True
 
 
+class Interval(Record):
+    """A 95% confidence interval, in the unit of what it belongs to."""
+
+    low: Figure
+    high: Figure
+
+
+class AccuracyStep(Record):
+    """One file that a search for an artifact within a budget of accuracy made and scored on the validation photos."""
+
+    format: str
+    float_operators: Count = Field(description="of the network's layers that compute in float")
+    accuracy: Fraction | None = Field(description="None where the file did not run")
+    accuracy_drop_points: Points | None = Field(description="paired, positive where the file is worse")
+    accuracy_drop_points_interval: Interval | None = Field(
+        description="Tango's score interval of the paired difference"
+    )
+    size_bytes: Size
+    p50_ms: Milliseconds | None = Field(description="of a few inferences on one thread of the machine that searched")
+    is_within_budget: bool = Field(description="whether the whole interval is")
+    error: str | None
+
+
+class AccuracySearch(Record):
+    """Why an artifact is as it is: the files that were tried for a budget of accuracy, in their order."""
+
+    split: Literal["validation"] = "validation"
+    num_photos: Size
+    original_accuracy: Fraction
+    max_drop_points: Points
+    missed_by_points: Figure | None = Field(
+        description="how far the upper end of the interval of this artifact's drop is over the budget; None where it is not"
+    )
+    steps: list[AccuracyStep]
+
+
 class ExportRecord(Record):
     """export.json: one artifact, how it was made, and what is in it."""
 
-    schema_version: int = 2
+    schema_version: int = 3
     format: str
     promise: Promise
     file: str
     sha256: str
     size_bytes: int
+    compressed_bytes: int = Field(description="what deflate (zlib, level 9) makes of it, as an app's package does")
     created_utc: str
     source_manifest_sha256: str
     options: dict[str, Any]
@@ -221,13 +265,7 @@ class ExportRecord(Record):
     audit: Audit
     library_versions: dict[str, str]
     convert_s: float
-
-
-class Interval(Record):
-    """A 95% confidence interval, in the unit of what it belongs to."""
-
-    low: Figure
-    high: Figure
+    search: AccuracySearch | None = Field(default=None, description="None where no budget of accuracy was asked for")
 
 
 class Flips(Record):

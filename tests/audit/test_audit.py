@@ -142,6 +142,72 @@ def test_a_float32_file_offered_as_float16_or_dynamic_is_refused(refused: Callab
     assert "no operator with int8 weights" in refused(data, "tflite-dynamic")
 
 
+def _int16(body: Callable[[Any], Any] = lambda x: x) -> bytes:
+    samples = [sample.astype(np.uint8) for sample in noise(0, 255)]
+    return tflite(body, quantize=True, samples=samples, int16=True, float_input=False)
+
+
+def test_int16_activations_with_int8_weights_keep_their_promise(audited: Callable[[bytes, str], Audit]) -> None:
+    assert _broken(audited(_int16(), "tflite-int16x8"), "tflite-int16x8") == []
+
+
+def test_one_float_operator_among_int16_ones_is_refused_by_name(refused: Callable[[bytes, str], str]) -> None:
+    import tensorflow as tf
+
+    message = refused(_int16(tf.sin), "tflite-int16x8")
+    assert "operators not on int16: SIN (float32 to float32) x1." in message
+
+
+@pytest.mark.parametrize(
+    ("data", "operator"),
+    [
+        (int8_tflite, "CONV_2D (int8 with int32 to int8) x1"),
+        (lambda: tflite(float_input=False), "CONV_2D (float32 to float32) x1"),
+        (lambda: tflite(quantize=True, float_input=False), "CONV_2D (float32 with int8 to float32) x1"),
+    ],
+    ids=["int8", "float", "dynamic-range"],
+)
+def test_another_file_offered_as_int16x8_is_refused_with_its_operators(
+    refused: Callable[[bytes, str], str], data: Callable[[], bytes], operator: str
+) -> None:
+    assert operator in refused(data(), "tflite-int16x8")
+
+
+def test_weights_of_16_bits_are_no_int8_weights(audited: Callable[[bytes, str], Audit]) -> None:
+    found = audited(_int16(), "tflite-int16x8")
+    wide = found.model_copy(update={"weight_types": {"INT16": found.weight_types["INT8"] * 2, "INT64": 592}})
+    assert "0 weight bytes are int8" in "; ".join(_broken(wide, "tflite-int16x8"))
+
+
+def test_an_int16_file_offered_as_int8_is_refused(refused: Callable[[bytes, str], str]) -> None:
+    assert "QUANTIZE (float32 to int16) x1" in refused(_int16(), "tflite-int8")
+
+
+def test_an_onnx_that_is_quantized_otherwise_offered_as_dynamic_is_refused(
+    refused: Callable[[bytes, str], str], exported: Exported, onnx_int8: bytes
+) -> None:
+    assert "no operator with int8 weights and float activations" in refused(onnx_int8, "onnx-dynamic")
+    dynamic, float32 = (
+        (exported[0].export_folder(name) / "model.onnx").read_bytes() for name in ("onnx-dynamic", "onnx-float32")
+    )
+    assert "weight bytes are int8: too few weights" in refused(float32, "onnx-dynamic")
+
+    def without_products(model: Any) -> None:
+        for node in model.graph.node:
+            if node.op_type in ("ConvInteger", "MatMulInteger"):
+                node.op_type = "Max"  # the weights stay, and nothing multiplies them
+
+    assert "no integer operator at all" in refused(rewrite_onnx(dynamic, without_products), "onnx-dynamic")
+
+
+def test_float32_and_int8_offered_as_onnx_float16_are_refused(
+    refused: Callable[[bytes, str], str], exported: Exported, onnx_int8: bytes
+) -> None:
+    float32 = (exported[0].export_folder("onnx-float32") / "model.onnx").read_bytes()
+    assert "weight bytes are float16" in refused(float32, "onnx-float16")
+    assert "integer operators: Add" in refused(onnx_int8, "onnx-float16").replace("hybrid/", "")
+
+
 def test_an_operator_in_a_second_subgraph_is_counted(audited: Callable[[bytes, str], Audit]) -> None:
     import copy
 

@@ -85,3 +85,11 @@ def test_both_halves_hold_every_photo_once(prepared: Prepared) -> None:
         assert len(one.lows) == len(other.lows) == 20
         assert one.counts.sum() == other.counts.sum()
     assert prepared.seen.keys() == prepared.ranges.keys()
+
+
+def test_a_single_photo_has_ranges_and_no_stability(teacher: Folded, photos: np.ndarray, validation: Rows) -> None:
+    made = prepare(teacher.copied(), photos[:1], "mse", Silent())
+    for method in METHODS:
+        found = calibrated(made, method, teacher, validation, Silent())
+        assert found.notes["range_stability"] is None
+        assert found.ranges.keys() == made.ranges.keys()

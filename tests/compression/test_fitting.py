@@ -15,7 +15,7 @@ from tledge.backbones.mobilenet_v2 import flatten
 from tledge.classifier.network import HeadShape, with_head
 from tledge.compression import Prepared, fitting
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import fold
+from tledge.compression.folding import fold, is_weighted
 from tledge.compression.least_squares import Moments, best
 from tledge.datasets import open_source
 from tledge.preprocessing import resize, to_rgb
@@ -25,7 +25,7 @@ from .conftest import in_codes
 
 
 def _weighted(network: Any) -> list[Any]:
-    return [layer for layer in network.layers if fitting.is_weighted(layer)]
+    return [layer for layer in network.layers if is_weighted(layer)]
 
 
 def _by_channel(layer: Any) -> np.ndarray:
@@ -184,3 +184,40 @@ def test_both_converters_write_what_was_prepared(kind: str, network: Any, photos
         session = runtimes_for(tmp_path / name)[0].load((tmp_path / name).read_bytes(), 1)
         answers = np.stack([session.predict(photo[None]) for photo in photos])
         assert np.abs(answers - expected).max() < 0.03, name
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (2, 2, 1), (3, 1, 2)]
+)
+@pytest.mark.parametrize("is_depthwise", [False, True])
+@pytest.mark.parametrize("step", [1, 3])
+def test_what_is_read_times_the_weights_is_what_the_layer_gives_at_each_or_every_third_position(
+    padding: str, kernel: int, stride: int, dilation: int, is_depthwise: bool, step: int
+) -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    options = {"padding": padding, "dilation_rate": dilation}
+    layer = (
+        layers.DepthwiseConv2D(kernel, stride, **options)
+        if is_depthwise
+        else layers.Conv2D(6, kernel, stride, **options)
+    )
+    images = np.random.default_rng(0).normal(size=(2, 13, 16, 4)).astype(np.float32)
+    inputs = layers.Input(images.shape[1:])
+    given = tf_keras.Model(inputs, layer(inputs))(images).numpy()[:, ::step, ::step]
+    read = fitting._patches(layer, tf_keras.backend.constant(images), 4 if is_depthwise else 1, step)
+    weights = layer.get_weights()[0]
+    if is_depthwise:
+        found = np.einsum("ngk,gk->ng", read, np.moveaxis(weights, 2, 0).reshape(4, -1))
+    else:
+        found = read[:, 0] @ weights.reshape(-1, 6)
+    np.testing.assert_allclose(found, given.reshape(-1, given.shape[-1]), atol=1e-4)
+
+
+def test_large_maps_are_read_in_part_and_small_ones_whole(network: Any) -> None:
+    folded = fold(network).network
+    stem = folded.get_layer("stem")
+    assert fitting._step(stem, 10) == 1
+    assert 2**17 <= 10**6 * 64 / fitting._step(stem, 10**6) ** 2 < 2**18

@@ -10,9 +10,10 @@ import pytest
 import scipy.special
 
 from tledge.compression import Prepared
+from tledge.compression.codes import on_codes
 from tledge.compression.distillation import Lessons, learn
-from tledge.compression.fitting import is_weighted, on_codes, prepare
-from tledge.compression.folding import Folded, fold
+from tledge.compression.fitting import prepare
+from tledge.compression.folding import Folded, fold, is_weighted
 from tledge.compression.pruning import Sparsity, prune
 from tledge.compression.qat import quantized, train
 from tledge.errors import InputError

@@ -14,6 +14,7 @@ from tledge import export
 from tledge.errors import ArtifactError, InputError
 from tledge.exporters import chosen, formats
 from tledge.files import sha256_file
+from tledge.progress import Silent
 from tledge.run import Run, open_run
 
 from .conftest import Build
@@ -22,17 +23,28 @@ CONVERTED = [name for name, form in formats().items() if not form.is_trained]
 TRAINED = [name for name in formats() if name not in CONVERTED]
 
 
-def test_all_is_every_format_that_needs_no_training_and_a_name_counts_once() -> None:
-    converted = [form.name for form in chosen(["all", "onnx-int8"])]
-    assert converted == CONVERTED
-    assert [form.name for form in chosen(["tflite-int8-qat", "all"])] == [*CONVERTED, "tflite-int8-qat"]
+def test_all_is_every_format_that_is_not_made_on_request_only_and_a_name_counts_once() -> None:
+    usual = [form.name for form in chosen(["all", "onnx-int8"])]
+    assert usual == [name for name, form in formats().items() if not form.on_request]
+    assert {"tflite-int8", "onnx-float16"} <= set(usual)
+    assert not {"tflite-int16x8", "onnx-dynamic", *TRAINED} & set(usual)
+    assert [form.name for form in chosen(["tflite-int8-qat", "all"])] == [*usual, "tflite-int8-qat"]
     assert [form.name for form in chosen(["onnx-int8", "onnx-int8"])] == ["onnx-int8"]
+
+
+def test_a_format_that_is_slow_on_a_cpu_is_made_with_a_warning_that_says_why(run_copy: Run) -> None:
+    progress = Silent()
+    export(run_copy, ["onnx-dynamic", "onnx-float32"], progress=progress)
+    (warning,) = progress.warnings
+    assert warning == f"onnx-dynamic: {formats()['onnx-dynamic'].on_request}"
+    assert "longer than float32" in warning
 
 
 def test_the_formats_of_the_readme_are_there() -> None:
     assert set(formats()) >= {
         "tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8", "onnx-float32", "onnx-int8",
-        "tflite-int8-qat", "tflite-int8-pruned", "onnx-int8-qat",
+        "tflite-int8-qat", "tflite-int8-pruned", "tflite-int8-clustered", "tflite-int8-pruned-clustered",
+        "onnx-int8-qat", "tflite-int16x8", "onnx-float16", "onnx-dynamic",
     }  # fmt: skip
 
 
@@ -82,7 +94,10 @@ def _files(run: Run) -> dict[str, str]:
     return {path.relative_to(exports).as_posix(): sha256_file(path) for path in exports.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(("format_name", "operator"), [("tflite-int8", "SIN (float32"), ("onnx-int8", "Sin (float32")])
+@pytest.mark.parametrize(
+    ("format_name", "operator"),
+    [("tflite-int8", "SIN (float32"), ("tflite-int16x8", "SIN (float32"), ("onnx-int8", "Sin (float32")],
+)
 def test_an_operator_that_stays_float_is_named_with_exit_code_1_and_the_earlier_artifact_stays(
     with_sine: Run, tledge: Callable[..., Any], format_name: str, operator: str
 ) -> None:
@@ -149,6 +164,8 @@ def test_a_format_that_trains_layers_of_which_nothing_is_known_is_exit_code_2_an
         ("--sparsity", "0", "above 0 and below 1"),
         ("--sparsity", "4:2", "--sparsity 4:2: of every M weights"),
         ("--sparsity", "half", "--sparsity half"),
+        ("--clusters", "0", "--clusters 0: use 4 to 256"),
+        ("--calibration", "entropi", "Did you mean 'entropy'"),
         ("--epochs", "0", "--epochs 0: use 1 to 1000"),
         ("--learning-rate", "0", "--learning-rate 0: use a rate above 0"),
         ("--learning-rate", "nan", "--learning-rate nan"),

@@ -5,6 +5,7 @@ The readers take the file's bytes as hostile: they follow nothing outside the fi
 
 from __future__ import annotations
 
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,8 @@ INTEGER_TYPES = frozenset(
 )
 _PIXEL_INPUT = {"scale": 1.0, "zero_point": 0}  # a byte stands for itself, where the record says nothing else
 _SAME_SCALE = 1e-6  # files hold scales in 32 bits
+_TO_AND_FROM_FLOAT = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_INT16 = re.compile(r"int16( with \S+)? to int16")  # the data type of an operator on such activations
 _MAX_FILE_BYTES = 2**31  # neither a flatbuffer nor a protobuf can be larger
 _MAX_NAME = 100
 _MAX_LISTED = 20
@@ -100,6 +103,8 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
     require(input_types == ["UINT8"], f"inputs are {input_types}, not one uint8 image")
     require(len(found.outputs) == 1, f"{len(found.outputs)} outputs, not one")
     quantized = found.weight_granularity
+    if promise in ("all-integer", "mixed integer and float"):
+        problems += _no_codes(found, file, options)
     if promise == "all-integer":
         forbid("float", "hybrid")
         require(bool(found.names_of("integer")), "no integer operator at all")
@@ -107,21 +112,13 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
         share = found.integer_mac_share
         # None is no proof against it: every operator is judged by itself above.
         require(share in (None, 1.0), f"{share or 0:.1%} of the multiply-accumulates are integer")
-        scales = [(tensor.scale, tensor.zero_point) for tensor in found.inputs]
-        scale, zero_point = (options.get(f"input_{name}", value) for name, value in _PIXEL_INPUT.items())
-        require(
-            len(scales) == 1 and scales[0][1] == zero_point and _is_same_scale(scales[0][0], scale),
-            f"input scale and zero point are {scales}, not {printable(str((scale, zero_point)))}: a pixel is not its own code",
-        )
-        if file.endswith(".tflite"):
-            output_types = [tensor.data_type for tensor in found.outputs]
-            require(output_types == ["UINT8"], f"outputs are {output_types}, not uint8")
+    elif promise == "mixed integer and float":
+        forbid("hybrid")
+        problems += _not_mixed(found, options)
     elif promise == "dynamic-range int8":
-        require(bool(found.names_of("hybrid")), "no operator with int8 weights and float activations")
-        total, small = _weight_bytes(found), found.weight_types.get("INT8", 0)
-        require(
-            small > total / 2, f"{small} of {total} weight bytes are int8: too few weights are large enough to quantize"
-        )
+        problems += _not_dynamic(found, file)
+    elif promise == "int16 activations, int8 weights":
+        problems += _not_int16x8(found)
     else:
         forbid("hybrid", "integer")
         wanted = "FLOAT16" if promise == "float16 weights" else "FLOAT32"
@@ -143,12 +140,75 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
     return problems
 
 
+def _no_codes(found: Audit, file: str, options: Mapping[str, Any]) -> list[str]:
+    """Where the input is not a pixel's own code, or the output of a TFLite file no code."""
+    problems = []
+    scales = [(tensor.scale, tensor.zero_point) for tensor in found.inputs]
+    scale, zero_point = (options.get(f"input_{name}", value) for name, value in _PIXEL_INPUT.items())
+    if not (len(scales) == 1 and scales[0][1] == zero_point and _is_same_scale(scales[0][0], scale)):
+        wanted = printable(str((scale, zero_point)))
+        problems.append(f"input scale and zero point are {scales}, not {wanted}: a pixel is not its own code")
+    output_types = [tensor.data_type for tensor in found.outputs]
+    if file.endswith(".tflite") and output_types != ["UINT8"]:
+        problems.append(f"outputs are {output_types}, not uint8")
+    return problems
+
+
+def _not_mixed(found: Audit, options: Mapping[str, Any]) -> list[str]:
+    """Where the float operators are not those that the record declares, or nothing multiplies integers."""
+    counts: Counter[str] = Counter()
+    for operator in found.operators:
+        if operator.kind == "float" and operator.name not in _TO_AND_FROM_FLOAT:
+            counts[operator.name] += operator.count
+    declared = options.get("float_operators")
+    problems = []
+    if dict(counts) != declared or not declared:
+        problems.append(
+            f"float operators are {dict(sorted(counts.items()))}, and {printable(str(declared))} are declared"
+        )
+    if not found.integer_mac_share:  # the networks that can be mixed have shapes that are known
+        problems.append("no convolution or matrix product in integers")
+    return problems
+
+
+def _not_dynamic(found: Audit, file: str) -> list[str]:
+    """Where no operator has codes of 8 bits for weights and float activations, or most weights have none."""
+    problems = []
+    if not found.names_of("hybrid"):
+        problems.append("no operator with int8 weights and float activations")
+    if file.endswith(".onnx") and not found.names_of("integer"):  # its hybrid ones only give activations their codes
+        problems.append("no integer operator at all")
+    total, small = _weight_bytes(found), sum(found.weight_types.get(name, 0) for name in ("INT8", "UINT8"))
+    if small <= total / 2:
+        problems.append(f"{small} of {total} weight bytes are int8: too few weights are large enough to quantize")
+    return problems
+
+
+def _not_int16x8(found: Audit) -> list[str]:
+    """Where anything but the conversion of the first and the last values is no operator on int16, with int8 weights."""
+    others = [
+        f"{op.name} ({op.data_type}) x{op.count}"
+        for op in found.operators
+        if (op.kind == "integer" and not _INT16.fullmatch(op.data_type))
+        or (op.kind in ("float", "hybrid") and op.name not in _TO_AND_FROM_FLOAT)
+    ]
+    problems = [f"operators not on int16: {', '.join(others)}"] if others else []
+    if not found.names_of("integer"):
+        problems.append("no integer operator at all")
+    if found.float_constants:
+        problems.append(f"float constants: {', '.join(found.float_constants)}")
+    small, wide = (found.weight_types.get(name, 0) for name in ("INT8", "INT16"))
+    if small <= wide:
+        problems.append(f"{small} weight bytes are int8, and {wide} int16")
+    return problems
+
+
 def _is_same_scale(found: float | None, recorded: Any) -> bool:
     return found is not None and type(recorded) is float and abs(found - recorded) <= _SAME_SCALE * abs(recorded)
 
 
 def _weight_bytes(found: Audit) -> int:
-    return sum(found.weight_types.get(name, 0) for name in ("FLOAT32", "FLOAT16", "INT8"))
+    return sum(found.weight_types.get(name, 0) for name in ("FLOAT32", "FLOAT16", "INT8", "UINT8"))
 
 
 def require_promise(found: Audit, format_name: str, promise: Promise, file: str, options: Mapping[str, Any]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+
+if TYPE_CHECKING:
+    from tledge.records import AccuracySearch, ExportRecord
 
 
 def export(
@@ -15,8 +18,8 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="tflite-float32, tflite-int8, tflite-int8-qat, ...; all: every one that needs no "
-            "training. May be repeated.",
+            help="tflite-float32, tflite-int8, tflite-int8-qat, ...; all: every one but those that train and "
+            "those that are slow on CPUs. May be repeated.",
         ),
     ],
     run: RunOption = None,
@@ -24,42 +27,112 @@ def export(
         int | None,
         typer.Option(help="Training photos that set the ranges of int8 formats, even by class.", show_default="200"),
     ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="How these photos set the ranges: min-max, moving-average, percentile, entropy, mse; auto: by the "
+            "validation split.",
+            show_default="mse",
+        ),
+    ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Of the formats that train: -qat, -pruned.", show_default="2")
+        int | None,
+        typer.Option(help="Of the formats that train: -qat, -pruned, -clustered.", show_default="2 for -qat, else 5"),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="At the start of that training.", show_default="1e-5")
+        float | None, typer.Option(help="At the start of that training.", show_default="1e-5 for -qat, else 3e-4")
     ] = None,
     sparsity: Annotated[
         str | None, typer.Option(metavar="SHARE|N:M", help="Weights of -pruned that become zero.", show_default="0.5")
+    ] = None,
+    clusters: Annotated[
+        int | None, typer.Option(help="Codes that the weights of a layer of -clustered have.", show_default="32")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Of an int8 format: find a file whose accuracy is shown to drop no further, with layers in float or "
+            "trained where it must be.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="A target's name (see: tledge targets) or a .toml file, whose CPU the codes of int8 weights are for.",
+            show_default="any CPU that adds products in 32 bits",
+        ),
     ] = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Convert a run to formats for devices, each audited before it is kept."""
+    from tledge.accuracy_aware.search import export_within, missed
     from tledge.cli.console import TerminalProgress, print_json
     from tledge.exporters.export import export as export_run
     from tledge.exporters.material import Options
+    from tledge.verification import targets
 
     given: dict[str, Any] = {
         "calibration_samples": calibration_samples,
+        "calibration": calibration,
         "epochs": epochs,
         "learning_rate": learning_rate,
         "sparsity": sparsity,
+        "clusters": clusters,
+        "reduce_range": None if target is None else targets.load(target).int8_saturates,
     }
-    records = export_run(
-        run,
-        formats,
-        options=Options(**{name: value for name, value in given.items() if value is not None}),
-        artifacts=artifacts,
-        progress=TerminalProgress(quiet=as_json),
-    )
+    options = Options(**{name: value for name, value in given.items() if value is not None})
+    progress = TerminalProgress(quiet=as_json)
+    if max_drop is None:
+        records = export_run(run, formats, options=options, artifacts=artifacts, progress=progress)
+    else:
+        records = export_within(max_drop, run, formats, options=options, artifacts=artifacts, progress=progress)
     if as_json:
         print_json({"exports": [record.as_json() for record in records]})
-        return
+    else:
+        _print(records)
+    for problem in filter(None, map(missed, records)):
+        progress.warn(problem)
+    if any(map(missed, records)):
+        raise typer.Exit(1)
+
+
+def _print(records: list[ExportRecord]) -> None:
     for record in records:
+        if record.search:
+            _print_search(record.search)
         kinds: dict[str, int] = {}
         for operator in record.audit.operators:
             kinds[operator.kind] = kinds.get(operator.kind, 0) + operator.count
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: -item[1]))
-        print(f"{record.format}: {record.size_bytes / 1e6:.3f} MB; operators: {counted}; {record.convert_s:.1f} s")
+        sizes = f"{record.size_bytes / 1e6:.3f} MB, compressed {record.compressed_bytes / 1e6:.3f}"
+        print(f"{record.format}: {sizes}; operators: {counted}; {record.convert_s:.1f} s")
+
+
+def _print_search(search: AccuracySearch) -> None:
+    """A row for each file that was tried."""
+    from rich.table import Table
+
+    from tledge.cli.console import stdout_console
+
+    columns = ("tried", "float operators", "accuracy %", "drop, points (95%)", "MB", "p50 ms", "within the budget")
+    table = Table(*columns, box=None, header_style="bold")
+    for step in search.steps:
+        interval = step.accuracy_drop_points_interval
+        if step.error or interval is None or step.accuracy is None:
+            figures = ["", f"does not run: {step.error}"]
+        else:
+            drop = f"{step.accuracy_drop_points:+z.2f} ({interval.low:+z.2f} to {interval.high:+z.2f})"
+            figures = [f"{100 * step.accuracy:.2f}", drop]
+        latency = "" if step.p50_ms is None else f"{step.p50_ms:.2f}"
+        kept = "yes" if step.is_within_budget else "not shown"
+        table.add_row(step.format, str(step.float_operators), *figures, f"{step.size_bytes / 1e6:.3f}", latency, kept)
+    console = stdout_console()
+    console.print(
+        f"{search.num_photos} validation photos, {search.original_accuracy:.2%} of which the original answers rightly; "
+        f"budget: a drop of at most {search.max_drop_points:g} points",
+        highlight=False,
+    )
+    console.print(table)

@@ -36,7 +36,8 @@ def calibrated(prepared: Prepared, method: str, teacher: Folded, validation: Row
             raise InputError("--calibration auto chooses by the validation split, which is empty; name a method")
         with progress.step("trying calibration methods", len(METHODS)) as advance:
             for name in METHODS:
-                student = quantized(prepared.network, _ranges(prepared, name))
+                code = prepared.largest_code
+                student = quantized(prepared.network, _ranges(prepared, name), largest_code=code)
                 tried[name] = divergence(student, prepared.input_codes, teacher, validation)
                 advance(1)
         method = min(tried, key=lambda name: tried[name])
@@ -52,8 +53,13 @@ def _ranges(prepared: Prepared, method: str) -> Mapping[str, Range]:
     return {name: METHODS[method](one + other) for name, (one, other) in prepared.seen.items()}
 
 
-def _stability(prepared: Prepared, method: str) -> dict[str, Any]:
-    """How far the ranges of two disjoint halves of the photos are from each other, in parts of the wider one."""
+def _stability(prepared: Prepared, method: str) -> dict[str, Any] | None:
+    """How far the ranges of two disjoint halves of the photos are from each other, in parts of the wider one.
+
+    None of a single photo, which has no halves.
+    """
+    if any(not len(half.lows) for halves in prepared.seen.values() for half in halves):
+        return None
 
     def distance(one: Seen, other: Seen) -> float:
         (low, high), (other_low, other_high) = METHODS[method](one), METHODS[method](other)

@@ -10,6 +10,7 @@ another in the same sense, by gradient descent.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import scratch_folder, stored
-from tledge.compression import Prepared
-from tledge.compression.folding import RELUS, WEIGHTED, Folded
+from tledge.compression import LARGEST_CODE, Prepared
+from tledge.compression.codes import on_codes
+from tledge.compression.folding import RELUS, Folded, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.ranges import BINS, METHODS, Range, Seen
 from tledge.preprocessing import Pixels
@@ -28,10 +30,10 @@ from tledge.progress import Progress
 from tledge.room import require_space
 from tledge.tensorflow_setup import tensorflow
 
-_LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
 _BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
+_ENOUGH_POSITIONS = 2**17  # of all photos' maps together; the weights of one output are some hundreds
 _NONE = np.zeros(BINS, np.int64)
-_KEEPING = ("MaxPooling2D", "Flatten")  # codes in, the same codes out
+KEEPING = ("MaxPooling2D", "Flatten")  # codes in, the same codes out
 Floats = npt.NDArray[np.float32]
 
 
@@ -68,13 +70,14 @@ def prepare(
     *,
     keeps_zeros: bool = False,
     float_layers: Collection[str] = (),
+    largest_code: int = LARGEST_CODE,
 ) -> Prepared:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
     ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
     weight that is zero stays so. ``float_layers`` keep the weights that were trained, and what only such layers read of
-    them gets no codes; a ReLU and the layer that it alone reads go together. The outputs of a few layers at a time lie on
-    the cache's disk.
+    them gets no codes; a ReLU and the layer that it alone reads go together. ``largest_code``: of a weight. The outputs of a
+    few layers at a time lie on the cache's disk.
     """
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
@@ -91,12 +94,14 @@ def prepare(
             real = stored(paths[0], run, shape, np.float32)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
-                values, is_fitted = _fitted(layer, before[0], real, size, keeps_zeros, is_float)
+                values, is_fitted = _fitted(
+                    layer, before[0], real, size, keeps_zeros, None if is_float else largest_code
+                )
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
             run = _run(layer, [one.coded for one in before], len(pixels), size)
             made = _Output(real, stored(paths[1], run, shape, np.float32), None, None, paths)
-            if type(layer).__name__ in _KEEPING:
+            if type(layer).__name__ in KEEPING:
                 made.seen, made.range = before[0].seen, before[0].range
             elif not is_fused(layer) and not _is_among(layer, float_layers):
                 made.seen = _seen(made.quantized)
@@ -112,21 +117,7 @@ def prepare(
         "input_scale": codes.scale,
         "input_zero_point": codes.zero_point,
     }
-    return Prepared(network, codes, ranges, notes, seen, tuple(float_layers))
-
-
-def is_weighted(layer: Any) -> bool:
-    """Whether it multiplies by weights that are fitted."""
-    return type(layer).__name__ in WEIGHTED
-
-
-def on_codes(layer: Any, kernel: npt.NDArray[Any]) -> Floats:
-    """The layer's kernel as the nearest codes, -127 to 127 times a scale of the output channel, float32 of the same shape."""
-    # (h, w, channels, multiplier) of a depthwise convolution: its output channels are the last two axes.
-    num_output_axes = 2 if type(layer).__name__ == "DepthwiseConv2D" else 1
-    largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - num_output_axes)), keepdims=True)
-    scale = np.maximum(largest, 1e-9).astype(np.float64) / _LARGEST_CODE
-    return np.asarray(np.round(kernel / scale) * scale, np.float32)
+    return Prepared(network, codes, ranges, notes, seen, tuple(float_layers), largest_code)
 
 
 def is_fused(layer: Any) -> bool:
@@ -197,12 +188,12 @@ def _seen(values: Floats) -> tuple[Seen, Seen]:
 
 
 def _fitted(
-    layer: Any, before: _Output, wanted: Floats, size: int, keeps_zeros: bool, is_float: bool
+    layer: Any, before: _Output, wanted: Floats, size: int, keeps_zeros: bool, largest_code: int | None
 ) -> tuple[list[Floats], bool]:
     """Kernel, on its grid of codes, and bias, for ``layer`` to give ``wanted`` (N, ...) from what is before it.
 
     And whether the kernel was fitted, not only rounded. ``wanted`` is the float network's. A depthwise convolution is as
-    many small problems as it has channels. With ``is_float`` the kernel stays as it was trained.
+    many small problems as it has channels. Without a ``largest_code`` the kernel stays as it was trained.
     """
     kernel = layer.get_weights()[0].astype(np.float64)
     is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
@@ -220,32 +211,48 @@ def _fitted(
 
     trained = by_group(kernel)
     halves, shift = [Moments(*trained.shape), Moments(*trained.shape)], None
+    step = _step(layer, len(wanted))
     for start in range(0, len(wanted), 2 * size):
         for number, half in enumerate(halves):  # every other photo
             part = slice(start + number, start + 2 * size, 2)
             if len(wanted[part]):
-                read, targets = (
-                    _patches(layer, before.coded(part), groups),
-                    wanted[part].reshape(-1, groups, trained.shape[2]),
-                )
+                targets = wanted[part][:, ::step, ::step] if wanted.ndim == 4 else wanted[part]
+                targets = targets.reshape(-1, groups, trained.shape[2])
+                read = _patches(layer, before.coded(part), groups, step)
                 shift = shift or (read.mean(axis=0), targets.mean(axis=0))
                 half.shift = shift
                 half.add(read, targets)
     free = trained != 0 if keeps_zeros else None
-    weights = trained if is_float or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
+    weights = trained if largest_code is None or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
     inputs, outputs = (halves[0] + halves[1]).means()
-    coded = kernel.astype(np.float32) if is_float else on_codes(layer, as_kernel(weights))
+    values = as_kernel(weights)
+    coded = values.astype(np.float32) if largest_code is None else on_codes(layer, values, largest_code)
     bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
     return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
 
 
-def _patches(layer: Any, values: Any, groups: int) -> Floats:
-    """What each output position multiplies its weights with, float32 (n, groups, inputs of a group)."""
+def _step(layer: Any, num_photos: int) -> int:
+    """Of the positions of a map, every how many in each direction is read: enough for the sums, in all photos."""
+    positions = num_photos * int(np.prod(layer.output_shape[1:-1]))
+    return max(1, math.isqrt(positions // _ENOUGH_POSITIONS))
+
+
+def _patches(layer: Any, values: Any, groups: int, step: int) -> Floats:
+    """What each output position, or every so many, multiplies its weights with, float32 (n, groups, inputs of a group)."""
     if type(layer).__name__ == "Dense":
         return np.reshape(values.numpy(), (-1, 1, values.shape[-1]))
-    channels, positions = values.shape[-1], int(np.prod(layer.kernel_size))
-    if positions > 1 or max(layer.strides) > 1:
-        strides, rates, kernel = ([1, *pair, 1] for pair in (layer.strides, layer.dilation_rate, layer.kernel_size))
-        values = tensorflow().image.extract_patches(values, kernel, strides, rates, layer.padding.upper())
-    rows = np.reshape(values.numpy(), (-1, positions, channels))
-    return np.moveaxis(rows, 1, 2) if groups > 1 else np.reshape(rows, (-1, 1, positions * channels))
+    channels, kernel, strides = values.shape[-1], layer.kernel_size, [step * stride for stride in layer.strides]
+    if max(kernel) == 1:
+        rows = np.reshape(values[:, :: strides[0], :: strides[1]].numpy(), (-1, 1, channels))
+    else:
+        tf = tensorflow()
+        if layer.padding == "same":  # as its own strides have it, which the wider ones would change
+            reach = [rate * (size - 1) for rate, size in zip(layer.dilation_rate, kernel, strict=True)]
+            sides = zip(values.shape[1:3], layer.output_shape[1:3], layer.strides, reach, strict=True)
+            around = [max(0, (made - 1) * stride + 1 + more - size) for size, made, stride, more in sides]
+            values = tf.pad(values, [[0, 0], *((all_of // 2, all_of - all_of // 2) for all_of in around), [0, 0]])
+        values = tf.image.extract_patches(
+            values, [1, *kernel, 1], [1, *strides, 1], [1, *layer.dilation_rate, 1], "VALID"
+        )
+        rows = np.reshape(values.numpy(), (-1, int(np.prod(kernel)), channels))
+    return np.moveaxis(rows, 1, 2) if groups > 1 else np.reshape(rows, (-1, 1, rows.shape[1] * channels))

@@ -118,6 +118,11 @@ def _refuse(strange: list[Any]) -> None:
         raise InputError(f"the network has layers that can't be fitted to integers: {named}")
 
 
+def is_weighted(layer: Any) -> bool:
+    """Whether it multiplies by weights that are fitted."""
+    return type(layer).__name__ in WEIGHTED
+
+
 def _is_known(layer: Any) -> bool:
     """Whether its output becomes one tensor of codes in every runtime, or none where a ReLU is part of its operator."""
     kind = type(layer).__name__

@@ -74,12 +74,19 @@ class Moments:
         Ridge regression towards ``trained``: w + (V + h)^-1 (C - V w), V the inputs' covariance, C that of inputs and
         outputs, h ``hold`` times the mean of V's diagonal; over the weights alone that are ``free`` (g, k, o).
         """
+        import scipy.linalg
+
         variance, joint = self._about_the_means()
         power = np.trace(variance, axis1=1, axis2=2) / trained.shape[1]
         held = hold * np.maximum(power, 0) + 1e-9  # an input that never changes tells nothing of its weight
         firm = variance + held[:, None, None] * np.eye(trained.shape[1])
         missing = joint - variance @ trained
-        step = np.linalg.solve(firm, missing) if free is None else _solved(firm, missing, free)
+        if free is not None:
+            step = _solved(firm, missing, free)
+        elif len(firm) > 1:
+            step = np.linalg.solve(firm, missing)
+        else:  # in half the time, for the matrix is positive
+            step = scipy.linalg.solve(firm[0], missing[0], assume_a="pos")
         return np.asarray(trained + step)
 
     def error(self, weights: Doubles) -> float:

@@ -14,24 +14,30 @@ from tledge.compression.ranges import Range
 
 _KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 _SMALLEST = 1e-9  # a channel of nothing but zeros has a scale too
-MASK = "mask"
+MASK, VALUES, EDGES = "mask", "codes", "edges"
 
 
 @dataclass(frozen=True)
 class PerChannel:
-    """Weights as codes -127 to 127 times a scale of their output channel, which the largest weight sets.
+    """Weights as codes of a scale of their output channel, in which the largest weight has the code ``largest_code``.
 
-    ``has_mask``: they are multiplied by a variable of their shape before, ones at first.
+    ``has_mask``: they are multiplied by a variable of their shape before, ones at first. ``num_codes``: of a variable of
+    the codes that there are, beside one of the edges between them; 0 for all whole numbers.
     """
 
+    largest_code: int
     has_mask: bool
+    num_codes: int
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         """The variables of one kernel, by their names."""
-        if not self.has_mask:
-            return {}
-        mask = layer.add_weight(name=f"{name}_{MASK}", shape=tensor_shape, initializer="ones", trainable=False)
-        return {MASK: mask}
+        shapes = {MASK: tensor_shape} if self.has_mask else {}
+        if self.num_codes:
+            shapes |= {VALUES: [self.num_codes], EDGES: [self.num_codes - 1]}
+        return {
+            own: layer.add_weight(name=f"{name}_{own}", shape=shape, initializer="ones", trainable=False)
+            for own, shape in shapes.items()
+        }
 
     def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **kwargs: Any) -> Any:
         """The rounded weights, whose gradient is that of the weights themselves."""
@@ -41,8 +47,14 @@ class PerChannel:
         is_depthwise = values.shape.rank == 4 and values.shape[-1] == 1
         kernel = tf.squeeze(values, -1) if is_depthwise else values  # the output channels last
         largest = tf.reduce_max(tf.abs(kernel), list(range(kernel.shape.rank - 1))) + _SMALLEST
-        largest = tf.stop_gradient(largest)
-        rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -largest, largest, 8, True)
+        scale = tf.stop_gradient(largest) / self.largest_code
+        codes = tf.stop_gradient(kernel) / scale
+        if self.num_codes:
+            places = tf.searchsorted(weights[EDGES], tf.reshape(codes, [-1]), "right")
+            nearest = tf.reshape(tf.gather(weights[VALUES], places), tf.shape(codes))
+        else:
+            nearest = tf.round(codes)
+        rounded = kernel + tf.stop_gradient(nearest * scale - kernel)
         return tf.expand_dims(rounded, -1) if is_depthwise else rounded
 
     def get_config(self) -> dict[str, Any]:
@@ -78,11 +90,14 @@ class LayerConfig:
 
     kernel: str | None
     reach: Range | None
+    largest_code: int
     has_mask: bool
+    num_codes: int
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, PerChannel]]:
         """The kernel."""
-        return [(getattr(layer, self.kernel), PerChannel(self.has_mask))] if self.kernel else []
+        quantizer = PerChannel(self.largest_code, self.has_mask, self.num_codes)
+        return [(getattr(layer, self.kernel), quantizer)] if self.kernel else []
 
     def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
         """None: an activation is a layer of its own."""
@@ -112,10 +127,12 @@ class LayerConfig:
 
 @dataclass(frozen=True)
 class Scheme:
-    """Every layer by its kind, and by the range of its output in ``ranges``. It is TFMOT's registry too."""
+    """Every layer by its kind, and by its name in ``ranges`` and ``num_codes``. It is TFMOT's registry too."""
 
     ranges: Mapping[str, Range]
+    largest_code: int
     has_masks: bool
+    num_codes: Mapping[str, int]
 
     def get_layout_transformer(self) -> Scheme:
         """Itself."""
@@ -135,7 +152,8 @@ class Scheme:
 
     def get_quantize_config(self, layer: Any) -> LayerConfig:
         """How one layer computes."""
-        return LayerConfig(_KERNELS.get(type(layer).__name__), self.ranges.get(layer.name), self.has_masks)
+        kernel, num_codes = _KERNELS.get(type(layer).__name__), self.num_codes.get(layer.name, 0)
+        return LayerConfig(kernel, self.ranges.get(layer.name), self.largest_code, self.has_masks, num_codes)
 
 
 CLASSES = {one.__name__: one for one in (PerChannel, InRange, LayerConfig)}

@@ -15,12 +15,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import Prepared
+from tledge.compression import LARGEST_CODE, Prepared
 from tledge.errors import unknown
+from tledge.exporters.mixed import SUFFIX
 from tledge.records import Promise
 
 ALL = "all"
-FITTED, TRAINED, PRUNED = "fitted", "trained", "pruned"  # how the network of an integer format is made ready
+# How the network of an integer format is made ready.
+FITTED, TRAINED, PRUNED, CLUSTERED, PRUNED_CLUSTERED = "fitted", "trained", "pruned", "clustered", "pruned, clustered"
+WEIGHTS = "fitted weights"  # the same network, for a format with ranges of its own
+TRAINS = "it trains for some epochs"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Model:
 
     ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact. ``prepared``: the
     network with weights and ranges for integer arithmetic; None where its layers are unknown, or none is needed.
+    ``largest_code``: of an int8 weight.
     """
 
     saved_model: Path
@@ -36,6 +41,7 @@ class Model:
     metadata: str
     calibration: npt.NDArray[np.uint8] | None
     prepared: Prepared | None = None
+    largest_code: int = LARGEST_CODE
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Format:
     """One artifact format, as its family's file declares it.
 
     ``preparation``: how its network is made ready for integers, and None for what the SavedModel alone gives.
+    ``on_request``: why it is made only where it is named; empty where ``all`` makes it too.
+    ``saturates``: whether its runtime adds products of two codes in 16 bits on CPUs that can do no better.
     """
 
     name: str
@@ -52,6 +60,8 @@ class Format:
     convert: Callable[[Model], bytes]
     options: dict[str, str]
     libraries: tuple[str, ...]
+    on_request: str = ""
+    saturates: bool = False
 
     @property
     def needs_calibration(self) -> bool:
@@ -60,8 +70,8 @@ class Format:
 
     @property
     def is_trained(self) -> bool:
-        """Whether it takes epochs of training, so that ``all`` leaves it out."""
-        return self.preparation not in (None, FITTED)
+        """Whether it takes epochs of training."""
+        return self.preparation not in (None, FITTED, WEIGHTS)
 
 
 def formats() -> dict[str, Format]:
@@ -74,14 +84,25 @@ def formats() -> dict[str, Format]:
     return found
 
 
+def mixed_formats() -> dict[str, Callable[[Model], Format]]:
+    """What makes the mixed variant of an integer format, by the name of that format.
+
+    The variant is of one model: its options declare the operators that stay float.
+    """
+    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
+    return {name: make for module in modules for name, make in getattr(module, "MIXED", {}).items()}
+
+
 def chosen(names: list[str]) -> list[Format]:
-    """The formats of these names, each once; ``all`` is every one that needs no training.
+    """The formats of these names, each once; ``all`` is every one that is not made on request only.
 
     Raises InputError with the nearest match.
     """
     known = formats()
     for name in names:
         if name != ALL and name not in known:
-            raise unknown("format", name, [*known, ALL])
-    converted = [name for name, form in known.items() if not form.is_trained] if ALL in names else []
-    return [known[name] for name in dict.fromkeys([*converted, *names]) if name != ALL]
+            searched = [form for form in mixed_formats() if f"{form}{SUFFIX}" == name]
+            hint = f"A mixed file is what a search makes: --format {searched[0]} --max-drop POINTS." if searched else ""
+            raise unknown("format", name, [*known, ALL], hint)
+    usual = [name for name, form in known.items() if not form.on_request] if ALL in names else []
+    return [known[name] for name in dict.fromkeys([*usual, *names]) if name != ALL]

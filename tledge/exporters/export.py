@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tledge.audit import audit, require_promise
+from tledge.compression import LARGEST_CODE
 from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
 from tledge.exporters.material import Material, Materials, Options
-from tledge.files import atomic_write, sha256_file
+from tledge.files import sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
@@ -28,7 +31,7 @@ def export(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
-    """Convert a run to the named formats (``all``: every one that needs no training) and write ``exports/<format>/``.
+    """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
 
     ``run``: a run, its name, or None for the latest. ``options``: of integer formats. An artifact replaces an earlier one
     of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run, PromiseBroken
@@ -44,11 +47,13 @@ def export(
     for form in wanted:
         if form.is_trained:
             materials.require_layers(form.name)  # before hours may go into other formats
+        elif form.on_request:
+            progress.warn(f"{form.name}: {form.on_request}")
     made, refused = [], []
     for form in wanted:
         try:
-            material = materials.of(form.preparation) if form.preparation else None
-            made.append(_export_one(run, form, material, progress))
+            material = materials.of(form.preparation, saturates=form.saturates) if form.preparation else None
+            made.append(keep(run, artifact(run, form, material, progress)))
         except PromiseBroken as error:
             refused.append(str(error))
     if refused:
@@ -57,7 +62,38 @@ def export(
     return made
 
 
-def _metadata(run: Run, form: Format) -> str:
+@dataclass(frozen=True)
+class Artifact:
+    """A file that keeps the promise of its format, and its record; not yet in the run."""
+
+    data: bytes
+    record: ExportRecord
+
+
+def model_of(run: Run, format_name: str, material: Material | None) -> Model:
+    """What a converter reads to make a format of a run."""
+    return Model(
+        run.folder / "model",
+        run.manifest.backbone.input_size,
+        _metadata(run, format_name),
+        material.pixels if material else None,
+        material.prepared if material else None,
+        material.largest_code if material else LARGEST_CODE,
+    )
+
+
+def keep(run: Run, made: Artifact) -> ExportRecord:
+    """Write an artifact to the folder of its format, in place of the one before.
+
+    A kill between its two files leaves a hash that does not fit, which opening the run reports.
+    """
+    folder = run.export_folder(made.record.format)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_together(folder, {made.record.file: made.data, "export.json": sealed(made.record.as_json())})
+    return made.record
+
+
+def _metadata(run: Run, format_name: str) -> str:
     manifest = run.manifest
     return json.dumps(
         {
@@ -69,7 +105,7 @@ def _metadata(run: Run, form: Format) -> str:
                 "manifest_sha256": run.manifest_sha256,
                 "dataset": manifest.dataset.name,
                 "backbone": manifest.backbone.handle if "://" in manifest.backbone.handle else manifest.backbone.sha256,
-                "format": form.name,
+                "format": format_name,
                 "tledge": manifest.tledge_version,
             },
         },
@@ -96,43 +132,31 @@ def _converted(form: Format, model: Model) -> bytes:
         ) from error
 
 
-def _export_one(run: Run, form: Format, material: Material | None, progress: Progress) -> ExportRecord:
-    model = Model(
-        run.folder / "model",
-        run.manifest.backbone.input_size,
-        _metadata(run, form),
-        material.pixels if material else None,
-        material.prepared if material else None,
-    )
+def artifact(run: Run, form: Format, material: Material | None, progress: Progress) -> Artifact:
+    """Convert a run to one format and audit it. Raises PromiseBroken where it does not hold what its format says."""
     options = {**form.options, **(material.options if material else {})}
     started = time.perf_counter()
     with progress.step(f"exporting {form.name}"):
-        data = _converted(form, model)
+        data = _converted(form, model_of(run, form.name, material))
     seconds = time.perf_counter() - started
-    folder = run.export_folder(form.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    for abandoned in folder.glob(".checking-*"):  # left by a killed export
-        shutil.rmtree(abandoned, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".checking-", dir=folder) as staging:
-        candidate = Path(staging, form.file)
-        atomic_write(candidate, data)
+    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+        candidate = Path(folder, form.file)
+        candidate.write_bytes(data)
         found = audit(candidate)
-        require_promise(found, form.name, form.promise, form.file, options)
-        made = ExportRecord(
-            format=form.name,
-            file=form.file,
-            sha256=sha256_file(candidate),
-            size_bytes=len(data),
-            created_utc=now_utc(),
-            source_manifest_sha256=run.manifest_sha256,
-            promise=form.promise,
-            options=options,
-            calibration=material.samples if material else None,
-            audit=found,
-            library_versions=library_versions(*form.libraries),
-            convert_s=round(seconds, 2),
-        )
-        # A kill between the two leaves a hash that does not fit, which opening the run reports.
-        candidate.replace(folder / form.file)
-        made.save(folder / "export.json")
-    return made
+    require_promise(found, form.name, form.promise, form.file, options)
+    made = ExportRecord(
+        format=form.name,
+        file=form.file,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        compressed_bytes=len(zlib.compress(data, 9)),
+        created_utc=now_utc(),
+        source_manifest_sha256=run.manifest_sha256,
+        promise=form.promise,
+        options=options,
+        calibration=material.samples if material else None,
+        audit=found,
+        library_versions=library_versions(*form.libraries),
+        convert_s=round(seconds, 2),
+    )
+    return Artifact(data, made)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from tledge.backbones import KERAS
 from tledge.classifier.of_run import network_of
-from tledge.compression import Prepared
+from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared
+from tledge.compression.calibration import DEFAULT, calibrated, require_method
+from tledge.compression.clustering import codebooks, require_clusters
 from tledge.compression.distillation import Lessons
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
@@ -18,7 +21,7 @@ from tledge.compression.pruning import Sparsity, prune
 from tledge.compression.qat import train
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
-from tledge.exporters import FITTED, PRUNED, TRAINED
+from tledge.exporters import CLUSTERED, FITTED, PRUNED, PRUNED_CLUSTERED, TRAINED, WEIGHTS
 from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -26,10 +29,11 @@ from tledge.records import CalibrationRecord, SplitName
 from tledge.run import Run
 from tledge.tensorflow_setup import tensorflow
 
-RANGES = "mse"  # how the ranges of activations are chosen where the layers are known
 _PROOF_PHOTOS = 16
 _SAME_PROBABILITY = 1e-3
 _MAX_EPOCHS = 1000
+# Epochs and learning rate where rounding alone is to be mended, and where weights were taken away.
+_CAREFUL, _BOLD = (2, 1e-5), (5, 3e-4)
 _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 
 
@@ -37,33 +41,41 @@ _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 class Options:
     """What a user may set of integer formats. Raises InputError for a value that can't be.
 
-    ``epochs``: of the formats that train. ``sparsity``: a share, or N:M.
+    ``calibration``: how ranges of activations are chosen. ``epochs``, ``learning_rate`` (None: each has its own): of the
+    formats that train. ``sparsity``: a share, or N:M. ``clusters``: codes of a layer. ``reduce_range``: whether int8 weights
+    have 7 bits where a runtime may add products in 16.
     """
 
     calibration_samples: int = DEFAULT_SAMPLES
-    epochs: int = 2
-    learning_rate: float = 1e-5
+    calibration: str = DEFAULT
+    epochs: int | None = None
+    learning_rate: float | None = None
     sparsity: str = "0.5"
+    clusters: int = 32
+    reduce_range: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.epochs <= _MAX_EPOCHS:
+        require_method(self.calibration)
+        if self.epochs is not None and not 1 <= self.epochs <= _MAX_EPOCHS:
             raise InputError(f"--epochs {self.epochs}: use 1 to {_MAX_EPOCHS}")
-        if not 0 < self.learning_rate < 1:
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise InputError(f"--learning-rate {self.learning_rate:g}: use a rate above 0 and below 1, such as 1e-5")
         Sparsity.parse(self.sparsity)
+        require_clusters(self.clusters)
 
 
 @dataclass(frozen=True)
 class Material:
     """``pixels``: representative photos, uint8 (N, S, S, 3). ``prepared``: None where the layers are unknown.
 
-    ``options``: how it was made, for the record.
+    ``options``: how it was made, for the record. ``largest_code``: of an int8 weight.
     """
 
     samples: CalibrationRecord
     pixels: Pixels
     prepared: Prepared | None
     options: dict[str, Any]
+    largest_code: int = LARGEST_CODE
 
 
 class Materials:
@@ -71,16 +83,31 @@ class Materials:
 
     def __init__(self, run: Run, options: Options, progress: Progress) -> None:
         self._run, self._options, self._progress = run, options, progress
-        self._made: dict[str, Material] = {}
+        self._made: dict[tuple[str, int], Material] = {}
 
-    def of(self, preparation: str) -> Material:
+    def of(self, preparation: str, *, saturates: bool = False) -> Material:
         """What a format with this ``preparation`` is made from.
 
-        Raises InputError where the network can't be prepared so: only that of ``fitted`` is made of any.
+        ``saturates``: whether ``reduce_range`` of the options is for it. Raises InputError where the network can't be
+        prepared so: only that of ``fitted`` is made of any.
         """
-        if preparation not in self._made:
-            self._made[preparation] = {FITTED: self._fit, TRAINED: self._train, PRUNED: self._prune}[preparation]()
-        return self._made[preparation]
+        return self._of(preparation, REDUCED_CODE if saturates and self._options.reduce_range else LARGEST_CODE)
+
+    def _of(self, preparation: str, largest_code: int) -> Material:
+        wanted = preparation, largest_code
+        if wanted not in self._made:
+            makers: dict[str, Callable[[int], Material]] = {
+                FITTED: self._fit,
+                WEIGHTS: self._weights,
+                TRAINED: self._train,
+                PRUNED: self._prune,
+                CLUSTERED: partial(self._cluster, FITTED),
+                PRUNED_CLUSTERED: partial(self._cluster, PRUNED),
+            }
+            made = makers[preparation](largest_code)
+            codes = {} if largest_code == LARGEST_CODE else {"weight_codes": f"-{largest_code} to {largest_code}"}
+            self._made[wanted] = replace(made, options={**made.options, **codes}, largest_code=largest_code)
+        return self._made[wanted]
 
     def require_layers(self, format_name: str) -> None:
         """Raise InputError where a format that trains the network's layers can't be had, and name the layers."""
@@ -89,26 +116,51 @@ class Materials:
         except (InputError, ArtifactError, EnvironmentFault) as error:
             raise type(error)(f"{format_name} trains the layers of the network, and can't here: {error}") from error
 
-    def _fit(self) -> Material:
+    def _fit(self, largest_code: int) -> Material:
         samples, pixels = self._calibration
         try:
             folded = self.folded.copied()
         except (InputError, ArtifactError, EnvironmentFault) as error:
+            if self._options.calibration != DEFAULT:
+                raise type(error)(
+                    f"--calibration {self._options.calibration} needs the network's layers: {error}"
+                ) from error
             # A converter needs the SavedModel alone: what is lost is the fitting, and that is said and recorded.
             self._progress.warn(f"int8 weights are rounded as they are, not fitted: {error}")
             return Material(samples, pixels, None, {"fitting": f"none: {error}"})
-        return self._material(prepare(folded, pixels, RANGES, self._progress))
+        return self._material(self._calibrated(folded, largest_code))
 
-    def _train(self) -> Material:
+    def _calibrated(self, folded: Folded, largest_code: int, *, keeps_zeros: bool = False) -> Prepared:
+        made = prepare(
+            folded, self._calibration[1], DEFAULT, self._progress, keeps_zeros=keeps_zeros, largest_code=largest_code
+        )
+        method = self._options.calibration
+        return calibrated(made, method, self.folded, self._lessons(_CAREFUL).validation, self._progress)
+
+    def _weights(self, largest_code: int) -> Material:
+        made = self._of(FITTED, largest_code)
+        return replace(made, options={"fitting": made.options["fitting"]})
+
+    def _train(self, largest_code: int) -> Material:
         teacher = self.folded
-        start = self.of(FITTED).prepared
+        start = self._of(FITTED, largest_code).prepared
         assert start is not None  # what could be folded now, could be before
-        return self._material(train(start, teacher, self._lessons, self._progress))
+        return self._material(train(start, teacher, self._lessons(_CAREFUL), self._progress))
 
-    def _prune(self) -> Material:
+    def _prune(self, largest_code: int) -> Material:
         sparsity = Sparsity.parse(self._options.sparsity)
-        pruned, notes = prune(self.folded, sparsity, self._lessons, self._progress)
-        made = prepare(pruned, self._calibration[1], RANGES, self._progress, keeps_zeros=True)
+        pruned, notes = prune(self.folded, sparsity, self._lessons(_BOLD), self._progress)
+        made = self._calibrated(pruned, largest_code, keeps_zeros=True)
+        return self._material(replace(made, notes={**made.notes, **notes}))
+
+    def _cluster(self, of: str, largest_code: int) -> Material:
+        start = self._of(of, largest_code).prepared
+        assert start is not None
+        books = codebooks(start.network, self._options.clusters, largest_code)
+        keeps = of == PRUNED
+        made = train(start, self.folded, self._lessons(_BOLD), self._progress, keeps_zeros=keeps, codebooks=books)
+        most = max((len(book.values) for book in books.values()), default=0)
+        notes = {"clusters": self._options.clusters, "most_clusters_used": most, "clustered_layers": len(books)}
         return self._material(replace(made, notes={**made.notes, **notes}))
 
     def _material(self, prepared: Prepared) -> Material:
@@ -139,11 +191,10 @@ class Materials:
             )
         return folded
 
-    @cached_property
-    def _lessons(self) -> Lessons:
+    def _lessons(self, usual: tuple[int, float]) -> Lessons:
         train, validation = (load_split(self._run, name, self._progress) for name in _LEARNT_FROM)
-        own = self._options
-        return Lessons(train.pixels, validation.pixels, own.epochs, own.learning_rate, seed=self._run.manifest.seed)
+        epochs, rate = self._options.epochs or usual[0], self._options.learning_rate or usual[1]
+        return Lessons(train.pixels, validation.pixels, epochs, rate, seed=self._run.manifest.seed)
 
     @cached_property
     def _calibration(self) -> tuple[CalibrationRecord, Pixels]:

@@ -1,4 +1,4 @@
-"""ONNX: tf2onnx for the graph, ONNX Runtime's static quantizer for QDQ int8."""
+"""ONNX: tf2onnx for the graph, ONNX Runtime's quantizers for what is not float."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import FITTED, TRAINED, Format, Model
-from tledge.exporters.onnx_graph import OPSET, of_function
-from tledge.exporters.onnx_int8 import quantize
+from tledge.exporters import FITTED, TRAINED, TRAINS, Format, Model, mixed
+from tledge.exporters.onnx_dynamic import quantize_weights
+from tledge.exporters.onnx_graph import OPSET, of_function, weights_to_float16
+from tledge.exporters.onnx_int8 import Draft, quantize
 
 _FILE = "model.onnx"
 METADATA_KEY = "tledge"
@@ -33,8 +34,22 @@ def _finish(model: Any, metadata: str) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def _graph(model: Model) -> Any:
+    return of_function(_signature(model, "serving_default"), model.input_size, "uint8")
+
+
 def _float32(model: Model) -> bytes:
-    return _finish(of_function(_signature(model, "serving_default"), model.input_size, "uint8"), model.metadata)
+    return _finish(_graph(model), model.metadata)
+
+
+def _float16(model: Model) -> bytes:
+    graph = _graph(model)
+    weights_to_float16(graph)
+    return _finish(graph, model.metadata)
+
+
+def _dynamic(model: Model) -> bytes:
+    return _finish(quantize_weights(_graph(model)), model.metadata)
 
 
 def _int8(model: Model) -> bytes:
@@ -44,7 +59,27 @@ def _int8(model: Model) -> bytes:
     else:
         function, images = model.prepared.probabilities, model.prepared.input_codes.real(model.calibration)
     graph = of_function(function, model.input_size, "float32")
-    return _finish(quantize(graph, images, model.prepared), model.metadata)
+    return _finish(quantize(graph, images, model.prepared, model.largest_code), model.metadata)
+
+
+def _mixed(model: Model) -> Format:
+    prepared = model.prepared
+    assert prepared is not None
+    assert model.calibration is not None
+    graph = of_function(prepared.probabilities, model.input_size, "float32")
+    draft = Draft(graph, prepared.input_codes.real(model.calibration), prepared, model.largest_code)
+    name = f"onnx-int8{mixed.SUFFIX}"
+    options = {**_INT8_OPTIONS, **mixed.options(draft.float_operators)}
+    return Format(
+        name,
+        _FILE,
+        mixed.PROMISE,
+        FITTED,
+        lambda of: _finish(draft.quantized(), of.metadata),
+        options,
+        _LIBRARIES,
+        saturates=True,
+    )
 
 
 _INT8_OPTIONS = {
@@ -56,11 +91,20 @@ _INT8_OPTIONS = {
     "form": "static QDQ",
     "ranges": "min-max",
 }
+_FLOAT_OPTIONS = {"opset": str(OPSET)}
+_FLOAT16_OPTIONS = {**_FLOAT_OPTIONS, "weights": "float16, cast to float32 where they are read"}
+_DYNAMIC_OPTIONS = {
+    **_FLOAT_OPTIONS,
+    "weights": "uint8; of convolutions scaled by output channel before, of depthwise ones float32",
+    "activations": "uint8, range by photo",
+}
+_SLOW_DYNAMIC = "ONNX Runtime measures every activation as it runs, which takes longer than float32 does on a CPU"
 
 FORMATS = (
-    Format("onnx-float32", _FILE, "float32", None, _float32, {"opset": str(OPSET)}, _LIBRARIES),
-    *(
-        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES)
-        for name, preparation in {"onnx-int8": FITTED, "onnx-int8-qat": TRAINED}.items()
-    ),
+    Format("onnx-float32", _FILE, "float32", None, _float32, _FLOAT_OPTIONS, _LIBRARIES),
+    Format("onnx-float16", _FILE, "float16 weights", None, _float16, _FLOAT16_OPTIONS, _LIBRARIES),
+    Format("onnx-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES, saturates=True),
+    Format("onnx-int8-qat", _FILE, "all-integer", TRAINED, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS, saturates=True),
+    Format("onnx-dynamic", _FILE, "dynamic-range int8", None, _dynamic, _DYNAMIC_OPTIONS, _LIBRARIES, _SLOW_DYNAMIC),
 )
+MIXED = {"onnx-int8": _mixed}

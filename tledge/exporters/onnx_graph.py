@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tledge.errors import PromiseBroken
+
 OPSET = 17  # tf2onnx 1.17 writes 15 to 18
 INPUT, OUTPUT = "pixels", "probabilities"
+_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 def of_function(function: Any, input_size: int, dtype: str) -> Any:
@@ -120,6 +123,33 @@ def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
         if all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
     }
+
+
+def weights_to_float16(model: Any) -> None:
+    """Hold every float32 constant of more than one element in float16, with a Cast back to float32 behind it.
+
+    A runtime does the Cast once, when it loads the model. Raises PromiseBroken where a weight is beyond float16.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    casts = []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size < 2:
+            continue
+        largest = float(np.max(np.abs(values)))
+        if largest > _LARGEST_FLOAT16:
+            raise PromiseBroken(
+                f"the constant {tensor.name} holds {largest:g}, and float16 ends at {_LARGEST_FLOAT16:g}. "
+                "Nothing was written; choose a float32 or int8 format."
+            )
+        name, small = tensor.name, f"{tensor.name}/float16"
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), small))
+        casts.append(helper.make_node("Cast", [small], [name], f"{name}/Cast", to=TensorProto.FLOAT))
+    nodes = [type(node).FromString(node.SerializeToString()) for node in (*casts, *graph.node)]
+    graph.ClearField("node")
+    graph.node.extend(nodes)
 
 
 def subtractions_to_additions(model: Any) -> None:

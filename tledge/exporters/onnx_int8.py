@@ -3,58 +3,94 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import Prepared, named_by_value
+from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared, named_by_value
+from tledge.exporters.mixed import float_operators
 from tledge.exporters.onnx_graph import INPUT, batch_normalizations_to_convolutions, subtractions_to_additions
 
 Floats = npt.NDArray[np.float32]
 
 
-def quantize(graph: Any, images: Floats, prepared: Prepared | None = None) -> Any:
-    """The same model with uint8 activations and int8 weights, per channel, that takes the codes of its input.
+class Draft:
+    """A float graph that ONNX Runtime's quantizer is ready for, and what it shall make of it.
 
-    ``graph``: float32 (1, S, S, 3) in, and it changes. ``images``: representative values of its input, float32
-    (N, S, S, 3), whose range becomes that of the codes. ``prepared``: the network that the graph was made from, whose
-    ranges are taken where a tensor holds the output of one of its layers.
+    ``float_operators``: how many of those that stay float, by their names; the layers that they are follow from
+    ``prepared.float_layers``.
     """
-    import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    subtractions_to_additions(graph)
-    batch_normalizations_to_convolutions(graph)
-    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
-        plain, ready, quantized = (Path(folder, f"{stage}.onnx") for stage in ("plain", "ready", "quantized"))
-        onnx.save(graph, plain)
-        # Symbolic shape inference wants another package, and every shape here is fixed.
-        quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
-        quantize_static(
-            str(ready),
-            str(quantized),
-            _CalibrationReader(list(images)),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            extra_options={
-                "TensorQuantOverrides": {} if prepared is None else _ranges(ready, images[:1], prepared),
-                "ForceQuantizeNoInputCheck": True,  # else codes begin behind the transposition of the input
-            },
-        )
-        made = onnx.load(quantized)
-    _take_codes(made)
-    return made
+    def __init__(
+        self, graph: Any, images: Floats, prepared: Prepared | None = None, largest_code: int = LARGEST_CODE
+    ) -> None:
+        """``graph``: float32 (1, S, S, 3) in, and it changes. ``images``: representative values of its input, float32
+        (N, S, S, 3), whose range becomes that of the codes. ``prepared``: the network that the graph was made from, whose
+        ranges are taken where a tensor holds the output of one of its layers. ``largest_code``: of a weight, as it has been
+        in ``prepared``.
+        """
+        import onnx
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        subtractions_to_additions(graph)
+        batch_normalizations_to_convolutions(graph)
+        self._images, self._prepared, self._largest_code = images, prepared, largest_code
+        with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+            plain, ready = (Path(folder, f"{stage}.onnx") for stage in ("plain", "ready"))
+            onnx.save(graph, plain)
+            # Symbolic shape inference wants another package, and every shape here is fixed.
+            quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+            self._ready = onnx.load(ready)
+            names = {} if prepared is None else named_by_value(_values(ready, images[:1]), prepared.outputs(images[:1]))
+        self._ranges = {} if prepared is None else _ranges(names, prepared)
+        self._float_nodes: list[str] = []
+        self.float_operators: dict[str, int] = {}
+        if prepared is not None and prepared.float_layers:
+            nodes = self._ready.graph.node
+            edges = [(list(node.input), list(node.output)) for node in nodes]
+            chosen = [nodes[place] for place in float_operators(edges, names, prepared.float_layers)]
+            self._float_nodes = [node.name for node in chosen]
+            self.float_operators = dict(sorted(Counter(node.op_type for node in chosen).items()))
+
+    def quantized(self) -> Any:
+        """The model with uint8 activations and int8 weights, per channel, that takes the codes of its input."""
+        import onnx
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+        with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+            ready, quantized = (Path(folder, f"{stage}.onnx") for stage in ("ready", "quantized"))
+            onnx.save(self._ready, ready)
+            quantize_static(
+                str(ready),
+                str(quantized),
+                _CalibrationReader(list(self._images)),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                reduce_range=self._largest_code == REDUCED_CODE,
+                nodes_to_exclude=self._float_nodes,
+                extra_options={
+                    "TensorQuantOverrides": self._ranges,
+                    "ForceQuantizeNoInputCheck": True,  # else codes begin behind the transposition of the input
+                },
+            )
+            made = onnx.load(quantized)
+        _take_codes(made, self._prepared if self._float_nodes else None)
+        return made
 
 
-def _ranges(path: Path, image: Floats, prepared: Prepared) -> dict[str, list[dict[str, Any]]]:
-    """The ranges of ``prepared`` in the words of ONNX Runtime's quantizer, by the tensors of the graph."""
-    named = named_by_value(_values(path, image), prepared.outputs(image))
+def quantize(graph: Any, images: Floats, prepared: Prepared | None = None, largest_code: int = LARGEST_CODE) -> Any:
+    """The model of :class:`Draft` at once."""
+    return Draft(graph, images, prepared, largest_code).quantized()
+
+
+def _ranges(named: Mapping[str, Sequence[str]], prepared: Prepared) -> dict[str, list[dict[str, Any]]]:
+    """The ranges of ``prepared`` in the words of ONNX Runtime's quantizer, by the tensors that hold layers' outputs."""
     prepared.require_all(named.values())
     ranges = {tensor: prepared.range_of(names) for tensor, names in named.items()}
     return {
@@ -95,12 +131,19 @@ class _CalibrationReader:
         return None if photo is None else {INPUT: photo[None]}
 
 
-def _take_codes(model: Any) -> None:
-    """Make the quantized codes of the input the graph's input: its QuantizeLinear goes, uint8 pixels come in."""
+def _take_codes(model: Any, prepared: Prepared | None) -> None:
+    """Make the quantized codes of the input the graph's input: its QuantizeLinear goes, uint8 pixels come in.
+
+    ``prepared``: of a network with float layers. Where they read the input, it has no codes yet, and gets them.
+    """
     from onnx import TensorProto
 
     graph = model.graph
     quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == INPUT]
+    if prepared is not None and not quantizers:
+        _dequantize_input(graph, prepared)
+        graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+        return
     if len(quantizers) != 1:
         raise RuntimeError(f"expected one QuantizeLinear on {INPUT!r}, found {len(quantizers)}")
     (quantizer,) = quantizers
@@ -113,3 +156,17 @@ def _take_codes(model: Any) -> None:
     for info in stale:
         graph.value_info.remove(info)
     graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+
+
+def _dequantize_input(graph: Any, prepared: Prepared) -> None:
+    """Put a DequantizeLinear between the input's codes and those that read it as float."""
+    from onnx import helper, numpy_helper
+
+    codes, values = prepared.input_codes, f"{INPUT}/values"
+    scale = numpy_helper.from_array(np.array(codes.scale, np.float32), f"{INPUT}/scale")
+    zero_point = numpy_helper.from_array(np.array(codes.zero_point, np.uint8), f"{INPUT}/zero_point")
+    for node in graph.node:
+        node.input[:] = [values if name == INPUT else name for name in node.input]
+    graph.initializer.extend([scale, zero_point])
+    reader = helper.make_node("DequantizeLinear", [INPUT, scale.name, zero_point.name], [values], "input_to_float")
+    graph.node.insert(0, reader)

@@ -7,7 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import FITTED, PRUNED, TRAINED, Format, Model, tflite_prepared
+from tledge.compression import Prepared
+from tledge.exporters import (
+    CLUSTERED,
+    FITTED,
+    PRUNED,
+    PRUNED_CLUSTERED,
+    TRAINED,
+    TRAINS,
+    WEIGHTS,
+    Format,
+    Model,
+    mixed,
+    tflite_prepared,
+)
+from tledge.records import Promise
 
 _FILE = "model.tflite"
 METADATA_NAME = "TLEDGE_METADATA"
@@ -68,6 +82,62 @@ def _int8(model: Model) -> bytes:
     return _with_metadata(converter.convert(), model.metadata)
 
 
+def _mixed(model: Model) -> Format:
+    assert model.prepared is not None
+    assert model.calibration is not None
+    draft = tflite_prepared.Draft(model.prepared, model.input_size, model.calibration)
+    name = f"tflite-int8{mixed.SUFFIX}"
+    options = {**_INT8_OPTIONS, **mixed.options(draft.float_operators)}
+    return Format(
+        name,
+        _FILE,
+        mixed.PROMISE,
+        FITTED,
+        lambda of: _with_metadata(draft.quantized(), of.metadata),
+        options,
+        _LIBRARIES,
+    )
+
+
+def _int16x8(model: Model) -> bytes:
+    photos = model.calibration
+    assert photos is not None
+    prepared = model.prepared
+    converter, tf = (
+        _converter(model, "serving_default") if prepared is None else _of_prepared(prepared, model.input_size)
+    )
+
+    def representative_data() -> Iterator[list[Any]]:
+        for photo in photos:
+            yield [photo[None]]
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = representative_data
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        tf.lite.OpsSet.TFLITE_BUILTINS,  # the cast of the pixels has no int16; the audit sees that all else has
+    ]
+    return _with_metadata(tflite_prepared.shortly_named(converter.convert()), model.metadata)
+
+
+def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
+    """A converter for uint8 pixels (1, S, S, 3) to probabilities by a prepared network; and TensorFlow."""
+    from tledge.tensorflow_setup import tensorflow
+
+    tf = tensorflow()
+    codes = prepared.input_codes
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([1, input_size, input_size, 3], tf.uint8, name="pixels")], autograph=False
+    )
+    def probabilities(pixels: Any) -> Any:
+        values = (tf.cast(pixels, tf.float32) - codes.zero_point) * codes.scale
+        return tf.identity(prepared.probabilities(values), name="probabilities")
+
+    function = probabilities.get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], prepared.network), tf
+
+
 def _with_metadata(flatbuffer: bytes, metadata: str) -> bytes:
     """The same model with a named metadata buffer; the converter adds its own record in the same way."""
     from tensorflow.lite.python import schema_py_generated as schema
@@ -90,14 +160,33 @@ _INT8_OPTIONS = {
     "output": "uint8",
     "ranges": "min-max",
 }
-_INT8 = {"tflite-int8": FITTED, "tflite-int8-qat": TRAINED, "tflite-int8-pruned": PRUNED}
+_INT8 = {
+    "tflite-int8": (FITTED, ""),
+    "tflite-int8-qat": (TRAINED, TRAINS),
+    "tflite-int8-pruned": (PRUNED, TRAINS),
+    "tflite-int8-clustered": (CLUSTERED, TRAINS),
+    "tflite-int8-pruned-clustered": (PRUNED_CLUSTERED, TRAINS),
+}
+_INT16X8: Promise = "int16 activations, int8 weights"
+_INT16X8_OPTIONS = {
+    "weights": "int8, per-channel",
+    "activations": "int16",
+    "input": "uint8",
+    "output": "float32",
+    "ranges": "min-max",
+}
+_SLOW_INT16 = (
+    "LiteRT computes int16 activations by plain loops on a CPU, slower than float32; it is meant for accelerators"
+)
 
 FORMATS = (
     Format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
     Format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
     Format("tflite-dynamic", _FILE, "dynamic-range int8", None, _dynamic, {"weights": "int8"}, _LIBRARIES),
     *(
-        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES)
-        for name, preparation in _INT8.items()
+        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, on_request)
+        for name, (preparation, on_request) in _INT8.items()
     ),
+    Format("tflite-int16x8", _FILE, _INT16X8, WEIGHTS, _int16x8, _INT16X8_OPTIONS, _LIBRARIES, _SLOW_INT16),
 )
+MIXED = {"tflite-int8": _mixed}

@@ -8,6 +8,7 @@ model, then turns that into integers. The ranges of the network take their place
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,33 +16,78 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import Prepared, named_by_value
+from tledge.exporters.mixed import float_operators
 
 _NETWORK_NAME = re.compile(rb"^model(_\d+)?/")  # Keras': a counter of the process
 _FEW = 4  # photos; enough where every range is known
 
 
-def convert(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
-    """The model's bytes: uint8 pixels (1, S, S, 3) to uint8 probabilities.
+class Draft:
+    """A float model with a range for every tensor, of which the quantizer makes integers.
 
-    ``photos``: representative ones, for the ranges of what is no layer of the network. Raises RuntimeError where a
-    layer's output is not found in the converted model.
+    ``float_operators``: how many of those that stay float, by their names; the layers that they are follow from
+    ``prepared.float_layers``.
     """
-    from tensorflow.lite.python.convert import mlir_quantize
 
-    from tledge.tensorflow_setup import tensorflow
+    def __init__(self, prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> None:
+        """``photos``: representative ones, uint8 (N, S, S, 3), for the ranges of what is no layer of the network.
 
-    tf = tensorflow()
-    model = _with_ranges(prepared, input_size, photos[:_FEW], needs_all=True)
-    if model is None:
-        model = _with_ranges(prepared, input_size, photos, needs_all=False)
-    assert model is not None
-    return _shortly_named(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.uint8))
+        Raises RuntimeError where a layer's output is not found in the converted model.
+        """
+        found = _with_ranges(prepared, input_size, photos[:_FEW], needs_all=True)
+        if found is None:
+            found = _with_ranges(prepared, input_size, photos, needs_all=False)
+        assert found is not None
+        self._model, names = found
+        self._float_tensors, self.float_operators = _float_operators(self._model, names, prepared.float_layers)
+
+    def quantized(self) -> bytes:
+        """The model's bytes: uint8 pixels (1, S, S, 3) to uint8 probabilities."""
+        from tensorflow.lite.python.convert import mlir_quantize
+
+        from tledge.tensorflow_setup import tensorflow
+
+        tf = tensorflow()
+        nodes = self._float_tensors or None
+        made = mlir_quantize(self._model, input_data_type=tf.uint8, output_data_type=tf.uint8, denylisted_nodes=nodes)
+        return shortly_named(made)
+
+
+def convert(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
+    """The bytes of :class:`Draft` at once."""
+    return Draft(prepared, input_size, photos).quantized()
+
+
+def _float_operators(
+    model: bytes, names: dict[int, list[str]], float_layers: tuple[str, ...]
+) -> tuple[list[str], dict[str, int]]:
+    """The tensors that the float operators write, by which the quantizer knows these; and how many of each operator.
+
+    ``names``: of the layers whose outputs a tensor holds, by the tensor's number.
+    """
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    if not float_layers:
+        return [], {}
+    read = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    graph = read.subgraphs[0]
+    edges = [
+        ([int(number) for number in one.inputs], [int(number) for number in one.outputs]) for one in graph.operators
+    ]
+    chosen = [graph.operators[place] for place in float_operators(edges, names, float_layers)]
+    operator_names = {number: name for name, number in vars(BuiltinOperator).items()}
+    counts = Counter(operator_names[read.operatorCodes[one.opcodeIndex].builtinCode] for one in chosen)
+    return [graph.tensors[one.outputs[0]].name.decode() for one in chosen], dict(sorted(counts.items()))
 
 
 def _with_ranges(
     prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8], *, needs_all: bool
-) -> bytes | None:
-    """The float model with a range for every tensor; None where ``needs_all`` and some are of ``photos`` alone."""
+) -> tuple[bytes, dict[int, list[str]]] | None:
+    """The float model with a range for every tensor, and the layers whose outputs a tensor holds, by its number.
+
+    None where ``needs_all`` and some ranges are of ``photos`` alone.
+    """
     from tensorflow.lite.tools import flatbuffer_utils
 
     calibrated = _calibrated(prepared, input_size, photos)
@@ -57,12 +103,12 @@ def _with_ranges(
         if known is not None:
             quantization = graph.tensors[number].quantization
             quantization.min, quantization.max = np.array(known[:1], np.float32), np.array(known[1:], np.float32)
-        elif needs_all:
+        elif needs_all and not set(names.get(number, [])) & set(prepared.float_layers):
             return None
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), names
 
 
-def _shortly_named(model: bytes) -> bytes:
+def shortly_named(model: bytes) -> bytes:
     """The same model whose tensors are named by the first of the operators that they stand for.
 
     The converter joins the names of all, which takes kilobytes, under a name of the network that counts up in a process.

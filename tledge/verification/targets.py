@@ -37,6 +37,11 @@ class Target(_Table):
     runtimes: list[str] = Field(min_length=1)
     architectures: list[str]
     cpu_contains: str = Field("", description="text that the CPU's name must hold, beside the architecture")
+    int8_saturates: bool = Field(
+        default=False,
+        exclude=True,  # it is for export, and no part of what a report judges by
+        description="whether its CPU adds products of uint8 and int8 in 16 bits: x86-64 with AVX2 and without VNNI",
+    )
     budget: Budget
     basis: Basis
 

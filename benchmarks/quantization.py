@@ -1,0 +1,237 @@
+"""Every format of several runs, side by side: accuracy, agreement, sizes, latency, and what the plain recipes give.
+
+    python benchmarks/quantization.py artifacts/flowers-0 artifacts/flowers-1 artifacts/flowers-2
+
+Each run (a folder that ``tledge build`` wrote) is exported to every format by ``tledge export``, one format after another
+in processes of their own, and answered on its test split. Beside them stand the int8 of TFLiteConverter and of
+``quantize_static`` as their documentation writes them, from the same representative photos (plain_int8.py). Latencies are
+of one photo and one thread; all artifacts of a run are timed in turns, in one process. Options after ``--`` go to every
+export.
+
+It prints one JSON object, and a table of means over the runs on standard error. Exit code 1 where a bar is missed:
+drop, agreement, size, and latency against the plain recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plain_int8
+from common import begun, parsed, project_environment, run_timed
+from rich.table import Table
+
+ROUNDS, RUNS_A_ROUND = 20, 10
+PLAIN = {"plain tflite int8": ("model.tflite", plain_int8.tflite), "plain onnx int8": ("model.onnx", plain_int8.onnx)}
+SLOWER = 1.05  # of a latency's ratio: less is what one measurement differs from the next by
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a format must keep in the mean of all runs. ``against``: the format that its ratios are of."""
+
+    max_drop_points: float
+    min_agreement_percent: float = 0.0
+    max_size_mb: float | None = None
+    against: str = ""
+    max_latency_ratio: float | None = None
+    max_compressed_ratio: float | None = None
+    max_difference_ratio: float | None = None
+
+
+BARS = {
+    "tflite-int8": Bar(0.3, 98.5, 2.71, "plain tflite int8", SLOWER),
+    "onnx-int8": Bar(0.3, 98.5, 2.62, "plain onnx int8", SLOWER),
+    "tflite-int8-qat": Bar(0.1, 99.0, 2.71, "tflite-int8", SLOWER, max_difference_ratio=0.5),
+    "onnx-int8-qat": Bar(0.1, 99.0, 2.62, "onnx-int8", SLOWER, max_difference_ratio=0.5),
+    "tflite-int8-pruned": Bar(1.0, against="tflite-int8", max_compressed_ratio=0.60),
+    "tflite-int8-clustered": Bar(1.0, against="tflite-int8", max_compressed_ratio=0.40),
+}
+
+
+def measure(folder: Path, formats: Sequence[str], others: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each format of one run, and for the plain recipes."""
+    from tledge.datasets.prepare import load_split
+    from tledge.exporters.calibration import DEFAULT_SAMPLES, choose
+    from tledge.progress import Silent
+    from tledge.run import open_run
+
+    at = ["--run", folder.name, "--artifacts", str(folder.parent)]
+    seconds = {}
+    for name in formats:
+        command = [sys.executable, "-m", "tledge", "export", "--format", name, *at, *others]
+        seconds[name] = run_timed(command, project_environment()).wall_time_s
+    run = open_run(folder.parent, folder.name)
+    files = {name: run.export_folder(name) / run.export_record(name).file for name in formats}
+    train = load_split(run, "train", Silent())
+    photos = train.pixels[choose(train.content_sha256, train.labels, DEFAULT_SAMPLES, run.manifest.seed)]
+    models = {name: (path.name, path.read_bytes()) for name, path in files.items()}
+    for name, (file, recipe) in PLAIN.items():
+        started = time.perf_counter()
+        models[name] = file, recipe(folder / "model", photos)
+        seconds[name] = time.perf_counter() - started
+    test = load_split(run, "test", Silent())
+    with np.load(folder / "reference.npz") as stored:
+        original = _probabilities(stored["logits"])
+    sessions = {name: _session(*model) for name, model in models.items()}
+    latencies = _latencies(sessions, test.pixels[:1])
+    rows = []
+    for name, predict in sessions.items():
+        answers = np.stack([predict(test.pixels[number][None]) for number in range(len(test.pixels))])
+        size = len(models[name][1])
+        rows.append(
+            {
+                "run": folder.name,
+                "format": name,
+                **_drift(answers, original, test.labels),
+                "size_mb": size / 1e6,
+                "compressed_mb": len(zlib.compress(models[name][1], 9)) / 1e6,
+                "p50_ms": latencies[name],
+                "export_s": seconds[name],
+            }
+        )
+    return rows
+
+
+def _session(file: str, model: bytes) -> Any:
+    """A function of one photo, uint8 (1, S, S, 3), to float32 (C,). The plain ONNX recipe takes floats."""
+    from tledge.runtimes import runtimes_for
+
+    if file.endswith(".onnx"):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        (taken,) = session.get_inputs()
+        kind = np.float32 if taken.type == "tensor(float)" else np.uint8
+        return lambda photo: session.run(None, {taken.name: photo.astype(kind)})[0][0]
+    return runtimes_for(Path(file))[0].load(model, 1).predict
+
+
+def _latencies(sessions: Mapping[str, Any], photo: Any) -> dict[str, float]:
+    """The median of one photo's time, in ms; all sessions in turns, so that what slows the machine slows all."""
+    found: dict[str, list[float]] = {name: [] for name in sessions}
+    for number in range(ROUNDS + 1):
+        for name, predict in sessions.items():
+            for _ in range(RUNS_A_ROUND):
+                started = time.perf_counter()
+                predict(photo)
+                if number:  # the first round warms up
+                    found[name].append(1000 * (time.perf_counter() - started))
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _probabilities(logits: Any) -> Any:
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def _drift(answers: Any, original: Any, labels: Any) -> dict[str, float]:
+    right, was_right = (values.argmax(axis=1) == labels for values in (answers, original))
+    differences = np.abs(answers - original)
+    return {
+        "accuracy_percent": 100 * float(right.mean()),
+        "drop_points": 100 * float(was_right.mean() - right.mean()),
+        "agreement_percent": 100 * float(np.mean(answers.argmax(axis=1) == original.argmax(axis=1))),
+        "mean_abs_probability_difference": float(differences.mean()),
+        "max_abs_probability_difference": float(differences.max()),
+    }
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of every figure over the runs, by format; the largest difference is the largest of all."""
+    found: dict[str, dict[str, float]] = {}
+    for name in dict.fromkeys(row["format"] for row in rows):
+        mine = [row for row in rows if row["format"] == name]
+        found[name] = {
+            figure: (max if figure.startswith("max_") else statistics.mean)([row[figure] for row in mine])
+            for figure in mine[0]
+            if figure not in ("run", "format")
+        }
+    return found
+
+
+def missed(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """In what a format misses its bar, a sentence each."""
+    sentences = []
+    for name, bar in BARS.items():
+        row, other = found.get(name), found.get(bar.against)
+        if row is None:
+            continue
+        limits = [
+            ("drop in points", row["drop_points"], bar.max_drop_points),
+            ("disagreement in percent", 100 - row["agreement_percent"], 100 - bar.min_agreement_percent),
+            ("size in MB", row["size_mb"], bar.max_size_mb),
+        ]
+        for words, figure, limit in (
+            ("latency", "p50_ms", bar.max_latency_ratio),
+            ("compressed size", "compressed_mb", bar.max_compressed_ratio),
+            ("mean difference of probabilities", "mean_abs_probability_difference", bar.max_difference_ratio),
+        ):
+            if other is not None:
+                limits.append((f"{words} over that of {bar.against}", row[figure] / other[figure], limit))
+        # Negated, because NaN keeps no bar.
+        sentences += [
+            f"{name}: {words} is {value:.3f}, over {limit:g}"
+            for words, value, limit in limits
+            if limit is not None and not value <= limit
+        ]
+    return sentences
+
+
+def table(found: Mapping[str, Mapping[str, float]], num_runs: int) -> Table:
+    """One line a format."""
+    shown = Table(title=f"means of {num_runs} runs", box=None, header_style="bold")
+    shown.add_column("format")
+    columns = {
+        "accuracy %": ("accuracy_percent", ".2f"),
+        "drop": ("drop_points", "+.2f"),
+        "agreement %": ("agreement_percent", ".2f"),
+        "mean dp": ("mean_abs_probability_difference", ".4f"),
+        "largest dp": ("max_abs_probability_difference", ".2f"),
+        "MB": ("size_mb", ".3f"),
+        "compressed": ("compressed_mb", ".3f"),
+        "p50 ms": ("p50_ms", ".2f"),
+        "export s": ("export_s", ".0f"),
+    }
+    for title in columns:
+        shown.add_column(title, justify="right")
+    for name, row in found.items():
+        shown.add_row(name, *(format(row[figure], shape) for figure, shape in columns.values()))
+    return shown
+
+
+def main() -> None:
+    from tledge.exporters import formats
+
+    parser = argparse.ArgumentParser(description="Every format of several runs, side by side.")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, built with as many seeds")
+    parser.add_argument("--formats", nargs="+", choices=list(formats()), default=list(formats()), metavar="FORMAT")
+    options, others = parsed(parser)
+    console, load = begun()
+    rows = [row for run in options.runs for row in measure(run.resolve(), options.formats, others)]
+    found = means(rows)
+    console.print(table(found, len(options.runs)))
+    sentences = missed(found)
+    for sentence in sentences:
+        console.print(sentence, markup=False, soft_wrap=True)
+    from tledge.machine import this_machine
+
+    machine = this_machine().as_json()
+    result = {"machine": machine, "load_average_before": load, "rows": rows, "means": found, "missed": sentences}
+    print(json.dumps(result, indent=2))
+    sys.exit(bool(sentences))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""A small run whose integer artifacts answer as the original does, and one that integers really hurt."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tledge.files import sha256_file
+from tledge.records import ExportRecord, Manifest
+from tledge.run import Run, open_run
+
+BUDGET = 2.5  # points: 295 photos show it where three or four of them are lost, and equal answers show 1.3
+SAMPLES = 48  # enough for a network of this size
+FACTORS = np.where(np.arange(16) % 2, 30.0, 1 / 30)  # of the channels of LeNet's second convolution
+
+
+def tried(record: ExportRecord) -> list[str]:
+    """The formats of the files that a search made, in their order."""
+    assert record.search
+    return [step.format for step in record.search.steps]
+
+
+@pytest.fixture(scope="session")
+def lenet(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """LeNet, trained on the digits. Read only."""
+    from tledge import build
+    from tledge.training.recipe import resolve
+
+    recipe = resolve("scratch", {"max_epochs": 6, "batch_size": 32})
+    return build("digits", backbone="lenet", recipe=recipe, run="lenet", artifacts=tmp_path_factory.mktemp("lenet"))
+
+
+@pytest.fixture
+def copied(lenet: Run, tmp_path: Path) -> Callable[..., Run]:
+    """A copy of the run, alone in its artifacts folder, in which files have another content."""
+    return lambda files=None: _copy(lenet, tmp_path / "artifacts", files or {})
+
+
+@pytest.fixture(scope="session")
+def planted(lenet: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same network, whose channels after the second convolution are of very different size.
+
+    ReLU and maxima let a factor through, and the next layer takes it back, so that float answers stay as they were: one
+    scale for all channels can't hold them, nor one for all inputs of the next layer's weights.
+    """
+    with np.load(lenet.folder / "network" / "weights.npz") as stored:
+        weights = dict(stored)
+    weights["c3.kernel"] = (weights["c3.kernel"] * FACTORS).astype(np.float32)
+    weights["c3.bias"] = (weights["c3.bias"] * FACTORS).astype(np.float32)
+    by_channel = weights["c5.kernel"].reshape(-1, len(FACTORS), weights["c5.kernel"].shape[-1])
+    weights["c5.kernel"] = (by_channel / FACTORS[:, None]).reshape(weights["c5.kernel"].shape).astype(np.float32)
+    out = io.BytesIO()
+    np.savez(out, **weights)
+    return _copy(lenet, tmp_path_factory.mktemp("planted"), {"network/weights.npz": out.getvalue()})
+
+
+def _copy(run: Run, root: Path, files: dict[str, bytes]) -> Run:
+    folder = root / run.name
+    shutil.copytree(run.folder, folder)
+    hashes = dict(run.manifest.files_sha256)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        hashes[name] = sha256_file(folder / name)
+    manifest = folder / "manifest.json"
+    Manifest.load(manifest, "").model_copy(update={"files_sha256": hashes}).save(manifest)
+    (root / "latest").write_text(f"{run.name}\n")
+    return open_run(root)

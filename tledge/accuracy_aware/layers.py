@@ -1,0 +1,122 @@
+"""Which layers of a network lose most by integer arithmetic, and which compute in float where some of them are to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.compression.codes import on_codes
+from tledge.compression.fitting import KEEPING, is_fused
+from tledge.compression.folding import Folded, is_weighted
+from tledge.compression.ranges import with_zero
+from tledge.preprocessing import Pixels
+from tledge.tensorflow_setup import tensorflow
+
+Floats = npt.NDArray[np.float32]
+NUM_PHOTOS = 16
+
+
+def ranked(folded: Folded, pixels: Pixels) -> dict[str, float]:
+    """The relative squared error that integers bring into each layer by themselves, by its name, the largest first.
+
+    A layer is given the float network's values, as codes give them back, and has rounded weights; what its own codes give
+    back is compared with its float output: sum of squared differences over sum of squares. Layers that do not change codes
+    are left out, and a ReLU stands for the layer that it alone reads. ``pixels``: photos, uint8 (N, S, S, 3).
+    """
+    network, rounded = folded.network, folded.copied().network
+    for layer in rounded.layers:
+        if is_weighted(layer):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([on_codes(layer, kernel), bias])
+    first = network.layers[0].name
+    real = {first: folded.images(pixels)}
+    coded = {first: folded.input_codes.real(pixels)}  # of a fused layer: not coded yet
+    errors = {}
+    for number, layer in enumerate(network.layers[1:], start=1):
+        before = _before(layer)
+        real[layer.name] = _run(layer, [real[name] for name in before])
+        if type(layer).__name__ in KEEPING:
+            coded[layer.name] = _coded(real[layer.name], real[layer.name])
+        elif is_fused(layer):
+            coded[layer.name] = _run(rounded.get_layer(layer.name), [coded[name] for name in before])
+        else:
+            made = _run(rounded.get_layer(layer.name), [coded[name] for name in before])
+            difference = _coded(made, real[layer.name]) - real[layer.name]
+            errors[layer.name] = _power(difference) / max(_power(real[layer.name]), np.finfo(np.float64).tiny)
+            coded[layer.name] = _coded(real[layer.name], real[layer.name])
+        later = {name for one in network.layers[number + 1 :] for name in _before(one)}
+        for name in real.keys() - later:
+            del real[name], coded[name]
+    return dict(sorted(errors.items(), key=lambda item: -item[1]))
+
+
+def choices(network: Any, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The layers that compute in float where the first of ``names`` is to, where the first two are, and so on.
+
+    A layer in float reads its inputs in float too, so what makes these, and what else reads them, is float as well. Each
+    choice is in the order of the network and differs from the one before; at least one layer with weights stays integer.
+    """
+    found: list[tuple[str, ...]] = []
+    floats: set[str] = set()
+    for name in names:
+        floats |= set(_with_inputs(network, network.get_layer(name)))
+        chosen = tuple(layer.name for layer in network.layers if layer.name in floats)
+        if all(layer.name in floats for layer in network.layers if is_weighted(layer)):
+            break
+        if not found or chosen != found[-1]:
+            found.append(chosen)
+    return found
+
+
+def _with_inputs(network: Any, layer: Any) -> Iterator[str]:
+    """The layers that compute in float where one does."""
+    whole = _whole(layer)
+    yield from (one.name for one in whole)
+    for name in _before(whole[0]):
+        source = network.get_layer(name)
+        while type(source).__name__ in KEEPING:
+            source = network.get_layer(_before(source)[0])
+        if source is not network.layers[0]:
+            yield from (one.name for one in _whole(source))
+            yield from _readers(source)
+
+
+def _readers(layer: Any) -> Iterator[str]:
+    """All that read a layer's output, also through layers that do not change codes, and these."""
+    for node in layer.outbound_nodes:
+        yield from (one.name for one in _whole(node.layer))
+        if type(node.layer).__name__ in KEEPING:
+            yield from _readers(node.layer)
+
+
+def _whole(layer: Any) -> list[Any]:
+    """A layer with the ReLU that alone reads it, or with the layer that it alone reads as a ReLU: one operator."""
+    if is_fused(layer):
+        return [layer, layer.outbound_nodes[0].layer]
+    before = layer.inbound_nodes[0].parent_nodes
+    if before and is_fused(before[0].layer):
+        return [before[0].layer, layer]
+    return [layer]
+
+
+def _before(layer: Any) -> list[str]:
+    return [node.layer.name for node in layer.inbound_nodes[0].parent_nodes]
+
+
+def _run(layer: Any, values: Sequence[Floats]) -> Floats:
+    return np.asarray(layer(list(values) if len(values) > 1 else values[0], training=False))
+
+
+def _coded(values: Floats, seen: Floats) -> Floats:
+    """What 8 bits over the range of ``seen`` give back."""
+    low, high = with_zero(float(seen.min()), float(seen.max()))
+    if low == high:
+        return np.zeros_like(values)
+    return np.asarray(tensorflow().quantization.fake_quant_with_min_max_args(values, low, high))
+
+
+def _power(values: Floats) -> float:
+    return float(np.sum(np.square(values, dtype=np.float64)))

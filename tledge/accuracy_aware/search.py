@@ -1,0 +1,228 @@
+"""export with a budget of accuracy: the plain integer file, then one with some layers in float, then one that was trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tledge.accuracy_aware.layers import NUM_PHOTOS, choices, ranked
+from tledge.accuracy_aware.scoring import Judge, Score
+from tledge.cache import scratch_folder
+from tledge.compression.fitting import prepare
+from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
+from tledge.exporters import FITTED, Format, chosen, formats, mixed_formats
+from tledge.exporters.export import Artifact, artifact, keep, model_of
+from tledge.exporters.material import Material, Materials, Options
+from tledge.exporters.mixed import SUFFIX
+from tledge.progress import Progress, Silent
+from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
+from tledge.run import Run, artifacts_root, open_run
+from tledge.runtimes.launch import WorkerFailed
+from tledge.verification.certification import certify
+
+
+def export_within(
+    max_drop_points: float,
+    run: Run | str | None,
+    format_names: Sequence[str],
+    *,
+    options: Options | None = None,
+    artifacts: Path | None = None,
+    progress: Progress | None = None,
+) -> list[ExportRecord]:
+    """For each int8 format, the first file whose drop is shown to be inside the budget, or the best where none is.
+
+    A drop is shown to be inside where its 95% interval is, paired with the original on the validation photos. What was
+    tried, and how far a budget was missed, is in the record's ``search``. Raises InputError for a budget that is no number
+    of points, a format that has no int8 to begin with, and a run without validation photos.
+    """
+    progress = progress or Silent()
+    if not 0 <= max_drop_points <= 100:
+        raise InputError(f"--max-drop {max_drop_points:g}: use points from 0 to 100, such as 0.5")
+    wanted = chosen(list(format_names))
+    known = mixed_formats()
+    others = [form.name for form in wanted if form.name not in known]
+    if others or not wanted:
+        raise InputError(
+            f"--max-drop is for {' and '.join(sorted(known))}, and not for {', '.join(others) or 'no format at all'}; "
+            "export those without it"
+        )
+    if not isinstance(run, Run):
+        run = open_run(artifacts_root(artifacts), run)
+    materials = Materials(run, options or Options(), progress)
+    with scratch_folder() as folder:
+        judge = Judge(run, folder, progress)
+        if why := too_few(judge.num_photos, max_drop_points):
+            progress.warn(why)
+        return [_Search(run, form, materials, judge, max_drop_points, progress).export() for form in wanted]
+
+
+def fewest(count: int, suffices: Callable[[int], bool]) -> int | None:
+    """The fewest of 1 to ``count`` that suffice, or None: tried are 1, 2, 4, ... and then halves of the last gap.
+
+    More than suffice suffice too, as far as it looks.
+    """
+    low, high = 0, min(1, count)
+    while high and not suffices(high):
+        if high == count:
+            return None
+        low, high = high, min(2 * high, count)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high or None
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    made: Artifact
+    num_float: int
+    score: Score | WorkerFailed
+
+    @property
+    def upper_bound_points(self) -> float:
+        """Of the drop; infinite where the file does not run."""
+        return math.inf if isinstance(self.score, WorkerFailed) else self.score.drop.interval_points.high
+
+    @property
+    def is_within_budget(self) -> bool:
+        return not isinstance(self.score, WorkerFailed) and self.score.drop.verdict == "certified"
+
+    @property
+    def step(self) -> AccuracyStep:
+        score = None if isinstance(self.score, WorkerFailed) else self.score
+        return AccuracyStep(
+            format=self.made.record.format,
+            float_operators=self.num_float,
+            accuracy=score.accuracy if score else None,
+            accuracy_drop_points=score.drop.drop_points if score else None,
+            accuracy_drop_points_interval=score.drop.interval_points if score else None,
+            size_bytes=self.made.record.size_bytes,
+            p50_ms=score.p50_ms if score else None,
+            is_within_budget=self.is_within_budget,
+            error=str(self.score) if isinstance(self.score, WorkerFailed) else None,
+        )
+
+
+class _Search:
+    """That of one format."""
+
+    def __init__(
+        self, run: Run, form: Format, materials: Materials, judge: Judge, budget_points: float, progress: Progress
+    ) -> None:
+        self._run, self._form, self._materials, self._judge = run, form, materials, judge
+        self._budget_points, self._progress = budget_points, progress
+        self._attempts: list[_Attempt] = []
+
+    def export(self) -> ExportRecord:
+        """Try one file after another, and keep the first that suffices, or the best."""
+        best = self._first_that_suffices() or min(self._attempts, key=lambda attempt: attempt.upper_bound_points)
+        if isinstance(best.score, WorkerFailed):
+            raise PromiseBroken(
+                f"{self._form.name} does not run, in any form that was tried: {best.score}. Nothing was kept."
+            )
+        over = None if best.is_within_budget else best.upper_bound_points - self._budget_points
+        search = AccuracySearch(
+            num_photos=self._judge.num_photos,
+            original_accuracy=self._judge.original_accuracy,
+            max_drop_points=self._budget_points,
+            missed_by_points=over,
+            steps=[attempt.step for attempt in self._attempts],
+        )
+        return keep(self._run, replace(best.made, record=best.made.record.model_copy(update={"search": search})))
+
+    def _first_that_suffices(self) -> _Attempt | None:
+        plain = self._attempt(self._form, self._material(FITTED))
+        if self._suffices(plain):
+            return plain
+        try:
+            folded = self._materials.folded
+        except (InputError, ArtifactError, EnvironmentFault) as error:
+            self._progress.warn(f"no layer can be left in float, and none trained: {error}")
+            return None
+        errors = ranked(folded, self._material(FITTED).pixels[:NUM_PHOTOS])
+        in_float = choices(folded.network, list(errors))
+        found: dict[int, _Attempt] = {}
+
+        def suffices(number: int) -> bool:
+            found[number] = self._mixed(in_float[number - 1])
+            return self._suffices(found[number])
+
+        number = fewest(len(in_float), suffices)
+        if number is not None:
+            return found[number]
+        trained = formats()[f"{self._form.name}-qat"]
+        attempt = self._attempt(trained, self._material(str(trained.preparation)))
+        return attempt if self._suffices(attempt) else None
+
+    def _mixed(self, float_layers: tuple[str, ...]) -> _Attempt:
+        plain = self._material(FITTED)
+        prepared = prepare(
+            self._materials.folded.copied(),
+            plain.pixels,
+            plain.options["ranges"],
+            self._progress,
+            float_layers=float_layers,
+            largest_code=plain.largest_code,
+        )
+        codes = {name: value for name, value in plain.options.items() if name == "weight_codes"}
+        own = {**prepared.notes, **codes, "float_layers": list(float_layers)}
+        material = replace(plain, prepared=prepared, options=own)
+        model = model_of(self._run, self._form.name + SUFFIX, material)
+        return self._attempt(mixed_formats()[self._form.name](model), material)
+
+    def _material(self, preparation: str) -> Material:
+        return self._materials.of(preparation, saturates=self._form.saturates)
+
+    def _attempt(self, form: Format, material: Material) -> _Attempt:
+        made = artifact(self._run, form, material, self._progress)
+        num_float = sum(made.record.options.get("float_operators", {}).values())
+        name = f"{form.name}, {num_float} operators in float" if num_float else form.name
+        score = self._judge.score(name, form.file, made.data, self._budget_points)
+        attempt = _Attempt(made, num_float, score)
+        self._attempts.append(attempt)
+        self._progress.say(f"{name}: {' '.join(_said(attempt))}")
+        return attempt
+
+    def _suffices(self, attempt: _Attempt) -> bool:
+        """Whether nothing more is tried: the drop is shown to be inside, or seen to be where nothing could show it."""
+        if attempt.is_within_budget or isinstance(attempt.score, WorkerFailed):
+            return attempt.is_within_budget
+        return attempt.score.drop.verdict == "passed" and bool(too_few(self._judge.num_photos, self._budget_points))
+
+
+def too_few(num_photos: int, budget_points: float) -> str:
+    """Why so many photos can't show that a drop is inside the budget, whatever a file answers; empty where they can."""
+    equal = certify(0, 0, num_photos, budget_points)
+    if equal.verdict == "certified":
+        return ""
+    more = f"{equal.num_more_photos:,} more would" if equal.num_more_photos else "no number would"
+    least = math.ceil(100 * equal.interval_points.high) / 100
+    return (
+        f"with {num_photos} validation photos not even equal answers would show a drop of at most {budget_points:g} points; "
+        f"{more}, and these can show {least:g}"
+    )
+
+
+def missed(record: ExportRecord) -> str:
+    """By how much an artifact missed the budget that it was searched for; empty where it did not, or had none."""
+    if record.search is None or record.search.missed_by_points is None:
+        return ""
+    search, why = record.search, too_few(record.search.num_photos, record.search.max_drop_points)
+    return (
+        f"{record.format} is the best that was found, and misses the budget of {search.max_drop_points:g} points by "
+        f"{search.missed_by_points:.2f}: so far above it is the upper end of the 95% interval of its drop. It is kept, and "
+        f"its record says so{f'; {why}' if why else ''}"
+    )
+
+
+def _said(attempt: _Attempt) -> Iterator[str]:
+    if isinstance(attempt.score, WorkerFailed):
+        yield f"does not run: {attempt.score}"
+        return
+    drop = attempt.score.drop
+    yield f"drop {drop.drop_points:.2f} points, 95% interval {drop.interval_points.low:.2f} to {drop.interval_points.high:.2f}:"
+    yield "inside the budget" if attempt.is_within_budget else "not shown to be inside the budget"
+    yield f"of {drop.budget_points:g}"

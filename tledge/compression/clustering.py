@@ -1,0 +1,78 @@
+"""Few codes for many weights, chosen so that a compressed file is small.
+
+TFMOT's clustering gives the weights of a layer few common values. In an int8 file they are divided by a scale of their
+channel, and no longer common. So it is the codes that are clustered here, and TFMOT's quantization-aware training goes
+through them. What a compressed file takes follows from how often each code is used, not from how many there are: weights
+go where distance and length together are least (entropy-constrained quantization, Chou, Lookabaugh and Gray, 1989).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.compression import LARGEST_CODE
+from tledge.compression.codes import Codebook, codes_of
+from tledge.compression.folding import is_weighted
+from tledge.errors import InputError
+
+MIN_CLUSTERS, MAX_CLUSTERS = 4, 256
+_WORTH_WHILE = 2048  # weights of a layer: the codes of a smaller one save nothing that can be seen
+_PRICE = 100.0  # of a bit, in squared codes: which bits a weight of MobileNetV2 takes is in docs/quantization.md
+_ROUNDS = 40
+
+
+def require_clusters(count: int) -> None:
+    """Raise InputError for a number of clusters that can't be."""
+    if not MIN_CLUSTERS <= count <= MAX_CLUSTERS:
+        raise InputError(f"--clusters {count}: use {MIN_CLUSTERS} to {MAX_CLUSTERS}; 32 is the default")
+
+
+def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dict[str, Codebook]:
+    """Of each convolution and dense layer with many weights, by name, at most ``count`` codes.
+
+    Depthwise kernels keep all codes: they are few, and each of their weights counts.
+    """
+    found = {}
+    for layer in network.layers:
+        kernel = layer.get_weights()[0] if is_weighted(layer) and type(layer).__name__ != "DepthwiseConv2D" else None
+        if kernel is not None and kernel.size >= _WORTH_WHILE:
+            codes = np.round(codes_of(layer, kernel, largest_code)).astype(np.int64)
+            found[layer.name] = codebook(codes, count, largest_code)
+    return found
+
+
+def codebook(codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE) -> Codebook:
+    """At most ``count`` codes for these, any shape, of at most ``largest_code`` and either sign.
+
+    The two largest stay, for the largest weight of a channel must keep its code where a file derives the scale from it; so
+    does zero, because pruned weights are zero.
+    """
+    every = np.arange(-largest_code, largest_code + 1)
+    counts = np.bincount(codes.ravel() + largest_code, minlength=len(every)).astype(np.float64)
+    counts[[0, -1]] = 0  # they have values of their own
+    counts[largest_code] = max(counts[largest_code], 1)
+    spread = np.linspace(-largest_code, largest_code, 2 * ((count - 1) // 2))[1:-1]
+    centres = np.sort(np.append(spread, 0.0))
+    shares = np.full(len(centres), 1 / len(centres))
+    for _ in range(_ROUNDS):
+        nearest = _cheapest(every, centres, shares)
+        mass, sums = (np.bincount(nearest, part, len(centres)) for part in (counts, counts * every))
+        is_used = mass > 0
+        centres = np.where(centres == 0, 0.0, sums / np.maximum(mass, 1))[is_used]
+        shares = (mass / mass.sum())[is_used]
+    values = np.round(centres)[_cheapest(every, centres, shares)].astype(np.int64)
+    values[[0, -1]] = -largest_code, largest_code
+    steps = np.flatnonzero(np.diff(values))
+    return Codebook(np.append(values[steps], values[-1]), every[steps].astype(np.float64) + 0.5)
+
+
+def _cheapest(
+    codes: npt.NDArray[np.int64], centres: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """Which centre each code goes to: squared distance, and the price of the bits that the centre takes; zero to zero."""
+    costs = (codes[:, None] - centres) ** 2 - _PRICE * np.log2(shares)
+    costs[codes == 0] = np.where(centres == 0, 0, np.inf)
+    return np.asarray(np.argmin(costs, axis=1))
