@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tledge.cache import Array, RowCache, cache_root, stored
+from tledge.cache import Array, RowCache, cache_root, read, stored
 from tledge.errors import EnvironmentFault, environment_fault
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -146,6 +147,25 @@ def test_reading_all_rows_of_a_large_file_takes_the_memory_of_one_batch() -> Non
         assert batch[0, 0] == batch[0, -1]
     assert rows[count - 1][0] == count - 1
     assert most - before < 0.2 * size * count
+
+
+def test_what_is_read_of_a_map_is_its_own_and_no_longer_of_the_map(tmp_path: Path) -> None:
+    rows = stored(tmp_path / "file", [np.stack([_row(1), _row(2), _row(3)])], (2, 3), np.float32)
+    for index in (1, slice(1, 3), np.array([2, 0, 2]), rows[:, 0, 0] > 1, (np.array([0, 1]), np.array([1, 0]))):
+        found = read(rows, index)
+        assert type(found) is np.ndarray
+        assert not np.may_share_memory(found, rows)
+        assert found.tolist() == rows[index].tolist()
+
+
+def test_an_array_of_indices_copies_rows_once(tmp_path: Path) -> None:
+    rows = stored(tmp_path / "file", [np.zeros((100, 10_000), np.float32)], (10_000,), np.float32)
+    tracemalloc.start()
+    try:
+        found = read(rows, np.arange(100))
+        assert found.nbytes <= tracemalloc.get_traced_memory()[1] < 1.5 * found.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_batches_are_stored_as_one_map(tmp_path: Path) -> None:

@@ -67,10 +67,12 @@ def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
     What was read through a map counts as memory of this process, up to the whole file, although the system may take
     it back at any time: a limit on memory, and a person who looks at it, would take that for a need.
     """
-    found = np.array(rows[index])
+    found = rows[index]
+    if np.may_share_memory(found, rows):  # an array of indices has made a copy already
+        found = np.array(found)
     if isinstance(rows, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
         rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
-    return found
+    return np.asarray(found)
 
 
 def _make(folder: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from tledge.backbones import open_backbone
 from tledge.classifier.network import load_network
 from tledge.datasets import open_source
 from tledge.datasets.prepare import Dataset, prepare
-from tledge.errors import ArtifactError
+from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.progress import Silent
 from tledge.training import by_network, cut_choice
 from tledge.training.method import Task, Trained
-from tledge.training.recipe import resolve
+from tledge.training.recipe import Recipe, resolve
 from tledge.training.unfinished import STATE
 
 BUDGET = {"time_budget_s": 600.0, "max_epochs": 6, "views": 1}
@@ -86,10 +87,62 @@ def test_a_training_that_is_resumed_on_a_faster_machine_keeps_its_cut_and_its_ep
     assert (resumed.recipe.time_budget_s, faster.recipe.max_epochs) == (600.0, 6)
 
 
-def test_the_cut_of_another_training_is_refused(photos: Dataset, tmp_path: Path) -> None:
+def _settled(data: Dataset, folder: Path, **options: float) -> Recipe:
+    """The recipe with the cut and the epochs that the budget allows where an epoch takes a tenth of a second."""
+    backbone = open_backbone("lenet", seed=0)
+    task = Task(backbone, data, resolve("finetune", {**BUDGET, **options}), 0, folder, None, Silent())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cut_choice, "_epoch_s", lambda *_: 0.1)
+        return cut_choice.above_cut(task, backbone.graph, time.monotonic())[0]
+
+
+@pytest.mark.parametrize("max_epochs", [1, 2])
+def test_fewer_epochs_than_a_budget_wants_at_least_are_enough_where_no_more_were_asked_for(
+    photos: Dataset, tmp_path: Path, max_epochs: int
+) -> None:
+    assert _settled(photos, tmp_path, max_epochs=max_epochs).max_epochs == max_epochs
+    with pytest.raises(InputError, match=f"leaves no time for {max_epochs} epochs"):
+        _settled(photos, tmp_path, max_epochs=max_epochs, time_budget_s=0.05)
+
+
+def test_cuts_whose_activations_have_no_room_on_the_disk_are_left_out(
+    photos: Dataset, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [layer.name for layer in open_backbone("lenet", seed=0).graph.layers]
+    first = [layers.index(str(_settled(photos, tmp_path).unfreeze_from))]
+    disk = small_disk(300_000)
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(disk))
+    first.append(layers.index(str(_settled(photos, tmp_path).unfreeze_from)))
+    assert first[0] < first[1]
+    (disk / "filled").write_bytes(bytes(300_000 // 4096 * 4096))
+    with pytest.raises(EnvironmentFault, match="no space left on the disk"):
+        _settled(photos, tmp_path)
+
+
+def test_the_cut_that_a_resumed_training_keeps_needs_room_before_the_head_is_trained(
+    photos: Dataset, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(_Killed):
+        _train(photos, tmp_path, "killed", epoch_s=0.1, on_epoch=_die)
+    disk = small_disk(300_000)  # for a higher cut's activations
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(disk))
+    with pytest.raises(EnvironmentFault, match="no space left on the disk"):
+        _train(photos, tmp_path, "resumed", epoch_s=0.1)
+    assert list(disk.glob("features-v*")) == []
+
+
+@pytest.mark.parametrize("kept", [STATE, cut_choice.CUT])
+def test_what_another_training_kept_is_refused_before_the_head_is_trained(
+    photos: Dataset, tmp_path: Path, empty_cache: Path, kept: str
+) -> None:
+    empty_cache.mkdir()
     with pytest.raises(_Killed):
         _train(photos, tmp_path, "killed", epoch_s=100.0, on_epoch=_die)
-    (tmp_path / "state" / STATE).unlink()
-    said = re.escape(str(tmp_path / "state" / cut_choice.CUT)) + ": of other photos.* build again"
-    with pytest.raises(ArtifactError, match=said):
+    for path in (tmp_path / "state").iterdir():
+        if path.name != kept:
+            path.unlink()
+    for features in empty_cache.glob("features-v*"):
+        shutil.rmtree(features)
+    with pytest.raises(ArtifactError, match=f"{kept}: .*of other photos.* build again"):
         _train(photos, tmp_path, "other", epoch_s=100.0, seed=1)
+    assert list(empty_cache.glob("features-v*")) == []

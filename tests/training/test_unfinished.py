@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tledge.errors import EnvironmentFault, InputError
+from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.progress import Silent
-from tledge.training.build import go_on
+from tledge.run import Run, open_run
+from tledge.training.build import build, go_on
 from tledge.training.checkpoint import STATE
-from tledge.training.recipe import RECIPES
-from tledge.training.unfinished import Request, kept
+from tledge.training.recipe import RECIPES, resolve
+from tledge.training.unfinished import Request, kept, recall
 
 Tledge = Callable[..., Any]
 LONG = "x" * 300
@@ -82,6 +84,110 @@ def test_what_was_trained_is_kept_whatever_ends_a_build_and_its_resumption(
     with kept(tmp_path, _request("one"), Silent(), goes_on=True):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_of_what_is_kept_does_not_point_back_to_it(tmp_path: Path) -> None:
+    progress = Silent()
+    with (
+        pytest.raises(ArtifactError),
+        kept(tmp_path, _request("one"), progress, goes_on=False) as folder,
+    ):
+        (folder / STATE).write_bytes(b"an epoch")
+        raise ArtifactError("of other photos; remove its folder and build again")
+    assert (folder / STATE).exists()
+    assert progress.warnings == []
+
+
+def test_what_an_older_version_kept_is_refused_by_its_number(tmp_path: Path) -> None:
+    folder = tmp_path / ".unfinished-one"
+    folder.mkdir()
+    _request("one").model_copy(update={"schema_version": 1}).save(folder / "build.json")
+    with pytest.raises(ArtifactError, match=f"schema version 1, this tledge reads 2; remove {folder} and build again"):
+        recall(tmp_path, "one")
+
+
+@pytest.fixture
+def killed(tmp_path: Path, photo_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The artifacts folder of a build, begun with relative paths in the folder beside it, that ended after an epoch."""
+    photo_folder({"cat": 30, "dog": 30})
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("tledge.training.by_network.save_network", interrupt)
+        build(
+            "photos", backbone="lenet", recipe=resolve("scratch", {"max_epochs": 1}), run="one", artifacts=Path("made")
+        )
+    return tmp_path / "made"
+
+
+def test_a_build_is_resumed_from_another_folder(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    run = go_on(artifacts=killed)
+    assert run is not None
+    assert run.manifest.dataset.spec == str(killed.parent / "photos")
+    assert run.manifest.backbone.handle == "lenet"
+
+
+def test_what_is_left_beside_its_whole_run_is_removed(killed: Path, tmp_path: Path) -> None:
+    left = killed / ".unfinished-one"
+    shutil.copytree(left, tmp_path / "left")
+    built = go_on(artifacts=killed)
+    assert built is not None
+    assert not left.exists()
+    shutil.copytree(tmp_path / "left", left)
+    assert go_on(artifacts=killed) == built
+    assert not left.exists()
+    shutil.copytree(tmp_path / "left", left)
+    with pytest.raises(InputError, match="run 'one' exists already"):
+        build("photos", backbone="lenet", run="one", artifacts=killed)
+    assert not left.exists()
+
+
+def test_what_stands_beside_a_damaged_run_or_one_of_the_head_alone_stays(built: Run, tmp_path: Path) -> None:
+    folder, progress = tmp_path / ".unfinished-one", Silent()
+    folder.mkdir()
+    _request("one").save(folder / "build.json")
+    shutil.copytree(built.folder, tmp_path / "one")
+    assert open_run(tmp_path, "one").manifest.recipe["method"] == "features"
+    for _ in range(2):
+        with (
+            pytest.raises(InputError, match="begun and not finished"),
+            kept(tmp_path, _request("one"), progress, goes_on=False),
+        ):
+            pass
+        assert (folder / "build.json").exists()
+        (tmp_path / "one" / "splits.csv").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "kept_as"),
+    [
+        ("module", None, ("/here/module", None)),
+        ("https://tfhub.dev/some/module", None, ("https://tfhub.dev/some/module", None)),
+        ("keras:VGG16", "imagenet", ("keras:VGG16", "imagenet")),
+        ("keras:VGG16", "of/mine.h5", ("keras:VGG16", "/here/of/mine.h5")),
+        ("lenet", "none", ("lenet", "none")),
+    ],
+)
+def test_paths_are_kept_absolute_and_names_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, weights: str | None, kept_as: tuple[str, str | None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    requests: list[Request] = []
+
+    def keep(root: Path, request: Request, *_: object, **__: object) -> None:
+        requests.append(request)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tledge.training.build.kept", keep)
+    with pytest.raises(KeyboardInterrupt):
+        build("digits", backbone=backbone, weights=weights, recipe=RECIPES["best"], run="one", artifacts=tmp_path)
+    assert requests[0].dataset == "digits"
+    found = requests[0].backbone, requests[0].weights
+    assert found == tuple(one and one.replace("/here", str(tmp_path)) for one in kept_as)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed")

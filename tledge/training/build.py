@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge import __version__, preprocessing
-from tledge.backbones import DEFAULT, Backbone, open_backbone
+from tledge.backbones import BUNDLED, DEFAULT, KERAS, NO_WEIGHTS, SMALL, Backbone, open_backbone
+from tledge.backbones.keras_applications import IMAGENET
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
@@ -40,7 +41,7 @@ from tledge.training.placement import require_copyable, start
 from tledge.training.plot import plot_history
 from tledge.training.recipe import RECIPES, Recipe, default
 from tledge.training.trackers import told, trackers
-from tledge.training.unfinished import Request, kept, recall
+from tledge.training.unfinished import Request, kept, recall, remove_finished
 
 LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-hub", "ai-edge-litert", "scikit-learn", "pillow", "numpy")
 
@@ -87,10 +88,10 @@ def build(
         source = open_source(dataset)
     name = default_name(source.name, backbone) if run is None else run
     request = Request(
-        dataset=dataset,
-        backbone=backbone,
+        dataset=source.spec,
+        backbone=backbone if _is_name(backbone) else _absolute(backbone),
         input_size=input_size,
-        weights=weights,
+        weights=weights if weights in (None, IMAGENET, NO_WEIGHTS) else _absolute(weights),
         recipe=recipe,
         seed=seed,
         run=name,
@@ -172,9 +173,12 @@ def build(
 def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progress | None = None) -> Run | None:
     """Finish the build of a run that was killed or interrupted; the only one where none is named.
 
-    Returns what :func:`build` returns.
+    Returns what :func:`build` returns. A build that was killed after its run was whole needs nothing more.
     """
-    request = recall(artifacts_root(artifacts), run)
+    root = artifacts_root(artifacts)
+    request = recall(root, run)
+    if remove_finished(root, request.run, progress or Silent()):
+        return open_run(root, request.run)
     return build(
         request.dataset,
         backbone=request.backbone,
@@ -189,6 +193,15 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         tensorboard=None if request.tensorboard is None else Path(request.tensorboard),
         mlflow=request.mlflow,
     )
+
+
+def _is_name(backbone: str) -> bool:
+    """Whether a backbone is named by anything but a path."""
+    return backbone in (BUNDLED, *SMALL) or backbone.startswith(KERAS) or "://" in backbone
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord, progress: Progress) -> None:

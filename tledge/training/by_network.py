@@ -21,7 +21,7 @@ from tledge.training import batches, cut_activations, model
 from tledge.training.batch_norm import estimate_again
 from tledge.training.by_features import fit_on_features, require_room
 from tledge.training.checkpoint import Checkpoint, identity
-from tledge.training.cut_choice import above_cut, smallest_shape
+from tledge.training.cut_choice import above_cut, kept_cut, smallest_shape
 from tledge.training.loop import Data
 from tledge.training.loop import train as run_epochs
 from tledge.training.method import Floats, Indices, Task, Trained
@@ -43,6 +43,8 @@ def train(task: Task) -> Trained | None:
     if met.count > 1:
         task.progress.say("waiting until the other workers have read their data ...")
     met.check_alike(identity(task))
+    checkpoint = Checkpoint(task.state, identity(task), met.from_chief)
+    checkpoint.check()
     backbone = _flat(task)
     head = HeadShape.of(recipe.head, task.num_classes, recipe.dropout)
     network = classifier(backbone, head, task.seed, keeps_statistics=recipe.batch_norm == "frozen")
@@ -72,7 +74,7 @@ def train(task: Task) -> Trained | None:
                 data,
                 recipe,
                 task.progress,
-                Checkpoint(task.state, identity(task), met.from_chief),
+                checkpoint,
                 task.on_epoch,
                 deadline=started + (recipe.time_budget_s or math.inf),
             )
@@ -137,13 +139,16 @@ def _require_room(task: Task, network: Any, first: Recipe | None, met: Workers) 
     """Raise EnvironmentFault where memory or the cache's disk has no room for all that the training will put there.
 
     ``first``: the recipe of the head that is trained before. What a time budget will choose is unknown yet, so that the
-    least counts that it may choose.
+    least counts that it may choose, unless it chose before this training was interrupted.
     """
     recipe, shape, activations = task.recipe, network.input_shape[1:], 0
     num_train, num_validation = len(met.to_train_on(task.rows("train"))), len(met.to_score(task.rows("validation")))
     if recipe.method == "cut":
-        cut = None if recipe.time_budget_s else cut_below(network, recipe.unfreeze_from or "")
-        shape = network.get_layer(cut).output_shape[1:] if cut else smallest_shape(network)
+        settled = kept_cut(task) if recipe.time_budget_s else recipe
+        if settled:
+            shape = network.get_layer(cut_below(network, settled.unfreeze_from or "")).output_shape[1:]
+        else:
+            shape = smallest_shape(network)
         activations = cut_activations.needed_bytes(shape, num_train, num_validation, recipe)
     batches.require_memory_ahead(_share(recipe, met), num_train, shape)
     if first:

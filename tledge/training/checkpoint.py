@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,30 +49,48 @@ class Checkpoint:
         self._identity = identity
         self._from_chief = from_chief
 
+    def check(self) -> None:
+        """Raise ArtifactError, before time is spent on the training, for a state that is another's or damaged.
+
+        All workers of a training call it at the same point.
+        """
+        if data := self._read():
+            with self._opened(data):
+                pass
+
     def restore(self, network: Any, optimizer: Any, average: Any) -> State:
         """Give all of them the values of the last epoch that was saved, and return what was reached; a new state if none.
 
         Raises ArtifactError for a file that is damaged or does not fit the network.
         """
-        # A byte before the file tells an empty one, which is damaged, from none.
-        data = self._from_chief(b"1" + self._path.read_bytes() if self._path and self._path.is_file() else b"")
+        data = self._read()
         if not data:
             return State()
+        with self._opened(data) as (stored, progress):
+            for kind, variables in _variables(network, optimizer, average).items():
+                for number, variable in enumerate(variables):
+                    variable.assign(stored[f"{kind}.{number}"])
+            best = [stored[f"best.{number}"] for number in range(len(network.weights))]
+        return State(progress["history"], progress["best_epoch"], best, progress["learning_rate"])
+
+    def _read(self) -> bytes:
+        """The file after one byte, which tells an empty file, a damaged one, from none."""
+        return self._from_chief(b"1" + self._path.read_bytes() if self._path and self._path.is_file() else b"")
+
+    @contextlib.contextmanager
+    def _opened(self, data: bytes) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """The arrays of a state and what was reached. Whatever is found wrong in the block is an ArtifactError."""
         try:
             with np.load(io.BytesIO(data[1:]), allow_pickle=False) as stored:
                 progress = json.loads(bytes(stored["progress"]))
                 if progress["identity"] != self._identity:
                     raise ValueError("of other photos, or another backbone, recipe or seed")
-                for kind, variables in _variables(network, optimizer, average).items():
-                    for number, variable in enumerate(variables):
-                        variable.assign(stored[f"{kind}.{number}"])
-                best = [stored[f"best.{number}"] for number in range(len(network.weights))]
+                yield stored, progress
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             where = self._path or f"the chief's {STATE}"
             raise ArtifactError(
                 f"{where}: not a state of this training ({error}); remove its folder and build again"
             ) from error
-        return State(progress["history"], progress["best_epoch"], best, progress["learning_rate"])
 
     def save(self, network: Any, optimizer: Any, average: Any, state: State) -> None:
         """Replace the state by this one."""

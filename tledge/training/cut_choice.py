@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 from pydantic import Field
 
 from tledge.backbones.cuts import cut_below, cut_points, split
+from tledge.cache import cache_root
 from tledge.errors import ArtifactError, InputError
 from tledge.records import Record
+from tledge.room import require_space
 from tledge.training.checkpoint import identity
+from tledge.training.cut_activations import needed_bytes
 from tledge.training.method import Task
 from tledge.training.recipe import Recipe
 
@@ -34,14 +38,18 @@ def above_cut(task: Task, network: Any, started: float) -> tuple[Recipe, Any, An
     """The recipe with its cut and epochs settled, the layers below the cut, and those above it, which are trained.
 
     With a time budget the cut is the lowest whose epochs fit into what is left of it since ``started``, of
-    :func:`time.monotonic`: steps of training are timed, so another machine may choose another cut. A training that is
-    resumed keeps the cut and the epochs that it was begun with.
-    Raises InputError for a layer that is not there, and for a budget in which no cut can be trained; ArtifactError for a
-    kept cut that is damaged, or another training's.
+    :func:`time.monotonic`: steps of training are timed, so another machine may choose another cut. Cuts whose activations
+    have no room on the cache's disk are left out. A training that is resumed keeps the cut and the epochs that it was
+    begun with.
+    Raises InputError for a layer that is not there, and for a budget in which no cut can be trained; EnvironmentFault
+    where no cut's activations have room; ArtifactError for a kept cut that is damaged, or another training's.
     """
     recipe = task.recipe
     if recipe.time_budget_s is not None:
-        cut = _kept(task) or _chosen(task, network, recipe.time_budget_s, started)
+        if cut := kept_cut(task):
+            task.progress.say(f"trained from {cut.unfreeze_from}, {cut.max_epochs} epochs, as it was begun")
+        else:
+            cut = _chosen(task, network, recipe.time_budget_s, started)
         recipe = recipe.model_copy(update={"unfreeze_from": cut.unfreeze_from, "max_epochs": cut.max_epochs})
     lower, upper = split(network, cut_below(network, recipe.unfreeze_from or ""))
     return recipe, lower, upper
@@ -52,22 +60,24 @@ def smallest_shape(network: Any) -> tuple[int, ...]:
     return min((network.get_layer(name).output_shape[1:] for name in _narrow(network)), key=np.prod)
 
 
-def _kept(task: Task) -> Cut | None:
-    """What was chosen before this training was interrupted."""
+def kept_cut(task: Task) -> Cut | None:
+    """What a time budget chose before this training was interrupted; None where nothing was chosen.
+
+    Raises ArtifactError for what is damaged, or another training's.
+    """
     if task.state is None or not (task.state / CUT).is_file():
         return None
     path, remedy = task.state / CUT, "remove its folder and build again"
     cut = Cut.load(path, remedy)
     if cut.training != identity(task):
         raise ArtifactError(f"{path}: of other photos, or another backbone, recipe or seed; {remedy}")
-    task.progress.say(f"trained from {cut.unfreeze_from}, {cut.max_epochs} epochs, as it was begun")
     return cut
 
 
 def _chosen(task: Task, network: Any, time_budget_s: float, started: float) -> Cut:
     """What the time budget allows on this machine at this moment; it is kept with the state of the training."""
     recipe = task.recipe
-    candidates = _narrow(network)
+    candidates = _with_room(task, network)
     left_s = time_budget_s * (1 - _RESERVE) - (time.monotonic() - started)
     num_steps = -(-len(task.rows("train")) // recipe.batch_size)
     low, high = 0, len(candidates) - 1
@@ -81,9 +91,10 @@ def _chosen(task: Task, network: Any, time_budget_s: float, started: float) -> C
     fitting = (
         int((left_s - (time.monotonic() - started)) / epoch_s) if low == len(candidates) - 1 else recipe.max_epochs
     )
-    if fitting < _MIN_EPOCHS:
+    fewest = min(_MIN_EPOCHS, recipe.max_epochs)
+    if fitting < fewest:
         raise InputError(
-            f"--time-budget {time_budget_s:g}s leaves no time for {_MIN_EPOCHS} epochs of even the last layers, "
+            f"--time-budget {time_budget_s:g}s leaves no time for {fewest} epochs of even the last layers, "
             f"{epoch_s:.1f} s each; give more, or use --recipe head"
         )
     first = split(network, candidates[low])[1].layers[1].name
@@ -92,6 +103,25 @@ def _chosen(task: Task, network: Any, time_budget_s: float, started: float) -> C
         cut.save(task.state / CUT)
     task.progress.say(f"trained from {cut.unfreeze_from}, {cut.max_epochs} epochs of {epoch_s:.1f} s")
     return cut
+
+
+def _with_room(task: Task, network: Any) -> list[str]:
+    """Cut points whose activations have room on the cache's disk, from below."""
+    num_photos = len(task.rows("train")), len(task.rows("validation"))
+    candidates = {
+        name: needed_bytes(network.get_layer(name).output_shape[1:], *num_photos, task.recipe)
+        for name in _narrow(network)
+    }
+    free = shutil.disk_usage(cache_root()).free
+    found = [name for name, num_bytes in candidates.items() if num_bytes <= free]
+    if not found:
+        require_space(cache_root(), min(candidates.values()))
+    if len(found) < len(candidates):
+        task.progress.say(
+            f"{len(candidates) - len(found)} of {len(candidates)} cuts are left out: {cache_root()} has no room for their "
+            "activations"
+        )
+    return found
 
 
 def _narrow(network: Any) -> list[str]:

@@ -179,6 +179,10 @@ def _from_file(path: Path) -> dict[str, Any]:
             raise unknown(f"key in {path}", key, [field for field in Recipe.model_fields if field != "name"])
     if isinstance(table.get("augment"), str):
         table["augment"] = preset(table["augment"]).as_json()
+    elif isinstance(table.get("augment"), dict):
+        for key in table["augment"]:
+            if key not in Augmentation.model_fields:
+                raise unknown(f"key in [augment] of {path}", key, Augmentation.model_fields)
     return _replaced(RECIPES[base].as_json(), {**table, "name": path.stem})
 
 

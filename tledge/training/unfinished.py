@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tledge.errors import EnvironmentFault, InputError, unknown
+from tledge.errors import ArtifactError, EnvironmentFault, InputError, unknown
 from tledge.progress import Progress
 from tledge.records import Record
-from tledge.run import check_name
+from tledge.run import check_name, open_run
 from tledge.training.checkpoint import STATE
 from tledge.training.recipe import Recipe
 
@@ -19,9 +19,9 @@ _PREFIX, _REQUEST, _LOCK = ".unfinished-", "build.json", "lock"
 
 
 class Request(Record):
-    """build.json: what a build was asked for, resolved."""
+    """build.json: what a build was asked for, resolved. Paths are absolute: it may be resumed from another folder."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     dataset: str
     backbone: str
     input_size: int | None
@@ -50,11 +50,32 @@ def recall(root: Path, run: str | None) -> Request:
     return Request.load(folder / _REQUEST, f"remove {folder} and build again")
 
 
+def remove_finished(root: Path, run: str, progress: Progress) -> bool:
+    """Whether ``run`` stands whole beside its unfinished build, which was killed at its very end and is removed now.
+
+    Beside a run of the head alone, which keeps no state, it is another build's of the same name, and stays.
+    Raises InputError where another process is at this build.
+    """
+    folder = root / f"{_PREFIX}{run}"
+    if not folder.is_dir() or not (root / run).is_dir():
+        return False
+    try:
+        is_finished: bool = open_run(root, run).manifest.recipe["method"] != "features"
+    except ArtifactError:
+        return False
+    if is_finished:
+        with _held(folder, run):
+            shutil.rmtree(folder)
+        progress.say(f"run {run} stands whole: removed what its build had kept to be resumed")
+    return is_finished
+
+
 @contextlib.contextmanager
 def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> Iterator[Path]:
     """A folder for the state of a build, which is removed when the block ends well.
 
-    When it does not, the folder stays, but for one that was made here and holds no epoch's state yet.
+    When it does not, the folder stays, but for one that was made here and holds no epoch's state yet. What is left of a
+    build whose run stands whole is removed before.
     Raises InputError where another process is at this build, or one of its name is unfinished and ``goes_on`` is not set;
     EnvironmentFault where ``root`` can't be written.
     """
@@ -62,6 +83,7 @@ def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> 
     folder = root / f"{_PREFIX}{request.run}"
     is_new = True
     try:
+        remove_finished(root, request.run, progress)
         folder.mkdir(parents=True)
     except FileExistsError as error:
         if not goes_on:
@@ -74,18 +96,28 @@ def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> 
         raise EnvironmentFault(
             f"can't write {root}: {error.strerror}. Name another folder with --artifacts."
         ) from error
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is building run {request.run!r}") from error
+    with _held(folder, request.run):
         try:
             request.save(folder / _REQUEST)
             yield folder
-        except BaseException:
+        except BaseException as error:
             if (folder / STATE).exists():
-                progress.warn(f"what was trained so far is kept; go on with: tledge build --resume --run {request.run}")
+                if not isinstance(error, ArtifactError):  # which says itself what to do with the folder
+                    progress.warn(
+                        f"what was trained so far is kept; go on with: tledge build --resume --run {request.run}"
+                    )
             elif is_new:
                 shutil.rmtree(folder, ignore_errors=True)  # the error that is raised tells more
             raise
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _held(folder: Path, run: str) -> Iterator[None]:
+    """Keep other processes away from an unfinished build. Raises InputError where one is at it."""
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is building run {run!r}") from error
+        yield
