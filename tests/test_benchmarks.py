@@ -343,7 +343,7 @@ def test_formats_are_held_against_the_plain_recipes_on_the_same_photos(run_copy:
     for name in ("plain tflite int8", "plain onnx int8"):
         assert rows[name]["agreement_percent"] > 90
         assert rows[name]["mean_abs_probability_difference"] > exact["mean_abs_probability_difference"]
-        assert rows[name]["size_mb"] < 0.5 * exact["size_mb"]
+        assert rows[name]["size_mb"] < 0.6 * exact["size_mb"]
     assert all(0 < row["compressed_mb"] < row["size_mb"] and row["p50_ms"] > 0 for row in rows.values())
 
 
