@@ -266,13 +266,14 @@ def test_a_float_weight_of_any_size_in_an_integer_file_is_named(audited: Callabl
 
 
 def test_every_format_of_one_run_has_the_same_products_and_parameters(exported: Exported) -> None:
-    audits = {name: record.audit for name, record in exported[1].items()}
+    # Codes with a range of their own at each photo have scales beside them that no other file has.
+    audits = {name: record.audit for name, record in exported[1].items() if name != "onnx-dynamic"}
     (macs,) = {found.num_macs for found in audits.values()}
     (parameters,) = {found.num_parameters for found in audits.values()}
     assert macs
     assert parameters
     assert {name: found.integer_mac_share for name, found in audits.items()} == {
-        name: 1.0 if name.endswith("int8") else 0.0 for name in audits
+        name: 1.0 if "int8" in name or "int16" in name else 0.0 for name in audits
     }
     assert audits["tflite-int8"].weight_granularity == audits["onnx-int8"].weight_granularity
     assert set(audits["tflite-int8"].weight_granularity) == {"per-channel"}

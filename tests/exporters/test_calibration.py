@@ -79,7 +79,7 @@ def test_the_default_export_calibrates_on_200_training_photos_even_by_class(
 
 def test_a_pixel_byte_is_the_code_of_what_the_network_takes(exported: tuple[Run, dict[str, ExportRecord]]) -> None:
     for made in exported[1].values():
-        if made.calibration:
+        if made.promise == "all-integer":
             (pixels,) = made.audit.inputs
             assert pixels.scale is not None
             # The bundled network takes [-1, 1].
