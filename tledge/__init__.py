@@ -17,13 +17,12 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "build", "export", "verify"]
 
 if TYPE_CHECKING:
-    from tledge.api import verify
-    from tledge.exporters.export import export
+    from tledge.api import export, verify
     from tledge.training.build import build
 
 _HOMES = {
     "build": "tledge.training.build",
-    "export": "tledge.exporters.export",
+    "export": "tledge.api",
     "verify": "tledge.api",
 }
 

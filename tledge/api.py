@@ -1,17 +1,41 @@
-"""What takes several stages: a verification with its reports."""
+"""What takes several stages: an export with a budget of accuracy, a verification with its reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from tledge.accuracy_aware.search import export_within
+from tledge.exporters.export import export as export_as_asked
+from tledge.exporters.material import Options
 from tledge.progress import Progress
-from tledge.records import Report
+from tledge.records import ExportRecord, Report
 from tledge.reporting import require_place, write_all
 from tledge.run import Run, artifacts_root, open_run
 from tledge.verification import targets
 from tledge.verification.measurement import Wanted
 from tledge.verification.verify import verify as measure_and_judge
+
+
+def export(
+    run: Run | str | None,
+    format_names: Sequence[str],
+    *,
+    options: Options | None = None,
+    max_drop_points: float | None = None,
+    artifacts: Path | None = None,
+    progress: Progress | None = None,
+) -> list[ExportRecord]:
+    """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
+
+    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``max_drop_points``: of accuracy on the
+    validation photos; with it each int8 format becomes the first file that is shown to lose no more, or the best where none
+    is, which the record's ``search`` says. What is raised, :func:`tledge.exporters.export.export` and
+    :func:`tledge.accuracy_aware.search.export_within` say.
+    """
+    if max_drop_points is None:
+        return export_as_asked(run, format_names, options=options, artifacts=artifacts, progress=progress)
+    return export_within(max_drop_points, run, format_names, options=options, artifacts=artifacts, progress=progress)
 
 
 def verify(

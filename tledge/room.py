@@ -12,12 +12,17 @@ from tledge.errors import EnvironmentFault
 
 def require_space(folder: Path, num_bytes: int) -> None:
     """Raise EnvironmentFault where so much would not fit on a folder's disk: before anything is written."""
-    free = shutil.disk_usage(folder).free
+    free = free_space(folder)
     if num_bytes > free:
         raise EnvironmentFault(
             f"no space left on the disk: {folder} needs {num_bytes / 1e6:.0f} MB and {free / 1e6:.0f} MB are free. "
             "Free some space, or set TLEDGE_CACHE_DIR to a folder on a larger disk."
         )
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that are free on a folder's disk."""
+    return shutil.disk_usage(folder).free
 
 
 def require_memory(num_bytes: int, what: str, remedy: str) -> None:

@@ -125,7 +125,7 @@ def test_half_of_each_kernel_becomes_zero_but_of_depthwise_ones_and_stays_so_to_
         for kernel in _kernels(stage, ("DepthwiseConv2D",)):
             assert np.mean(kernel == 0) < 0.1
     assert notes["sparsity"] == "0.5"
-    assert notes["kept_epoch"] >= 2  # only then it has all its zeros
+    assert notes["pruning"]["kept_epoch"] >= 2  # only then it has all its zeros
 
 
 def test_two_of_every_four_weights_become_zero(teacher: Folded, lessons: Lessons) -> None:

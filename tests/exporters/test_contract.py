@@ -103,7 +103,7 @@ def test_its_record_has_the_files_hash_and_size(exported: Exported, form: Format
     assert (record.sha256, record.size_bytes) == (sha256_file(path), path.stat().st_size)
     assert record.compressed_bytes == len(zlib.compress(path.read_bytes(), 9))
     assert record.source_manifest_sha256 == exported[0].manifest_sha256
-    assert (record.calibration is not None) == form.needs_calibration
+    assert (record.calibration is not None) == (form.preparation is not None)
     assert sorted(entry.name for entry in path.parent.iterdir()) == sorted(["export.json", form.file])
 
 

@@ -40,12 +40,16 @@ def _share_of_zeros(path: Path) -> list[float]:
 
 
 def test_the_record_says_how_it_was_trained(exported: Exported) -> None:
-    for name in ("tflite-int8-qat", "onnx-int8-qat", "tflite-int8-pruned"):
-        options = exported[1][name].options
-        assert options["epochs"] == 1
-        assert len(options["validation_losses"]) == 2
-        assert 0 <= options["kept_epoch"] <= 1
-    assert exported[1]["tflite-int8-pruned"].options["sparsity"] == "0.5"
+    both = exported[1]["tflite-int8-pruned-clustered"].options
+    pruned = exported[1]["tflite-int8-pruned"].options
+    trainings = [exported[1][name].options for name in ("tflite-int8-qat", "onnx-int8-qat")]
+    for training in (*trainings, pruned["pruning"], both["pruning"], both):
+        assert training["epochs"] == 1
+        assert len(training["validation_losses"]) == 2
+        assert 0 <= training["kept_epoch"] <= 1
+    assert pruned["sparsity"] == both["sparsity"] == "0.5"
+    assert both["pruning"] == pruned["pruning"]
+    assert both["pruning"]["validation_losses"] != both["validation_losses"]
 
 
 def test_both_formats_of_one_training_decide_alike(exported: Exported) -> None:

@@ -134,7 +134,7 @@ def test_formats_for_integers_read_no_test_photo(
         return found
 
     monkeypatch.setattr(Rows, "__getitem__", watch)
-    wanted = [name for name, form in formats().items() if form.needs_calibration and form.is_trained == is_trained]
+    wanted = [name for name, form in formats().items() if form.preparation and form.is_trained == is_trained]
     made = export(run, wanted, options=Options(calibration_samples=20, epochs=1))
     assert len(made) == len(wanted) >= 2
     if is_trained:

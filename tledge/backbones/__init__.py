@@ -68,6 +68,16 @@ class Backbone:
         )
 
 
+def is_address(handle: str) -> bool:
+    """Whether a handle is a Hub's address, which means the same module on any machine."""
+    return "://" in handle
+
+
+def is_name(handle: str) -> bool:
+    """Whether a handle names a backbone by anything but a path."""
+    return handle in (BUNDLED, *SMALL) or handle.startswith(KERAS) or is_address(handle)
+
+
 def open_backbone(handle: str, input_size: int | None = None, weights: str | None = None, seed: int = 0) -> Backbone:
     """Load a backbone: ``bundled``, a TensorFlow Hub handle, a local folder in the Hub's format, ``keras:NAME`` for a
     network of tf_keras.applications, or ``alexnet`` or ``lenet``, to be trained from scratch.

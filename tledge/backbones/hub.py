@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone
+from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone, is_address
 from tledge.errors import EnvironmentFault, InputError, disk_full, unknown
 from tledge.files import sha256_file
 from tledge.network import require_reachable
@@ -46,7 +46,7 @@ def open_hub(handle: str, input_size: int | None) -> Backbone:
         # Loaded first: given a path, the layer would import Keras 3 to ask it for load options, which takes a second.
         layer = tensorflow_hub.KerasLayer(tensorflow_hub.load(str(folder)), trainable=False)
     except (ValueError, OSError, AttributeError, RuntimeError, IndexError, tf.errors.OpError) as error:
-        if "://" in handle and not _is_whole(folder):
+        if is_address(handle) and not _is_whole(folder):
             raise _cut_short(handle, folder) from error
         raise InputError(
             f"backbone {handle!r} is no whole TF2 SavedModel of TensorFlow Hub (read from {folder}): {error}"
@@ -170,7 +170,7 @@ def _refuse_forbidden_operators(handle: str, path: Path) -> None:
     try:
         saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except DecodeError as error:
-        if "://" in handle:
+        if is_address(handle):
             raise _cut_short(handle, path.parent) from error
         raise InputError(f"backbone {handle!r}: {path.name} is damaged ({error})") from error
     found = set()

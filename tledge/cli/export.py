@@ -68,9 +68,9 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Convert a run to formats for devices, each audited before it is kept."""
-    from tledge.accuracy_aware.search import export_within, missed
+    from tledge.accuracy_aware.search import missed
+    from tledge.api import export as export_run
     from tledge.cli.console import TerminalProgress, print_json
-    from tledge.exporters.export import export as export_run
     from tledge.exporters.material import Options
     from tledge.verification import targets
 
@@ -85,10 +85,9 @@ def export(
     }
     options = Options(**{name: value for name, value in given.items() if value is not None})
     progress = TerminalProgress(quiet=as_json)
-    if max_drop is None:
-        records = export_run(run, formats, options=options, artifacts=artifacts, progress=progress)
-    else:
-        records = export_within(max_drop, run, formats, options=options, artifacts=artifacts, progress=progress)
+    records = export_run(
+        run, formats, options=options, max_drop_points=max_drop, artifacts=artifacts, progress=progress
+    )
     if as_json:
         print_json({"exports": [record.as_json() for record in records]})
     else:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE
 from tledge.compression.codes import Codebook, codes_of
-from tledge.compression.folding import is_weighted
+from tledge.compression.folding import is_depthwise, is_weighted
 from tledge.errors import InputError
 
 MIN_CLUSTERS, MAX_CLUSTERS = 4, 256
@@ -37,7 +37,7 @@ def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dic
     """
     found = {}
     for layer in network.layers:
-        kernel = layer.get_weights()[0] if is_weighted(layer) and type(layer).__name__ != "DepthwiseConv2D" else None
+        kernel = layer.get_weights()[0] if is_weighted(layer) and not is_depthwise(layer) else None
         if kernel is not None and kernel.size >= _WORTH_WHILE:
             codes = np.round(codes_of(layer, kernel, largest_code)).astype(np.int64)
             found[layer.name] = codebook(codes, count, largest_code)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE
+from tledge.compression.folding import is_depthwise
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -45,6 +46,6 @@ def on_codes(
 
 def _scale(layer: Any, kernel: npt.NDArray[Any], largest_code: int) -> Doubles:
     # (h, w, channels, multiplier) of a depthwise convolution: its output channels are the last two axes.
-    num_output_axes = 2 if type(layer).__name__ == "DepthwiseConv2D" else 1
+    num_output_axes = 2 if is_depthwise(layer) else 1
     largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - num_output_axes)), keepdims=True)
     return np.asarray(np.maximum(largest, 1e-9).astype(np.float64) / largest_code)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from tledge.cache import scratch_folder, stored
 from tledge.compression import LARGEST_CODE, Prepared
 from tledge.compression.codes import on_codes
-from tledge.compression.folding import RELUS, Folded, is_weighted
+from tledge.compression.folding import RELUS, Folded, is_depthwise, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.ranges import BINS, METHODS, Range, Seen
 from tledge.preprocessing import Pixels
@@ -196,16 +196,16 @@ def _fitted(
     many small problems as it has channels. Without a ``largest_code`` the kernel stays as it was trained.
     """
     kernel = layer.get_weights()[0].astype(np.float64)
-    is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
-    groups = kernel.shape[2] if is_depthwise else 1
+    by_channel = is_depthwise(layer)
+    groups = kernel.shape[2] if by_channel else 1
 
     def by_group(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """(groups, inputs, outputs): the axes of a group's patch, and of its outputs."""
-        moved = np.moveaxis(values, 2, 0) if is_depthwise else values
+        moved = np.moveaxis(values, 2, 0) if by_channel else values
         return moved.reshape(groups, -1, kernel.shape[-1])
 
     def as_kernel(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if not is_depthwise:
+        if not by_channel:
             return values.reshape(kernel.shape)
         return np.moveaxis(values.reshape(groups, *kernel.shape[:2], kernel.shape[3]), 0, 2)
 

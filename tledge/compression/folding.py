@@ -118,6 +118,11 @@ def _refuse(strange: list[Any]) -> None:
         raise InputError(f"the network has layers that can't be fitted to integers: {named}")
 
 
+def is_depthwise(layer: Any) -> bool:
+    """Whether every channel of its input has kernels of its own: its kernel is (h, w, channels, multiplier)."""
+    return type(layer).__name__ == "DepthwiseConv2D"
+
+
 def is_weighted(layer: Any) -> bool:
     """Whether it multiplies by weights that are fitted."""
     return type(layer).__name__ in WEIGHTED
@@ -127,7 +132,7 @@ def _is_known(layer: Any) -> bool:
     """Whether its output becomes one tensor of codes in every runtime, or none where a ReLU is part of its operator."""
     kind = type(layer).__name__
     if kind in WEIGHTED:
-        return getattr(layer, "groups", 1) == 1 or kind == "DepthwiseConv2D"
+        return getattr(layer, "groups", 1) == 1 or is_depthwise(layer)
     if kind == "ReLU":
         is_plain = layer.max_value in (None, 6.0) and not layer.negative_slope and not layer.threshold
         return is_plain and _follows_weights(layer)
@@ -166,7 +171,7 @@ def _folded(values: list[Floats], normalization: Any, convolution: Any) -> list[
     offset = np.asarray(normalization.beta, np.float64) if normalization.center else 0.0
     kernel, bias = (np.asarray(v, np.float64) for v in values)
     # (h, w, channels, multiplier) of a depthwise convolution: its output channels are the last two axes.
-    per_channel = factor.reshape(kernel.shape[2:]) if type(convolution).__name__ == "DepthwiseConv2D" else factor
+    per_channel = factor.reshape(kernel.shape[2:]) if is_depthwise(convolution) else factor
     return [(kernel * per_channel).astype(np.float32), ((bias - mean) * factor + offset).astype(np.float32)]
 
 
@@ -182,6 +187,6 @@ def _copy(layer: Any) -> tuple[Any, Any | None, list[Floats]]:
         if not layer.use_bias:
             config["use_bias"] = True
             kernel = values[0]
-            is_depthwise = type(layer).__name__ == "DepthwiseConv2D"
-            values = [kernel, np.zeros(np.prod(kernel.shape[2:]) if is_depthwise else kernel.shape[-1], np.float32)]
+            num_outputs = np.prod(kernel.shape[2:]) if is_depthwise(layer) else kernel.shape[-1]
+            values = [kernel, np.zeros(num_outputs, np.float32)]
     return type(layer).from_config(config), activation, values

@@ -90,4 +90,5 @@ def prune(teacher: Folded, sparsity: Sparsity, lessons: Lessons, progress: Progr
     pruned = copied(teacher.network)  # of layers that TFMOT's wrappers did not use
     for layer in sparsity_keras.strip_pruning(student).layers:
         pruned.get_layer(layer.name).set_weights(layer.get_weights())
-    return replace(teacher, network=pruned), {"sparsity": str(sparsity), **notes(lessons, learned)}
+    # The zeros may be trained on again, with notes of their own.
+    return replace(teacher, network=pruned), {"sparsity": str(sparsity), "pruning": notes(lessons, learned)}

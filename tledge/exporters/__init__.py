@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE, Prepared
 from tledge.errors import unknown
-from tledge.exporters.mixed import SUFFIX
+from tledge.exporters.mixed import PROMISE, SUFFIX, float_options
 from tledge.records import Promise
 
 ALL = "all"
@@ -58,15 +59,15 @@ class Format:
     promise: Promise
     preparation: str | None
     convert: Callable[[Model], bytes]
-    options: dict[str, str]
+    options: dict[str, Any]
     libraries: tuple[str, ...]
     on_request: str = ""
     saturates: bool = False
 
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether representative photos set its ranges."""
-        return self.preparation is not None
+    def with_float_operators(self, counts: Mapping[str, int], convert: Callable[[Model], bytes]) -> Format:
+        """Its mixed variant, of one model: so many operators, by name, stay float, which the options declare."""
+        options = {**self.options, **float_options(counts)}
+        return replace(self, name=f"{self.name}{SUFFIX}", promise=PROMISE, convert=convert, options=options)
 
     @property
     def is_trained(self) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tledge.audit import audit, require_promise
+from tledge.backbones import is_address
 from tledge.compression import LARGEST_CODE
 from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
@@ -95,6 +96,7 @@ def keep(run: Run, made: Artifact) -> ExportRecord:
 
 def _metadata(run: Run, format_name: str) -> str:
     manifest = run.manifest
+    handle = manifest.backbone.handle
     return json.dumps(
         {
             "labels": manifest.labels,
@@ -104,7 +106,7 @@ def _metadata(run: Run, format_name: str) -> str:
                 "run": manifest.name,
                 "manifest_sha256": run.manifest_sha256,
                 "dataset": manifest.dataset.name,
-                "backbone": manifest.backbone.handle if "://" in manifest.backbone.handle else manifest.backbone.sha256,
+                "backbone": handle if is_address(handle) else manifest.backbone.sha256,
                 "format": format_name,
                 "tledge": manifest.tledge_version,
             },

@@ -35,6 +35,6 @@ def float_operators(
     return sorted(place for place, found in is_float.items() if found)
 
 
-def options(operators: Mapping[str, int]) -> dict[str, Any]:
+def float_options(operators: Mapping[str, int]) -> dict[str, Any]:
     """What the record of a mixed file says beside that of its integer format; its audit looks for these operators."""
     return {"weights": "int8, per-channel, and float32", "float_operators": dict(sorted(operators.items()))}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import FITTED, TRAINED, TRAINS, Format, Model, mixed
+from tledge.exporters import FITTED, TRAINED, TRAINS, Format, Model
 from tledge.exporters.onnx_dynamic import quantize_weights
 from tledge.exporters.onnx_graph import OPSET, of_function, weights_to_float16
 from tledge.exporters.onnx_int8 import Draft, quantize
@@ -68,18 +68,7 @@ def _mixed(model: Model) -> Format:
     assert model.calibration is not None
     graph = of_function(prepared.probabilities, model.input_size, "float32")
     draft = Draft(graph, prepared.input_codes.real(model.calibration), prepared, model.largest_code)
-    name = f"onnx-int8{mixed.SUFFIX}"
-    options = {**_INT8_OPTIONS, **mixed.options(draft.float_operators)}
-    return Format(
-        name,
-        _FILE,
-        mixed.PROMISE,
-        FITTED,
-        lambda of: _finish(draft.quantized(), of.metadata),
-        options,
-        _LIBRARIES,
-        saturates=True,
-    )
+    return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finish(draft.quantized(), of.metadata))
 
 
 _INT8_OPTIONS = {
@@ -100,10 +89,11 @@ _DYNAMIC_OPTIONS = {
 }
 _SLOW_DYNAMIC = "ONNX Runtime measures every activation as it runs, which takes longer than float32 does on a CPU"
 
+_PLAIN_INT8 = Format("onnx-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES, saturates=True)
 FORMATS = (
     Format("onnx-float32", _FILE, "float32", None, _float32, _FLOAT_OPTIONS, _LIBRARIES),
     Format("onnx-float16", _FILE, "float16 weights", None, _float16, _FLOAT16_OPTIONS, _LIBRARIES),
-    Format("onnx-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES, saturates=True),
+    _PLAIN_INT8,
     Format("onnx-int8-qat", _FILE, "all-integer", TRAINED, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS, saturates=True),
     Format("onnx-dynamic", _FILE, "dynamic-range int8", None, _dynamic, _DYNAMIC_OPTIONS, _LIBRARIES, _SLOW_DYNAMIC),
 )

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tledge.exporters.onnx_graph import quantizable
+
 
 def quantize_weights(graph: Any) -> Any:
     """The same model with uint8 weights of matrix products and of convolutions that see all channels of their input.
@@ -18,16 +20,12 @@ def quantize_weights(graph: Any) -> Any:
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     onnx.checker.check_model(graph)  # names an operator that ONNX has not, where the quantizer only misses a type
+    model = quantizable(graph)
+    _channels_to_one_scale(model)
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
-        plain, ready, quantized = (Path(folder, f"{stage}.onnx") for stage in ("plain", "ready", "quantized"))
-        onnx.save(graph, plain)
-        # Symbolic shape inference wants another package, and every shape here is fixed.
-        quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
-        model = onnx.load(ready)
-        _channels_to_one_scale(model)
+        quantized = Path(folder, "quantized.onnx")
         quantize_dynamic(
             model,
             str(quantized),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,6 +152,19 @@ def weights_to_float16(model: Any) -> None:
     nodes = [type(node).FromString(node.SerializeToString()) for node in (*casts, *graph.node)]
     graph.ClearField("node")
     graph.node.extend(nodes)
+
+
+def quantizable(model: Any) -> Any:
+    """The model as ONNX Runtime's quantizers want it: shapes inferred, and what can be computed before computed."""
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+        plain, ready = (Path(folder, f"{stage}.onnx") for stage in ("plain", "ready"))
+        onnx.save(model, plain)
+        # Symbolic shape inference wants another package, and every shape here is fixed.
+        quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+        return onnx.load(ready)
 
 
 def subtractions_to_additions(model: Any) -> None:

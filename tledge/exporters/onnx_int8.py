@@ -13,7 +13,12 @@ import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared, named_by_value
 from tledge.exporters.mixed import float_operators
-from tledge.exporters.onnx_graph import INPUT, batch_normalizations_to_convolutions, subtractions_to_additions
+from tledge.exporters.onnx_graph import (
+    INPUT,
+    batch_normalizations_to_convolutions,
+    quantizable,
+    subtractions_to_additions,
+)
 
 Floats = npt.NDArray[np.float32]
 
@@ -33,19 +38,13 @@ class Draft:
         ranges are taken where a tensor holds the output of one of its layers. ``largest_code``: of a weight, as it has been
         in ``prepared``.
         """
-        import onnx
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
         subtractions_to_additions(graph)
         batch_normalizations_to_convolutions(graph)
         self._images, self._prepared, self._largest_code = images, prepared, largest_code
-        with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
-            plain, ready = (Path(folder, f"{stage}.onnx") for stage in ("plain", "ready"))
-            onnx.save(graph, plain)
-            # Symbolic shape inference wants another package, and every shape here is fixed.
-            quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
-            self._ready = onnx.load(ready)
-            names = {} if prepared is None else named_by_value(_values(ready, images[:1]), prepared.outputs(images[:1]))
+        self._ready = quantizable(graph)
+        names = {}
+        if prepared is not None:
+            names = named_by_value(_values(self._ready, images[:1]), prepared.outputs(images[:1]))
         self._ranges = {} if prepared is None else _ranges(names, prepared)
         self._float_nodes: list[str] = []
         self.float_operators: dict[str, int] = {}
@@ -100,12 +99,12 @@ def _ranges(named: Mapping[str, Sequence[str]], prepared: Prepared) -> dict[str,
     }
 
 
-def _values(path: Path, image: Floats) -> dict[str, Floats]:
+def _values(graph: Any, image: Floats) -> dict[str, Floats]:
     """What every float tensor of a graph holds on one image."""
     import onnx
     import onnxruntime
 
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    model = onnx.shape_inference.infer_shapes(graph)
     is_float = {
         value.name: value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
         for value in (*model.graph.value_info, *model.graph.output)

@@ -18,7 +18,6 @@ from tledge.exporters import (
     WEIGHTS,
     Format,
     Model,
-    mixed,
     tflite_prepared,
 )
 from tledge.records import Promise
@@ -86,16 +85,8 @@ def _mixed(model: Model) -> Format:
     assert model.prepared is not None
     assert model.calibration is not None
     draft = tflite_prepared.Draft(model.prepared, model.input_size, model.calibration)
-    name = f"tflite-int8{mixed.SUFFIX}"
-    options = {**_INT8_OPTIONS, **mixed.options(draft.float_operators)}
-    return Format(
-        name,
-        _FILE,
-        mixed.PROMISE,
-        FITTED,
-        lambda of: _with_metadata(draft.quantized(), of.metadata),
-        options,
-        _LIBRARIES,
+    return _PLAIN_INT8.with_float_operators(
+        draft.float_operators, lambda of: _with_metadata(draft.quantized(), of.metadata)
     )
 
 
@@ -160,12 +151,11 @@ _INT8_OPTIONS = {
     "output": "uint8",
     "ranges": "min-max",
 }
-_INT8 = {
-    "tflite-int8": (FITTED, ""),
-    "tflite-int8-qat": (TRAINED, TRAINS),
-    "tflite-int8-pruned": (PRUNED, TRAINS),
-    "tflite-int8-clustered": (CLUSTERED, TRAINS),
-    "tflite-int8-pruned-clustered": (PRUNED_CLUSTERED, TRAINS),
+_TRAINED_INT8 = {
+    "tflite-int8-qat": TRAINED,
+    "tflite-int8-pruned": PRUNED,
+    "tflite-int8-clustered": CLUSTERED,
+    "tflite-int8-pruned-clustered": PRUNED_CLUSTERED,
 }
 _INT16X8: Promise = "int16 activations, int8 weights"
 _INT16X8_OPTIONS = {
@@ -179,13 +169,15 @@ _SLOW_INT16 = (
     "LiteRT computes int16 activations by plain loops on a CPU, slower than float32; it is meant for accelerators"
 )
 
+_PLAIN_INT8 = Format("tflite-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES)
 FORMATS = (
     Format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
     Format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
     Format("tflite-dynamic", _FILE, "dynamic-range int8", None, _dynamic, {"weights": "int8"}, _LIBRARIES),
+    _PLAIN_INT8,
     *(
-        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, on_request)
-        for name, (preparation, on_request) in _INT8.items()
+        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS)
+        for name, preparation in _TRAINED_INT8.items()
     ),
     Format("tflite-int16x8", _FILE, _INT16X8, WEIGHTS, _int16x8, _INT16X8_OPTIONS, _LIBRARIES, _SLOW_INT16),
 )

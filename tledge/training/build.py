@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge import __version__, preprocessing
-from tledge.backbones import BUNDLED, DEFAULT, KERAS, NO_WEIGHTS, SMALL, Backbone, open_backbone
+from tledge.backbones import DEFAULT, NO_WEIGHTS, Backbone, is_name, open_backbone
 from tledge.backbones.keras_applications import IMAGENET
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
@@ -89,7 +89,7 @@ def build(
     name = default_name(source.name, backbone) if run is None else run
     request = Request(
         dataset=source.spec,
-        backbone=backbone if _is_name(backbone) else _absolute(backbone),
+        backbone=backbone if is_name(backbone) else _absolute(backbone),
         input_size=input_size,
         weights=weights if weights in (None, IMAGENET, NO_WEIGHTS) else _absolute(weights),
         recipe=recipe,
@@ -193,11 +193,6 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         tensorboard=None if request.tensorboard is None else Path(request.tensorboard),
         mlflow=request.mlflow,
     )
-
-
-def _is_name(backbone: str) -> bool:
-    """Whether a backbone is named by anything but a path."""
-    return backbone in (BUNDLED, *SMALL) or backbone.startswith(KERAS) or "://" in backbone
 
 
 def _absolute(path: str) -> str:

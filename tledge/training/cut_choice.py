@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from typing import Any
 
@@ -13,7 +12,7 @@ from tledge.backbones.cuts import cut_below, cut_points, split
 from tledge.cache import cache_root
 from tledge.errors import ArtifactError, InputError
 from tledge.records import Record
-from tledge.room import require_space
+from tledge.room import free_space, require_space
 from tledge.training.checkpoint import identity
 from tledge.training.cut_activations import needed_bytes
 from tledge.training.method import Task
@@ -112,7 +111,7 @@ def _with_room(task: Task, network: Any) -> list[str]:
         name: needed_bytes(network.get_layer(name).output_shape[1:], *num_photos, task.recipe)
         for name in _narrow(network)
     }
-    free = shutil.disk_usage(cache_root()).free
+    free = free_space(cache_root())
     found = [name for name, num_bytes in candidates.items() if num_bytes <= free]
     if not found:
         require_space(cache_root(), min(candidates.values()))
