@@ -54,7 +54,7 @@ def stored(
     """
     with path.open("wb") as file:
         for batch in batches:
-            file.write(np.ascontiguousarray(batch, dtype).tobytes())
+            file.write(np.ascontiguousarray(batch, dtype).data)
         is_empty = not file.tell()
     if is_empty:  # a map of nothing can not be made
         return np.empty((0, *row_shape), dtype)

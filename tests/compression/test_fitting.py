@@ -219,5 +219,16 @@ def test_what_is_read_times_the_weights_is_what_the_layer_gives_at_each_or_every
 def test_large_maps_are_read_in_part_and_small_ones_whole(network: Any) -> None:
     folded = fold(network).network
     stem = folded.get_layer("stem")
-    assert fitting._step(stem, 10) == 1
-    assert 2**17 <= 10**6 * 64 / fitting._step(stem, 10**6) ** 2 < 2**18
+    assert fitting._Wanted(stem, 10).step == 1
+    assert 2**14 <= 10**6 * 64 / fitting._Wanted(stem, 10**6).step ** 2 < 2**15
+
+
+def test_the_more_inputs_an_output_has_the_more_positions_are_read() -> None:
+    import tf_keras
+
+    inputs = tf_keras.Input((64, 64, 300))
+    pointwise, depthwise = tf_keras.layers.Conv2D(5, 1), tf_keras.layers.DepthwiseConv2D(3, padding="same")
+    pointwise(inputs), depthwise(inputs)
+    for layer, num_inputs in ((pointwise, 300), (depthwise, 9)):
+        enough = max(2**14, 2**7 * num_inputs)
+        assert enough <= 1000 * 64**2 / fitting._Wanted(layer, 1000).step ** 2 < 1.5 * enough

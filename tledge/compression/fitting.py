@@ -9,7 +9,6 @@ another in the same sense, by gradient descent.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,8 @@ from tledge.room import require_space
 from tledge.tensorflow_setup import tensorflow
 
 _BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
-_ENOUGH_POSITIONS = 2**17  # of all photos' maps together; the weights of one output are some hundreds
+# Positions of all photos' maps together that are enough for the sums, and for each weight of an output.
+_ENOUGH_POSITIONS, _ENOUGH_FOR_A_WEIGHT = 2**14, 2**7
 _NONE = np.zeros(BINS, np.int64)
 KEEPING = ("MaxPooling2D", "Flatten")  # codes in, the same codes out
 Floats = npt.NDArray[np.float32]
@@ -82,35 +82,39 @@ def prepare(
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
     seen: dict[str, tuple[Seen, Seen]] = {}
-    num_fitted = num_weighted = 0
-    with scratch_folder() as folder, progress.step("fitting int8 weights", len(network.layers)) as advance:
+    done, num_fitted, num_weighted = {network.layers[0].name}, 0, 0
+    with scratch_folder() as folder, progress.step("fitting int8 weights", len(network.layers) - 1) as advance:
         require_space(folder, _most_bytes(network, len(pixels)))
         outputs = {network.layers[0].name: _Output(folded.images(pixels), codes.real(pixels), None, None, ())}
-        for number, layer in enumerate(network.layers[1:]):
+        for number, (layer, *relus) in enumerate(_operators(network)):
+            last = relus[-1] if relus else layer
             before = [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
             paths = (folder / f"{number}-real", folder / f"{number}-coded")  # a layer's name may hold a slash
-            shape, size = layer.output_shape[1:], _batch_size(layer)
-            run = _run(layer, [one.uncoded for one in before], len(pixels), size)
+            shape, size, wanted = last.output_shape[1:], _batch_size(layer), _Wanted(layer, len(pixels))
+            run = _run(layer, relus, [one.uncoded for one in before], len(pixels), size, wanted.keep)
             real = stored(paths[0], run, shape, np.float32)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
                 values, is_fitted = _fitted(
-                    layer, before[0], real, size, keeps_zeros, None if is_float else largest_code
+                    layer, before[0], wanted, size, keeps_zeros, None if is_float else largest_code
                 )
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
-            run = _run(layer, [one.coded for one in before], len(pixels), size)
+            run = _run(layer, relus, [one.coded for one in before], len(pixels), size)
             made = _Output(real, stored(paths[1], run, shape, np.float32), None, None, paths)
             if type(layer).__name__ in KEEPING:
                 made.seen, made.range = before[0].seen, before[0].range
-            elif not is_fused(layer) and not _is_among(layer, float_layers):
+            elif not _is_among(last, float_layers):
                 made.seen = _seen(made.quantized)
                 made.range = METHODS[range_method](made.seen[0] + made.seen[1])
             if made.range is not None and made.seen is not None:
-                ranges[layer.name], seen[layer.name] = made.range, made.seen
-            outputs[layer.name] = made
-            _forget(outputs, network, layer)
-            advance(1)
+                ranges[last.name], seen[last.name] = made.range, made.seen
+            outputs[last.name] = made
+            done |= {layer.name, last.name}
+            for name in outputs.keys() - _live(network, done):
+                for path in outputs.pop(name).paths:
+                    path.unlink()
+            advance(1 + len(relus))
     notes = {
         "fitting": f"least squares, {num_fitted} of {num_weighted} layers",
         "ranges": range_method,
@@ -128,34 +132,40 @@ def is_fused(layer: Any) -> bool:
     return is_weighted(layer) and [type(node.layer).__name__ in RELUS for node in layer.outbound_nodes] == [True]
 
 
+def _operators(network: Any) -> Iterator[list[Any]]:
+    """Layers after the input that runtimes compute in one operator: one, or one with weights and its ReLU."""
+    for layer in network.layers[1:]:
+        if is_fused(layer):
+            yield [layer, layer.outbound_nodes[0].layer]
+        elif not (type(layer).__name__ in RELUS and is_fused(layer.inbound_nodes[0].parent_nodes[0].layer)):
+            yield [layer]
+
+
 def _is_among(layer: Any, float_layers: Collection[str]) -> bool:
     """Whether it computes in float, and all that read it."""
     readers = [node.layer.name for node in layer.outbound_nodes]
     return bool(readers) and {layer.name, *readers} <= set(float_layers)
 
 
-def _forget(outputs: dict[str, _Output], network: Any, layer: Any) -> None:
-    """Drop what no layer after ``layer`` reads."""
-    for name in outputs.keys() - _live(network, layer):
-        for path in outputs.pop(name).paths:
-            path.unlink()
-
-
-def _live(network: Any, layer: Any) -> set[str]:
-    """The layers up to ``layer`` whose outputs are read after it, and itself."""
-    names = [one.name for one in network.layers]
-    place = names.index(layer.name)
-    later = set(names[place + 1 :])
-    read = {one.name for one in network.layers[:place] if any(n.layer.name in later for n in one.outbound_nodes)}
-    return read | {layer.name}
+def _live(network: Any, done: Collection[str]) -> set[str]:
+    """The layers in ``done`` whose outputs another one reads."""
+    return {
+        layer.name
+        for layer in network.layers
+        if layer.name in done and any(node.layer.name not in done for node in layer.outbound_nodes)
+    }
 
 
 def _most_bytes(network: Any, num_photos: int) -> int:
-    """Of the outputs that lie on the disk at one time: a layer's own, and those that it or a later one reads."""
-    first, *_ = (layer.name for layer in network.layers)
+    """Of the outputs that lie on the disk at one time: those that are read later, and the one that is made."""
+    first = network.layers[0].name
     elements = {layer.name: int(np.prod(layer.output_shape[1:])) for layer in network.layers if layer.name != first}
-    alive = (_live(network, before) | {layer.name} for before, layer in itertools.pairwise(network.layers))
-    return 2 * 4 * num_photos * max(sum(elements.get(name, 0) for name in names) for names in alive)
+    done, most = {first}, 0
+    for layers in _operators(network):
+        names = _live(network, done) | {layers[-1].name}
+        most = max(most, sum(elements.get(name, 0) for name in names))
+        done |= {layer.name for layer in layers}
+    return 2 * 4 * num_photos * most
 
 
 def _batch_size(layer: Any) -> int:
@@ -165,11 +175,53 @@ def _batch_size(layer: Any) -> int:
     return int(max(1, min(32, _BATCH_BYTES // (4 * kernel * max(int(np.prod(shape[1:])) for shape in shapes)))))
 
 
-def _run(layer: Any, inputs: Sequence[Callable[[slice], Any]], num_photos: int, size: int) -> Iterator[Floats]:
-    """The layer's output of all photos, some at a time; each of ``inputs`` gives what it reads of some photos."""
+def _run(
+    layer: Any,
+    relus: Sequence[Any],
+    inputs: Sequence[Callable[[slice], Any]],
+    num_photos: int,
+    size: int,
+    see: Callable[[Any], None] = lambda values: None,
+) -> Iterator[Floats]:
+    """The output of a layer, and its ReLU if any, of all photos, some at a time.
+
+    Each of ``inputs`` gives what it reads of some photos; ``see`` is given what the layer alone makes of them.
+    """
     for start in range(0, num_photos, size):
         read = [values(slice(start, start + size)) for values in inputs]
-        yield layer(read if len(read) > 1 else read[0], training=False).numpy()
+        made = layer(read if len(read) > 1 else read[0], training=False)
+        see(made)
+        for relu in relus:
+            made = relu(made)
+        yield made.numpy()
+
+
+class _Wanted:
+    """What a layer makes of all photos in the float network, at enough positions of their maps for the sums.
+
+    ``step``: every how many, in each direction.
+    """
+
+    def __init__(self, layer: Any, num_photos: int) -> None:
+        self.step = 1
+        self._kept: list[Floats] | None = None
+        if is_weighted(layer):
+            shape = layer.get_weights()[0].shape
+            num_inputs = int(np.prod(shape[:2] if is_depthwise(layer) else shape[:-1]))
+            enough = max(_ENOUGH_POSITIONS, _ENOUGH_FOR_A_WEIGHT * num_inputs)
+            self.step = max(1, math.isqrt(num_photos * int(np.prod(layer.output_shape[1:-1])) // enough))
+            self._kept = []
+
+    def keep(self, values: Any) -> None:
+        """Of the next photos."""
+        if self._kept is not None:
+            part = values[:, :: self.step, :: self.step] if len(values.shape) == 4 else values
+            self._kept.append(part.numpy())
+
+    def of_all_photos(self) -> Floats:
+        """float32 (N, ...)."""
+        assert self._kept
+        return np.concatenate(self._kept)
 
 
 def _seen(values: Floats) -> tuple[Seen, Seen]:
@@ -188,13 +240,14 @@ def _seen(values: Floats) -> tuple[Seen, Seen]:
 
 
 def _fitted(
-    layer: Any, before: _Output, wanted: Floats, size: int, keeps_zeros: bool, largest_code: int | None
+    layer: Any, before: _Output, sample: _Wanted, size: int, keeps_zeros: bool, largest_code: int | None
 ) -> tuple[list[Floats], bool]:
-    """Kernel, on its grid of codes, and bias, for ``layer`` to give ``wanted`` (N, ...) from what is before it.
+    """Kernel, on its grid of codes, and bias, for ``layer`` to give what is wanted from what is before it.
 
-    And whether the kernel was fitted, not only rounded. ``wanted`` is the float network's. A depthwise convolution is as
-    many small problems as it has channels. Without a ``largest_code`` the kernel stays as it was trained.
+    And whether the kernel was fitted, not only rounded. A depthwise convolution is as many small problems as it has
+    channels. Without a ``largest_code`` the kernel stays as it was trained.
     """
+    wanted = sample.of_all_photos()
     kernel = layer.get_weights()[0].astype(np.float64)
     by_channel = is_depthwise(layer)
     groups = kernel.shape[2] if by_channel else 1
@@ -211,14 +264,12 @@ def _fitted(
 
     trained = by_group(kernel)
     halves, shift = [Moments(*trained.shape), Moments(*trained.shape)], None
-    step = _step(layer, len(wanted))
     for start in range(0, len(wanted), 2 * size):
         for number, half in enumerate(halves):  # every other photo
             part = slice(start + number, start + 2 * size, 2)
             if len(wanted[part]):
-                targets = wanted[part][:, ::step, ::step] if wanted.ndim == 4 else wanted[part]
-                targets = targets.reshape(-1, groups, trained.shape[2])
-                read = _patches(layer, before.coded(part), groups, step)
+                targets = wanted[part].reshape(-1, groups, trained.shape[2])
+                read = _patches(layer, before.coded(part), groups, sample.step)
                 shift = shift or (read.mean(axis=0), targets.mean(axis=0))
                 half.shift = shift
                 half.add(read, targets)
@@ -229,12 +280,6 @@ def _fitted(
     coded = values.astype(np.float32) if largest_code is None else on_codes(layer, values, largest_code)
     bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
     return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
-
-
-def _step(layer: Any, num_photos: int) -> int:
-    """Of the positions of a map, every how many in each direction is read: enough for the sums, in all photos."""
-    positions = num_photos * int(np.prod(layer.output_shape[1:-1]))
-    return max(1, math.isqrt(positions // _ENOUGH_POSITIONS))
 
 
 def _patches(layer: Any, values: Any, groups: int, step: int) -> Floats:

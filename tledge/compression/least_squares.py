@@ -85,8 +85,8 @@ class Moments:
             step = _solved(firm, missing, free)
         elif len(firm) > 1:
             step = np.linalg.solve(firm, missing)
-        else:  # in half the time, for the matrix is positive
-            step = scipy.linalg.solve(firm[0], missing[0], assume_a="pos")
+        else:  # in a fraction of the time, for the matrix is positive
+            step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(firm[0]), missing[0])
         return np.asarray(trained + step)
 
     def error(self, weights: Doubles) -> float:
