@@ -19,7 +19,6 @@ import json
 import statistics
 import sys
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +61,7 @@ def measure(folder: Path, formats: Sequence[str], others: Sequence[str]) -> list
     """A row for each format of one run, and for the plain recipes."""
     from tledge.datasets.prepare import load_split
     from tledge.exporters.calibration import DEFAULT_SAMPLES, choose
+    from tledge.files import compressed_bytes
     from tledge.progress import Silent
     from tledge.run import open_run
 
@@ -94,7 +94,7 @@ def measure(folder: Path, formats: Sequence[str], others: Sequence[str]) -> list
                 "format": name,
                 **_drift(answers, original, test.labels),
                 "size_mb": size / 1e6,
-                "compressed_mb": len(zlib.compress(models[name][1], 9)) / 1e6,
+                "compressed_mb": compressed_bytes(models[name][1]) / 1e6,
                 "p50_ms": latencies[name],
                 "export_s": seconds[name],
             }

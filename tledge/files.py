@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import uuid
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,18 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def compressed_bytes(data: bytes) -> int:
+    """The size of ``data`` by deflate, level 9, with the strategy of zlib that makes it smallest; any unzip reads all of them.
+
+    The default one looks for repeated strings, of which weights have none, and pays for those that it finds.
+    """
+    sizes = []
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_RLE, zlib.Z_HUFFMAN_ONLY):
+        compressor = zlib.compressobj(9, strategy=strategy)
+        sizes.append(len(compressor.compress(data)) + len(compressor.flush()))
+    return min(sizes)
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -257,7 +257,7 @@ class ExportRecord(Record):
     file: str
     sha256: str
     size_bytes: int
-    compressed_bytes: int = Field(description="what deflate (zlib, level 9) makes of it, as an app's package does")
+    compressed_bytes: int = Field(description="by deflate, level 9, with the strategy of zlib that makes it smallest")
     created_utc: str
     source_manifest_sha256: str
     options: dict[str, Any]

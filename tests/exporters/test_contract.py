@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tledge import export
 from tledge.audit import audit, broken_promises
 from tledge.datasets.prepare import load_split
 from tledge.exporters import Format, formats
-from tledge.files import sha256_file
+from tledge.files import compressed_bytes, sha256_file
 from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run, open_run
@@ -101,7 +100,7 @@ def test_its_record_has_the_files_hash_and_size(exported: Exported, form: Format
     record = ExportRecord.load(path.parent / "export.json", "")
     assert record == exported[1][form.name]
     assert (record.sha256, record.size_bytes) == (sha256_file(path), path.stat().st_size)
-    assert record.compressed_bytes == len(zlib.compress(path.read_bytes(), 9))
+    assert record.compressed_bytes == compressed_bytes(path.read_bytes())
     assert record.source_manifest_sha256 == exported[0].manifest_sha256
     assert (record.calibration is not None) == (form.preparation is not None)
     assert sorted(entry.name for entry in path.parent.iterdir()) == sorted(["export.json", form.file])

@@ -24,8 +24,8 @@ def _answers(run: Run, name: str) -> np.ndarray:
     return np.stack([session.predict(photo[None]) for photo in load_split(run, "test", Silent()).pixels])
 
 
-def _share_of_zeros(path: Path) -> list[float]:
-    """Of every int8 kernel of a TFLite file that is no depthwise one."""
+def _kernels(path: Path) -> list[np.ndarray]:
+    """The codes of every int8 kernel of a TFLite file that is no depthwise one."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(bytearray(path.read_bytes()), 0)
@@ -36,7 +36,7 @@ def _share_of_zeros(path: Path) -> list[float]:
         if model.operatorCodes[operator.opcodeIndex].builtinCode
         in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)
     ]
-    return [float(np.mean(model.buffers[kernel.buffer].data == 0)) for kernel in kernels]
+    return [np.asarray(model.buffers[kernel.buffer].data) for kernel in kernels]
 
 
 def test_the_record_says_how_it_was_trained(exported: Exported) -> None:
@@ -60,11 +60,23 @@ def test_both_formats_of_one_training_decide_alike(exported: Exported) -> None:
 def test_a_pruned_artifact_holds_the_zeros_that_were_asked_for_and_another_does_not(exported: Exported) -> None:
     run = exported[0]
     pruned, plain = (
-        _share_of_zeros(run.export_folder(name) / "model.tflite") for name in ("tflite-int8-pruned", "tflite-int8")
+        [float(np.mean(kernel == 0)) for kernel in _kernels(run.export_folder(name) / "model.tflite")]
+        for name in ("tflite-int8-pruned", "tflite-int8")
     )
     assert len(pruned) == len(plain) > 30
     assert min(pruned) >= 0.49
     assert np.mean(plain) < 0.2
+
+
+def test_what_is_left_of_large_pruned_layers_has_few_codes_and_compresses_to_less(exported: Exported) -> None:
+    run, records = exported
+    pruned, plain = (
+        [kernel for kernel in _kernels(run.export_folder(name) / "model.tflite") if kernel.size >= 2048]
+        for name in ("tflite-int8-pruned", "tflite-int8")
+    )
+    assert max(len(np.unique(kernel)) for kernel in pruned) <= records["tflite-int8-pruned"].options["codes"] == 65
+    assert max(len(np.unique(kernel)) for kernel in plain) > 65
+    assert records["tflite-int8-pruned"].compressed_bytes < 0.8 * records["tflite-int8"].compressed_bytes
 
 
 def test_training_twice_gives_the_same_bytes(exported: Exported, run_copy: Run, tmp_path: Path) -> None:

@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE
-from tledge.compression.codes import Codebook, codes_of
-from tledge.compression.folding import is_depthwise, is_weighted
+from tledge.compression.codes import Codebook, codes_of, large
 from tledge.errors import InputError
 
 MIN_CLUSTERS, MAX_CLUSTERS = 4, 256
-_WORTH_WHILE = 2048  # weights of a layer: the codes of a smaller one save nothing that can be seen
 _PRICE = 100.0  # of a bit, in squared codes: which bits a weight of MobileNetV2 takes is in docs/quantization.md
 _ROUNDS = 40
 
@@ -35,13 +33,12 @@ def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dic
 
     Depthwise kernels keep all codes: they are few, and each of their weights counts.
     """
-    found = {}
-    for layer in network.layers:
-        kernel = layer.get_weights()[0] if is_weighted(layer) and not is_depthwise(layer) else None
-        if kernel is not None and kernel.size >= _WORTH_WHILE:
-            codes = np.round(codes_of(layer, kernel, largest_code)).astype(np.int64)
-            found[layer.name] = codebook(codes, count, largest_code)
-    return found
+    return {
+        layer.name: codebook(
+            np.round(codes_of(layer, layer.get_weights()[0], largest_code)).astype(np.int64), count, largest_code
+        )
+        for layer in large(network)
+    }
 
 
 def codebook(codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE) -> Codebook:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE
-from tledge.compression.folding import is_depthwise
+from tledge.compression.folding import is_depthwise, is_weighted
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
+_WORTH_WHILE = 2048  # weights of a layer: the codes of a smaller one save nothing that can be seen
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,24 @@ class Codebook:
     def nearest(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """What weights, in codes of any shape, become."""
         return self.values[np.searchsorted(self.edges, codes, side="right")]
+
+
+NO_CODEBOOKS: Mapping[str, Codebook] = {}
+
+
+def large(network: Any) -> list[Any]:
+    """The layers whose codes make up what a compressed file takes: convolutions and dense layers with many weights."""
+    return [
+        layer
+        for layer in network.layers
+        if is_weighted(layer) and not is_depthwise(layer) and layer.get_weights()[0].size >= _WORTH_WHILE
+    ]
+
+
+def uniform(count: int, largest_code: int = LARGEST_CODE) -> Codebook:
+    """``count`` codes, an odd number, each as far from the next as whole numbers allow."""
+    values = np.round(np.linspace(-largest_code, largest_code, count)).astype(np.int64)
+    return Codebook(values, (values[1:] + values[:-1]) / 2)
 
 
 def codes_of(layer: Any, kernel: npt.NDArray[Any], largest_code: int = LARGEST_CODE) -> Doubles:

@@ -10,8 +10,9 @@ another in the same sense, by gradient descent.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from tledge.cache import scratch_folder, stored
 from tledge.compression import LARGEST_CODE, Prepared
-from tledge.compression.codes import on_codes
+from tledge.compression.codes import NO_CODEBOOKS, Codebook, on_codes
 from tledge.compression.folding import RELUS, Folded, is_depthwise, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.ranges import BINS, METHODS, Range, Seen
@@ -71,13 +72,14 @@ def prepare(
     keeps_zeros: bool = False,
     float_layers: Collection[str] = (),
     largest_code: int = LARGEST_CODE,
+    codebooks: Mapping[str, Codebook] = NO_CODEBOOKS,
 ) -> Prepared:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
     ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
     weight that is zero stays so. ``float_layers`` keep the weights that were trained, and what only such layers read of
-    them gets no codes; a ReLU and the layer that it alone reads go together. ``largest_code``: of a weight. The outputs of a
-    few layers at a time lie on the cache's disk.
+    them gets no codes; a ReLU and the layer that it alone reads go together. ``largest_code``: of a weight; a layer in
+    ``codebooks`` has no other codes than those. The outputs of a few layers at a time lie on the cache's disk.
     """
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
@@ -95,9 +97,12 @@ def prepare(
             real = stored(paths[0], run, shape, np.float32)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
-                values, is_fitted = _fitted(
-                    layer, before[0], wanted, size, keeps_zeros, None if is_float else largest_code
+                coded = (
+                    None
+                    if is_float
+                    else partial(on_codes, layer, largest_code=largest_code, book=codebooks.get(layer.name))
                 )
+                values, is_fitted = _fitted(layer, before[0], wanted, size, keeps_zeros, coded)
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
             run = _run(layer, relus, [one.coded for one in before], len(pixels), size)
@@ -240,12 +245,17 @@ def _seen(values: Floats) -> tuple[Seen, Seen]:
 
 
 def _fitted(
-    layer: Any, before: _Output, sample: _Wanted, size: int, keeps_zeros: bool, largest_code: int | None
+    layer: Any,
+    before: _Output,
+    sample: _Wanted,
+    size: int,
+    keeps_zeros: bool,
+    on_grid: Callable[[npt.NDArray[Any]], Floats] | None,
 ) -> tuple[list[Floats], bool]:
     """Kernel, on its grid of codes, and bias, for ``layer`` to give what is wanted from what is before it.
 
     And whether the kernel was fitted, not only rounded. A depthwise convolution is as many small problems as it has
-    channels. Without a ``largest_code`` the kernel stays as it was trained.
+    channels. ``on_grid`` rounds a kernel to its codes; without it the kernel stays as it was trained.
     """
     wanted = sample.of_all_photos()
     kernel = layer.get_weights()[0].astype(np.float64)
@@ -274,10 +284,10 @@ def _fitted(
                 half.shift = shift
                 half.add(read, targets)
     free = trained != 0 if keeps_zeros else None
-    weights = trained if largest_code is None or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
+    weights = trained if on_grid is None or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
     inputs, outputs = (halves[0] + halves[1]).means()
     values = as_kernel(weights)
-    coded = values.astype(np.float32) if largest_code is None else on_codes(layer, values, largest_code)
+    coded = values.astype(np.float32) if on_grid is None else on_grid(values)
     bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
     return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE, Prepared
-from tledge.compression.codes import Codebook, on_codes
+from tledge.compression.codes import NO_CODEBOOKS, Codebook, on_codes
 from tledge.compression.distillation import Lessons, learn, notes
 from tledge.compression.folding import Folded, copied, is_weighted
 from tledge.compression.ranges import Range
@@ -24,7 +24,6 @@ from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
 
 _PREFIX = "quant_"  # of the name that TFMOT gives a layer
-_NO_CODEBOOKS: Mapping[str, Codebook] = {}
 
 
 def train(
@@ -34,7 +33,7 @@ def train(
     progress: Progress,
     *,
     keeps_zeros: bool = False,
-    codebooks: Mapping[str, Codebook] = _NO_CODEBOOKS,
+    codebooks: Mapping[str, Codebook] = NO_CODEBOOKS,
 ) -> Prepared:
     """``start`` with weights that were trained on, through the rounding of weights and activations.
 
@@ -58,7 +57,7 @@ def quantized(
     *,
     largest_code: int = LARGEST_CODE,
     keeps_zeros: bool = False,
-    codebooks: Mapping[str, Codebook] = _NO_CODEBOOKS,
+    codebooks: Mapping[str, Codebook] = NO_CODEBOOKS,
 ) -> Any:
     """TFMOT's copy of ``network``, whose kernels and whose outputs in ``ranges`` are rounded to 8 bits as it computes."""
     tensorflow()

@@ -7,7 +7,6 @@ import json
 import re
 import tempfile
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from tledge.compression import LARGEST_CODE
 from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
 from tledge.exporters.material import Material, Materials, Options
-from tledge.files import sealed, write_together
+from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
@@ -151,7 +150,7 @@ def artifact(run: Run, form: Format, material: Material | None, progress: Progre
         file=form.file,
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
-        compressed_bytes=len(zlib.compress(data, 9)),
+        compressed_bytes=compressed_bytes(data),
         created_utc=now_utc(),
         source_manifest_sha256=run.manifest_sha256,
         promise=form.promise,

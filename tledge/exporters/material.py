@@ -14,6 +14,7 @@ from tledge.classifier.of_run import network_of
 from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared
 from tledge.compression.calibration import DEFAULT, calibrated, require_method
 from tledge.compression.clustering import codebooks, require_clusters
+from tledge.compression.codes import large, uniform
 from tledge.compression.distillation import Lessons
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
@@ -34,6 +35,8 @@ _SAME_PROBABILITY = 1e-3
 _MAX_EPOCHS = 1000
 # Epochs and learning rate where rounding alone is to be mended, and where weights were taken away.
 _CAREFUL, _BOLD = (2, 1e-5), (5, 3e-4)
+# Of what is left of a large layer: 8 bits for it would take more of a compressed file than the zeros save.
+_CODES_OF_PRUNED = 65
 _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 
 
@@ -130,10 +133,8 @@ class Materials:
             return Material(samples, pixels, None, {"fitting": f"none: {error}"})
         return self._material(self._calibrated(folded, largest_code))
 
-    def _calibrated(self, folded: Folded, largest_code: int, *, keeps_zeros: bool = False) -> Prepared:
-        made = prepare(
-            folded, self._calibration[1], DEFAULT, self._progress, keeps_zeros=keeps_zeros, largest_code=largest_code
-        )
+    def _calibrated(self, folded: Folded, largest_code: int, **options: Any) -> Prepared:
+        made = prepare(folded, self._calibration[1], DEFAULT, self._progress, largest_code=largest_code, **options)
         method = self._options.calibration
         return calibrated(made, method, self.folded, self._lessons(_CAREFUL).validation, self._progress)
 
@@ -150,8 +151,9 @@ class Materials:
     def _prune(self, largest_code: int) -> Material:
         sparsity = Sparsity.parse(self._options.sparsity)
         pruned, notes = prune(self.folded, sparsity, self._lessons(_BOLD), self._progress)
-        made = self._calibrated(pruned, largest_code, keeps_zeros=True)
-        return self._material(replace(made, notes={**made.notes, **notes}))
+        books = {layer.name: uniform(_CODES_OF_PRUNED, largest_code) for layer in large(pruned.network)}
+        made = self._calibrated(pruned, largest_code, keeps_zeros=True, codebooks=books)
+        return self._material(replace(made, notes={**made.notes, **notes, "codes": _CODES_OF_PRUNED}))
 
     def _cluster(self, of: str, largest_code: int) -> Material:
         start = self._of(of, largest_code).prepared
