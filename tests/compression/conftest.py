@@ -71,11 +71,16 @@ def network() -> Any:
     return network
 
 
+def pictures(count: int, seed: int) -> np.ndarray:
+    """Smooth ones, uint8 (count, SIZE, SIZE, 3)."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 4, 4, 3)).repeat(4, 1).repeat(4, 2)
+    return np.clip(coarse + rng.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)
+
+
 @pytest.fixture
 def photos() -> np.ndarray:
     """Smooth pictures, uint8 (48, SIZE, SIZE, 3), with a black and a white pixel."""
-    rng = np.random.default_rng(1)
-    coarse = rng.integers(0, 256, (48, 4, 4, 3)).repeat(4, 1).repeat(4, 2)
-    pixels = np.clip(coarse + rng.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)
+    pixels = pictures(48, seed=1)
     pixels[0, 0, 0], pixels[0, 0, 1] = 0, 255
     return pixels

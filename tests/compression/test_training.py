@@ -11,7 +11,7 @@ import scipy.special
 
 from tledge.compression import Prepared
 from tledge.compression.codes import on_codes
-from tledge.compression.distillation import Lessons, learn
+from tledge.compression.distillation import Lessons, _is_less, learn
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
 from tledge.compression.pruning import Sparsity, prune
@@ -19,12 +19,12 @@ from tledge.compression.qat import quantized, train
 from tledge.errors import InputError
 from tledge.progress import Silent
 
-from .conftest import SIZE, in_codes, rows_of
+from .conftest import SIZE, in_codes, pictures, rows_of
 
 
 @pytest.fixture
 def lessons(photos: np.ndarray) -> Lessons:
-    return Lessons(rows_of(photos[:40]), rows_of(photos[40:]), epochs=8, learning_rate=1e-4, batch_size=8)
+    return Lessons(rows_of(photos[:40]), rows_of(pictures(32, seed=2)), epochs=8, learning_rate=1e-4, batch_size=8)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
 ) -> None:
     before = [value.copy() for value in teacher.network.get_weights()]
     trained = train(start, teacher, lessons, Silent())
-    new = photos[40:]
+    new = pictures(32, seed=2)
     assert _divergence(trained, teacher, new) < 0.8 * _divergence(start, teacher, new)
     assert trained.notes["kept_epoch"] > 0
     assert trained.notes["validation_losses"][0] == pytest.approx(_divergence(start, teacher, new), rel=0.01)
@@ -89,6 +89,28 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
 def test_the_same_seed_gives_the_same_weights(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
     first, second = (train(start, teacher, lessons, Silent()).network.get_weights() for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_a_gain_that_may_be_chance_is_none_and_one_that_most_photos_show_is() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.gamma(0.5, 1e-3, 500)
+    alike, better = 0.99 * rng.permutation(before), before * rng.normal(0.8, 0.5, 500)
+    assert alike.mean() < before.mean()
+    assert not _is_less(alike, before)
+    assert _is_less(better, before)
+    assert not _is_less(before, before)
+    assert _is_less(before[:1] / 2, before[:1])  # a single photo has no spread to hold it against
+
+
+def test_where_the_gain_of_the_best_epoch_may_be_chance_the_start_stays(
+    start: Prepared, teacher: Folded, lessons: Lessons, photos: np.ndarray
+) -> None:
+    student = quantized(start.network, start.ranges)
+    before = student.get_weights()
+    barely = replace(lessons, learning_rate=1e-9, epochs=1)
+    learned = learn(student, start.input_codes, teacher, barely, "too slow", Silent())
+    assert learned.epoch == 0
+    assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))
 
 
 def test_an_epoch_that_is_no_better_than_the_start_is_not_kept(

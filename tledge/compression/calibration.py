@@ -8,7 +8,7 @@ from typing import Any
 
 from tledge.cache import Rows
 from tledge.compression import Prepared
-from tledge.compression.distillation import divergence
+from tledge.compression.distillation import divergences
 from tledge.compression.folding import Folded
 from tledge.compression.qat import quantized
 from tledge.compression.ranges import METHODS, Range, Seen
@@ -38,7 +38,7 @@ def calibrated(prepared: Prepared, method: str, teacher: Folded, validation: Row
             for name in METHODS:
                 code = prepared.largest_code
                 student = quantized(prepared.network, _ranges(prepared, name), largest_code=code)
-                tried[name] = divergence(student, prepared.input_codes, teacher, validation)
+                tried[name] = float(divergences(student, prepared.input_codes, teacher, validation).mean())
                 advance(1)
         method = min(tried, key=lambda name: tried[name])
     notes = {"ranges": method, "range_stability": _stability(prepared, method)}
