@@ -15,12 +15,14 @@ from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared, named_by_va
 from tledge.exporters.mixed import float_operators
 from tledge.exporters.onnx_graph import (
     INPUT,
+    OUTPUT,
     batch_normalizations_to_convolutions,
     quantizable,
     subtractions_to_additions,
 )
 
 Floats = npt.NDArray[np.float32]
+_FEW = 4  # images; enough where every range is known
 
 
 class Draft:
@@ -42,10 +44,18 @@ class Draft:
         batch_normalizations_to_convolutions(graph)
         self._images, self._prepared, self._largest_code = images, prepared, largest_code
         self._ready = quantizable(graph)
-        names = {}
+        names: dict[str, list[str]] = {}
+        self._ranges: dict[str, list[dict[str, Any]]] = {}
+        self._of_few: set[str] = set()  # tensors of which a few images tell the range that all of them tell
         if prepared is not None:
-            names = named_by_value(_values(self._ready, images[:1]), prepared.outputs(images[:1]))
-        self._ranges = {} if prepared is None else _ranges(names, prepared)
+            values = _values(self._ready, images[:1])
+            names = named_by_value(values, prepared.outputs(images[:1]))
+            self._ranges = _ranges(names, prepared)
+            self._of_few = {
+                *self._ranges,
+                *named_by_value(values, {INPUT: images[:1]}),
+                f"{OUTPUT}_QuantizeLinear_Input",
+            }
         self._float_nodes: list[str] = []
         self.float_operators: dict[str, int] = {}
         if prepared is not None and prepared.float_layers:
@@ -57,6 +67,13 @@ class Draft:
 
     def quantized(self) -> Any:
         """The model with uint8 activations and int8 weights, per channel, that takes the codes of its input."""
+        if self._prepared is not None:
+            made = self._calibrated_on(self._images[:_FEW])
+            if {node.input[0] for node in made.graph.node if node.op_type == "QuantizeLinear"} <= self._of_few:
+                return made
+        return self._calibrated_on(self._images)
+
+    def _calibrated_on(self, images: Floats) -> Any:
         import onnx
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -66,7 +83,7 @@ class Draft:
             quantize_static(
                 str(ready),
                 str(quantized),
-                _CalibrationReader(list(self._images)),
+                _CalibrationReader(list(images)),
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
