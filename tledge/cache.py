@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tledge.errors import EnvironmentFault
-from tledge.files import atomic_write, working_folder
+from tledge.files import atomic_write, make_folder, working_folder
 from tledge.room import require_space
 
 Array = npt.NDArray[np.generic]
 KEY_BYTES = 32
+_ELSEWHERE = "Set TLEDGE_CACHE_DIR to a folder that can be written."
 _Number = TypeVar("_Number", bound=np.generic)
 
 
@@ -41,7 +41,7 @@ def cache_root() -> Path:
 def scratch_folder() -> contextlib.AbstractContextManager[Path]:
     """A folder on the cache's disk that is gone at the end: a temporary folder of the system may be memory."""
     root = cache_root() / "scratch"
-    _make(root)
+    make_folder(root, _ELSEWHERE)
     return working_folder(root, "")
 
 
@@ -73,16 +73,6 @@ def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
     if isinstance(rows, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
         rows._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
     return np.asarray(found)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"can't write the cache folder {folder}: {error.strerror}. "
-            "Set TLEDGE_CACHE_DIR to a folder that can be written."
-        ) from error
 
 
 class Rows(Sequence[Array]):
@@ -158,13 +148,13 @@ class RowCache:
         """The rows of ``keys``, in their order. Raises KeyError where one is not cached."""
         return Rows(self, np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2))
 
-    def add(self, rows: Iterable[tuple[bytes, Array]], expected: int) -> None:
-        """Append a segment. ``expected`` rows at most; the disk must have room for them.
+    def add(self, rows: Iterable[tuple[bytes, Array]], expected: int, later_bytes: int = 0) -> None:
+        """Append a segment. ``expected`` rows at most; the disk must have room for them, and for ``later_bytes``.
 
         Raises EnvironmentFault before anything is written where they would not fit.
         """
-        _make(self.folder)
-        require_space(self.folder, expected * self.row_bytes)
+        make_folder(self.folder, _ELSEWHERE)
+        require_space(self.folder, expected * self.row_bytes + later_bytes)
         self._remove_abandoned()
         data = self.folder / f"{uuid.uuid4().hex}.rows"
         keys: list[bytes] = []

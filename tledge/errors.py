@@ -45,11 +45,16 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Input
 
 
 def environment_fault(error: BaseException) -> EnvironmentFault | None:
-    """The clear error for a full disk or a place that can't be written or read; None for anything else."""
+    """The clear error for a full disk or memory, or a place that can't be written or read; None for anything else."""
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return EnvironmentFault(
             f"{error.filename or 'a file'}: {error.strerror}. Point --artifacts, TLEDGE_CACHE_DIR or TMPDIR at a folder "
             "that can be written."
+        )
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # of TensorFlow
+        return EnvironmentFault(
+            "too little memory for what was begun. Use less of what is large: photos at a time (--batch-size), hidden units "
+            "(--head), the input (--image-size)."
         )
     return disk_full(error)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tledge.errors import ArtifactError
+from tledge.errors import ArtifactError, EnvironmentFault
 
 SEAL = "record_sha256"
 
@@ -36,6 +36,14 @@ def compressed_bytes(data: bytes) -> int:
         compressor = zlib.compressobj(9, strategy=strategy)
         sizes.append(len(compressor.compress(data)) + len(compressor.flush()))
     return min(sizes)
+
+
+def make_folder(folder: Path, remedy: str) -> None:
+    """Make a folder and those above it. Raises EnvironmentFault, which ends in ``remedy``, where that can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(f"can't write {folder}: {error.strerror}. {remedy}") from error
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tledge.errors import ArtifactError, EnvironmentFault, InputError, TledgeError, unknown
-from tledge.files import atomic_write, sha256_file, sync_folder, sync_tree, working_folder
+from tledge.errors import ArtifactError, InputError, TledgeError, unknown
+from tledge.files import atomic_write, make_folder, sha256_file, sync_folder, sync_tree, working_folder
 from tledge.records import ExportRecord, Manifest, Record
 
 MANIFEST = "manifest.json"
@@ -189,12 +189,7 @@ def staged_run(root: Path, name: str) -> Iterator[Path]:
     On any exception the folder is removed. A killed process leaves it; the next build removes it.
     """
     check_name(name)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"can't write {root}: {error.strerror}. Name another folder with --artifacts."
-        ) from error
+    make_folder(root, "Name another folder with --artifacts.")
     if (root / name).exists():
         raise InputError(f"run {name!r} exists already in {root}. Choose another --run, or remove that folder.")
     with working_folder(root, _STAGING) as staging:

@@ -434,12 +434,20 @@ def test_a_data_set_that_is_nowhere_is_an_environment_error_within_30_seconds(de
     assert "Traceback" not in ended.stderr
 
 
-def test_an_artifacts_folder_that_can_not_be_made_is_an_environment_error(tledge: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "option"), [("build", "--artifacts"), ("tune", "--artifacts"), ("build", "--tensorboard")]
+)
+def test_a_folder_that_can_not_be_made_is_an_environment_error(
+    tledge: Command, tmp_path: Path, command: str, option: str
+) -> None:
     (tmp_path / "file").write_text("")
-    outcome = tledge("build", "--dataset", "digits", "--backbone", "bundled", "--artifacts", tmp_path / "file" / "a")
+    options = ["--dataset", "digits", "--backbone", "bundled", option, tmp_path / "file" / "a"]
+    trials = ["--trials", "1"] if command == "tune" else []
+    elsewhere = [] if option == "--artifacts" else ["--artifacts", tmp_path / "artifacts"]
+    outcome = tledge(command, *options, *trials, *elsewhere)
     assert outcome.code == ENVIRONMENT
     assert str(tmp_path / "file" / "a") in outcome.err
-    assert "--artifacts" in outcome.err
+    assert f"Name another folder with {option}." in outcome.err
 
 
 def test_a_bug_is_one_line_and_a_saved_traceback(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tledge import build
 from tledge.errors import InputError
 from tledge.inference.model import Model, open_model
 from tledge.inference.photos import pixels
@@ -35,6 +36,19 @@ def test_the_answers_are_the_artifacts_most_probable_classes_the_first_of_equals
         best = sorted(range(10), key=lambda number: (-row[number], number))
         assert [(a.label, a.probability) for a in one.answers] == [(model.labels[n], float(row[n])) for n in best]
         assert len(np.unique(row)) < 10  # equals were there to be ordered
+
+
+def test_of_two_classes_nobody_has_to_ask_for_two(
+    photo_folder: Callable[..., Path], tiny_backbone: Path, tmp_path: Path
+) -> None:
+    folder = photo_folder({"cat": 12, "dog": 12})
+    run = build(str(folder), backbone=str(tiny_backbone), run="pets", artifacts=tmp_path / "artifacts")
+    assert run is not None
+    answered = list(Prediction(open_model(run), [folder / "cat"]).answers())
+    assert len(answered) == 12
+    assert all({answer.label for answer in one.answers} == {"cat", "dog"} for one in answered)
+    with pytest.raises(InputError, match="--top 3: use a number from 1 to 2"):
+        Prediction(open_model(run), [folder], top=3)
 
 
 def test_unreadable_photos_are_told_with_reasons_and_lose_no_other(

@@ -224,3 +224,14 @@ def test_a_build_that_was_killed_is_finished_by_resume(tmp_path: Path) -> None:
     assert then == list(range(reached + 1, run.manifest.num_epochs + 1))
     with pytest.raises(InputError, match="no unfinished build"):
         go_on(artifacts=artifacts)
+
+
+def test_where_classes_are_weighed_a_rare_one_counts_as_much_for_a_network(
+    photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = prepare(open_source(str(photo_folder({"common": 60, "rare": 12}))), 28, 0, Silent())
+    counts = np.bincount(data.labels[data.splits.rows["train"]])
+    for name in ("best", "finetune"):
+        recipe = resolve(name, {"class_weights": True})
+        task = Task(open_backbone("lenet", seed=0), data, recipe, 0, tmp_path, None, Silent())
+        assert by_network._weights(task) * counts == pytest.approx([counts.sum() / 2, counts.sum() / 2])

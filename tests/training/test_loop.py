@@ -13,7 +13,7 @@ from tledge.errors import ArtifactError, InputError
 from tledge.progress import Silent
 from tledge.training.batches import activations, held_out
 from tledge.training.checkpoint import STATE, Checkpoint
-from tledge.training.loop import Data, State, train
+from tledge.training.loop import Data, State, _optimizer, train
 from tledge.training.recipe import Recipe
 
 LABELS = np.arange(60) % 3
@@ -124,3 +124,50 @@ def test_a_loss_that_leaves_the_numbers_is_an_error_with_the_way_out() -> None:
     )
     with pytest.raises(InputError, match=r"training diverged: .* Lower --learning-rate"):
         train(_network(), broken, RECIPE, Silent(), Checkpoint(None, ""))
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_as_a_cosine_to_zero() -> None:
+    rate = _optimizer(RECIPE, num_steps=60, steps_per_epoch=10)._learning_rate
+    rates = [float(rate(step)) for step in range(61)]
+    assert rates[:11] == pytest.approx(np.linspace(0, RECIPE.learning_rate, 11))
+    falling = RECIPE.learning_rate * (1 + np.cos(np.pi * np.arange(51) / 50)) / 2
+    assert rates[10:] == pytest.approx(falling, abs=1e-8)
+    flat = _optimizer(RECIPE.model_copy(update={"schedule": "constant"}), num_steps=60, steps_per_epoch=10)
+    assert float(flat.learning_rate) == pytest.approx(RECIPE.learning_rate)
+
+
+def test_kernels_decay_without_a_gradient_and_biases_do_not() -> None:
+    recipe = RECIPE.model_copy(update={"schedule": "constant", "weight_decay": 0.5})
+    network = _network()
+    optimizer = _optimizer(recipe, num_steps=10, steps_per_epoch=10)
+    network.layers[-1].bias.assign(np.ones(3))
+    before = network.get_weights()
+    optimizer.build(network.trainable_variables)
+    optimizer.apply_gradients([(0 * variable, variable) for variable in network.trainable_variables])
+    (kernel, *_, last_bias), (was, *_, last_was) = network.get_weights(), before
+    np.testing.assert_allclose(kernel, was * (1 - recipe.learning_rate * recipe.weight_decay), rtol=1e-5)
+    assert np.array_equal(last_bias, last_was)
+
+
+def test_the_loss_is_that_of_smoothed_labels() -> None:
+    recipe = RECIPE.model_copy(update={"max_epochs": 1, "label_smoothing": 0.3, "average_decay": 0.0})
+    state, network = _train(recipe)
+    logits = network(INPUTS[40:]).numpy()
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    wanted = 0.7 * np.eye(3)[LABELS[40:]] + 0.1
+    assert state.history[0]["val_loss"] == pytest.approx(
+        -float((wanted * log_probabilities).sum(axis=1).mean()), rel=1e-4
+    )
+
+
+def test_class_weights_weigh_the_loss_of_a_network() -> None:
+    weights = np.array([0.5, 1.0, 1.5], np.float32)
+    still = RECIPE.model_copy(update={"max_epochs": 1, "learning_rate": 1e-9, "label_smoothing": 0.0})
+    data = Data(
+        activations(lambda epoch, rows: INPUTS[rows].astype(np.float16), (3,), LABELS, ROWS, weights, still, 0),
+        _data().validation,
+        3,
+    )
+    state = train(_network(), data, still, Silent(), Checkpoint(None, "one"))
+    # The last layer starts at zero, so that every class has a third.
+    assert state.history[0]["loss"] == pytest.approx(np.log(3) * weights[LABELS[ROWS]].mean(), rel=1e-3)

@@ -103,3 +103,27 @@ def test_without_augmentation_there_are_no_views_unless_they_are_asked_for(tmp_p
         assert (recipe.method, recipe.views, recipe.augment) == ("cut", 0, PRESETS["none"])
     with pytest.raises(InputError, match="^--views: the views would all be alike"):
         resolve("finetune", {"augment": "none", "views": 4})
+
+
+def test_numbers_of_an_augmentation_may_follow_its_name() -> None:
+    recipe = resolve("finetune", {"augment": "light,rotation_degrees=20,zoom=0,vertical_flip=true"})
+    changed = {"rotation_degrees": 20, "zoom": 0, "vertical_flip": True}
+    assert recipe.augment == PRESETS["light"].model_copy(update=changed)
+    assert resolve("finetune", {"augment": "none,shift=0.1"}).augment == PRESETS["none"].model_copy(
+        update={"shift": 0.1}
+    )
+
+
+@pytest.mark.parametrize(
+    ("augment", "reason"),
+    [
+        ("lihgt,zoom=0", "Did you mean 'light'"),
+        ("light,zom=0", "number of --augment 'zom'. Did you mean 'zoom'"),
+        ("light,zoom=1.5", "--augment light,zoom=1.5: zoom: input should be less than 1"),
+        ("light,zoom", "zoom: input should be a valid number"),
+        ("light,", "number of --augment ''"),
+    ],
+)
+def test_a_wrong_number_of_an_augmentation_is_an_error_that_names_it(augment: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        resolve("finetune", {"augment": augment})

@@ -11,7 +11,7 @@ from event_files import scalars
 
 from tledge.errors import EnvironmentFault
 from tledge.run import Run
-from tledge.training.trackers import told, trackers
+from tledge.training.trackers import require_trackers, told, trackers
 
 EPOCHS = [{"loss": 2.0, "accuracy": 0.5, "val_loss": 1.5, "val_accuracy": 0.625}, {"loss": 1.0, "val_loss": 1.25}]
 
@@ -37,11 +37,8 @@ def test_nothing_is_told_where_nothing_was_asked_for() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed")
 def test_mlflow_that_is_missing_is_an_error_that_says_how_to_have_it() -> None:
-    with (
-        pytest.raises(EnvironmentFault, match=r"pip install 'tledge\[mlflow\]'"),
-        trackers("one", {}, None, mlflow=True),
-    ):
-        pass
+    with pytest.raises(EnvironmentFault, match=r"pip install 'tledge\[mlflow\]'"):
+        require_trackers(None, mlflow=True)
 
 
 @pytest.mark.filterwarnings("ignore")  # of mlflow's own

@@ -59,18 +59,15 @@ def hashes(photos: Any) -> Hashes:
     return {hashlib.sha256(photo.tobytes()).digest() for photo in photos}
 
 
-def _trained(data: Dataset, module: Path, recipe: Recipe, folder: Path) -> tuple[dict[str, Any], Any]:
+def _trained(data: Dataset, module: str, recipe: Recipe, folder: Path) -> tuple[dict[str, Any], Any]:
     """The variables of the model that training wrote, and its logits on the test split."""
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow(0)
-    method: Any = by_features
-    backbone = open_backbone(str(module))
-    if recipe.method != "features":
-        method = by_network
-    if recipe.method in ("cut", "whole"):
-        # As if it were pretrained, so that its head is first trained on features, as of any backbone that is.
-        backbone = replace(open_backbone("lenet", seed=0), is_pretrained=True)
+    method: Any = by_features if recipe.method == "features" else by_network
+    backbone = open_backbone(module, seed=0)
+    # As if it were pretrained, so that its head is first trained on features, as of any backbone that is.
+    backbone = replace(backbone, is_pretrained=True)
     (folder / "model").parent.mkdir()
     trained = method.train(Task(backbone, data, recipe, 0, folder, None, Silent()))
     stored = tf.train.load_checkpoint(str(folder / "model" / "variables" / "variables"))
@@ -80,25 +77,33 @@ def _trained(data: Dataset, module: Path, recipe: Recipe, folder: Path) -> tuple
 
 @pytest.mark.usefixtures("empty_cache")
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "backbone", "size"),
     [
-        ("head", {}),
-        ("head", {"augment": "light", "views": 2}),
-        ("tutorial", {}),
-        ("finetune", {"unfreeze_from": "c5", "views": 2}),
-        ("best", {}),
+        ("head", {}, "tiny", 16),
+        ("head", {"augment": "light", "views": 2}, "tiny", 16),
+        ("tutorial", {}, "tiny", 16),
+        ("finetune", {"unfreeze_from": "c5", "views": 2}, "lenet", 28),
+        ("best", {}, "lenet", 28),
+        # A Hub module, which is taken apart and proved on photos; and statistics that are estimated again on photos.
+        ("finetune", {"unfreeze_from": "block_16", "views": 1, "batch_norm": "trained"}, "bundled", 64),
     ],
 )
 def test_the_test_split_is_read_to_be_answered_and_has_no_part_in_the_weights(
-    photo_folder: Callable[..., Path], tiny_backbone: Path, tmp_path: Path, name: str, options: dict[str, Any]
+    photo_folder: Callable[..., Path],
+    tiny_backbone: Path,
+    tmp_path: Path,
+    name: str,
+    options: dict[str, Any],
+    backbone: str,
+    size: int,
 ) -> None:
     recipe = resolve(name, {**ONE_EPOCH, **options})
-    size = 28 if recipe.method in ("cut", "whole") else 16
+    module = str(tiny_backbone) if backbone == "tiny" else backbone
     data = prepare(open_folder(photo_folder({"cat": 40, "dog": 40})), size, 0, Silent())
     test = data.splits.rows["test"]
     notes: list[tuple[set[tuple[int, int]], Hashes]] = []
     watched = replace(data, pixels=Watched(data.pixels, notes))
-    weights, answers = _trained(watched, tiny_backbone, recipe, tmp_path / "as it is")
+    weights, answers = _trained(watched, module, recipe, tmp_path / "as it is")
 
     by_split = {split: hashes(data.pixels[rows]) for split, rows in data.splits.rows.items()}
     test_places = places(data.pixels.select(test))
@@ -112,7 +117,7 @@ def test_the_test_split_is_read_to_be_answered_and_has_no_part_in_the_weights(
     other = data.pixels._places.copy()
     other[test] = other[data.splits.rows["train"][0]]
     changed = replace(data, pixels=Rows(data.pixels._cache, other))
-    same_weights, other_answers = _trained(changed, tiny_backbone, recipe, tmp_path / "changed")
+    same_weights, other_answers = _trained(changed, module, recipe, tmp_path / "changed")
     assert weights.keys() == same_weights.keys()
     assert all(np.array_equal(value, same_weights[key]) for key, value in weights.items())
     assert not np.array_equal(answers, other_answers)

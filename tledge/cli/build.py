@@ -37,7 +37,7 @@ def build(
         str | None,
         typer.Option(
             help="head, finetune, best, scratch, tutorial, or a .toml file.",
-            show_default="head; scratch for an untrained backbone",
+            show_default="head; with --augment finetune; scratch for an untrained backbone",
         ),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="NAME", help="Name of the new run.")] = None,
@@ -120,7 +120,11 @@ def build(
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(help="none, light, strong or randaugment.", show_default=_RECIPES, rich_help_panel=_PHOTOS),
+        typer.Option(
+            help="none, light, strong or randaugment; with numbers of its own as in light,rotation_degrees=20.",
+            show_default=_RECIPES,
+            rich_help_panel=_PHOTOS,
+        ),
     ] = None,
     flip: Annotated[
         bool | None,

@@ -26,7 +26,9 @@ def predict(
     runtime: Annotated[
         str | None, typer.Option(help="What runs the artifact.", show_default="the runtime of its file")
     ] = None,
-    top: Annotated[int, typer.Option(help="How many classes of each photo.")] = 3,
+    top: Annotated[
+        int | None, typer.Option(help="How many classes of each photo.", show_default="3, or all of fewer")
+    ] = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:

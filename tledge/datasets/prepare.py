@@ -109,15 +109,17 @@ def content_key(photo: Photo) -> bytes:
     return hashlib.sha256(f"{photo.data.shape}".encode() + photo.data.tobytes()).digest()
 
 
-def prepare(source: Source, input_size: int, seed: int, progress: Progress) -> Dataset:
+def prepare(source: Source, input_size: int, seed: int, progress: Progress, later_bytes_a_photo: int = 0) -> Dataset:
     """Read a source once: decode what is not cached, split, and check that it can be trained on.
 
+    ``later_bytes_a_photo``: what will be kept of each new one beside its pixels, at least; a disk without room for all is an
+    EnvironmentFault before any is read.
     Raises InputError for no photos, fewer than two classes, a class with fewer than two photos, or over
     5% unreadable photos (all named). Unreadable photos below that are warned of and recorded.
     """
     for warning in source.warnings:
         progress.warn(warning)
-    ids, labels, keys, source_splits, skipped = _ingest(source, input_size, progress)
+    ids, labels, keys, source_splits, skipped = _ingest(source, input_size, progress, later_bytes_a_photo)
     _check_readable(source, len(ids), skipped, progress)
     label_array = np.array(labels, np.int64)
     _check_classes(source, label_array)
@@ -129,7 +131,7 @@ def prepare(source: Source, input_size: int, seed: int, progress: Progress) -> D
 
 
 def _ingest(
-    source: Source, input_size: int, progress: Progress
+    source: Source, input_size: int, progress: Progress, later_bytes_a_photo: int = 0
 ) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], list[SkippedPhoto]]:
     cached_pixels, cached_digests = pixel_cache(input_size), _digest_cache()
     ids: list[str] = []
@@ -159,7 +161,8 @@ def _ingest(
 
     with progress.step(f"reading {source.name}", source.num_photos) as advance:
         # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
-        cached_pixels.add(new_pixels(), max(0, source.num_photos - len(cached_pixels)))
+        num_new = max(0, source.num_photos - len(cached_pixels))
+        cached_pixels.add(new_pixels(), num_new, num_new * later_bytes_a_photo)
     cached_digests.add(((k, d) for k, d in new_digests.items() if k not in cached_digests), len(new_digests))
     return ids, labels, keys, source_splits, skipped
 

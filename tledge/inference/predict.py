@@ -14,6 +14,8 @@ from tledge.inference.photos import Found, ahead, few, find, pixels, read, text
 from tledge.preprocessing import Pixels, UnreadableImage
 from tledge.progress import Progress, Silent
 
+_USUAL_TOP = 3
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -43,16 +45,17 @@ class Prediction:
     """The answers of a model to photos. ``unreadable`` grows while :meth:`answers` is read; ``skipped`` is known before.
 
     ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.photos.find`.
-    Raises InputError for no photos, and for ``top`` below 1 or above the number of classes.
+    ``top``: how many classes, None for three or all that there are. Raises InputError for no photos, and for ``top`` below 1
+    or above the number of classes.
     """
 
     def __init__(
-        self, model: Model, photos: Sequence[str | Path], *, top: int = 3, progress: Progress | None = None
+        self, model: Model, photos: Sequence[str | Path], *, top: int | None = None, progress: Progress | None = None
     ) -> None:
-        if not 1 <= top <= len(model.labels):
+        if top is not None and not 1 <= top <= len(model.labels):
             raise InputError(f"--top {top}: use a number from 1 to {len(model.labels)}, the classes of the run")
         self.model = model
-        self.top = top
+        self.top = min(_USUAL_TOP, len(model.labels)) if top is None else top
         self.unreadable: list[Unreadable] = []
         self._found: Found = find(photos)
         self._progress = progress or Silent()

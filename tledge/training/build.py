@@ -40,7 +40,7 @@ from tledge.training.method import Task, Trained
 from tledge.training.placement import require_copyable, start
 from tledge.training.plot import plot_history
 from tledge.training.recipe import RECIPES, Recipe, default
-from tledge.training.trackers import told, trackers
+from tledge.training.trackers import require_trackers, told, trackers
 from tledge.training.unfinished import Request, kept, recall, remove_finished
 
 LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-hub", "ai-edge-litert", "scikit-learn", "pillow", "numpy")
@@ -74,10 +74,7 @@ def build(
     started = time.perf_counter()
     progress = progress or Silent()
     recipe = recipe or RECIPES[default(backbone, weights)]
-    if not 0 <= seed < 2**32:
-        raise InputError(f"--seed {seed}: use a whole number from 0 to 4294967295")
-    if run is not None:
-        check_name(run)
+    _check_asked(seed, run, tensorboard, mlflow)
     root = artifacts_root(artifacts)
     with progress.step("loading TensorFlow"):
         from tledge.tensorflow_setup import device, tensorflow
@@ -111,7 +108,7 @@ def build(
         with progress.step("loading the backbone"):
             extractor = open_backbone(backbone, input_size, weights, seed)
         _check(recipe, extractor, where, progress)
-        data = prepare(source, extractor.input_size, seed, progress)
+        data = prepare(source, extractor.input_size, seed, progress, by_features.least_bytes_a_photo(recipe, extractor))
         method = by_features if recipe.method == "features" else by_network
         wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
         watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
@@ -193,6 +190,15 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         tensorboard=None if request.tensorboard is None else Path(request.tensorboard),
         mlflow=request.mlflow,
     )
+
+
+def _check_asked(seed: int, run: str | None, tensorboard: Path | None, mlflow: bool) -> None:
+    """Raise InputError or EnvironmentFault for what can be told before anything is read."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed {seed}: use a whole number from 0 to 4294967295")
+    if run is not None:
+        check_name(run)
+    require_trackers(tensorboard, mlflow)
 
 
 def _absolute(path: str) -> str:

@@ -24,6 +24,7 @@ from tledge.training.recipe import Recipe
 
 _T = TypeVar("_T")
 _ANSWERED = 8192  # photos whose features are in memory at a time
+_LEAST_TRAINED = 0.5  # of a data set's photos
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
@@ -114,13 +115,21 @@ def require_room(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, b
     """
     feature_dim, batch_size = backbone.feature_dim, recipe.batch_size
     require_memory(
-        fit.needed_memory(recipe, len(data.splits.rows["train"]), feature_dim),
-        f"training the head on batches of {batch_size:,} x {feature_dim:,} features",
-        f"Use less than --batch-size {batch_size}, or a --backbone with fewer features.",
+        fit.needed_memory(recipe, len(data.splits.rows["train"]), feature_dim, len(data.source.labels)),
+        f"training the head {recipe.head} on batches of {batch_size:,} x {feature_dim:,} features",
+        f"Use less than --batch-size {batch_size}, a smaller --head, or a --backbone with fewer features.",
     )
     seen, views = _wanted(data, recipe, seed)
     num_missing = features.num_missing(backbone, [features.as_they_are(data, seen), *views])
     require_space(cache_root(), 4 * feature_dim * num_missing + beside)
+
+
+def least_bytes_a_photo(recipe: Recipe, backbone: Backbone) -> int:
+    """What the cache will hold of a photo that it has not seen, in the mean and at least: its features, and its views'."""
+    if recipe.method == "plain" or not backbone.is_pretrained:
+        return 0
+    views = recipe.views if recipe.method == "features" else 0  # the first head of a network is trained without
+    return int(4 * backbone.feature_dim * (1 + _LEAST_TRAINED * views))
 
 
 def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,9 @@ from tledge.training.recipe import Recipe
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 MAX_SCALE = 1e18  # of the features: its square still fits float32
 _BLOCK_BYTES = 2**26  # of features in memory at a time, unless a batch has more
-_BLOCK_COPIES, _BATCH_COPIES = 4, 6  # in memory at a time: as read, centred, scaled, with features dropped and so on
+# In memory at a time: as read, centred, scaled, with features dropped and so on; of weights the best ones, their gradients,
+# two moments.
+_BLOCK_COPIES, _BATCH_COPIES, _WEIGHT_COPIES = 4, 6, 5
 _SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -182,11 +185,18 @@ class _Trainer:
         return (folded, bias - self._mean @ folded), *others
 
 
-def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int) -> int:
-    """Bytes that the training holds at once at most, about: some copies of a block of features and of a batch."""
+def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes: int) -> int:
+    """Bytes that the training holds at once at most, about: some copies of a block of features, of a batch, of the weights."""
     row_bytes = 4 * feature_dim
     block, batch = (min(num_photos, rows) for rows in (_block(recipe, feature_dim), recipe.batch_size))
-    return row_bytes * (_BLOCK_COPIES * block + _BATCH_COPIES * batch)
+    widths = [feature_dim, *HeadShape.of(recipe.head, num_classes, 0).hidden_units, num_classes]
+    num_weights = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
+    hidden_bytes = 4 * sum(widths[1:])
+    return (
+        (row_bytes * _BLOCK_COPIES * block)
+        + (row_bytes + hidden_bytes) * _BATCH_COPIES * batch
+        + (4 * _WEIGHT_COPIES * num_weights)
+    )
 
 
 def _block(recipe: Recipe, feature_dim: int) -> int:

@@ -143,11 +143,27 @@ def resolve(name: str, options: Mapping[str, Any]) -> Recipe:
     )
 
 
-def preset(name: str) -> Augmentation:
-    """An augmentation by its name. Raises InputError with the nearest match."""
+def preset(text: str) -> Augmentation:
+    """An augmentation by its name, with numbers of its own where they follow: ``light,rotation_degrees=20,zoom=0``.
+
+    Raises InputError with the nearest match for an unknown name or number, and one that names the value and its range.
+    """
+    name, *changes = text.split(",")
     if name not in PRESETS:
         raise unknown("augmentation", name, PRESETS)
-    return PRESETS[name]
+    values: dict[str, Any] = dict(part.partition("=")[::2] for part in changes)
+    for key in values:
+        if key not in Augmentation.model_fields:
+            raise unknown("number of --augment", key, Augmentation.model_fields)
+    try:
+        return Augmentation.model_validate_strings({**_strings(PRESETS[name]), **values})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"--augment {text}: {first['loc'][0]}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+
+
+def _strings(settings: Augmentation) -> dict[str, str]:
+    return {key: str(value) for key, value in settings.as_json().items()}
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from tledge.errors import InputError
+from tledge.files import make_folder
 from tledge.records import Fraction, Record
 from tledge.training.recipe import Recipe
 
@@ -88,7 +89,7 @@ def begun(folder: Path, asked: Study) -> Iterator[Study]:
     Raises InputError where another process is at it, or it is of other photos, another backbone, recipe or seed;
     ArtifactError where its file is damaged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "Name another folder with --artifacts.")
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

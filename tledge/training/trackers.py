@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from tledge.errors import EnvironmentFault
+from tledge.files import make_folder
 from tledge.records import Manifest
 
 Row = dict[str, float]
+_ANOTHER = "Name another folder with --tensorboard."
 
 
 class Tracker(Protocol):
@@ -37,7 +40,7 @@ class TensorBoard:
     def __init__(self, folder: Path, run: str) -> None:
         from tledge.tensorflow_setup import tensorflow
 
-        (folder / run).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / run, _ANOTHER)
         path = folder / run / f"events.out.tfevents.{time.time_ns()}.tledge"
         self._writer = tensorflow().io.TFRecordWriter(str(path))
         self._write(0, {})
@@ -73,10 +76,8 @@ class MLflow:
     """An MLflow run: the recipe as parameters, the epochs and the final metrics. Where it goes, MLFLOW_TRACKING_URI says."""
 
     def __init__(self, run: str, parameters: dict[str, Any]) -> None:
-        try:
-            import mlflow
-        except ImportError as error:
-            raise EnvironmentFault("--mlflow needs the package mlflow: pip install 'tledge[mlflow]'") from error
+        import mlflow
+
         self._client = mlflow.MlflowClient()
         name = "tledge"
         experiment = self._client.get_experiment_by_name(name)
@@ -97,6 +98,14 @@ class MLflow:
 
     def abandon(self) -> None:
         self._client.set_terminated(self._run, status="FAILED")
+
+
+def require_trackers(tensorboard: Path | None, mlflow: bool) -> None:
+    """Raise EnvironmentFault where a training can't be watched so: before it starts."""
+    if tensorboard is not None:
+        make_folder(tensorboard, _ANOTHER)
+    if mlflow and importlib.util.find_spec("mlflow") is None:
+        raise EnvironmentFault("--mlflow needs the package mlflow: pip install 'tledge[mlflow]'")
 
 
 @contextlib.contextmanager
