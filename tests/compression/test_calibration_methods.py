@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.cache import Rows
 from tledge.compression import Prepared
 from tledge.compression.calibration import AUTO, calibrated, require_method
-from tledge.compression.distillation import divergences
+from tledge.compression.distillation import Examples, divergences
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
 from tledge.compression.qat import quantized
@@ -32,22 +31,22 @@ def prepared(teacher: Folded, photos: np.ndarray) -> Prepared:
 
 
 @pytest.fixture
-def validation(photos: np.ndarray) -> Rows:
-    return rows_of(photos[40:])
+def examples(teacher: Folded, photos: np.ndarray) -> Examples:
+    return Examples(teacher, rows_of(photos[:40]), rows_of(photos[40:]), Silent())
 
 
-def test_auto_takes_the_method_whose_answers_are_nearest(prepared: Prepared, teacher: Folded, validation: Rows) -> None:
-    found = calibrated(prepared, AUTO, teacher, validation, Silent())
+def test_auto_takes_the_method_whose_answers_are_nearest(prepared: Prepared, examples: Examples) -> None:
+    found = calibrated(prepared, AUTO, examples, Silent())
     tried = found.notes["ranges_tried"]
     assert set(tried) == set(METHODS)
     assert tried[found.notes["ranges"]] == min(tried.values())
     student = quantized(found.network, found.ranges)
-    found_mean = divergences(student, found.input_codes, teacher, validation).mean()
+    found_mean = divergences(student, found.input_codes, examples).mean()
     assert found_mean == pytest.approx(min(tried.values()), abs=1e-5)
 
 
-def test_a_method_by_name_gives_its_ranges(prepared: Prepared, teacher: Folded, validation: Rows) -> None:
-    found = calibrated(prepared, "min-max", teacher, validation, Silent())
+def test_a_method_by_name_gives_its_ranges(prepared: Prepared, examples: Examples) -> None:
+    found = calibrated(prepared, "min-max", examples, Silent())
     first = next(iter(found.ranges))
     one, other = prepared.seen[first]
     assert found.ranges[first] == (0.0, max(one.highs.max(), other.highs.max()))
@@ -55,11 +54,11 @@ def test_a_method_by_name_gives_its_ranges(prepared: Prepared, teacher: Folded, 
 
 
 def test_ranges_of_photos_that_differ_are_reported_as_unstable(
-    teacher: Folded, photos: np.ndarray, validation: Rows
+    teacher: Folded, photos: np.ndarray, examples: Examples
 ) -> None:
     def largest(pixels: np.ndarray) -> float:
         made = prepare(teacher.copied(), pixels, "mse", Silent())
-        return calibrated(made, "min-max", teacher, validation, Silent()).notes["range_stability"]["largest_difference"]
+        return calibrated(made, "min-max", examples, Silent()).notes["range_stability"]["largest_difference"]
 
     same = np.repeat(photos[:8], 2, axis=0)  # both halves hold the same photos
     other = photos[:16].copy()
@@ -69,11 +68,12 @@ def test_ranges_of_photos_that_differ_are_reported_as_unstable(
 
 
 def test_auto_without_validation_photos_is_an_error_that_says_so(
-    prepared: Prepared, teacher: Folded, validation: Rows
+    prepared: Prepared, teacher: Folded, examples: Examples
 ) -> None:
-    nothing = validation.select(np.array([], np.int64))
+    none = examples.validation.select(np.array([], np.int64))
+    nothing = Examples(teacher, examples.train, none, Silent())
     with pytest.raises(InputError, match="--calibration auto chooses by the validation split, which is empty"):
-        calibrated(prepared, AUTO, teacher, nothing, Silent())
+        calibrated(prepared, AUTO, nothing, Silent())
 
 
 def test_an_unknown_method_offers_the_nearest() -> None:
@@ -88,9 +88,9 @@ def test_both_halves_hold_every_photo_once(prepared: Prepared) -> None:
     assert prepared.seen.keys() == prepared.ranges.keys()
 
 
-def test_a_single_photo_has_ranges_and_no_stability(teacher: Folded, photos: np.ndarray, validation: Rows) -> None:
+def test_a_single_photo_has_ranges_and_no_stability(teacher: Folded, photos: np.ndarray, examples: Examples) -> None:
     made = prepare(teacher.copied(), photos[:1], "mse", Silent())
     for method in METHODS:
-        found = calibrated(made, method, teacher, validation, Silent())
+        found = calibrated(made, method, examples, Silent())
         assert found.notes["range_stability"] is None
         assert found.ranges.keys() == made.ranges.keys()

@@ -11,7 +11,7 @@ import scipy.special
 
 from tledge.compression import Prepared
 from tledge.compression.codes import on_codes
-from tledge.compression.distillation import Lessons, _is_less, learn
+from tledge.compression.distillation import Examples, Lessons, _is_less, learn
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
 from tledge.compression.pruning import Sparsity, prune
@@ -20,11 +20,6 @@ from tledge.errors import InputError
 from tledge.progress import Silent
 
 from .conftest import SIZE, in_codes, pictures, rows_of
-
-
-@pytest.fixture
-def lessons(photos: np.ndarray) -> Lessons:
-    return Lessons(rows_of(photos[:40]), rows_of(pictures(32, seed=2)), epochs=8, learning_rate=1e-4, batch_size=8)
 
 
 @pytest.fixture
@@ -52,6 +47,12 @@ def teacher(photos: np.ndarray) -> Folded:
 
 
 @pytest.fixture
+def lessons(teacher: Folded, photos: np.ndarray) -> Lessons:
+    examples = Examples(teacher, rows_of(photos[:40]), rows_of(pictures(32, seed=2)), Silent())
+    return Lessons(examples, epochs=8, learning_rate=1e-4, batch_size=8)
+
+
+@pytest.fixture
 def start(teacher: Folded, photos: np.ndarray) -> Prepared:
     return prepare(teacher.copied(), photos[:1], "min-max", Silent())
 
@@ -72,7 +73,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
     start: Prepared, teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
     before = [value.copy() for value in teacher.network.get_weights()]
-    trained = train(start, teacher, lessons, Silent())
+    trained = train(start, lessons, Silent())
     new = pictures(32, seed=2)
     assert _divergence(trained, teacher, new) < 0.8 * _divergence(start, teacher, new)
     assert trained.notes["kept_epoch"] > 0
@@ -87,7 +88,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
 
 
 def test_the_same_seed_gives_the_same_weights(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
-    first, second = (train(start, teacher, lessons, Silent()).network.get_weights() for _ in range(2))
+    first, second = (train(start, lessons, Silent()).network.get_weights() for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
@@ -108,7 +109,7 @@ def test_where_the_gain_of_the_best_epoch_may_be_chance_the_start_stays(
     student = quantized(start.network, start.ranges)
     before = student.get_weights()
     barely = replace(lessons, learning_rate=1e-9, epochs=1)
-    learned = learn(student, start.input_codes, teacher, barely, "too slow", Silent())
+    learned = learn(student, start.input_codes, barely, "too slow", Silent())
     assert learned.epoch == 0
     assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))
 
@@ -119,16 +120,17 @@ def test_an_epoch_that_is_no_better_than_the_start_is_not_kept(
     student = quantized(start.network, start.ranges)
     before = student.get_weights()
     ruinous = replace(lessons, learning_rate=0.9)
-    learned = learn(student, start.input_codes, teacher, ruinous, "too fast", Silent())
+    learned = learn(student, start.input_codes, ruinous, "too fast", Silent())
     assert learned.epoch == 0
     assert min(learned.losses) == learned.losses[0]
     assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))
 
 
 def test_no_validation_photos_are_an_error_that_says_so(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
-    nothing = replace(lessons, validation=lessons.validation.select(np.array([], np.int64)))
+    none = lessons.examples.validation.select(np.array([], np.int64))
+    nothing = replace(lessons, examples=Examples(teacher, lessons.examples.train, none, Silent()))
     with pytest.raises(InputError, match="the validation split is empty"):
-        train(start, teacher, nothing, Silent())
+        train(start, nothing, Silent())
 
 
 def _kernels(network: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
@@ -140,7 +142,7 @@ def test_half_of_each_kernel_becomes_zero_but_of_depthwise_ones_and_stays_so_to_
 ) -> None:
     pruned, notes = prune(teacher, Sparsity.parse("0.5"), lessons, Silent())
     fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
-    trained = train(fitted, teacher, lessons, Silent(), keeps_zeros=True)
+    trained = train(fitted, lessons, Silent(), keeps_zeros=True)
     for stage in (pruned.network, fitted.network, trained.network):
         for kernel in _kernels(stage, ("Conv2D", "Dense")):
             assert np.mean(kernel == 0) >= 0.5 - 1 / kernel.size
@@ -170,3 +172,17 @@ def test_the_fit_of_a_network_with_zeros_is_better_than_none(
             layer.set_weights([on_codes(layer, kernel), bias])
     nearest = replace(fitted, network=rounded.network)
     assert _divergence(fitted, pruned, photos[40:]) < _divergence(nearest, pruned, photos[40:])
+
+
+def test_a_photo_and_its_mirror_image_are_learnt_with_answers_of_their_own(teacher: Folded, lessons: Lessons) -> None:
+    from tledge.compression.distillation import _batches
+
+    train = lessons.examples.train[:]
+    as_they_are, mirrored = (teacher.network(teacher.images(pixels)).numpy() for pixels in (train, train[:, :, ::-1]))
+    seen = 0
+    for pixels, wanted in _batches(lessons, 1):
+        np.testing.assert_allclose(teacher.network(teacher.images(pixels)).numpy(), wanted, atol=1e-4)
+        seen += len(pixels)
+    assert seen == len(train)
+    np.testing.assert_allclose(lessons.examples.wanted, [as_they_are, mirrored], atol=1e-4)
+    assert np.abs(as_they_are - mirrored).max() > 0.1

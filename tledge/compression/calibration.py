@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tledge.cache import Rows
 from tledge.compression import Prepared
-from tledge.compression.distillation import divergences
-from tledge.compression.folding import Folded
+from tledge.compression.distillation import Examples, divergences
 from tledge.compression.qat import quantized
 from tledge.compression.ranges import METHODS, Range, Seen
 from tledge.errors import InputError, unknown
@@ -24,21 +22,21 @@ def require_method(name: str) -> None:
         raise unknown("calibration method", name, [*METHODS, AUTO])
 
 
-def calibrated(prepared: Prepared, method: str, teacher: Folded, validation: Rows, progress: Progress) -> Prepared:
+def calibrated(prepared: Prepared, method: str, examples: Examples, progress: Progress) -> Prepared:
     """``prepared`` with the ranges that ``method`` gives, and with notes on how much they depend on the photos.
 
-    ``auto``: the method of the least divergence from ``teacher`` on ``validation``, photos uint8. Raises InputError where
-    there are none to choose by.
+    ``auto``: the method of the least divergence from what is wanted of the validation photos. Raises InputError where there
+    are none to choose by.
     """
     tried: dict[str, Any] = {}
     if method == AUTO:
-        if not len(validation):
+        if not len(examples.validation):
             raise InputError("--calibration auto chooses by the validation split, which is empty; name a method")
         with progress.step("trying calibration methods", len(METHODS)) as advance:
             for name in METHODS:
                 code = prepared.largest_code
                 student = quantized(prepared.network, _ranges(prepared, name), largest_code=code)
-                tried[name] = float(divergences(student, prepared.input_codes, teacher, validation).mean())
+                tried[name] = float(divergences(student, prepared.input_codes, examples).mean())
                 advance(1)
         method = min(tried, key=lambda name: tried[name])
     notes = {"ranges": method, "range_stability": _stability(prepared, method)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,53 @@ from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
 
+Floats = npt.NDArray[np.float32]
 _SCORED = 64  # photos of a batch whose loss is only looked at
 _LIKELY_CHANCE = 0.05  # of seeing such a difference on the validation photos where there is none
 
 
-@dataclass(frozen=True)
-class Lessons:
-    """What a network is trained on again: photos, uint8 rows (S, S, 3), without their labels.
+class Examples:
+    """Photos, uint8 rows (S, S, 3), without their labels, and what a float network answers to them, which others shall learn.
 
-    ``validation``: those that choose the epoch. ``learning_rate``: of Adam, at the start of its cosine decay to zero.
+    Its answers are logits, float32; they are computed once, when they are first asked for.
     """
 
-    train: Rows
-    validation: Rows
+    def __init__(self, teacher: Folded, train: Rows, validation: Rows, progress: Progress) -> None:
+        """``validation``: photos that choose among epochs, or methods."""
+        self.train, self.validation = train, validation
+        self._teacher, self._progress = teacher, progress
+
+    @cached_property
+    def wanted(self) -> Floats:
+        """To the training photos as they are, and to their mirror images: (2, N, C)."""
+        return np.stack([self._answers(self.train, step) for step in (1, -1)])
+
+    @cached_property
+    def wanted_of_validation(self) -> Floats:
+        """To the validation photos: (M, C)."""
+        return self._answers(self.validation, 1)
+
+    def _answers(self, photos: Rows, step: int) -> Floats:
+        tf, teacher = tensorflow(), self._teacher
+
+        @_of_pixels(photos)  # type: ignore[untyped-decorator]
+        def answer(pixels: Any) -> Any:
+            values = (tf.cast(pixels, tf.float32) - teacher.zero_byte) * teacher.input_codes.scale
+            return teacher.network(values, training=False)
+
+        with self._progress.step("the float network's answers", len(photos)) as advance:
+            found = [np.empty((0, teacher.network.output_shape[-1]), np.float32)]
+            for batch in photos.batches(_SCORED):
+                found.append(answer(tf.constant(batch[:, :, ::step])).numpy())
+                advance(len(batch))
+        return np.concatenate(found)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """How a network is trained again. ``learning_rate``: of Adam, at the start of its cosine decay to zero."""
+
+    examples: Examples
     epochs: int
     learning_rate: float
     batch_size: int = 32
@@ -38,7 +73,7 @@ class Lessons:
     @property
     def num_steps(self) -> int:
         """Of all epochs."""
-        return self.epochs * -(-len(self.train) // self.batch_size)
+        return self.epochs * -(-len(self.examples.train) // self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -56,7 +91,6 @@ class Learned:
 def learn(
     student: Any,
     codes: InputCodes,
-    teacher: Folded,
     lessons: Lessons,
     description: str,
     progress: Progress,
@@ -66,12 +100,13 @@ def learn(
 ) -> Learned:
     """Train ``student``, a tf_keras.Model to logits of the same classes; it keeps the weights of its best epoch.
 
-    The loss is the Kullback-Leibler divergence of its probabilities from the teacher's, in nats a photo, on photos and
+    The loss is the Kullback-Leibler divergence of its probabilities from those wanted, in nats a photo, on photos and
     their mirror images; the validation photos are answered as they are. No epoch before ``first_epoch`` is kept; 0 is the
     start, which stays where the photos do not show that the best epoch is better: a paired t-test, one-sided, at 5%.
     Raises InputError where there are no validation photos.
     """
-    if not len(lessons.validation):
+    examples = lessons.examples
+    if not len(examples.validation):
         raise InputError(
             f"{description}: the validation split is empty, and it chooses the epoch; build on more photos"
         )
@@ -81,15 +116,15 @@ def learn(
     rate = tf_keras.optimizers.schedules.CosineDecay(lessons.learning_rate, lessons.num_steps)
     optimizer = tf_keras.optimizers.Adam(rate)
 
-    @_of_pixels(lessons.train)  # type: ignore[untyped-decorator]
-    def step(pixels: Any) -> None:
+    @_of_pixels(examples.train, examples.wanted)  # type: ignore[untyped-decorator]
+    def step(pixels: Any, wanted: Any) -> None:
         with tf.GradientTape() as tape:
-            mean = tf.reduce_mean(_divergences(pixels, student, codes, teacher, training=True))
+            mean = tf.reduce_mean(_divergences(pixels, wanted, student, codes, training=True))
         variables = student.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
 
     def validate() -> npt.NDArray[np.float64]:
-        return divergences(student, codes, teacher, lessons.validation)
+        return divergences(student, codes, examples)
 
     optimizer.build(student.trainable_variables)
     at_start, start = validate(), student.get_weights()
@@ -97,9 +132,9 @@ def learn(
     least = losses[0] if first_epoch == 0 else math.inf
     with progress.step(description, lessons.num_steps) as advance:
         for number in range(1, lessons.epochs + 1):
-            for batch in _batches(lessons, number):
+            for pixels, wanted in _batches(lessons, number):
                 before_step()
-                step(tf.constant(batch))
+                step(tf.constant(pixels), tf.constant(wanted))
                 advance(1)
             now = validate()
             losses.append(float(now.mean()))
@@ -110,17 +145,19 @@ def learn(
     return Learned(tuple(losses), epoch if is_kept else 0, epoch)
 
 
-def divergences(student: Any, codes: InputCodes, teacher: Folded, photos: Rows) -> npt.NDArray[np.float64]:
-    """The Kullback-Leibler divergence of ``student``'s probabilities from the teacher's, in nats, of each photo: (N,)."""
-    tf = tensorflow()
+def divergences(student: Any, codes: InputCodes, examples: Examples) -> npt.NDArray[np.float64]:
+    """The Kullback-Leibler divergence of ``student``'s probabilities from those wanted, in nats, of each validation photo: (M,)."""
+    tf, photos = tensorflow(), examples.validation
 
-    @_of_pixels(photos)  # type: ignore[untyped-decorator]
-    def of_batch(pixels: Any) -> Any:
-        return _divergences(pixels, student, codes, teacher, training=False)
+    @_of_pixels(photos, examples.wanted_of_validation)  # type: ignore[untyped-decorator]
+    def of_batch(pixels: Any, wanted: Any) -> Any:
+        return _divergences(pixels, wanted, student, codes, training=False)
 
-    return np.concatenate([of_batch(tf.constant(batch)).numpy() for batch in photos.batches(_SCORED)]).astype(
-        np.float64
-    )
+    starts = range(0, len(photos), _SCORED)
+    answers = (examples.wanted_of_validation[start : start + _SCORED] for start in starts)
+    batches = zip(photos.batches(_SCORED), answers, strict=True)
+    found = [of_batch(tf.constant(pixels), tf.constant(wanted)).numpy() for pixels, wanted in batches]
+    return np.concatenate(found).astype(np.float64)
 
 
 def _is_less(now: npt.NDArray[np.float64], before: npt.NDArray[np.float64]) -> bool:
@@ -133,32 +170,38 @@ def _is_less(now: npt.NDArray[np.float64], before: npt.NDArray[np.float64]) -> b
     return bool(scipy.stats.ttest_1samp(gains, 0, alternative="greater").pvalue < _LIKELY_CHANCE)
 
 
-def _of_pixels(photos: Rows) -> Any:
-    """A tf.function of batches of such photos."""
+def _of_pixels(photos: Rows, *answers: Floats) -> Any:
+    """A tf.function of batches of such photos, and of such answers."""
     tf = tensorflow()
-    return tf.function(input_signature=[tf.TensorSpec((None, *photos.row_shape), tf.uint8)], autograph=False)
+    signature = [
+        tf.TensorSpec((None, *photos.row_shape), tf.uint8),
+        *(tf.TensorSpec((None, values.shape[-1]), tf.float32) for values in answers),
+    ]
+    return tf.function(input_signature=signature, autograph=False)
 
 
-def _divergences(pixels: Any, student: Any, codes: InputCodes, teacher: Folded, *, training: bool) -> Any:
+def _divergences(pixels: Any, wanted: Any, student: Any, codes: InputCodes, *, training: bool) -> Any:
     """Of each photo, float32 (n,)."""
     import tensorflow as tf
 
-    values = tf.cast(pixels, tf.float32)
-    wanted = tf.stop_gradient(teacher.network((values - teacher.zero_byte) * codes.scale, training=False))
-    answered = student((values - codes.zero_point) * codes.scale, training=training)
+    answered = student((tf.cast(pixels, tf.float32) - codes.zero_point) * codes.scale, training=training)
     differences = tf.nn.log_softmax(wanted) - tf.nn.log_softmax(answered)
     return tf.reduce_sum(tf.nn.softmax(wanted) * differences, axis=1)
 
 
-def _batches(lessons: Lessons, epoch: int) -> Iterator[npt.NDArray[Any]]:
-    """The training photos of an epoch in an order of its own, every other one mirrored at random, uint8 (n, S, S, 3)."""
-    rng = np.random.default_rng([lessons.seed, epoch])
-    order = rng.permutation(len(lessons.train))
+def _batches(lessons: Lessons, epoch: int) -> Iterator[tuple[npt.NDArray[Any], Floats]]:
+    """The training photos of an epoch in an order of its own, every other one mirrored at random, uint8 (n, S, S, 3).
+
+    And what is wanted of each, float32 (n, C).
+    """
+    examples, rng = lessons.examples, np.random.default_rng([lessons.seed, epoch])
+    order = rng.permutation(len(examples.train))
     for start in range(0, len(order), lessons.batch_size):
-        pixels: npt.NDArray[Any] = lessons.train[order[start : start + lessons.batch_size]]
+        rows = order[start : start + lessons.batch_size]
+        pixels: npt.NDArray[Any] = examples.train[rows]
         is_mirrored = rng.random(len(pixels)) < 0.5
         pixels[is_mirrored] = pixels[is_mirrored, :, ::-1]
-        yield pixels
+        yield pixels, examples.wanted[is_mirrored.astype(int), rows]
 
 
 def notes(lessons: Lessons, learned: Learned) -> dict[str, Any]:

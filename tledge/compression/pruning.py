@@ -51,8 +51,8 @@ class Sparsity:
         return f"{self.block[0]}:{self.block[1]}" if self.block else f"{self.share:g}"
 
 
-def prune(teacher: Folded, sparsity: Sparsity, lessons: Lessons, progress: Progress) -> tuple[Folded, dict[str, Any]]:
-    """A copy of ``teacher`` with so many zeros in convolutions and dense layers, trained on; and notes for the record.
+def prune(folded: Folded, sparsity: Sparsity, lessons: Lessons, progress: Progress) -> tuple[Folded, dict[str, Any]]:
+    """A copy of ``folded`` with so many zeros in convolutions and dense layers, trained on; and notes for the record.
 
     Depthwise kernels keep their weights: they are few. The zeros grow in number over the first half of the steps.
     Raises InputError where TFMOT can't prune a layer, which it names.
@@ -60,7 +60,7 @@ def prune(teacher: Folded, sparsity: Sparsity, lessons: Lessons, progress: Progr
     tensorflow()
     from tensorflow_model_optimization.sparsity import keras as sparsity_keras
 
-    network = copied(teacher.network)
+    network = copied(folded.network)
     until = max(1, int(_PRUNED_FOR * lessons.num_steps))
     options: dict[str, Any] = {"frequency": max(1, until // _UPDATES), "begin_step": 0}
     if sparsity.block:
@@ -79,16 +79,15 @@ def prune(teacher: Folded, sparsity: Sparsity, lessons: Lessons, progress: Progr
     full_after = math.ceil(until / lessons.num_steps * lessons.epochs)  # the first epoch that ends with all its zeros
     learned = learn(
         student,
-        teacher.input_codes,
-        teacher,
+        folded.input_codes,
         lessons,
         f"pruning to {sparsity}",
         progress,
         before_step=lambda: steps.on_train_batch_begin(0),
         first_epoch=full_after,
     )
-    pruned = copied(teacher.network)  # of layers that TFMOT's wrappers did not use
+    pruned = copied(folded.network)  # of layers that TFMOT's wrappers did not use
     for layer in sparsity_keras.strip_pruning(student).layers:
         pruned.get_layer(layer.name).set_weights(layer.get_weights())
     # The zeros may be trained on again, with notes of their own.
-    return replace(teacher, network=pruned), {"sparsity": str(sparsity), "pruning": notes(lessons, learned)}
+    return replace(folded, network=pruned), {"sparsity": str(sparsity), "pruning": notes(lessons, learned)}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tledge.compression import LARGEST_CODE, Prepared
 from tledge.compression.codes import NO_CODEBOOKS, Codebook, on_codes
 from tledge.compression.distillation import Lessons, learn, notes
-from tledge.compression.folding import Folded, copied, is_weighted
+from tledge.compression.folding import copied, is_weighted
 from tledge.compression.ranges import Range
 from tledge.compression.tfmot_scheme import CLASSES, EDGES, MASK, VALUES, LayerConfig, Scheme
 from tledge.errors import InputError
@@ -28,7 +28,6 @@ _PREFIX = "quant_"  # of the name that TFMOT gives a layer
 
 def train(
     start: Prepared,
-    teacher: Folded,
     lessons: Lessons,
     progress: Progress,
     *,
@@ -43,7 +42,7 @@ def train(
     network = copied(start.network)
     code = start.largest_code
     student = quantized(network, start.ranges, largest_code=code, keeps_zeros=keeps_zeros, codebooks=codebooks)
-    learned = learn(student, start.input_codes, teacher, lessons, "quantization-aware training", progress)
+    learned = learn(student, start.input_codes, lessons, "quantization-aware training", progress)
     for layer in network.layers:
         if is_weighted(layer):
             kernel, bias = _weights(student, layer)

@@ -15,7 +15,7 @@ from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared
 from tledge.compression.calibration import DEFAULT, calibrated, require_method
 from tledge.compression.clustering import codebooks, require_clusters
 from tledge.compression.codes import large, uniform
-from tledge.compression.distillation import Lessons
+from tledge.compression.distillation import Examples, Lessons
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
 from tledge.compression.pruning import Sparsity, prune
@@ -136,17 +136,16 @@ class Materials:
     def _calibrated(self, folded: Folded, largest_code: int, **options: Any) -> Prepared:
         made = prepare(folded, self._calibration[1], DEFAULT, self._progress, largest_code=largest_code, **options)
         method = self._options.calibration
-        return calibrated(made, method, self.folded, self._lessons(_CAREFUL).validation, self._progress)
+        return calibrated(made, method, self._examples, self._progress)
 
     def _weights(self, largest_code: int) -> Material:
         made = self._of(FITTED, largest_code)
         return replace(made, options={"fitting": made.options["fitting"]})
 
     def _train(self, largest_code: int) -> Material:
-        teacher = self.folded
         start = self._of(FITTED, largest_code).prepared
-        assert start is not None  # what could be folded now, could be before
-        return self._material(train(start, teacher, self._lessons(_CAREFUL), self._progress))
+        assert start is not None  # require_layers: what could be folded then, could be now
+        return self._material(train(start, self._lessons(_CAREFUL), self._progress))
 
     def _prune(self, largest_code: int) -> Material:
         sparsity = Sparsity.parse(self._options.sparsity)
@@ -160,7 +159,7 @@ class Materials:
         assert start is not None
         books = codebooks(start.network, self._options.clusters, largest_code)
         keeps = of == PRUNED
-        made = train(start, self.folded, self._lessons(_BOLD), self._progress, keeps_zeros=keeps, codebooks=books)
+        made = train(start, self._lessons(_BOLD), self._progress, keeps_zeros=keeps, codebooks=books)
         most = max((len(book.values) for book in books.values()), default=0)
         notes = {"clusters": self._options.clusters, "most_clusters_used": most, "clustered_layers": len(books)}
         return self._material(replace(made, notes={**made.notes, **notes}))
@@ -194,9 +193,13 @@ class Materials:
         return folded
 
     def _lessons(self, usual: tuple[int, float]) -> Lessons:
-        train, validation = (load_split(self._run, name, self._progress) for name in _LEARNT_FROM)
         epochs, rate = self._options.epochs or usual[0], self._options.learning_rate or usual[1]
-        return Lessons(train.pixels, validation.pixels, epochs, rate, seed=self._run.manifest.seed)
+        return Lessons(self._examples, epochs, rate, seed=self._run.manifest.seed)
+
+    @cached_property
+    def _examples(self) -> Examples:
+        train, validation = (load_split(self._run, name, self._progress).pixels for name in _LEARNT_FROM)
+        return Examples(self.folded, train, validation, self._progress)
 
     @cached_property
     def _calibration(self) -> tuple[CalibrationRecord, Pixels]:
