@@ -344,6 +344,7 @@ def test_formats_are_held_against_the_plain_recipes_on_the_same_photos(run_copy:
         assert rows[name]["agreement_percent"] > 90
         assert rows[name]["mean_abs_probability_difference"] > exact["mean_abs_probability_difference"]
         assert rows[name]["size_mb"] < 0.6 * exact["size_mb"]
+    assert all(row["agreement_with_twin_percent"] == 100 for row in rows.values())  # none has one
     assert all(0 < row["compressed_mb"] < row["size_mb"] and row["p50_ms"] > 0 for row in rows.values())
 
 
@@ -371,5 +372,9 @@ def test_a_format_misses_its_bar_in_each_of_its_ways(monkeypatch: pytest.MonkeyP
     ]
     trained = {**whole, "tflite-int8-qat": {**good, "mean_abs_probability_difference": 0.003}}
     assert quantization.missed(trained) == [
-        "tflite-int8-qat: mean difference of probabilities over that of tflite-int8 is 0.750, over 0.5"
+        "tflite-int8-qat: mean difference of probabilities over that of plain tflite int8 is 0.750, over 0.5"
+    ]
+    apart = {"onnx-int8-qat": {**good, "drop_points": 0, "size_mb": 2.5, "agreement_with_twin_percent": 98.5}}
+    assert quantization.missed({**whole, **apart}) == [
+        "onnx-int8-qat: disagreement with its twin in percent is 1.500, over 1"
     ]
