@@ -96,7 +96,9 @@ def measure(folder: Path, formats: Sequence[str], others: Sequence[str]) -> list
     }
     rows = []
     for name in sessions:
-        size, twin = len(models[name][1]), answers.get(name.replace("onnx", "tflite"), answers[name])
+        size, twin = len(models[name][1]), answers[name]
+        if name in formats:
+            twin = answers.get(name.replace("onnx", "tflite"), twin)
         rows.append(
             {
                 "run": folder.name,
