@@ -51,12 +51,14 @@ def environment_fault(error: BaseException) -> EnvironmentFault | None:
             f"{error.filename or 'a file'}: {error.strerror}. Point --artifacts, TLEDGE_CACHE_DIR or TMPDIR at a folder "
             "that can be written."
         )
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # of TensorFlow
+    if fault := disk_full(error):
+        return fault
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, of disks too
         return EnvironmentFault(
             "too little memory for what was begun. Use less of what is large: photos at a time (--batch-size), hidden units "
             "(--head), the input (--image-size)."
         )
-    return disk_full(error)
+    return None
 
 
 def disk_full(error: BaseException) -> EnvironmentFault | None:

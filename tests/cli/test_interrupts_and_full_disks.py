@@ -167,7 +167,7 @@ def test_a_cache_folder_without_room_is_an_environment_error_before_any_work(
     outcome = tledge("build", "--dataset", "digits", "--backbone", "bundled", "--artifacts", tmp_path / "artifacts")
     assert outcome.code == ENVIRONMENT
     assert f"no space left on the disk: {disk}" in outcome.err
-    assert "22 MB" in outcome.err  # 1,797 pictures of 64 x 64 x 3 bytes
+    assert "31 MB" in outcome.err  # 1,797 pictures of 64 x 64 x 3 bytes, and 1,280 features of 4 bytes each
     assert "set TLEDGE_CACHE_DIR to a folder on a larger disk" in outcome.err
     assert list((tmp_path / "artifacts").iterdir()) == []
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -94,16 +93,13 @@ def learn(
     lessons: Lessons,
     description: str,
     progress: Progress,
-    *,
-    before_step: Callable[[], None] = lambda: None,
-    first_epoch: int = 0,
 ) -> Learned:
     """Train ``student``, a tf_keras.Model to logits of the same classes; it keeps the weights of its best epoch.
 
     The loss is the Kullback-Leibler divergence of its probabilities from those wanted, in nats a photo, on photos and
-    their mirror images; the validation photos are answered as they are. No epoch before ``first_epoch`` is kept; 0 is the
-    start, which stays where the photos do not show that the best epoch is better: a paired t-test, one-sided, at 5%.
-    Raises InputError where there are no validation photos.
+    their mirror images; the validation photos are answered as they are. Epoch 0 is the start, which
+    stays where they do not show that the best epoch is better: a paired t-test, one-sided, at 5%. Raises InputError where
+    there are none.
     """
     examples = lessons.examples
     if not len(examples.validation):
@@ -129,18 +125,16 @@ def learn(
     optimizer.build(student.trainable_variables)
     at_start, start = validate(), student.get_weights()
     losses, at_best, best, epoch = [float(at_start.mean())], at_start, start, 0
-    least = losses[0] if first_epoch == 0 else math.inf
     with progress.step(description, lessons.num_steps) as advance:
         for number in range(1, lessons.epochs + 1):
             for pixels, wanted in _batches(lessons, number):
-                before_step()
                 step(tf.constant(pixels), tf.constant(wanted))
                 advance(1)
             now = validate()
             losses.append(float(now.mean()))
-            if number >= first_epoch and losses[-1] < least:
-                least, at_best, best, epoch = losses[-1], now, student.get_weights(), number
-    is_kept = first_epoch > 0 or _is_less(at_best, at_start)
+            if losses[-1] < losses[epoch]:
+                at_best, best, epoch = now, student.get_weights(), number
+    is_kept = _is_less(at_best, at_start)
     student.set_weights(best if is_kept else start)
     return Learned(tuple(losses), epoch if is_kept else 0, epoch)
 

@@ -1,27 +1,34 @@
-"""Magnitude pruning, by tensorflow-model-optimization (Zhu and Gupta, 2017, arXiv:1710.01878)."""
+"""Which weights become zero: those that add least to what their layer gives.
+
+TFMOT's magnitude pruning asks for the size of a weight alone. Behind a ReLU some channels are many times larger than others,
+and a small weight of a large one adds more than a large weight of a small one, so the size of its input counts as well (Sun
+et al., 2023, arXiv:2306.11695). What this gained is in docs/quantization.md.
+"""
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tledge.compression.distillation import Lessons, learn, notes
-from tledge.compression.folding import Folded, copied
+import numpy as np
+import numpy.typing as npt
+
+from tledge.compression.folding import Folded, copied, is_depthwise, is_weighted
 from tledge.errors import InputError
+from tledge.preprocessing import Pixels
 from tledge.progress import Progress
-from tledge.tensorflow_setup import tensorflow
 
 _BLOCK = re.compile(r"([0-9]+):([0-9]+)")
 _MOST_OF_A_BLOCK = 16
-_PRUNED_FOR = 0.5  # of all steps; the rest is there for what remains to recover
-_UPDATES = 20  # of the masks until then
+_BATCH = 8  # photos whose inputs of all layers are in memory
+_LEFT = 0.1  # of the weights that stay, those of the smallest layers: each of theirs counts, and they save nothing
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Which share of a layer's weights becomes zero; ``block`` (n, m): n of every m in a row."""
+    """Which share of the weights becomes zero; ``block`` (n, m): n of every m in a row."""
 
     share: float
     block: tuple[int, int] | None = None
@@ -51,43 +58,77 @@ class Sparsity:
         return f"{self.block[0]}:{self.block[1]}" if self.block else f"{self.share:g}"
 
 
-def prune(folded: Folded, sparsity: Sparsity, lessons: Lessons, progress: Progress) -> tuple[Folded, dict[str, Any]]:
-    """A copy of ``folded`` with so many zeros in convolutions and dense layers, trained on; and notes for the record.
+def prune(folded: Folded, sparsity: Sparsity, pixels: Pixels, progress: Progress) -> tuple[Folded, dict[str, Any]]:
+    """A copy of ``folded`` with so many zeros in its convolutions and dense layers, and notes for the record.
 
-    Depthwise kernels keep their weights: they are few. The zeros grow in number over the first half of the steps.
-    Raises InputError where TFMOT can't prune a layer, which it names.
+    ``pixels``: representative photos, uint8 (N, S, S, 3). Of each output's weights those become zero whose size times the
+    root mean square of their input is least; of every m in a row the least n, where the number of inputs is a multiple of m.
+    The smallest layers stay whole and the others lose as much more. Depthwise kernels stay whole: they are few.
     """
-    tensorflow()
-    from tensorflow_model_optimization.sparsity import keras as sparsity_keras
-
     network = copied(folded.network)
-    until = max(1, int(_PRUNED_FOR * lessons.num_steps))
-    options: dict[str, Any] = {"frequency": max(1, until // _UPDATES), "begin_step": 0}
-    if sparsity.block:
-        schedule = sparsity_keras.ConstantSparsity(sparsity.share, **options)
-        arguments = {"sparsity_m_by_n": sparsity.block}
+    chosen, share = _chosen(network, sparsity)
+    powers = _input_powers(folded, chosen, pixels, progress)
+    total = zeros = num_layers = 0
+    for layer in network.layers:
+        if not is_weighted(layer) or is_depthwise(layer):
+            continue
+        kernel, bias = layer.get_weights()
+        if layer.name in chosen:
+            kernel = np.where(_is_kept(kernel, powers[layer.name], share, sparsity.block), kernel, np.float32(0))
+            layer.set_weights([kernel, bias])
+            num_layers += not kernel.all()
+        total, zeros = total + kernel.size, zeros + int(np.sum(kernel == 0))
+    notes = {"sparsity": str(sparsity), "zeros": round(zeros / total, 4), "pruned_layers": num_layers}
+    return replace(folded, network=network), notes
+
+
+def _chosen(network: Any, sparsity: Sparsity) -> tuple[list[str], float]:
+    """The layers that lose weights, and which share of theirs."""
+    sizes = {
+        layer.name: layer.get_weights()[0].size
+        for layer in network.layers
+        if is_weighted(layer) and not is_depthwise(layer)
+    }
+    total, left, whole = sum(sizes.values()), 0, set()
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        if left + sizes[name] > _LEFT * (1 - sparsity.share) * total:
+            break
+        whole.add(name)
+        left += sizes[name]
+    return [name for name in sizes if name not in whole], sparsity.share * total / (total - left)
+
+
+def _input_powers(folded: Folded, names: list[str], pixels: Pixels, progress: Progress) -> dict[str, Doubles]:
+    """The mean square of each channel of what these layers read in the float network, float64 (channels,)."""
+    import tensorflow as tf
+    import tf_keras
+
+    inputs = [folded.network.get_layer(name).inbound_nodes[0].parent_nodes[0].layer.output for name in names]
+    read = tf_keras.Model(folded.network.input, inputs)
+    sums = [np.zeros(values.shape[-1]) for values in inputs]
+    with progress.step("measuring what layers read", len(pixels)) as advance:
+        for start in range(0, len(pixels), _BATCH):
+            photos = folded.images(pixels[start : start + _BATCH])
+            found = read(photos, training=False)
+            for place, values in enumerate(found if len(names) > 1 else [found]):
+                axes = list(range(len(values.shape) - 1))
+                sums[place] += len(photos) * tf.reduce_mean(tf.square(values), axis=axes).numpy()
+            advance(len(photos))
+    return {name: total / len(pixels) for name, total in zip(names, sums, strict=True)}
+
+
+def _is_kept(
+    kernel: npt.NDArray[np.float32], powers: Doubles, share: float, block: tuple[int, int] | None
+) -> npt.NDArray[np.bool_]:
+    """Of each weight (..., inputs, outputs), whether it stays."""
+    gains = (np.square(kernel, dtype=np.float64) * powers[:, None]).reshape(-1, kernel.shape[-1])
+    num_inputs = len(gains)
+    if block is None:
+        count, rows = round(share * num_inputs), gains.T[:, None]
+    elif num_inputs % block[1]:
+        return np.ones(kernel.shape, np.bool_)
     else:
-        schedule = sparsity_keras.PolynomialDecay(0.0, sparsity.share, end_step=until, **options)
-        arguments = {}
-    try:
-        student = sparsity_keras.prune_low_magnitude(network, schedule, **arguments)
-    except ValueError as error:
-        raise InputError(f"pruning is not possible: {error}") from error
-    steps = sparsity_keras.UpdatePruningStep()
-    steps.set_model(student)
-    steps.on_train_begin()
-    full_after = math.ceil(until / lessons.num_steps * lessons.epochs)  # the first epoch that ends with all its zeros
-    learned = learn(
-        student,
-        folded.input_codes,
-        lessons,
-        f"pruning to {sparsity}",
-        progress,
-        before_step=lambda: steps.on_train_batch_begin(0),
-        first_epoch=full_after,
-    )
-    pruned = copied(folded.network)  # of layers that TFMOT's wrappers did not use
-    for layer in sparsity_keras.strip_pruning(student).layers:
-        pruned.get_layer(layer.name).set_weights(layer.get_weights())
-    # The zeros may be trained on again, with notes of their own.
-    return replace(folded, network=pruned), {"sparsity": str(sparsity), "pruning": notes(lessons, learned)}
+        count, rows = block[0], gains.T.reshape(len(gains.T), -1, block[1])
+    is_kept = np.ones(rows.shape, np.bool_)
+    np.put_along_axis(is_kept, np.argsort(rows, axis=-1, kind="stable")[..., :count], False, axis=-1)
+    return is_kept.reshape(-1, num_inputs).T.reshape(kernel.shape)

@@ -14,7 +14,7 @@ from tledge.classifier.of_run import network_of
 from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared
 from tledge.compression.calibration import DEFAULT, calibrated, require_method
 from tledge.compression.clustering import codebooks, require_clusters
-from tledge.compression.codes import large, uniform
+from tledge.compression.codes import Codebook, large, uniform
 from tledge.compression.distillation import Examples, Lessons
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
@@ -104,8 +104,8 @@ class Materials:
                 WEIGHTS: self._weights,
                 TRAINED: self._train,
                 PRUNED: self._prune,
-                CLUSTERED: partial(self._cluster, FITTED),
-                PRUNED_CLUSTERED: partial(self._cluster, PRUNED),
+                CLUSTERED: partial(self._cluster, keeps_zeros=False),
+                PRUNED_CLUSTERED: partial(self._cluster, keeps_zeros=True),
             }
             made = makers[preparation](largest_code)
             codes = {} if largest_code == LARGEST_CODE else {"weight_codes": f"-{largest_code} to {largest_code}"}
@@ -148,21 +148,32 @@ class Materials:
         return self._material(train(start, self._lessons(_CAREFUL), self._progress))
 
     def _prune(self, largest_code: int) -> Material:
-        sparsity = Sparsity.parse(self._options.sparsity)
-        pruned, notes = prune(self.folded, sparsity, self._lessons(_BOLD), self._progress)
+        pruned, notes = self._pruned
         books = {layer.name: uniform(_CODES_OF_PRUNED, largest_code) for layer in large(pruned.network)}
-        made = self._calibrated(pruned, largest_code, keeps_zeros=True, codebooks=books)
+        made = self._on_few_codes(pruned, books, largest_code, keeps_zeros=True)
         return self._material(replace(made, notes={**made.notes, **notes, "codes": _CODES_OF_PRUNED}))
 
-    def _cluster(self, of: str, largest_code: int) -> Material:
-        start = self._of(of, largest_code).prepared
-        assert start is not None
-        books = codebooks(start.network, self._options.clusters, largest_code)
-        keeps = of == PRUNED
-        made = train(start, self._lessons(_BOLD), self._progress, keeps_zeros=keeps, codebooks=books)
+    def _cluster(self, largest_code: int, *, keeps_zeros: bool) -> Material:
+        folded, notes = self._pruned if keeps_zeros else (self.folded, {})
+        books = codebooks(folded.network, self._options.clusters, largest_code)
+        made = self._on_few_codes(folded, books, largest_code, keeps_zeros=keeps_zeros)
         most = max((len(book.values) for book in books.values()), default=0)
-        notes = {"clusters": self._options.clusters, "most_clusters_used": most, "clustered_layers": len(books)}
-        return self._material(replace(made, notes={**made.notes, **notes}))
+        used = {"clusters": self._options.clusters, "most_clusters_used": most, "clustered_layers": len(books)}
+        return self._material(replace(made, notes={**made.notes, **notes, **used}))
+
+    def _on_few_codes(
+        self, folded: Folded, books: dict[str, Codebook], largest_code: int, *, keeps_zeros: bool
+    ) -> Prepared:
+        """Fitted to these codes first, each layer to what those before it lost, and then trained."""
+        options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "codebooks": books}
+        start = self._calibrated(folded.copied(), largest_code, **options)
+        return train(start, self._lessons(_BOLD), self._progress, **options)
+
+    @cached_property
+    def _pruned(self) -> tuple[Folded, dict[str, Any]]:
+        """The network with its zeros, not yet fitted, and notes for the record. Not to be changed."""
+        sparsity = Sparsity.parse(self._options.sparsity)
+        return prune(self.folded, sparsity, self._calibration[1], self._progress)
 
     def _material(self, prepared: Prepared) -> Material:
         return Material(*self._calibration, prepared, dict(prepared.notes))
