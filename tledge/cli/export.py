@@ -41,7 +41,7 @@ def export(
         typer.Option(help="Of the formats that train: -qat, -pruned, -clustered.", show_default="2 for -qat, else 5"),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="At the start of that training.", show_default="1e-5 for -qat, else 3e-4")
+        float | None, typer.Option(help="At the start of that training.", show_default="1e-5 for -qat, else 1e-4")
     ] = None,
     sparsity: Annotated[
         str | None, typer.Option(metavar="SHARE|N:M", help="Weights of -pruned that become zero.", show_default="0.5")

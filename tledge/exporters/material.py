@@ -34,7 +34,7 @@ _PROOF_PHOTOS = 16
 _SAME_PROBABILITY = 1e-3
 _MAX_EPOCHS = 1000
 # Epochs and learning rate where rounding alone is to be mended, and where weights were taken away.
-_CAREFUL, _BOLD = (2, 1e-5), (5, 3e-4)
+_CAREFUL, _BOLD = (2, 1e-5), (5, 1e-4)
 # Of what is left of a large layer: 8 bits for it would take more of a compressed file than the zeros save.
 _CODES_OF_PRUNED = 65
 _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
