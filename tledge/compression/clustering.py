@@ -18,7 +18,7 @@ from tledge.compression.codes import Codebook, codes_of, large
 from tledge.errors import InputError
 
 MIN_CLUSTERS, MAX_CLUSTERS = 4, 256
-_PRICE = 240.0  # of a bit, in squared codes: which bits a weight of MobileNetV2 takes is in docs/quantization.md
+_PRICE = 200.0  # of a bit, in squared codes: which bits a weight of MobileNetV2 takes is in docs/quantization.md
 _ROUNDS = 40
 
 
