@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tledge.compression import LARGEST_CODE, Prepared
 from tledge.compression.codes import NO_CODEBOOKS, Codebook, on_codes
 from tledge.compression.folding import RELUS, Folded, is_depthwise, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
+from tledge.compression.one_by_one import round_one_by_one
 from tledge.compression.ranges import BINS, METHODS, Range, Seen
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -97,12 +97,8 @@ def prepare(
             real = stored(paths[0], run, shape, np.float32)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
-                coded = (
-                    None
-                    if is_float
-                    else partial(on_codes, layer, largest_code=largest_code, book=codebooks.get(layer.name))
-                )
-                values, is_fitted = _fitted(layer, before[0], wanted, size, keeps_zeros, coded)
+                grid = None if is_float else _Grid(layer, largest_code, codebooks.get(layer.name))
+                values, is_fitted = _fitted(layer, before[0], wanted, size, keeps_zeros, grid)
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
             run = _run(layer, relus, [one.coded for one in before], len(pixels), size)
@@ -201,6 +197,23 @@ def _run(
         yield made.numpy()
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """The codes of a layer: of at most ``largest_code``, and of ``book`` alone where there is one."""
+
+    layer: Any
+    largest_code: int
+    book: Codebook | None
+
+    def rounded(self, kernel: npt.NDArray[Any], sums: Moments, free: npt.NDArray[np.bool_] | None) -> Floats:
+        """The kernel on these codes: the nearest, or where there are few, such that errors make up for each other."""
+        if self.book is None or is_depthwise(self.layer) or kernel[..., 0].size > MOST_INPUTS:
+            return on_codes(self.layer, kernel, self.largest_code, self.book)
+        covariance = sums.covariance()[0]
+        may_be = None if free is None else free[0]
+        return round_one_by_one(self.layer, kernel, covariance, self.book, may_be, self.largest_code)
+
+
 class _Wanted:
     """What a layer makes of all photos in the float network, at enough positions of their maps for the sums.
 
@@ -250,12 +263,12 @@ def _fitted(
     sample: _Wanted,
     size: int,
     keeps_zeros: bool,
-    on_grid: Callable[[npt.NDArray[Any]], Floats] | None,
+    grid: _Grid | None,
 ) -> tuple[list[Floats], bool]:
     """Kernel, on its grid of codes, and bias, for ``layer`` to give what is wanted from what is before it.
 
     And whether the kernel was fitted, not only rounded. A depthwise convolution is as many small problems as it has
-    channels. ``on_grid`` rounds a kernel to its codes; without it the kernel stays as it was trained.
+    channels. ``grid``: its codes; without them the kernel stays as it was trained.
     """
     wanted = sample.of_all_photos()
     kernel = layer.get_weights()[0].astype(np.float64)
@@ -284,10 +297,11 @@ def _fitted(
                 half.shift = shift
                 half.add(read, targets)
     free = trained != 0 if keeps_zeros else None
-    weights = trained if on_grid is None or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
-    inputs, outputs = (halves[0] + halves[1]).means()
+    weights = trained if grid is None or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
+    both = halves[0] + halves[1]
+    inputs, outputs = both.means()
     values = as_kernel(weights)
-    coded = values.astype(np.float32) if on_grid is None else on_grid(values)
+    coded = values.astype(np.float32) if grid is None else grid.rounded(values, both, free)
     bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
     return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
 

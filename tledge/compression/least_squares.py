@@ -62,6 +62,10 @@ class Moments:
         assert self.shift is not None
         return self._sums[0] / self.count + self.shift[0], self._sums[1] / self.count + self.shift[1]
 
+    def covariance(self) -> Doubles:
+        """Of the inputs, (g, k, k)."""
+        return self._about_the_means()[0]
+
     def _about_the_means(self) -> tuple[Doubles, Doubles]:
         """The inputs' covariance (g, k, k), and that of inputs and outputs (g, k, o)."""
         x, y = self._sums[0] / self.count, self._sums[1] / self.count

@@ -1,0 +1,57 @@
+"""Rounding to few codes, one input after another, while those that are still to come take up each error.
+
+Nearest codes are best for one weight alone. A layer adds up all its inputs, and where these move together, an error of one
+weight can be undone by another (Frantar et al., 2022, arXiv:2210.17323, after Hassibi and Stork, 1993).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.compression import LARGEST_CODE
+from tledge.compression.codes import Codebook, codes_of
+
+_HOLD = 0.01  # of the inputs' mean variance, added to each: an input that hardly moves would take up any error
+Doubles = npt.NDArray[np.float64]
+
+
+def round_one_by_one(
+    layer: Any,
+    kernel: Doubles,
+    covariance: Doubles,
+    book: Codebook,
+    free: npt.NDArray[np.bool_] | None = None,
+    largest_code: int = LARGEST_CODE,
+) -> npt.NDArray[np.float32]:
+    """The kernel (..., outputs) on codes of ``book``, float32 of its shape.
+
+    ``covariance``: of what its k weights an output are multiplied with, (k, k). The inputs that vary most come first. The
+    largest weight of each output keeps its code, for a file derives the scale from it; a weight that is not ``free``
+    (k, outputs) becomes zero. Raises numpy.linalg.LinAlgError where ``covariance`` is none.
+    """
+    import scipy.linalg
+
+    codes = codes_of(layer, kernel, largest_code).reshape(-1, kernel.shape[-1])
+    scale = np.divide(kernel.reshape(codes.shape), codes, out=np.zeros_like(codes), where=codes != 0).max(axis=0)
+    num_inputs, outputs = len(codes), np.arange(codes.shape[1])
+    firm = covariance + (_HOLD * np.trace(covariance) / num_inputs + 1e-9) * np.eye(num_inputs)
+    order = np.argsort(-np.diagonal(firm), kind="stable")
+    inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(firm[np.ix_(order, order)]), np.eye(num_inputs))
+    passed_on = scipy.linalg.cholesky(inverse)  # upper: from each input to those after it
+    wanted, largest = codes[order], np.argmax(np.abs(codes[order]), axis=0)
+    end = np.sign(wanted[largest, outputs]) * largest_code
+    may_be = None if free is None else free[order]
+    found = np.empty_like(wanted)
+    for row in range(num_inputs):
+        found[row] = book.nearest(np.clip(wanted[row], -largest_code, largest_code))
+        if may_be is not None:
+            found[row] *= may_be[row]
+        found[row] = np.where(largest == row, end, found[row])
+        error = (wanted[row] - found[row]) / passed_on[row, row]
+        wanted[row + 1 :] -= passed_on[row, row + 1 :, None] * error
+    rounded = np.empty_like(found)
+    rounded[order] = found
+    return np.asarray(rounded * scale, np.float32).reshape(kernel.shape)
