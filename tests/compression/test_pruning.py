@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.compression.folding import Folded, fold, is_depthwise, is_weighted
+from tledge.compression.folding import Folded, fold, is_depthwise, summing
 from tledge.compression.pruning import Sparsity, prune
 from tledge.progress import Silent
 
@@ -18,8 +18,7 @@ def folded(network: Any) -> Folded:
 
 
 def _kernels(network: Any) -> dict[str, np.ndarray]:
-    layers = [layer for layer in network.layers if is_weighted(layer) and not is_depthwise(layer)]
-    return {layer.name: layer.get_weights()[0] for layer in layers}
+    return {layer.name: layer.get_weights()[0] for layer in summing(network)}
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -13,6 +13,7 @@ from tledge.compression.ranges import Range, Seen
 
 LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
 REDUCED_CODE = 64  # where a CPU adds two products with codes of activations in 16 bits: 2 * 255 * 64 < 2**15
+FEW_PHOTOS = 4  # they do for a quantizer that asks for representative data although every range is known
 SAME = 1e-4  # of an output's range: other sums of the same float numbers
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE
-from tledge.compression.folding import is_depthwise, is_weighted
+from tledge.compression.folding import is_depthwise, summing
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -37,11 +37,7 @@ NO_CODEBOOKS: Mapping[str, Codebook] = {}
 
 def large(network: Any) -> list[Any]:
     """The layers whose codes make up what a compressed file takes: convolutions and dense layers with many weights."""
-    return [
-        layer
-        for layer in network.layers
-        if is_weighted(layer) and not is_depthwise(layer) and layer.get_weights()[0].size >= _WORTH_WHILE
-    ]
+    return [layer for layer in summing(network) if layer.get_weights()[0].size >= _WORTH_WHILE]
 
 
 def uniform(count: int, largest_code: int = LARGEST_CODE) -> Codebook:
@@ -52,7 +48,7 @@ def uniform(count: int, largest_code: int = LARGEST_CODE) -> Codebook:
 
 def codes_of(layer: Any, kernel: npt.NDArray[Any], largest_code: int = LARGEST_CODE) -> Doubles:
     """The kernel in codes, not yet whole, float64 of its shape: of the scale that gives a channel's largest weight that code."""
-    return np.asarray(kernel / _scale(layer, kernel, largest_code))
+    return np.asarray(kernel / scale_of(layer, kernel, largest_code))
 
 
 def on_codes(
@@ -61,10 +57,11 @@ def on_codes(
     """The kernel as the nearest codes, of those in ``book`` where there is one, float32 of the same shape."""
     codes = codes_of(layer, kernel, largest_code)
     nearest = np.round(codes) if book is None else book.nearest(codes)
-    return np.asarray(nearest * _scale(layer, kernel, largest_code), np.float32)
+    return np.asarray(nearest * scale_of(layer, kernel, largest_code), np.float32)
 
 
-def _scale(layer: Any, kernel: npt.NDArray[Any], largest_code: int) -> Doubles:
+def scale_of(layer: Any, kernel: npt.NDArray[Any], largest_code: int = LARGEST_CODE) -> Doubles:
+    """What one code of each output channel is worth, float64, of the kernel's shape but 1 along what a channel adds up."""
     # (h, w, channels, multiplier) of a depthwise convolution: its output channels are the last two axes.
     num_output_axes = 2 if is_depthwise(layer) else 1
     largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - num_output_axes)), keepdims=True)

@@ -9,14 +9,17 @@ another in the same sense, by gradient descent.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from tledge.cache import scratch_folder, stored
 from tledge.compression import LARGEST_CODE, Prepared
@@ -40,17 +43,17 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass
 class _Output:
-    """What a layer makes of all photos, float32 (N, ...): in the float network, and in the quantized one.
+    """What a layer makes of all photos, float32 (N, ...): in the float network, and then in the quantized one.
 
     ``range``: of its codes; None where it is never coded, for the next operator is computed together with it. ``seen``: what
     that follows from, of every other photo and of the others. ``paths``: the files of both.
     """
 
     real: Floats
-    quantized: Floats
-    seen: tuple[Seen, Seen] | None
-    range: Range | None
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...] = ()
+    quantized: Floats | None = None
+    seen: tuple[Seen, Seen] | None = None
+    range: Range | None = None
 
     def uncoded(self, part: slice) -> Any:
         """Some photos of the float network."""
@@ -59,6 +62,7 @@ class _Output:
     def coded(self, part: slice) -> Any:
         """Some photos of the quantized network, as their codes give them back."""
         tf = tensorflow()
+        assert self.quantized is not None
         values = tf.constant(self.quantized[part])
         return values if self.range is None else tf.quantization.fake_quant_with_min_max_args(values, *self.range)
 
@@ -85,16 +89,32 @@ def prepare(
     ranges: dict[str, Range] = {}
     seen: dict[str, tuple[Seen, Seen]] = {}
     done, num_fitted, num_weighted = {network.layers[0].name}, 0, 0
-    with scratch_folder() as folder, progress.step("fitting int8 weights", len(network.layers) - 1) as advance:
+    operators = list(_operators(network))
+    with (
+        scratch_folder() as folder,
+        ThreadPoolExecutor(1) as ahead,
+        # One thread: OpenBLAS' own wait for each other busily, and where other programs run, for ten times as long.
+        threadpool_limits(1, user_api="blas"),
+        progress.step("fitting int8 weights", len(network.layers) - 1) as advance,
+    ):
         require_space(folder, _most_bytes(network, len(pixels)))
-        outputs = {network.layers[0].name: _Output(folded.images(pixels), codes.real(pixels), None, None, ())}
-        for number, (layer, *relus) in enumerate(_operators(network)):
-            last = relus[-1] if relus else layer
-            before = [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
-            paths = (folder / f"{number}-real", folder / f"{number}-coded")  # a layer's name may hold a slash
-            shape, size, wanted = last.output_shape[1:], _batch_size(layer), _Wanted(layer, len(pixels))
-            run = _run(layer, relus, [one.uncoded for one in before], len(pixels), size, wanted.keep)
-            real = stored(paths[0], run, shape, np.float32)
+        outputs = {network.layers[0].name: _Output(folded.images(pixels), quantized=codes.real(pixels))}
+
+        def in_float(number: int) -> tuple[_Output, _Wanted]:
+            layer, *relus = operators[number]
+            last, wanted = [layer, *relus][-1], _Wanted(layer, len(pixels))
+            before = [one.uncoded for one in _read(layer, outputs)]
+            paths = folder / f"{number}-real", folder / f"{number}-coded"  # a layer's name may hold a slash
+            run = _run(layer, relus, before, len(pixels), _batch_size(layer), wanted.keep)
+            return _Output(stored(paths[0], run, last.output_shape[1:], np.float32), paths), wanted
+
+        pending = ahead.submit(in_float, 0)
+        for number, (layer, *relus) in enumerate(operators):
+            last, size, before = [layer, *relus][-1], _batch_size(layer), _read(layer, outputs)
+            made, wanted = pending.result()
+            outputs[last.name] = made
+            if number + 1 < len(operators):  # of weights that are the trained ones yet
+                pending = ahead.submit(in_float, number + 1)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
                 grid = None if is_float else _Grid(layer, largest_code, codebooks.get(layer.name))
@@ -102,7 +122,7 @@ def prepare(
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
             run = _run(layer, relus, [one.coded for one in before], len(pixels), size)
-            made = _Output(real, stored(paths[1], run, shape, np.float32), None, None, paths)
+            made.quantized = stored(made.paths[1], run, last.output_shape[1:], np.float32)
             if type(layer).__name__ in KEEPING:
                 made.seen, made.range = before[0].seen, before[0].range
             elif not _is_among(last, float_layers):
@@ -110,7 +130,6 @@ def prepare(
                 made.range = METHODS[range_method](made.seen[0] + made.seen[1])
             if made.range is not None and made.seen is not None:
                 ranges[last.name], seen[last.name] = made.range, made.seen
-            outputs[last.name] = made
             done |= {layer.name, last.name}
             for name in outputs.keys() - _live(network, done):
                 for path in outputs.pop(name).paths:
@@ -123,6 +142,11 @@ def prepare(
         "input_zero_point": codes.zero_point,
     }
     return Prepared(network, codes, ranges, notes, seen, tuple(float_layers), largest_code)
+
+
+def _read(layer: Any, outputs: Mapping[str, _Output]) -> list[_Output]:
+    """What a layer reads."""
+    return [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
 
 
 def is_fused(layer: Any) -> bool:
@@ -158,15 +182,19 @@ def _live(network: Any, done: Collection[str]) -> set[str]:
 
 
 def _most_bytes(network: Any, num_photos: int) -> int:
-    """Of the outputs that lie on the disk at one time: those that are read later, and the one that is made."""
+    """Of the outputs that lie on the disk at one time: those that are read later, and the two that are made.
+
+    Of the later of these only what the float network makes.
+    """
     first = network.layers[0].name
     elements = {layer.name: int(np.prod(layer.output_shape[1:])) for layer in network.layers if layer.name != first}
     done, most = {first}, 0
-    for layers in _operators(network):
+    for layers, after in itertools.pairwise([*_operators(network), []]):
         names = _live(network, done) | {layers[-1].name}
-        most = max(most, sum(elements.get(name, 0) for name in names))
+        ahead = elements[after[-1].name] if after else 0
+        most = max(most, 2 * sum(elements.get(name, 0) for name in names) + ahead)
         done |= {layer.name for layer in layers}
-    return 2 * 4 * num_photos * most
+    return 4 * num_photos * most
 
 
 def _batch_size(layer: Any) -> int:
@@ -250,11 +278,20 @@ def _seen(values: Floats) -> tuple[Seen, Seen]:
     high = max(high, low + 1e-6 * max(1.0, abs(low)))  # an output may never change
 
     def half(part: slice) -> Seen:
-        # In 64 bits: 32 have no 2048 numbers between two that are near each other.
-        counts = sum((np.histogram(photo.astype(np.float64), BINS, (low, high))[0] for photo in flat[part]), _NONE)
+        counts = sum((_histogram(photo, low, high) for photo in flat[part]), _NONE)
         return Seen(low, high, counts, lows[part], highs[part])
 
     return half(slice(0, None, 2)), half(slice(1, None, 2))
+
+
+def _histogram(values: Floats, low: float, high: float) -> npt.NDArray[np.int64]:
+    """How many lie in each of the bins: numpy's takes twice as long for edges that are exact to the last bit."""
+    # In 64 bits: 32 have no 2048 numbers between two that are near each other.
+    places = values.astype(np.float64)
+    places -= low
+    places *= BINS / (high - low)
+    numbers = np.minimum(places.astype(np.int64), BINS - 1)
+    return np.asarray(np.bincount(numbers, minlength=BINS), np.int64)
 
 
 def _fitted(

@@ -128,6 +128,11 @@ def is_weighted(layer: Any) -> bool:
     return type(layer).__name__ in WEIGHTED
 
 
+def summing(network: Any) -> list[Any]:
+    """The layers that add up several channels, convolutions and dense layers: nearly all weights are theirs."""
+    return [layer for layer in network.layers if is_weighted(layer) and not is_depthwise(layer)]
+
+
 def _is_known(layer: Any) -> bool:
     """Whether its output becomes one tensor of codes in every runtime, or none where a ReLU is part of its operator."""
     kind = type(layer).__name__

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE
-from tledge.compression.codes import Codebook, codes_of
+from tledge.compression.codes import Codebook, scale_of
 
 _HOLD = 0.01  # of the inputs' mean variance, added to each: an input that hardly moves would take up any error
 Doubles = npt.NDArray[np.float64]
@@ -34,8 +34,8 @@ def round_one_by_one(
     """
     import scipy.linalg
 
-    codes = codes_of(layer, kernel, largest_code).reshape(-1, kernel.shape[-1])
-    scale = np.divide(kernel.reshape(codes.shape), codes, out=np.zeros_like(codes), where=codes != 0).max(axis=0)
+    scale = scale_of(layer, kernel, largest_code).reshape(-1)
+    codes = kernel.reshape(-1, len(scale)) / scale
     num_inputs, outputs = len(codes), np.arange(codes.shape[1])
     firm = covariance + (_HOLD * np.trace(covariance) / num_inputs + 1e-9) * np.eye(num_inputs)
     order = np.argsort(-np.diagonal(firm), kind="stable")

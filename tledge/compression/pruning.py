@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression.folding import Folded, copied, is_depthwise, is_weighted
+from tledge.compression.folding import Folded, copied, summing
 from tledge.errors import InputError
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -69,9 +69,7 @@ def prune(folded: Folded, sparsity: Sparsity, pixels: Pixels, progress: Progress
     chosen, share = _chosen(network, sparsity)
     powers = _input_powers(folded, chosen, pixels, progress)
     total = zeros = num_layers = 0
-    for layer in network.layers:
-        if not is_weighted(layer) or is_depthwise(layer):
-            continue
+    for layer in summing(network):
         kernel, bias = layer.get_weights()
         if layer.name in chosen:
             kernel = np.where(_is_kept(kernel, powers[layer.name], share, sparsity.block), kernel, np.float32(0))
@@ -84,11 +82,7 @@ def prune(folded: Folded, sparsity: Sparsity, pixels: Pixels, progress: Progress
 
 def _chosen(network: Any, sparsity: Sparsity) -> tuple[list[str], float]:
     """The layers that lose weights, and which share of theirs."""
-    sizes = {
-        layer.name: layer.get_weights()[0].size
-        for layer in network.layers
-        if is_weighted(layer) and not is_depthwise(layer)
-    }
+    sizes = {layer.name: layer.get_weights()[0].size for layer in summing(network)}
     total, left, whole = sum(sizes.values()), 0, set()
     for name in sorted(sizes, key=lambda name: sizes[name]):
         if left + sizes[name] > _LEFT * (1 - sparsity.share) * total:

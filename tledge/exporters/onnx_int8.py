@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared, named_by_value
+from tledge.compression import FEW_PHOTOS, LARGEST_CODE, REDUCED_CODE, Prepared, named_by_value
 from tledge.exporters.mixed import float_operators
 from tledge.exporters.onnx_graph import (
     INPUT,
@@ -22,7 +22,6 @@ from tledge.exporters.onnx_graph import (
 )
 
 Floats = npt.NDArray[np.float32]
-_FEW = 4  # images; enough where every range is known
 
 
 class Draft:
@@ -68,7 +67,7 @@ class Draft:
     def quantized(self) -> Any:
         """The model with uint8 activations and int8 weights, per channel, that takes the codes of its input."""
         if self._prepared is not None:
-            made = self._calibrated_on(self._images[:_FEW])
+            made = self._calibrated_on(self._images[:FEW_PHOTOS])
             if {node.input[0] for node in made.graph.node if node.op_type == "QuantizeLinear"} <= self._of_few:
                 return made
         return self._calibrated_on(self._images)

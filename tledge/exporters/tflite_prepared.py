@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import Prepared, named_by_value
+from tledge.compression import FEW_PHOTOS, Prepared, named_by_value
 from tledge.exporters.mixed import float_operators
 
 _NETWORK_NAME = re.compile(rb"^model(_\d+)?/")  # Keras': a counter of the process
-_FEW = 4  # photos; enough where every range is known
 
 
 class Draft:
@@ -34,7 +33,7 @@ class Draft:
 
         Raises RuntimeError where a layer's output is not found in the converted model.
         """
-        found = _with_ranges(prepared, input_size, photos[:_FEW], needs_all=True)
+        found = _with_ranges(prepared, input_size, photos[:FEW_PHOTOS], needs_all=True)
         if found is None:
             found = _with_ranges(prepared, input_size, photos, needs_all=False)
         assert found is not None

@@ -110,10 +110,7 @@ def require_trackers(tensorboard: Path | None, mlflow: bool) -> None:
 
 @contextlib.contextmanager
 def trackers(run: str, recipe: dict[str, Any], tensorboard: Path | None, mlflow: bool) -> Iterator[list[Tracker]]:
-    """Those that were asked for; they are abandoned where the block raises.
-
-    Raises EnvironmentFault where MLflow was asked for, and is not installed.
-    """
+    """Those that were asked for, and :func:`require_trackers` let through; they are abandoned where the block raises."""
     chosen: list[Tracker] = []
     if tensorboard is not None:
         chosen.append(TensorBoard(tensorboard, run))
