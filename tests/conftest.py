@@ -89,7 +89,9 @@ def exported(built: Run) -> tuple[Run, dict[str, ExportRecord]]:
     from tledge.exporters import formats
     from tledge.exporters.material import Options
 
-    return built, {record.format: record for record in export(built, list(formats()), options=Options(epochs=1))}
+    return built, {
+        record.format: record for record in export(built, list(formats()), options=Options(epochs=1), jobs=2)
+    }
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import os
 import select
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ from tledge.errors import TledgeError, environment_fault
 from tledge.progress import Advance
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress
 
 BUG = 70
 INTERRUPTED, READER_GONE, TERMINATED, HUNG_UP = 130, 141, 143, 129  # 128 and the signal, as shells count
@@ -39,6 +41,8 @@ class TerminalProgress:
 
         self._console = Console(stderr=True, soft_wrap=True)
         self._quiet = quiet
+        self._bars: Progress | None = None  # of all steps that are under way: a terminal has one place for them
+        self._num_steps, self._counting = 0, threading.Lock()
 
     @contextlib.contextmanager
     def step(self, description: str, total: int | None = None) -> Iterator[Advance]:
@@ -49,23 +53,27 @@ class TerminalProgress:
             self._console.print(f"{description} ...", markup=False, highlight=False)
             yield lambda units: None
             return
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bars
-
-        columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
-        if total is not None:
-            columns[3:3] = [MofNCompleteColumn(), TimeRemainingColumn()]
-        with Bars(*columns, console=self._console) as bars:
-            task = bars.add_task(description.replace("[", "\\["), total=total)
+        with self._shown() as bars:
+            task = bars.add_task(description.replace("[", "\\["), total=total, is_counted=total is not None)
             yield lambda units: bars.advance(task, units)
             bars.update(task, total=total or 1, completed=total or 1)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[Progress]:
+        with self._counting:
+            if self._bars is None:
+                self._bars = _new_bars(self._console)
+                self._bars.start()
+            self._num_steps += 1
+            bars = self._bars
+        try:
+            yield bars
+        finally:
+            with self._counting:
+                self._num_steps -= 1
+                if not self._num_steps:
+                    bars.stop()
+                    self._bars = None
 
     def say(self, message: str) -> None:
         if not self._quiet:
@@ -73,6 +81,35 @@ class TerminalProgress:
 
     def warn(self, message: str) -> None:
         self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+
+
+def _new_bars(console: Console) -> Progress:
+    """A line a step: how far it is, and the time left, where its end is known."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        SpinnerColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class OfCounted(ProgressColumn):
+        def __init__(self, column: ProgressColumn) -> None:
+            super().__init__()
+            self._column = column
+
+        def render(self, task: Task) -> RenderableType:
+            return self._column(task) if task.fields["is_counted"] else Text()
+
+    counted = map(OfCounted, (MofNCompleteColumn(), TimeRemainingColumn()))
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), *counted, TimeElapsedColumn(), console=console
+    )
 
 
 def print_json(value: Any) -> None:

@@ -64,6 +64,14 @@ def export(
             show_default="any CPU that adds products in 32 bits",
         ),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Formats that are converted at a time, each in a process of its own.",
+            show_default="one a core, as far as memory has room",
+        ),
+    ] = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,6 +80,7 @@ def export(
     from tledge.api import export as export_run
     from tledge.cli.console import TerminalProgress, print_json
     from tledge.exporters.material import Options
+    from tledge.machine import usable_cores
     from tledge.verification import targets
 
     given: dict[str, Any] = {
@@ -85,8 +94,10 @@ def export(
     }
     options = Options(**{name: value for name, value in given.items() if value is not None})
     progress = TerminalProgress(quiet=as_json)
+    if jobs is None:
+        jobs = 1 if max_drop is not None else usable_cores()
     records = export_run(
-        run, formats, options=options, max_drop_points=max_drop, artifacts=artifacts, progress=progress
+        run, formats, options=options, jobs=jobs, max_drop_points=max_drop, artifacts=artifacts, progress=progress
     )
     if as_json:
         print_json({"exports": [record.as_json() for record in records]})

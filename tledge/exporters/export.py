@@ -7,9 +7,11 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
@@ -17,6 +19,7 @@ from tledge.compression import LARGEST_CODE
 from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
 from tledge.exporters.material import Material, Materials, Options
+from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
@@ -28,13 +31,16 @@ def export(
     format_names: Sequence[str],
     *,
     options: Options | None = None,
+    jobs: int = 1,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
     """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
 
-    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. An artifact replaces an earlier one
-    of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run, PromiseBroken
+    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``jobs``: how many formats are converted
+    at a time, more than one in processes of their own as far as memory has room; as :mod:`multiprocessing` says, the caller's
+    main module must then be importable. The files are the same. An artifact replaces an earlier one of its format only
+    when it is whole and keeps its promise. Raises InputError for an unknown format or run, PromiseBroken
     for an artifact that does not hold what its format says.
     """
     progress = progress or Silent()
@@ -49,17 +55,76 @@ def export(
             materials.require_layers(form.name)  # before hours may go into other formats
         elif form.on_request:
             progress.warn(f"{form.name}: {form.on_request}")
+    outcomes = _all_of(run, wanted, materials, min(jobs, len(wanted)), progress)
     made, refused = [], []
     for form in wanted:
-        try:
-            material = materials.of(form.preparation, saturates=form.saturates) if form.preparation else None
-            made.append(keep(run, artifact(run, form, material, progress)))
-        except PromiseBroken as error:
+        error = outcomes[form.name].exception()
+        if error is None:
+            made.append(outcomes[form.name].result())
+        else:
             refused.append(str(error))
     if refused:
         kept = f" Exported: {', '.join(record.format for record in made)}." if made else ""
         raise PromiseBroken("; ".join(refused) + kept)
     return made
+
+
+def _all_of(
+    run: Run, wanted: Sequence[Format], materials: Materials, jobs: int, progress: Progress
+) -> dict[str, Future[ExportRecord]]:
+    """Each format converted and kept, or PromiseBroken, by its name. Raises any other error as soon as it is known."""
+    room = with_room(jobs) if jobs > 1 else 0
+    if jobs > 1 and room < jobs:
+        progress.say(f"formats at a time: {max(1, room)} instead of {jobs}, for memory has room for no more")
+    # What nothing has to be made ready for comes first: it is converted in the meantime.
+    order = sorted(wanted, key=lambda form: form.preparation is not None)
+    outcomes: dict[str, Future[ExportRecord]] = {}
+    # The processes end before the threads are waited for, which wait for the processes.
+    with ThreadPoolExecutor(max(1, room)) as threads, Processes(room) as processes:
+        for form in order:
+            material = materials.of(form.preparation, saturates=form.saturates) if form.preparation else None
+            if room:
+                outcomes[form.name] = threads.submit(_elsewhere, processes, run, form, material, progress)
+            else:
+                outcomes[form.name] = _done(_here, run, form, material, progress)
+            _raise_faults(one for one in outcomes.values() if one.done())
+        _raise_faults(outcomes.values())
+    return outcomes
+
+
+def _here(run: Run, form: Format, material: Material | None, progress: Progress) -> ExportRecord:
+    return keep(run, artifact(run, form, material, progress))
+
+
+def _elsewhere(
+    processes: Processes, run: Run, form: Format, material: Material | None, progress: Progress
+) -> ExportRecord:
+    with progress.step(f"exporting {form.name}"):
+        made = processes.call(f"exporting {form.name}", _artifact_of, run, form.name, material)
+    return keep(run, made)
+
+
+def _artifact_of(run: Run, format_name: str, material: Material | None) -> Artifact:
+    """In a process of its own."""
+    return artifact(run, formats()[format_name], material, Silent())
+
+
+def _done(function: Callable[..., ExportRecord], *arguments: Any) -> Future[ExportRecord]:
+    """What a function comes to, at once."""
+    outcome: Future[ExportRecord] = Future()
+    try:
+        outcome.set_result(function(*arguments))
+    except Exception as error:
+        outcome.set_exception(error)
+    return outcome
+
+
+def _raise_faults(outcomes: Iterable[Future[ExportRecord]]) -> None:
+    """Raise what went wrong with one of them, but for a broken promise. Waits for those that are not done."""
+    for outcome in outcomes:
+        error = outcome.exception()
+        if error is not None and not isinstance(error, PromiseBroken):
+            raise error
 
 
 @dataclass(frozen=True)
