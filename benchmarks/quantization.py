@@ -5,8 +5,7 @@
 Each run (a folder that ``tledge build`` wrote) is exported to every format by ``tledge export``, one format after another
 in processes of their own, and answered on its test split. Beside them stand the int8 of TFLiteConverter and of
 ``quantize_static`` as their documentation writes them, from the same representative photos (plain_int8.py). Latencies are
-of one photo and one thread; all artifacts of a run are timed in turns, in one process. Options after ``--`` go to every
-export.
+of one photo and one thread; all artifacts of a run are timed in turns, in one process.
 
 It prints one JSON object, and a table of means over the runs on standard error. Exit code 1 where a bar is missed:
 drop, agreement, size, and latency against the plain recipe.
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import plain_int8
-from common import begun, parsed, project_environment, run_timed
+from common import begun, project_environment, run_timed
 from rich.table import Table
 
 ROUNDS, RUNS_A_ROUND = 20, 10
@@ -63,18 +62,21 @@ BARS = {
 }
 
 
-def measure(folder: Path, formats: Sequence[str], others: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each format of one run, and for the plain recipes."""
+def measure(folder: Path, formats: Sequence[str], epochs: int | None) -> list[dict[str, Any]]:
+    """A row for each format of one run, and for the plain recipes. ``epochs``: of those that train, None for their own."""
+    from tledge import exporters
     from tledge.datasets.prepare import load_split
     from tledge.exporters.calibration import DEFAULT_SAMPLES, choose
     from tledge.files import compressed_bytes
     from tledge.progress import Silent
     from tledge.run import open_run
 
+    known = exporters.formats()
     at = ["--run", folder.name, "--artifacts", str(folder.parent)]
     seconds = {}
     for name in formats:
-        command = [sys.executable, "-m", "tledge", "export", "--format", name, *at, *others]
+        trained = ["--epochs", str(epochs)] if epochs is not None and known[name].is_trained else []
+        command = [sys.executable, "-m", "tledge", "export", "--format", name, *at, *trained]
         seconds[name] = run_timed(command, project_environment()).wall_time_s
     run = open_run(folder.parent, folder.name)
     files = {name: run.export_folder(name) / run.export_record(name).file for name in formats}
@@ -232,9 +234,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Every format of several runs, side by side.")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, built with as many seeds")
     parser.add_argument("--formats", nargs="+", choices=list(formats()), default=list(formats()), metavar="FORMAT")
-    options, others = parsed(parser)
+    parser.add_argument("--epochs", type=int, help="of formats that train; default: their own")
+    options = parser.parse_args()
     console, load = begun()
-    rows = [row for run in options.runs for row in measure(run.resolve(), options.formats, others)]
+    # What a bar is relative to is measured too.
+    bars = [BARS[name].against for name in options.formats if name in BARS]
+    names = list(dict.fromkeys([*options.formats, *(name for name in bars if name in formats())]))
+    rows = [row for run in options.runs for row in measure(run.resolve(), names, options.epochs)]
     found = means(rows)
     console.print(table(found, len(options.runs)))
     sentences = missed(found)

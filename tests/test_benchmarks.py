@@ -230,6 +230,18 @@ def test_verify_is_compared_with_a_bare_loop_over_the_same_photos(run_copy: Run)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell memory apart")
+def test_formats_at_once_are_timed_against_one_after_another_and_are_the_same_files(built: Run) -> None:
+    formats = ["--format", "tflite-float16", "--format", "tflite-float32"]
+    ended = program("exports.py", built.folder, "--rounds", "1", "--max-ratio", "0", "--", *formats)
+    found = json.loads(ended.stdout)
+    assert found["formats"] == formats[1::2]
+    assert found["same_files"]
+    assert found["ratio"] == pytest.approx(
+        found["wall_times_s_by_jobs"]["2"][0] / found["wall_times_s_by_jobs"]["1"][0], abs=1e-3
+    )
+    assert ended.returncode == 1  # no ratio is that small
+
+
 def test_memory_of_a_verification_is_its_own_and_of_mapped_files(run_copy: Run) -> None:
     ended = program("memory.py", "--artifacts", run_copy.folder.parent, "--runs", run_copy.folder.name)
     assert ended.returncode == 0, ended.stderr

@@ -11,7 +11,10 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """What a stage calls. The command line draws bars; a library caller may pass :class:`Silent`."""
+    """What a stage calls. The command line draws bars; a library caller may pass :class:`Silent`.
+
+    An export with several jobs calls it from several threads, and its steps overlap.
+    """
 
     def step(self, description: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """A step of ``total`` units (None: not known). The context yields ``advance(units_done)``."""

@@ -201,7 +201,7 @@ class Audit(Record):
 
 
 class CalibrationRecord(Record):
-    """Which training photos set the quantization ranges."""
+    """Which training photos set the quantization ranges, and that none is a test photo."""
 
     split: Literal["train"] = "train"
     num_samples: int
@@ -210,6 +210,8 @@ class CalibrationRecord(Record):
     ids: list[str]
     content_sha256: list[str]
     disjoint_from_test: Literal[True] = True
+    test_num_photos: int
+    test_sha256: str = Field(description="of the test split that they were compared with, as the run's manifest has it")
 
 
 class Interval(Record):
@@ -251,7 +253,7 @@ class AccuracySearch(Record):
 class ExportRecord(Record):
     """export.json: one artifact, how it was made, and what is in it."""
 
-    schema_version: int = 3
+    schema_version: int = 4
     format: str
     promise: Promise
     file: str

@@ -16,7 +16,7 @@ import pytest
 from tledge.accuracy_aware import search
 from tledge.accuracy_aware.search import export_within, fewest, missed
 from tledge.audit import broken_promises
-from tledge.errors import InputError
+from tledge.errors import InputError, PromiseBroken
 from tledge.exporters.material import Options
 from tledge.progress import Silent
 from tledge.run import Run, open_run
@@ -60,7 +60,10 @@ def test_an_integer_network_is_no_mixed_one_and_one_that_integers_do_not_hurt_st
 def test_where_no_mixture_suffices_a_trained_network_is_tried_and_the_best_is_kept_as_missing_the_budget(
     planted: Run, tmp_path: Path, tledge: Tledge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "choices", lambda network, names: [])
+    def broken(*arguments: object) -> None:
+        raise PromiseBroken("tflite-int8-mixed is none")
+
+    monkeypatch.setattr(search._Search, "_mixed", broken)
     shutil.copytree(planted.folder, tmp_path / "lenet", ignore=shutil.ignore_patterns("exports"))
     asked = ["--format", "tflite-int8", "--max-drop", "0.5", "--epochs", 1, "--calibration-samples", SAMPLES]
     ended = tledge("export", *map(str, asked), "--run", "lenet", "--artifacts", tmp_path)
@@ -77,6 +80,7 @@ def test_where_no_mixture_suffices_a_trained_network_is_tried_and_the_best_is_ke
     assert name == min(bounds, key=lambda form: bounds[form])
     assert ended.code == 1
     assert record.search.missed_by_points == pytest.approx(bounds[name] - 0.5)
+    assert "warning: not tried: tflite-int8-mixed is none" in ended.err
 
 
 def test_a_network_of_unknown_layers_has_no_other_file_to_try(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tledge.compression.clustering import codebook, require_clusters
+from tledge.compression.clustering import codebook, codebooks, require_clusters
+from tledge.compression.folding import fold
 from tledge.errors import InputError
 
 
@@ -57,3 +59,21 @@ def test_the_codes_take_fewer_bytes_than_as_many_that_are_used_alike(codes: np.n
 def test_a_number_of_clusters_that_cannot_be_is_an_error_with_the_way_out(count: int) -> None:
     with pytest.raises(InputError, match=f"--clusters {count}: use 4 to 256"):
         require_clusters(count)
+
+
+def test_twice_as_many_clusters_are_a_bit_more_a_weight_and_a_quarter_of_the_squared_error(codes: np.ndarray) -> None:
+    def bits_and_error(count: int) -> tuple[float, float]:
+        found = codebook(codes, count).nearest(codes)
+        shares = np.unique(found, return_counts=True)[1] / found.size
+        return float(-(shares * np.log2(shares)).sum()), float(np.mean((found - codes) ** 2))
+
+    (bits, error), (more_bits, less_error), (most_bits, least_error) = map(bits_and_error, (32, 64, 128))
+    assert more_bits - bits == pytest.approx(1, abs=0.35)
+    assert less_error / error == pytest.approx(0.25, abs=0.12)
+    assert most_bits > more_bits + 0.65
+    assert least_error < 0.37 * less_error
+
+
+def test_a_network_without_a_large_layer_is_an_error(network: Any) -> None:
+    with pytest.raises(InputError, match="no layer of this network has so many weights"):
+        codebooks(fold(network).network, 32)

@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from tledge.backbones import open_backbone
 from tledge.backbones.mobilenet_v2 import flatten
+from tledge.cache import cache_root
 from tledge.classifier.network import HeadShape, with_head
 from tledge.compression import Prepared, fitting
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import fold, is_weighted
 from tledge.compression.least_squares import Moments, best
+from tledge.compression.ranges import BINS
 from tledge.datasets import open_source
+from tledge.errors import ArtifactError, EnvironmentFault
 from tledge.preprocessing import resize, to_rgb
 from tledge.progress import Silent
 
@@ -116,8 +120,6 @@ def test_of_a_layer_with_very_many_inputs_only_the_bias_is_fitted(
 
 
 def test_nothing_is_left_on_the_disk(network: Any, photos: np.ndarray) -> None:
-    from tledge.cache import cache_root
-
     prepare(fold(network), photos[:4], "min-max", Silent())
     assert not list((cache_root() / "scratch").iterdir())
 
@@ -232,3 +234,94 @@ def test_the_more_inputs_an_output_has_the_more_positions_are_read() -> None:
     for layer, num_inputs in ((pointwise, 300), (depthwise, 9)):
         enough = max(2**14, 2**7 * num_inputs)
         assert enough <= 1000 * 64**2 / fitting._Wanted(layer, 1000).step ** 2 < 1.5 * enough
+
+
+def test_a_layer_that_always_gives_zero_is_no_trouble(network: Any, photos: np.ndarray) -> None:
+    layer = network.get_layer("last")
+    layer.set_weights([np.zeros_like(layer.get_weights()[0]), np.full(12, -1.0)])
+    prepared = prepare(fold(network), photos, "min-max", Silent())
+    low, high = next(reach for name, reach in prepared.ranges.items() if name.startswith("last"))
+    assert low == 0 < high
+    assert np.isfinite(in_codes(prepared, photos)).all()
+
+
+def test_values_that_no_code_can_have_are_an_error_that_says_so(network: Any, photos: np.ndarray) -> None:
+    layer = network.get_layer("logits")
+    layer.set_weights([np.full_like(layer.get_weights()[0], 3e38), layer.get_weights()[1]])
+    with pytest.raises(ArtifactError, match="infinite or undefined values"):
+        prepare(fold(network), photos, "mse", Silent())
+    assert not list((cache_root() / "scratch").iterdir())
+
+
+def test_an_error_of_the_float_network_ends_the_fit_and_leaves_nothing(
+    network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, paths = fitting.stored, []
+
+    def full(path: Path, *arguments: Any) -> Any:
+        paths.append(path)
+        if path.name == "7-real":
+            raise OSError(28, "No space left on device")
+        return store(path, *arguments)
+
+    monkeypatch.setattr(fitting, "stored", full)
+    with pytest.raises(OSError, match="No space left"):
+        prepare(fold(network), photos, "mse", Silent())
+    assert {path.name for path in paths} >= {"6-real", "6-coded", "7-real"}
+    assert not list((cache_root() / "scratch").iterdir())
+
+
+def test_the_disk_never_holds_more_than_was_asked_for(
+    network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, held, store = [], [], fitting.stored
+
+    def watched(path: Path, *arguments: Any) -> Any:
+        made = store(path, *arguments)
+        held.append(sum(file.stat().st_size for file in path.parent.iterdir()))
+        return made
+
+    monkeypatch.setattr(fitting, "require_space", lambda folder, num_bytes: asked.append(num_bytes))
+    monkeypatch.setattr(fitting, "stored", watched)
+    prepare(fold(network), photos, "mse", Silent())
+    assert 0.5 * asked[0] < max(held) <= asked[0]
+
+
+def test_too_many_photos_for_the_memory_are_told_before_anything_is_fitted(
+    network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tledge.room.available_memory", lambda: 8 * photos.size - 1)
+    monkeypatch.setattr(fitting, "stored", None)
+    with pytest.raises(
+        EnvironmentFault, match=f"fitting to {len(photos)} photos needs about .* fewer --calibration-samples"
+    ):
+        prepare(fold(network), photos, "mse", Silent())
+
+
+def test_linear_algebra_has_one_thread_while_it_fits_and_its_own_number_after(
+    network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    seen, fit, before = [], fitting.best, threads()
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(threads())
+        return fit(*arguments)
+
+    monkeypatch.setattr(fitting, "best", watched)
+    prepare(fold(network), photos[:4], "mse", Silent())
+    assert seen
+    assert all(one == {1} for one in seen)
+    assert threads() == before
+
+
+@pytest.mark.parametrize("ends", [(0.0, 6.0), (-3.0, 3.0), (-1e-3, 1e-3), (7.0, 7.000001)])
+def test_the_histogram_is_numpys_but_for_the_last_bit_of_an_edge(ends: tuple[float, float]) -> None:
+    values = np.random.default_rng(0).uniform(*ends, 50_000).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    found = fitting._histogram(values, low, high)
+    wanted = np.histogram(values.astype(np.float64), BINS, (low, high))[0]
+    assert found.sum() == len(values)
+    assert np.abs(np.cumsum(found) - np.cumsum(wanted)).max() <= 2

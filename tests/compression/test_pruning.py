@@ -9,6 +9,7 @@ import pytest
 
 from tledge.compression.folding import Folded, fold, is_depthwise, summing
 from tledge.compression.pruning import Sparsity, prune
+from tledge.errors import InputError
 from tledge.progress import Silent
 
 
@@ -68,3 +69,8 @@ def test_two_of_every_four_in_a_row_go_where_rows_are_of_fours(folded: Folded, p
             num_blocks += rows.size // 4
     assert num_blocks > 0
     assert notes["sparsity"] == "2:4"
+
+
+def test_blocks_that_fit_into_no_layer_are_an_error(folded: Folded, photos: np.ndarray) -> None:
+    with pytest.raises(InputError, match="--sparsity 6:13 makes no weight zero"):
+        prune(folded, Sparsity.parse("6:13"), photos[:8], Silent())

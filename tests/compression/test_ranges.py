@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from tledge.compression.ranges import BINS, METHODS, Seen, entropy, least_squares, min_max, moving_average, percentile
+from tledge.compression.ranges import (
+    BINS,
+    METHODS,
+    Range,
+    Seen,
+    entropy,
+    least_squares,
+    min_max,
+    moving_average,
+    percentile,
+)
 
 
 def _seen(values: np.ndarray) -> Seen:
@@ -84,3 +96,13 @@ def test_a_percentile_leaves_out_so_many_at_each_end(values: np.ndarray) -> None
     low, high = percentile(_seen(values), 0.99)
     assert 0.985 < np.mean(values <= high) < 0.995
     assert 0.985 < np.mean(values >= low) < 0.995
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_an_output_that_is_always_zero_has_a_range_that_codes_can_have(method: Callable[[Seen], Range]) -> None:
+    zeros = np.zeros(4, np.float32)
+    counts = np.zeros(BINS, np.int64)
+    counts[0] = 4000
+    low, high = method(Seen(0.0, 1e-6, counts, zeros, zeros))
+    assert low == 0
+    assert 0 < high <= 1e-6

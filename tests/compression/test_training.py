@@ -16,6 +16,7 @@ from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
 from tledge.compression.pruning import Sparsity, prune
 from tledge.compression.qat import quantized, train
+from tledge.compression.tfmot_scheme import Scheme
 from tledge.errors import InputError
 from tledge.progress import Silent
 
@@ -109,8 +110,15 @@ def test_where_the_gain_of_the_best_epoch_may_be_chance_the_start_stays(
     student = quantized(start.network, start.ranges)
     before = student.get_weights()
     barely = replace(lessons, learning_rate=1e-9, epochs=1)
-    learned = learn(student, start.input_codes, barely, "too slow", Silent())
+    heard = Silent()
+    learned = learn(student, start.input_codes, barely, "too slow", heard)
     assert learned.epoch == 0
+    assert heard.warnings == [
+        "too slow: no epoch is shown to be better than the start on 32 validation photos, which is what is kept"
+    ]
+    new = pictures(32, seed=2)
+    same = in_codes(start, new).argmax(axis=1) == teacher.network(teacher.images(new)).numpy().argmax(axis=1)
+    assert learned.agreement == pytest.approx(same.mean())
     assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))
 
 
@@ -177,3 +185,20 @@ def test_a_photo_and_its_mirror_image_are_learnt_with_answers_of_their_own(teach
     assert seen == len(train)
     np.testing.assert_allclose(lessons.examples.wanted, [as_they_are, mirrored], atol=1e-4)
     assert np.abs(as_they_are - mirrored).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("Conv2D", (3, 3, 8, 1)), ("Conv2D", (3, 3, 1, 8)), ("DepthwiseConv2D", (3, 3, 8, 2))]
+)
+def test_weights_are_trained_through_the_very_codes_that_are_written(kind: str, shape: tuple[int, ...]) -> None:
+    import tensorflow as tf
+    import tf_keras
+
+    filters = {"filters": shape[3]} if kind == "Conv2D" else {"depth_multiplier": shape[3]}
+    layer = getattr(tf_keras.layers, kind)(kernel_size=3, **filters)
+    layer.build((None, 8, 8, shape[2]))
+    kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 2.0 ** np.arange(shape[2])[:, None]
+    kernel = kernel.astype(np.float32)
+    config = Scheme({}, 127, False, {}).get_quantize_config(layer)
+    ((_, quantizer),) = config.get_weights_and_quantizers(layer)
+    assert np.allclose(quantizer(tf.constant(kernel), True, {}).numpy(), on_codes(layer, kernel), rtol=1e-5, atol=1e-7)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.datasets.prepare import load_split
+from tledge.datasets.prepare import Member, load_split
 from tledge.errors import InputError
 from tledge.exporters import formats
 from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record
@@ -49,7 +49,16 @@ def test_fewer_than_one_sample_is_an_error_that_names_the_option(count: int) -> 
 
 def test_a_calibration_photo_that_is_also_a_test_photo_is_refused() -> None:
     with pytest.raises(InputError, match="1 calibration photos are in the test split"):
-        record(["a", "b"], KEYS[:2], LABELS[:2], ["x", "y", "z"], 0, [KEYS[1], KEYS[9]])
+        record(["a", "b"], KEYS[:2], LABELS[:2], ["x", "y", "z"], 0, [Member("b", KEYS[1], 0), Member("j", KEYS[9], 1)])
+
+
+def test_the_record_names_the_test_split_that_the_photos_were_compared_with(
+    exported: tuple[Run, dict[str, ExportRecord]],
+) -> None:
+    run, records = exported
+    calibration, test = records["tflite-int8"].calibration, run.manifest.splits["test"]
+    assert calibration
+    assert (calibration.test_num_photos, calibration.test_sha256) == (test.num_photos, test.sha256)
 
 
 def test_pinning_changes_two_pixels_of_a_copy() -> None:

@@ -194,3 +194,40 @@ def test_an_edited_record_is_refused(run_copy: Run) -> None:
     path.write_text(path.read_text().replace('"format": "onnx-int8"', '"format": "onnx-int4"'))
     with pytest.raises(ArtifactError, match="changed since tledge wrote it"):
         run_copy.exports()
+
+
+@pytest.mark.parametrize(
+    ("format_name", "option", "value", "readers"),
+    [
+        ("tflite-float32", "--calibration-samples", "8", "tflite-int8, "),
+        ("tflite-int16x8", "--calibration", "entropy", "tflite-int8, "),
+        ("tflite-int8", "--epochs", "3", "tflite-int8-qat, "),
+        ("onnx-int8", "--learning-rate", "1e-3", "tflite-int8-qat, "),
+        ("tflite-int8-clustered", "--sparsity", "0.3", "tflite-int8-pruned, tflite-int8-pruned-clustered"),
+        ("tflite-int8-pruned", "--clusters", "8", "tflite-int8-clustered, tflite-int8-pruned-clustered"),
+    ],
+)
+def test_an_option_that_no_format_reads_is_exit_code_2_and_names_those_that_do(
+    built: Run, tledge: Callable[..., Any], format_name: str, option: str, value: str, readers: str
+) -> None:
+    ended = tledge("export", "--format", format_name, option, value, "--artifacts", built.folder.parent)
+    assert ended.code == 2
+    assert f"{option} is for {readers}" in ended.err
+
+
+def test_an_option_of_a_format_that_a_search_never_makes_is_exit_code_2(built: Run, tledge: Callable[..., Any]) -> None:
+    asked = ["--format", "tflite-int8", "--max-drop", "1", "--sparsity", "0.3", "--artifacts", built.folder.parent]
+    ended = tledge("export", *asked)
+    assert ended.code == 2
+    assert "--sparsity is for tflite-int8-pruned" in ended.err
+
+
+def test_of_unknown_layers_only_the_ranges_of_the_converters_can_be_had(
+    small_run: Run, tledge: Callable[..., Any]
+) -> None:
+    asked = ["--format", "tflite-int8", "--calibration-samples", "8", "--artifacts", small_run.folder.parent]
+    assert tledge("export", *asked, "--calibration", "min-max").code == 0
+    for method in ("mse", "auto"):
+        ended = tledge("export", *asked, "--calibration", method)
+        assert ended.code == 2
+        assert f"--calibration {method} needs the network's layers" in ended.err

@@ -87,7 +87,7 @@ def test_the_weights_were_fitted_to_these_codes_and_not_rounded_once_more(reduce
 
 
 def test_a_format_whose_runtime_never_saturates_is_as_without(lenet: Run, reduced: Exported) -> None:
-    (without,) = export(lenet, ["tflite-int8"], options=Options(epochs=1))
+    (without,) = export(lenet, ["tflite-int8"])
     assert reduced[1]["tflite-int8"].sha256 == without.sha256
     assert "weight_codes" not in without.options
 

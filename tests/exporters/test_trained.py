@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tledge import export
 from tledge.datasets.prepare import load_split
-from tledge.exporters.material import Options
 from tledge.progress import Silent
 from tledge.records import ExportRecord
-from tledge.run import Run, open_run
+from tledge.run import Run
 from tledge.runtimes import runtimes_for
 
 Exported = tuple[Run, dict[str, ExportRecord]]
@@ -77,8 +77,12 @@ def test_what_is_left_of_large_pruned_layers_has_few_codes_and_compresses_to_les
     assert records["tflite-int8-pruned"].compressed_bytes < 0.8 * records["tflite-int8"].compressed_bytes
 
 
-def test_training_twice_gives_the_same_bytes(exported: Exported, run_copy: Run, tmp_path: Path) -> None:
-    shutil.copytree(run_copy.folder, tmp_path / "again" / "digits")
-    run = open_run(tmp_path / "again", "digits")
-    (again,) = export(run, ["tflite-int8-qat"], options=Options(epochs=1))
-    assert again.sha256 == exported[1]["tflite-int8-qat"].sha256
+def test_training_again_in_a_process_that_did_nothing_else_gives_the_same_bytes(
+    exported: Exported, run_copy: Run
+) -> None:
+    asked = ["--format", "tflite-int8-qat", "--epochs", "1", "--artifacts", run_copy.folder.parent, "--json"]
+    command = [sys.executable, "-m", "tledge", "export", *map(str, asked)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    (again,) = json.loads(ended.stdout)["exports"]
+    assert again["sha256"] == exported[1]["tflite-int8-qat"].sha256
+    assert again["options"] == exported[1]["tflite-int8-qat"].options

@@ -12,8 +12,8 @@ from tledge.accuracy_aware.scoring import Judge, Score
 from tledge.cache import scratch_folder
 from tledge.compression.fitting import prepare
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
-from tledge.exporters import FITTED, Format, chosen, formats, mixed_formats
-from tledge.exporters.export import Artifact, artifact, keep, model_of
+from tledge.exporters import FITTED, TRAINED, Format, chosen, formats, mixed_formats
+from tledge.exporters.export import Artifact, artifact, keep, kept, model_of
 from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.mixed import SUFFIX
 from tledge.progress import Progress, Silent
@@ -51,12 +51,22 @@ def export_within(
         )
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
-    materials = Materials(run, options or Options(), progress)
+    options = options or Options()
+    options.require_readers({FITTED, TRAINED})
+    materials = Materials(run, options, progress)
     with scratch_folder() as folder:
         judge = Judge(run, folder, progress)
         if why := too_few(judge.num_photos, max_drop_points):
             progress.warn(why)
-        return [_Search(run, form, materials, judge, max_drop_points, progress).export() for form in wanted]
+        made, refused = [], []
+        for form in wanted:
+            try:
+                made.append(_Search(run, form, materials, judge, max_drop_points, progress).export())
+            except PromiseBroken as error:
+                refused.append(str(error))
+    if refused:
+        raise PromiseBroken("; ".join(refused) + kept(made))
+    return made
 
 
 def fewest(count: int, suffices: Callable[[int], bool]) -> int | None:
@@ -131,7 +141,11 @@ class _Search:
             missed_by_points=over,
             steps=[attempt.step for attempt in self._attempts],
         )
-        return keep(self._run, replace(best.made, record=best.made.record.model_copy(update={"search": search})))
+        record = keep(self._run, replace(best.made, record=best.made.record.model_copy(update={"search": search})))
+        for name in (self._form.name, f"{self._form.name}{SUFFIX}", f"{self._form.name}-qat"):
+            if name != record.format and name in self._run.export_names():
+                self._progress.warn(f"{name} is still there from an earlier export; of this budget is {record.format}")
+        return record
 
     def _first_that_suffices(self) -> _Attempt | None:
         plain = self._attempt(self._form, self._material(FITTED))
@@ -147,15 +161,25 @@ class _Search:
         found: dict[int, _Attempt] = {}
 
         def suffices(number: int) -> bool:
-            found[number] = self._mixed(in_float[number - 1])
-            return self._suffices(found[number])
+            attempt = self._if_it_can_be(lambda: self._mixed(in_float[number - 1]))
+            if attempt is not None:
+                found[number] = attempt
+            return attempt is not None and self._suffices(attempt)
 
         number = fewest(len(in_float), suffices)
         if number is not None:
             return found[number]
         trained = formats()[f"{self._form.name}-qat"]
-        attempt = self._attempt(trained, self._material(str(trained.preparation)))
-        return attempt if self._suffices(attempt) else None
+        last = self._if_it_can_be(lambda: self._attempt(trained, self._material(TRAINED)))
+        return last if last is not None and self._suffices(last) else None
+
+    def _if_it_can_be(self, attempt: Callable[[], _Attempt]) -> _Attempt | None:
+        """None for a file that breaks its format's promise, which is said: others may keep theirs."""
+        try:
+            return attempt()
+        except PromiseBroken as error:
+            self._progress.warn(f"not tried: {error}")
+            return None
 
     def _mixed(self, float_layers: tuple[str, ...]) -> _Attempt:
         plain = self._material(FITTED)

@@ -54,9 +54,19 @@ class TerminalProgress:
             yield lambda units: None
             return
         with self._shown() as bars:
-            task = bars.add_task(description.replace("[", "\\["), total=total, is_counted=total is not None)
-            yield lambda units: bars.advance(task, units)
-            bars.update(task, total=total or 1, completed=total or 1)
+            number = bars.add_task(description.replace("[", "\\["), total=total, is_counted=total is not None)
+            try:
+                yield lambda units: bars.advance(number, units)
+                bars.update(number, total=total or 1, completed=total or 1)
+                (ended,) = (task for task in bars.tasks if task.id == number)
+                said: RenderableType = bars.make_tasks_table([ended])
+            except BaseException:
+                said = f"  {description}: stopped"
+                raise
+            finally:
+                bars.remove_task(number)
+                bars.refresh()
+                self._console.print(said, markup=False, highlight=False)  # above those that are under way
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[Progress]:

@@ -118,7 +118,21 @@ def _print(records: list[ExportRecord]) -> None:
             kinds[operator.kind] = kinds.get(operator.kind, 0) + operator.count
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: -item[1]))
         sizes = f"{record.size_bytes / 1e6:.3f} MB, compressed {record.compressed_bytes / 1e6:.3f}"
-        print(f"{record.format}: {sizes}; operators: {counted}; {record.convert_s:.1f} s")
+        print(
+            f"{record.format}: {sizes}; operators: {counted}; converted in {record.convert_s:.1f} s{_learned(record)}"
+        )
+
+
+def _learned(record: ExportRecord) -> str:
+    """What its training came to, of a format that trains."""
+    learned = record.options
+    if "validation_losses" not in learned:
+        return ""
+    start, kept = learned["validation_losses"][0], learned["validation_losses"][learned["kept_epoch"]]
+    return (
+        f"; on the validation photos {learned['validation_agreement']:.2%} agreement with the float network, divergence "
+        f"{start:.4f} nats before training and {kept:.4f} after"
+    )
 
 
 def _print_search(search: AccuracySearch) -> None:

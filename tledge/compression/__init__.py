@@ -71,11 +71,13 @@ class Prepared:
 
     def outputs(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         """The output of every layer that has a range or computes in float, by its name."""
+        import tensorflow as tf
         import tf_keras
 
         names = list(dict.fromkeys([*self.ranges, *self.float_layers]))
         layers = [self.network.get_layer(name) for name in names]
-        found = tf_keras.Model(self.network.input, [layer.output for layer in layers])(values, training=False)
+        with tf.device("CPU"):  # as the runtimes that they are compared with: a GPU may round its inputs to 10 bits
+            found = tf_keras.Model(self.network.input, [layer.output for layer in layers])(values, training=False)
         return {name: value.numpy() for name, value in zip(names, found, strict=True)}
 
 

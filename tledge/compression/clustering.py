@@ -18,7 +18,8 @@ from tledge.compression.codes import Codebook, codes_of, large
 from tledge.errors import InputError
 
 MIN_CLUSTERS, MAX_CLUSTERS = 4, 256
-_PRICE = 200.0  # of a bit, in squared codes: which bits a weight of MobileNetV2 takes is in docs/quantization.md
+# Of a bit, in squared codes, for so many clusters or fewer: what a weight then takes is in docs/quantization.md.
+_PRICE, _FOR_CLUSTERS = 200.0, 32
 _ROUNDS = 40
 
 
@@ -31,8 +32,11 @@ def require_clusters(count: int) -> None:
 def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dict[str, Codebook]:
     """Of each convolution and dense layer with many weights, by name, at most ``count`` codes.
 
-    Depthwise kernels keep all codes: they are few, and each of their weights counts.
+    Depthwise kernels keep all codes: they are few, and each of their weights counts. Raises InputError where no layer is
+    large enough.
     """
+    if not large(network):
+        raise InputError("no layer of this network has so many weights that fewer codes would make its file smaller")
     return {
         layer.name: codebook(
             np.round(codes_of(layer, layer.get_weights()[0], largest_code)).astype(np.int64), count, largest_code
@@ -44,8 +48,9 @@ def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dic
 def codebook(codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE) -> Codebook:
     """At most ``count`` codes for these, any shape, of at most ``largest_code`` and either sign.
 
-    The two largest stay, for the largest weight of a channel must keep its code where a file derives the scale from it; so
-    does zero, because pruned weights are zero.
+    A bit has a price, and twice as many clusters buy one more a weight: so the price goes with their square, as the error
+    of rounding does. The two largest codes stay, for the largest weight of a channel must keep its code where a file derives
+    the scale from it; so does zero, because pruned weights are zero.
     """
     every = np.arange(-largest_code, largest_code + 1)
     counts = np.bincount(codes.ravel() + largest_code, minlength=len(every)).astype(np.float64)
@@ -54,22 +59,23 @@ def codebook(codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGE
     spread = np.linspace(-largest_code, largest_code, 2 * ((count - 1) // 2))[1:-1]
     centres = np.sort(np.append(spread, 0.0))
     shares = np.full(len(centres), 1 / len(centres))
+    price = _PRICE * min(1.0, (_FOR_CLUSTERS / count) ** 2)
     for _ in range(_ROUNDS):
-        nearest = _cheapest(every, centres, shares)
+        nearest = _cheapest(every, centres, shares, price)
         mass, sums = (np.bincount(nearest, part, len(centres)) for part in (counts, counts * every))
         is_used = mass > 0
         centres = np.where(centres == 0, 0.0, sums / np.maximum(mass, 1))[is_used]
         shares = (mass / mass.sum())[is_used]
-    values = np.round(centres)[_cheapest(every, centres, shares)].astype(np.int64)
+    values = np.round(centres)[_cheapest(every, centres, shares, price)].astype(np.int64)
     values[[0, -1]] = -largest_code, largest_code
     steps = np.flatnonzero(np.diff(values))
     return Codebook(np.append(values[steps], values[-1]), every[steps].astype(np.float64) + 0.5)
 
 
 def _cheapest(
-    codes: npt.NDArray[np.int64], centres: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]
+    codes: npt.NDArray[np.int64], centres: npt.NDArray[np.float64], shares: npt.NDArray[np.float64], price: float
 ) -> npt.NDArray[np.intp]:
-    """Which centre each code goes to: squared distance, and the price of the bits that the centre takes; zero to zero."""
-    costs = (codes[:, None] - centres) ** 2 - _PRICE * np.log2(shares)
+    """Which centre each code goes to: squared distance, and ``price`` times the bits that the centre takes; zero to zero."""
+    costs = (codes[:, None] - centres) ** 2 - price * np.log2(shares)
     costs[codes == 0] = np.where(centres == 0, 0, np.inf)
     return np.asarray(np.argmin(costs, axis=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 _SCORED = 64  # photos of a batch whose loss is only looked at
 _LIKELY_CHANCE = 0.05  # of seeing such a difference on the validation photos where there is none
 
@@ -79,12 +80,14 @@ class Lessons:
 class Learned:
     """``losses``: on the validation photos, before the first epoch and after each. ``epoch``: the one that was kept, 0 for none.
 
-    ``best_epoch``: of the least loss. It is another one where what it gained may be chance.
+    ``best_epoch``: of the least loss. It is another one where what it gained may be chance. ``agreement``: the share of the
+    validation photos whose top-1 class is the float network's, with what was kept.
     """
 
     losses: tuple[float, ...]
     epoch: int
     best_epoch: int
+    agreement: float
 
 
 def learn(
@@ -106,7 +109,7 @@ def learn(
         raise InputError(
             f"{description}: the validation split is empty, and it chooses the epoch; build on more photos"
         )
-    tf = tensorflow()
+    tf = tensorflow(lessons.seed)
     import tf_keras
 
     rate = tf_keras.optimizers.schedules.CosineDecay(lessons.learning_rate, lessons.num_steps)
@@ -115,46 +118,64 @@ def learn(
     @_of_pixels(examples.train, examples.wanted)  # type: ignore[untyped-decorator]
     def step(pixels: Any, wanted: Any) -> None:
         with tf.GradientTape() as tape:
-            mean = tf.reduce_mean(_divergences(pixels, wanted, student, codes, training=True))
+            mean = tf.reduce_mean(_divergence(wanted, _answered(pixels, student, codes, training=True)))
         variables = student.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
 
-    def validate() -> npt.NDArray[np.float64]:
-        return divergences(student, codes, examples)
+    def validate() -> tuple[Doubles, float]:
+        return divergences(student, codes, examples), agreement(student, codes, examples)
 
     optimizer.build(student.trainable_variables)
-    at_start, start = validate(), student.get_weights()
-    losses, at_best, best, epoch = [float(at_start.mean())], at_start, start, 0
+    at_start, agreed_at_start = validate()
+    start = student.get_weights()
+    losses, at_best, agreed, best, epoch = [float(at_start.mean())], at_start, agreed_at_start, start, 0
     with progress.step(description, lessons.num_steps) as advance:
         for number in range(1, lessons.epochs + 1):
             for pixels, wanted in _batches(lessons, number):
                 step(tf.constant(pixels), tf.constant(wanted))
                 advance(1)
-            now = validate()
+            now, now_agreed = validate()
             losses.append(float(now.mean()))
             if losses[-1] < losses[epoch]:
-                at_best, best, epoch = now, student.get_weights(), number
-    is_kept = _is_less(at_best, at_start)
-    student.set_weights(best if is_kept else start)
-    return Learned(tuple(losses), epoch if is_kept else 0, epoch)
+                at_best, agreed, best, epoch = now, now_agreed, student.get_weights(), number
+    if not _is_less(at_best, at_start):
+        student.set_weights(start)
+        progress.warn(
+            f"{description}: no epoch is shown to be better than the start on {len(examples.validation)} validation photos, "
+            "which is what is kept"
+        )
+        return Learned(tuple(losses), 0, epoch, agreed_at_start)
+    student.set_weights(best)
+    return Learned(tuple(losses), epoch, epoch, agreed)
 
 
-def divergences(student: Any, codes: InputCodes, examples: Examples) -> npt.NDArray[np.float64]:
+def divergences(student: Any, codes: InputCodes, examples: Examples) -> Doubles:
     """The Kullback-Leibler divergence of ``student``'s probabilities from those wanted, in nats, of each validation photo: (M,)."""
+    return _of_validation(student, codes, examples, _divergence).astype(np.float64)
+
+
+def agreement(student: Any, codes: InputCodes, examples: Examples) -> float:
+    """The share of validation photos whose top-1 class is the float network's."""
+    return float(_of_validation(student, codes, examples, _has_same_class).mean())
+
+
+def _of_validation(
+    student: Any, codes: InputCodes, examples: Examples, compare: Callable[[Any, Any], Any]
+) -> npt.NDArray[Any]:
+    """What ``compare`` says of the logits that are wanted of each validation photo, and of ``student``'s: (M,)."""
     tf, photos = tensorflow(), examples.validation
 
     @_of_pixels(photos, examples.wanted_of_validation)  # type: ignore[untyped-decorator]
     def of_batch(pixels: Any, wanted: Any) -> Any:
-        return _divergences(pixels, wanted, student, codes, training=False)
+        return compare(wanted, _answered(pixels, student, codes, training=False))
 
     starts = range(0, len(photos), _SCORED)
     answers = (examples.wanted_of_validation[start : start + _SCORED] for start in starts)
     batches = zip(photos.batches(_SCORED), answers, strict=True)
-    found = [of_batch(tf.constant(pixels), tf.constant(wanted)).numpy() for pixels, wanted in batches]
-    return np.concatenate(found).astype(np.float64)
+    return np.concatenate([of_batch(tf.constant(pixels), tf.constant(wanted)).numpy() for pixels, wanted in batches])
 
 
-def _is_less(now: npt.NDArray[np.float64], before: npt.NDArray[np.float64]) -> bool:
+def _is_less(now: Doubles, before: Doubles) -> bool:
     """Whether the mean over photos is, and by more than which photos these are would explain."""
     import scipy.stats
 
@@ -174,13 +195,26 @@ def _of_pixels(photos: Rows, *answers: Floats) -> Any:
     return tf.function(input_signature=signature, autograph=False)
 
 
-def _divergences(pixels: Any, wanted: Any, student: Any, codes: InputCodes, *, training: bool) -> Any:
+def _answered(pixels: Any, student: Any, codes: InputCodes, *, training: bool) -> Any:
+    """Logits, float32 (n, C)."""
+    import tensorflow as tf
+
+    return student((tf.cast(pixels, tf.float32) - codes.zero_point) * codes.scale, training=training)
+
+
+def _divergence(wanted: Any, answered: Any) -> Any:
     """Of each photo, float32 (n,)."""
     import tensorflow as tf
 
-    answered = student((tf.cast(pixels, tf.float32) - codes.zero_point) * codes.scale, training=training)
     differences = tf.nn.log_softmax(wanted) - tf.nn.log_softmax(answered)
     return tf.reduce_sum(tf.nn.softmax(wanted) * differences, axis=1)
+
+
+def _has_same_class(wanted: Any, answered: Any) -> Any:
+    """Of each photo, bool (n,)."""
+    import tensorflow as tf
+
+    return tf.argmax(wanted, axis=1) == tf.argmax(answered, axis=1)
 
 
 def _batches(lessons: Lessons, epoch: int) -> Iterator[tuple[npt.NDArray[Any], Floats]]:
@@ -208,4 +242,5 @@ def notes(lessons: Lessons, learned: Learned) -> dict[str, Any]:
         "batch_size": lessons.batch_size,
         "loss": "Kullback-Leibler divergence from the float network's probabilities",
         "validation_losses": [round(loss, 6) for loss in learned.losses],
+        "validation_agreement": round(learned.agreement, 4),
     }

@@ -28,9 +28,10 @@ from tledge.compression.folding import RELUS, Folded, is_depthwise, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.one_by_one import round_one_by_one
 from tledge.compression.ranges import BINS, METHODS, Range, Seen
+from tledge.errors import ArtifactError
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
-from tledge.room import require_space
+from tledge.room import require_memory, require_space
 from tledge.tensorflow_setup import tensorflow
 
 _BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
@@ -85,6 +86,8 @@ def prepare(
     them gets no codes; a ReLU and the layer that it alone reads go together. ``largest_code``: of a weight; a layer in
     ``codebooks`` has no other codes than those. The outputs of a few layers at a time lie on the cache's disk.
     """
+    import scipy.linalg  # noqa: F401 - its threads can be told of what is loaded alone
+
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
     seen: dict[str, tuple[Seen, Seen]] = {}
@@ -98,8 +101,11 @@ def prepare(
         progress.step("fitting int8 weights", len(network.layers) - 1) as advance,
     ):
         require_space(folder, _most_bytes(network, len(pixels)))
+        twice_float32 = 2 * 4 * pixels.size
+        require_memory(twice_float32, f"fitting to {len(pixels)} photos", "Use fewer --calibration-samples.")
         outputs = {network.layers[0].name: _Output(folded.images(pixels), quantized=codes.real(pixels))}
 
+        # What it reads has a reader that is not done, and so is still there.
         def in_float(number: int) -> tuple[_Output, _Wanted]:
             layer, *relus = operators[number]
             last, wanted = [layer, *relus][-1], _Wanted(layer, len(pixels))
@@ -113,7 +119,7 @@ def prepare(
             last, size, before = [layer, *relus][-1], _batch_size(layer), _read(layer, outputs)
             made, wanted = pending.result()
             outputs[last.name] = made
-            if number + 1 < len(operators):  # of weights that are the trained ones yet
+            if number + 1 < len(operators):  # while its weights are those that were trained
                 pending = ahead.submit(in_float, number + 1)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
@@ -275,6 +281,7 @@ def _seen(values: Floats) -> tuple[Seen, Seen]:
     flat = values.reshape(len(values), -1)
     lows, highs = (np.array([pick(photo) for photo in flat], np.float32) for pick in (np.min, np.max))
     low, high = float(lows.min()), float(highs.max())
+    _require_finite(low, high)
     high = max(high, low + 1e-6 * max(1.0, abs(low)))  # an output may never change
 
     def half(part: slice) -> Seen:
@@ -282,6 +289,14 @@ def _seen(values: Floats) -> tuple[Seen, Seen]:
         return Seen(low, high, counts, lows[part], highs[part])
 
     return half(slice(0, None, 2)), half(slice(1, None, 2))
+
+
+def _require_finite(low: float, high: float) -> None:
+    """Raise ArtifactError where a layer's smallest or largest value is none."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ArtifactError(
+            "the network's layers give infinite or undefined values, which have no codes; train it again"
+        )
 
 
 def _histogram(values: Floats, low: float, high: float) -> npt.NDArray[np.int64]:
@@ -308,6 +323,7 @@ def _fitted(
     channels. ``grid``: its codes; without them the kernel stays as it was trained.
     """
     wanted = sample.of_all_photos()
+    _require_finite(float(wanted.min()), float(wanted.max()))
     kernel = layer.get_weights()[0].astype(np.float64)
     by_channel = is_depthwise(layer)
     groups = kernel.shape[2] if by_channel else 1

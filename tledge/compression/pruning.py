@@ -63,7 +63,8 @@ def prune(folded: Folded, sparsity: Sparsity, pixels: Pixels, progress: Progress
 
     ``pixels``: representative photos, uint8 (N, S, S, 3). Of each output's weights those become zero whose size times the
     root mean square of their input is least; of every m in a row the least n, where the number of inputs is a multiple of m.
-    The smallest layers stay whole and the others lose as much more. Depthwise kernels stay whole: they are few.
+    The smallest layers stay whole and the others lose as much more. Depthwise kernels stay whole: they are few. Raises
+    InputError where no layer loses any.
     """
     network = copied(folded.network)
     chosen, share = _chosen(network, sparsity)
@@ -76,6 +77,10 @@ def prune(folded: Folded, sparsity: Sparsity, pixels: Pixels, progress: Progress
             layer.set_weights([kernel, bias])
             num_layers += not kernel.all()
         total, zeros = total + kernel.size, zeros + int(np.sum(kernel == 0))
+    if not num_layers:
+        raise InputError(
+            f"--sparsity {sparsity} makes no weight zero: no layer that may lose some has inputs in whole blocks of so many"
+        )
     notes = {"sparsity": str(sparsity), "zeros": round(zeros / total, 4), "pruned_layers": num_layers}
     return replace(folded, network=network), notes
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 Range = tuple[float, float]
 BINS = 2048
 _LEVELS = 255  # steps between the smallest and the largest code of 8 bits
+_NARROWEST = 1e-6
 _RARE = 1e-12  # the share of a bin of which nothing was seen
 _SHARES, _WIDE, _NARROW = np.array([0.3, 1.0]), 0.05, 0.01  # of the way from zero to the end that was seen
 
@@ -42,8 +43,9 @@ class Seen:
 
 
 def with_zero(low: float, high: float) -> Range:
-    """The range widened to hold zero, which must have a code: padding is zero."""
-    return min(low, 0.0), max(high, 0.0)
+    """The range widened to hold zero, which must have a code: padding is zero. It has a width even where all is zero."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    return low, high if high > low else _NARROWEST
 
 
 def min_max(seen: Seen) -> Range:

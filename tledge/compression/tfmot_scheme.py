@@ -12,7 +12,8 @@ from typing import Any
 
 from tledge.compression.ranges import Range
 
-_KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
+_DEPTHWISE = "depthwise_kernel"
+_KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": _DEPTHWISE, "Dense": "kernel"}
 _SMALLEST = 1e-9  # a channel of nothing but zeros has a scale too
 MASK, VALUES, EDGES = "mask", "codes", "edges"
 
@@ -28,6 +29,7 @@ class PerChannel:
     largest_code: int
     has_mask: bool
     num_codes: int
+    is_depthwise: bool
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         """The variables of one kernel, by their names."""
@@ -43,10 +45,10 @@ class PerChannel:
         """The rounded weights, whose gradient is that of the weights themselves."""
         import tensorflow as tf
 
-        values = inputs * weights[MASK] if self.has_mask else inputs
-        is_depthwise = values.shape.rank == 4 and values.shape[-1] == 1
-        kernel = tf.squeeze(values, -1) if is_depthwise else values  # the output channels last
-        largest = tf.reduce_max(tf.abs(kernel), list(range(kernel.shape.rank - 1))) + _SMALLEST
+        kernel = inputs * weights[MASK] if self.has_mask else inputs
+        num_output_axes = 2 if self.is_depthwise else 1
+        summed = list(range(kernel.shape.rank - num_output_axes))
+        largest = tf.reduce_max(tf.abs(kernel), summed, keepdims=True) + _SMALLEST
         scale = tf.stop_gradient(largest) / self.largest_code
         codes = tf.stop_gradient(kernel) / scale
         if self.num_codes:
@@ -54,8 +56,7 @@ class PerChannel:
             nearest = tf.reshape(tf.gather(weights[VALUES], places), tf.shape(codes))
         else:
             nearest = tf.round(codes)
-        rounded = kernel + tf.stop_gradient(nearest * scale - kernel)
-        return tf.expand_dims(rounded, -1) if is_depthwise else rounded
+        return kernel + tf.stop_gradient(nearest * scale - kernel)
 
     def get_config(self) -> dict[str, Any]:
         """What builds it again."""
@@ -96,7 +97,7 @@ class LayerConfig:
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, PerChannel]]:
         """The kernel."""
-        quantizer = PerChannel(self.largest_code, self.has_mask, self.num_codes)
+        quantizer = PerChannel(self.largest_code, self.has_mask, self.num_codes, self.kernel == _DEPTHWISE)
         return [(getattr(layer, self.kernel), quantizer)] if self.kernel else []
 
     def get_activations_and_quantizers(self, layer: Any) -> list[Any]:

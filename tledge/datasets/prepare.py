@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -245,21 +246,36 @@ def _check_split_classes(source: Source, labels: npt.NDArray[np.int64], splits: 
         progress.warn(f"left out {len(splits.dropped)} copies of pictures that the source holds out for a later split")
 
 
+class Member(NamedTuple):
+    """A photo of a split, without its pixels."""
+
+    id: str
+    content_sha256: bytes
+    label: int
+
+
+def members(run: Run, split: SplitName) -> list[Member]:
+    """Who is in a split of a run."""
+    with (run.folder / SPLITS_FILE).open(newline="", encoding="utf-8") as file:
+        return [
+            Member(entry["id"], bytes.fromhex(entry["content_sha256"]), int(entry["label"]))
+            for entry in csv.DictReader(file)
+            if entry["split"] == split
+        ]
+
+
 def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
     """The photos of one split of a run, found by their content.
 
     They come from the pixel cache; where it lacks some, the data set is read again.
     Raises InputError where photos of the split are no longer in the data set.
     """
-    manifest = run.manifest
-    with (run.folder / SPLITS_FILE).open(newline="", encoding="utf-8") as file:
-        entries = [entry for entry in csv.DictReader(file) if entry["split"] == split]
-    ids = tuple(entry["id"] for entry in entries)
-    keys = tuple(bytes.fromhex(entry["content_sha256"]) for entry in entries)
+    manifest, photos = run.manifest, members(run, split)
+    ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
     cache = pixel_cache(manifest.backbone.input_size)
     if any(key not in cache for key in keys):
         cache = _read_again(manifest, keys, ids, progress)
-    labels = np.array([int(entry["label"]) for entry in entries], np.int64)
+    labels = np.array([photo.label for photo in photos], np.int64)
     return SplitPhotos(ids, labels, keys, cache.rows(keys))
 
 

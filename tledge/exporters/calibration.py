@@ -8,10 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tledge.datasets.prepare import Member
+from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
 from tledge.records import CalibrationRecord
 
 DEFAULT_SAMPLES = 200
+
+
+def require_samples(count: int) -> None:
+    """Raise InputError for a number of photos that can't be."""
+    if count < 1:
+        raise InputError(f"--calibration-samples {count}: use at least 1; {DEFAULT_SAMPLES} is the default")
 
 
 def choose(
@@ -20,10 +28,8 @@ def choose(
     """Row numbers of ``num_samples`` training photos (all, where there are fewer), as evenly by class as can be.
 
     Within a class the order is a seeded hash of the photo, so the choice does not depend on file order.
-    Raises InputError for a number below one.
     """
-    if num_samples < 1:
-        raise InputError(f"--calibration-samples {num_samples}: use at least 1; {DEFAULT_SAMPLES} is the default")
+    require_samples(num_samples)
 
     def rank(row: int) -> bytes:
         return hashlib.sha256(f"tledge-calibration:{seed}:".encode() + content_sha256[row]).digest()
@@ -41,10 +47,10 @@ def record(
     labels: npt.NDArray[np.int64],
     names: Sequence[str],
     seed: int,
-    test_sha256: Sequence[bytes],
+    test: Sequence[Member],
 ) -> CalibrationRecord:
-    """What export.json says of the chosen photos. Raises InputError where one is also a test photo."""
-    shared = set(content_sha256) & set(test_sha256)
+    """What export.json says of the chosen photos. Raises InputError where one is also in ``test``, the whole test split."""
+    shared = set(content_sha256) & {photo.content_sha256 for photo in test}
     if shared:
         raise InputError(f"{len(shared)} calibration photos are in the test split; build the run again")
     counts = np.bincount(labels, minlength=len(names))
@@ -54,6 +60,8 @@ def record(
         seed=seed,
         ids=list(ids),
         content_sha256=[key.hex() for key in content_sha256],
+        test_num_photos=len(test),
+        test_sha256=split_digest([photo.content_sha256 for photo in test], [names[photo.label] for photo in test]),
     )
 
 

@@ -7,11 +7,10 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
@@ -24,6 +23,10 @@ from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
+from tledge.tensorflow_setup import tensorflow
+
+Outcome = ExportRecord | PromiseBroken
+_PREPARING = ("tf-keras", "tensorflow-model-optimization", "scipy")  # what makes a network ready for integers
 
 
 def export(
@@ -38,93 +41,98 @@ def export(
     """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
 
     ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``jobs``: how many formats are converted
-    at a time, more than one in processes of their own as far as memory has room; as :mod:`multiprocessing` says, the caller's
-    main module must then be importable. The files are the same. An artifact replaces an earlier one of its format only
-    when it is whole and keeps its promise. Raises InputError for an unknown format or run, PromiseBroken
-    for an artifact that does not hold what its format says.
+    at a time, as far as memory has room; more than one in processes of their own, for which a script must keep its work below
+    ``if __name__ == "__main__"``, and ``progress`` hears steps that overlap, from several threads. An artifact replaces an
+    earlier one of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run,
+    PromiseBroken for an artifact that does not hold what its format says.
     """
     progress = progress or Silent()
+    if jobs < 1:
+        raise InputError(f"--jobs {jobs}: at least 1")
     if not format_names:
         raise InputError(f"name at least one --format: {', '.join(formats())}, or all")
     wanted = chosen(list(format_names))
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
-    materials = Materials(run, options or Options(), progress)
+    options = options or Options()
+    options.require_readers({form.preparation for form in wanted})
+    materials = Materials(run, options, progress)
     for form in wanted:
         if form.is_trained:
             materials.require_layers(form.name)  # before hours may go into other formats
         elif form.on_request:
             progress.warn(f"{form.name}: {form.on_request}")
-    outcomes = _all_of(run, wanted, materials, min(jobs, len(wanted)), progress)
-    made, refused = [], []
-    for form in wanted:
-        error = outcomes[form.name].exception()
-        if error is None:
-            made.append(outcomes[form.name].result())
-        else:
-            refused.append(str(error))
-    if refused:
-        kept = f" Exported: {', '.join(record.format for record in made)}." if made else ""
-        raise PromiseBroken("; ".join(refused) + kept)
-    return made
-
-
-def _all_of(
-    run: Run, wanted: Sequence[Format], materials: Materials, jobs: int, progress: Progress
-) -> dict[str, Future[ExportRecord]]:
-    """Each format converted and kept, or PromiseBroken, by its name. Raises any other error as soon as it is known."""
+    # What nothing has to be made ready for comes first: where there are processes, it is converted in the meantime.
+    order = sorted(wanted, key=lambda form: form.preparation is not None)
+    jobs = min(jobs, len(order))
     room = with_room(jobs) if jobs > 1 else 0
     if jobs > 1 and room < jobs:
         progress.say(f"formats at a time: {max(1, room)} instead of {jobs}, for memory has room for no more")
-    # What nothing has to be made ready for comes first: it is converted in the meantime.
-    order = sorted(wanted, key=lambda form: form.preparation is not None)
-    outcomes: dict[str, Future[ExportRecord]] = {}
+    found = _at_once(run, order, materials, room, progress) if room else _in_turn(run, order, materials, progress)
+    outcomes = [found[form.name] for form in wanted]
+    made = [one for one in outcomes if isinstance(one, ExportRecord)]
+    refused = [str(one) for one in outcomes if isinstance(one, PromiseBroken)]
+    if refused:
+        raise PromiseBroken("; ".join(refused) + kept(made))
+    return made
+
+
+def kept(made: Sequence[ExportRecord]) -> str:
+    """What an error about other formats says of those that stand."""
+    return f" Exported: {', '.join(record.format for record in made)}." if made else ""
+
+
+def _in_turn(run: Run, order: Sequence[Format], materials: Materials, progress: Progress) -> dict[str, Outcome]:
+    """What each format came to, by its name, one after another in this process."""
+    found: dict[str, Outcome] = {}
+    for form in order:
+        material = materials.of_format(form)
+        try:
+            found[form.name] = keep(run, artifact(run, form, material, progress))
+        except PromiseBroken as error:
+            found[form.name] = error
+    return found
+
+
+def _at_once(
+    run: Run, order: Sequence[Format], materials: Materials, most: int, progress: Progress
+) -> dict[str, Outcome]:
+    """The same in up to ``most`` processes, which convert what this one made ready."""
+
+    def convert(form: Format, material: Material | None) -> Outcome:
+        what = f"exporting {form.name}"
+        try:
+            with progress.step(what):
+                made, warnings = processes.call(what, _converted_apart, run, form.name, material)
+        except PromiseBroken as error:
+            return error
+        for warning in warnings:
+            progress.warn(warning)
+        return keep(run, made)
+
+    found: dict[str, Future[Outcome]] = {}
     # The processes end before the threads are waited for, which wait for the processes.
-    with ThreadPoolExecutor(max(1, room)) as threads, Processes(room) as processes:
+    with ThreadPoolExecutor(most) as threads, Processes(most) as processes:
         for form in order:
-            material = materials.of(form.preparation, saturates=form.saturates) if form.preparation else None
-            if room:
-                outcomes[form.name] = threads.submit(_elsewhere, processes, run, form, material, progress)
-            else:
-                outcomes[form.name] = _done(_here, run, form, material, progress)
-            _raise_faults(one for one in outcomes.values() if one.done())
-        _raise_faults(outcomes.values())
-    return outcomes
+            if form.is_trained:
+                _raise_first(found.values())  # before hours may go into it
+            material = materials.of_format(form)
+            found[form.name] = threads.submit(convert, form, material)
+        _raise_first(found.values())
+    return {name: one.result() for name, one in found.items()}
 
 
-def _here(run: Run, form: Format, material: Material | None, progress: Progress) -> ExportRecord:
-    return keep(run, artifact(run, form, material, progress))
+def _converted_apart(run: Run, format_name: str, material: Material | None) -> tuple[Artifact, list[str]]:
+    """In a process of its own: the artifact, and what was warned of. A format has no other address than its name."""
+    progress = Silent()
+    tensorflow()  # its import is no part of the conversion's time
+    return artifact(run, formats()[format_name], material, progress), progress.warnings
 
 
-def _elsewhere(
-    processes: Processes, run: Run, form: Format, material: Material | None, progress: Progress
-) -> ExportRecord:
-    with progress.step(f"exporting {form.name}"):
-        made = processes.call(f"exporting {form.name}", _artifact_of, run, form.name, material)
-    return keep(run, made)
-
-
-def _artifact_of(run: Run, format_name: str, material: Material | None) -> Artifact:
-    """In a process of its own."""
-    return artifact(run, formats()[format_name], material, Silent())
-
-
-def _done(function: Callable[..., ExportRecord], *arguments: Any) -> Future[ExportRecord]:
-    """What a function comes to, at once."""
-    outcome: Future[ExportRecord] = Future()
-    try:
-        outcome.set_result(function(*arguments))
-    except Exception as error:
-        outcome.set_exception(error)
-    return outcome
-
-
-def _raise_faults(outcomes: Iterable[Future[ExportRecord]]) -> None:
-    """Raise what went wrong with one of them, but for a broken promise. Waits for those that are not done."""
-    for outcome in outcomes:
-        error = outcome.exception()
-        if error is not None and not isinstance(error, PromiseBroken):
-            raise error
+def _raise_first(outcomes: Collection[Future[Outcome]]) -> None:
+    """Wait for all, or raise the first fault."""
+    for outcome in wait(outcomes, return_when=FIRST_EXCEPTION).done:
+        outcome.result()
 
 
 @dataclass(frozen=True)
@@ -222,7 +230,7 @@ def artifact(run: Run, form: Format, material: Material | None, progress: Progre
         options=options,
         calibration=material.samples if material else None,
         audit=found,
-        library_versions=library_versions(*form.libraries),
+        library_versions=library_versions(*form.libraries, *(_PREPARING if form.preparation else ())),
         convert_s=round(seconds, 2),
     )
     return Artifact(data, made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -20,10 +20,10 @@ from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
 from tledge.compression.pruning import Sparsity, prune
 from tledge.compression.qat import train
-from tledge.datasets.prepare import load_split
+from tledge.datasets.prepare import load_split, members
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
-from tledge.exporters import CLUSTERED, FITTED, PRUNED, PRUNED_CLUSTERED, TRAINED, WEIGHTS
-from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record
+from tledge.exporters import CLUSTERED, FITTED, PRUNED, PRUNED_CLUSTERED, TRAINED, WEIGHTS, Format, formats
+from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record, require_samples
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 from tledge.records import CalibrationRecord, SplitName
@@ -31,12 +31,24 @@ from tledge.run import Run
 from tledge.tensorflow_setup import tensorflow
 
 _PROOF_PHOTOS = 16
+_OF_CONVERTERS = "min-max"  # what they do by themselves
 _SAME_PROBABILITY = 1e-3
 _MAX_EPOCHS = 1000
 # Epochs and learning rate where rounding alone is to be mended, and where weights were taken away.
 _CAREFUL, _BOLD = (2, 1e-5), (5, 1e-4)
 # Of what is left of a large layer: 8 bits for it would take more of a compressed file than the zeros save.
 _CODES_OF_PRUNED = 65
+_WITH_ZEROS, _WITH_CODEBOOKS = {PRUNED, PRUNED_CLUSTERED}, {CLUSTERED, PRUNED_CLUSTERED}
+_TRAINED = {TRAINED, *_WITH_ZEROS, *_WITH_CODEBOOKS}
+# Which preparations read an option.
+_READERS = {
+    "calibration_samples": {FITTED, WEIGHTS, *_TRAINED},
+    "calibration": {FITTED, *_TRAINED},
+    "epochs": _TRAINED,
+    "learning_rate": _TRAINED,
+    "sparsity": _WITH_ZEROS,
+    "clusters": _WITH_CODEBOOKS,
+}
 _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 
 
@@ -44,13 +56,13 @@ _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 class Options:
     """What a user may set of integer formats. Raises InputError for a value that can't be.
 
-    ``calibration``: how ranges of activations are chosen. ``epochs``, ``learning_rate`` (None: each has its own): of the
-    formats that train. ``sparsity``: a share, or N:M. ``clusters``: codes of a layer. ``reduce_range``: whether int8 weights
-    have 7 bits where a runtime may add products in 16.
+    ``calibration``: how ranges of activations are chosen; None, as ``epochs`` and ``learning_rate``: as suits the format.
+    ``epochs``, ``learning_rate``: of the formats that train. ``sparsity``: a share, or N:M. ``clusters``: codes of a layer.
+    ``reduce_range``: whether int8 weights have 7 bits where a runtime may add products in 16.
     """
 
     calibration_samples: int = DEFAULT_SAMPLES
-    calibration: str = DEFAULT
+    calibration: str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
     sparsity: str = "0.5"
@@ -58,13 +70,22 @@ class Options:
     reduce_range: bool = False
 
     def __post_init__(self) -> None:
-        require_method(self.calibration)
+        require_samples(self.calibration_samples)
+        if self.calibration is not None:
+            require_method(self.calibration)
         if self.epochs is not None and not 1 <= self.epochs <= _MAX_EPOCHS:
             raise InputError(f"--epochs {self.epochs}: use 1 to {_MAX_EPOCHS}")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise InputError(f"--learning-rate {self.learning_rate:g}: use a rate above 0 and below 1, such as 1e-5")
         Sparsity.parse(self.sparsity)
         require_clusters(self.clusters)
+
+    def require_readers(self, preparations: Collection[str | None]) -> None:
+        """Raise InputError for a value that was given and that no format with one of these preparations reads."""
+        for name, readers in _READERS.items():
+            if getattr(self, name) != getattr(Options(), name) and not readers & set(preparations):
+                known = [form.name for form in formats().values() if form.preparation in readers]
+                raise InputError(f"--{name.replace('_', '-')} is for {', '.join(known)}; leave it out here")
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,10 @@ class Materials:
         """
         return self._of(preparation, REDUCED_CODE if saturates and self._options.reduce_range else LARGEST_CODE)
 
+    def of_format(self, form: Format) -> Material | None:
+        """What a format is made from; None where that is the SavedModel alone."""
+        return self.of(form.preparation, saturates=form.saturates) if form.preparation else None
+
     def _of(self, preparation: str, largest_code: int) -> Material:
         wanted = preparation, largest_code
         if wanted not in self._made:
@@ -124,7 +149,7 @@ class Materials:
         try:
             folded = self.folded.copied()
         except (InputError, ArtifactError, EnvironmentFault) as error:
-            if self._options.calibration != DEFAULT:
+            if self._options.calibration not in (None, _OF_CONVERTERS):
                 raise type(error)(
                     f"--calibration {self._options.calibration} needs the network's layers: {error}"
                 ) from error
@@ -135,7 +160,7 @@ class Materials:
 
     def _calibrated(self, folded: Folded, largest_code: int, **options: Any) -> Prepared:
         made = prepare(folded, self._calibration[1], DEFAULT, self._progress, largest_code=largest_code, **options)
-        method = self._options.calibration
+        method = self._options.calibration or DEFAULT
         return calibrated(made, method, self._examples, self._progress)
 
     def _weights(self, largest_code: int) -> Material:
@@ -220,6 +245,5 @@ class Materials:
         if len(rows) < num_samples:
             self._progress.warn(f"calibrating on all {len(rows)} training photos: {num_samples} were asked for")
         ids, keys = ([values[row] for row in rows] for values in (train.ids, train.content_sha256))
-        test = load_split(run, "test", self._progress).content_sha256
-        samples = record(ids, keys, train.labels[rows], run.manifest.labels, run.manifest.seed, test)
+        samples = record(ids, keys, train.labels[rows], run.manifest.labels, run.manifest.seed, members(run, "test"))
         return samples, pin_input_range(np.asarray(train.pixels[rows], np.uint8))

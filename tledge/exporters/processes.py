@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import pickle
 import queue
 import signal
+import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -16,7 +19,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from tledge.errors import EnvironmentFault
+from tledge.confinement import die_with_parent
+from tledge.errors import EnvironmentFault, TledgeError, environment_fault
 from tledge.room import available_memory
 
 T = TypeVar("T")
@@ -25,7 +29,7 @@ _MEMORY_BYTES = 1_800_000_000  # of one process: TensorFlow, a network, a conver
 
 
 def with_room(jobs: int) -> int:
-    """How many processes beside this one, which takes as much, the available memory has room for: ``jobs`` at most."""
+    """How many processes the available memory has room for beside this one, which takes as much: ``jobs`` at most."""
     available = available_memory()
     return jobs if available is None else max(0, min(jobs, available // _MEMORY_BYTES - 1))
 
@@ -33,110 +37,125 @@ def with_room(jobs: int) -> int:
 class Processes:
     """Up to ``most`` processes of our own that call functions; a context, at whose end they are gone, whatever they do.
 
-    Each starts when it is first needed. Functions, arguments and results pass through pipes, pickled: only to and from
-    processes that this one started.
+    Each starts when it is first needed. The standard library's pool can't end a process in the middle of its work, which
+    Ctrl-C asks for. Functions, arguments and results pass through pipes, pickled: what they run is ours, on the
+    data that this process would run it on.
     """
 
     def __init__(self, most: int) -> None:
-        self._idle: queue.LifoQueue[_Process | None] = queue.LifoQueue()
+        self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         for _ in range(most):
-            self._idle.put(None)
+            self._free.put(None)
         self._started: list[_Process] = []
-        self._is_open, self._starting = True, threading.Lock()
+        self._is_open, self._lock = True, threading.Lock()
 
     def __enter__(self) -> Self:
+        # Of their own, for a process that is killed removes nothing.
+        self._folder = tempfile.TemporaryDirectory(prefix="tledge-", ignore_cleanup_errors=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._starting:
+        with self._lock:
             self._is_open = False
         for process in self._started:
-            process.end()
+            process.kill()
+        for process in self._started:
+            process.exit_code()
+        self._folder.cleanup()
 
     def call(self, what: str, function: Callable[..., T], *arguments: Any) -> T:
         """``function(*arguments)``, computed by the next process that is free; for threads, which wait here.
 
-        Raises what the function raised, EnvironmentFault where its process was ended, by whomever, with ``what`` as the
-        sentence's subject, and CancelledError after the end of the context.
+        Raises what the function raised; where its process was ended, EnvironmentFault or, for a crash, RuntimeError, with
+        ``what`` as the sentence's subject; CancelledError after the end of the context.
         """
-        process = self._idle.get()
+        process = self._free.get()
         try:
             if process is None or not process.is_alive():
                 process = self._start()
-            result, error = process.answer(what, function, arguments)
+            answer = process.answer(what, pickle.dumps((function, arguments)))
         finally:
-            self._idle.put(process)
+            self._free.put(process)
+        result, error, where = pickle.loads(answer)  # noqa: S301 - of a process that this one started
         if error is not None:
+            error.add_note(f"In a process of its own:\n{where}")
             raise error
         made: T = result
         return made
 
     def _start(self) -> _Process:
-        with self._starting:
+        with self._lock:
             if not self._is_open:
                 raise CancelledError
-            self._started.append(_Process())
+            self._started.append(_Process(self._folder.name))
             return self._started[-1]
 
 
 class _Process:
     """One of them, and the pipe to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         context = multiprocessing.get_context("spawn")  # TensorFlow's threads do not outlive a fork
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        # Linux ends it with the thread that starts it, too: one that lives as long as the context.
+        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), folder), daemon=True)
         self._process.start()
         theirs.close()
 
-    def answer(
-        self, what: str, function: Callable[..., Any], arguments: tuple[Any, ...]
-    ) -> tuple[Any, Exception | None]:
-        """Result or error of a call. Raises EnvironmentFault where the process ended before it gave one."""
+    def answer(self, what: str, question: bytes) -> bytes:
+        """Raises EnvironmentFault where the process was ended before it answered, RuntimeError where it crashed."""
         try:
-            self._pipe.send((function, arguments))
-            found: tuple[Any, Exception | None] = self._pipe.recv()
+            self._pipe.send_bytes(question)
+            return self._pipe.recv_bytes()
         except (EOFError, OSError):
-            self._process.join()
+            code = self.exit_code()
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
             raise EnvironmentFault(
-                f"{what}: its process ended, with exit code {self._process.exitcode}. The usual reason is too little "
-                "memory; --jobs 1 makes one format after another"
-            ) from None
-        return found
+                f"{what}: its process was killed, as systems do where memory is short. With --jobs 1 formats are made "
+                "one after another, in this process"
+            )
+        raise RuntimeError(f"{what}: its process ended with exit code {code}")
 
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def end(self) -> None:
+    def kill(self) -> None:
         self._process.kill()
-        self._process.join()
+
+    def exit_code(self) -> int:
+        """Waits for the end."""
+        # join() may return without a code, where another thread asks for it at the same moment.
+        while (code := self._process.exitcode) is None:
+            time.sleep(0.01)
+        return code
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, parent_pid: int, folder: str) -> None:
     """What a process does until nobody is at the other end of its pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started this process ends it
+    die_with_parent(parent_pid)
+    faulthandler.enable()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU is for training, and its memory for one process
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
     os.nice(_BEHIND)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            function, arguments = pipe.recv()
-            answer: tuple[Any, Exception | None]
-            try:
-                answer = function(*arguments), None
-            except Exception as error:
-                answer = None, _portable(error)
-            pipe.send(answer)
+            pipe.send_bytes(_answer(pipe.recv_bytes()))
 
 
-def _portable(error: Exception) -> Exception:
-    """The error, with where it was raised as a note; another one of its words where it can't be taken apart and put together."""
-    error.add_note("In a process of its own:\n" + "".join(traceback.format_exception(error)))
+def _answer(question: bytes) -> bytes:
+    """Result, error and where it was raised, pickled."""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    except Exception:
-        words = RuntimeError(f"{type(error).__name__}: {error}")
-        words.add_note(error.__notes__[-1])
-        return words
-    return error
+        function, arguments = pickle.loads(question)  # noqa: S301 - of the process that started this one
+        return pickle.dumps((function(*arguments), None, ""))
+    except Exception as error:
+        where = "".join(traceback.format_exception(error))
+        clear = error if isinstance(error, TledgeError) else environment_fault(error) or error
+        try:
+            answer = pickle.dumps((None, clear, where))
+            pickle.loads(answer)  # noqa: S301 - to see whether it can be
+        except Exception:
+            answer = pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}"), where))
+        return answer
