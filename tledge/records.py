@@ -194,6 +194,14 @@ class Audit(Record):
     float_constants: list[str] = Field(
         description="constants in floating point that are no scale of a quantization, NAME (bytes), the 20 largest first"
     )
+    zero_weight_share: Fraction | None = Field(
+        default=None,
+        description="part of the int8 weights of TFLite's CONV_2D and FULLY_CONNECTED that is zero; None where there are none",
+    )
+    most_weight_codes: Count | None = Field(
+        default=None,
+        description="different int8 weights of one such operator with at least 2,048, the most of any; None where there are none",
+    )
 
     def names_of(self, *kinds: str) -> list[str]:
         """``NAME (data type) x count`` of the operators of these kinds."""

@@ -95,7 +95,7 @@ def test_a_format_whose_runtime_never_saturates_is_as_without(lenet: Run, reduce
 def test_weights_of_unknown_layers_are_rounded_to_7_bits(small_run: Run, tmp_path: Path) -> None:
     shutil.copytree(small_run.folder, tmp_path / "plain")
     run = open_run(tmp_path, "plain")
-    export(run, ["onnx-int8"], options=OPTIONS)
+    export(run, ["onnx-int8"], options=Options(reduce_range=True))
     assert {int(np.abs(codes.astype(int)).max()) for codes, _ in _weights(run, "onnx-int8")} == {REDUCED_CODE}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tledge.audit import broken_promises
 from tledge.datasets.prepare import load_split
 from tledge.progress import Silent
 from tledge.records import ExportRecord
@@ -75,6 +76,37 @@ def test_what_is_left_of_large_pruned_layers_has_few_codes_and_compresses_to_les
     assert max(len(np.unique(kernel)) for kernel in pruned) <= records["tflite-int8-pruned"].options["codes"] == 65
     assert max(len(np.unique(kernel)) for kernel in plain) > 65
     assert records["tflite-int8-pruned"].compressed_bytes < 0.8 * records["tflite-int8"].compressed_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("tflite-int8-pruned", {"zeros": 0.6}, "of the weights are zero, not 0.6"),
+        ("tflite-int8-pruned", {"zeros": "half"}, "of the weights are zero, not half"),
+        ("tflite-int8-pruned", {"codes": 40}, "different weights, not 40 at most"),
+        ("tflite-int8-clustered", {"most_clusters_used": 4}, "different weights, not 4 at most"),
+        ("tflite-int8-clustered", {"zeros": 0.9}, "of the weights are zero, not 0.9"),
+        ("tflite-float32", {"zeros": 0.1}, "0.00% of the weights are zero, not 0.1"),
+    ],
+)
+def test_zeros_and_codes_that_a_record_declares_are_counted_in_the_file(
+    exported: Exported, name: str, changes: dict[str, object], said: str
+) -> None:
+    record = exported[1][name]
+    assert broken_promises(record.audit, record.promise, record.file, record.options) == []
+    (problem,) = broken_promises(record.audit, record.promise, record.file, {**record.options, **changes})
+    assert said in problem
+
+
+def test_the_audit_counts_what_the_kernels_hold(exported: Exported) -> None:
+    run, records = exported
+    for name in ("tflite-int8", "tflite-int8-pruned", "tflite-int8-clustered"):
+        kernels, found = _kernels(run.export_folder(name) / "model.tflite"), records[name].audit
+        values = np.concatenate(kernels)
+        assert found.zero_weight_share == pytest.approx(np.mean(values == 0))
+        assert found.most_weight_codes == max(len(np.unique(kernel)) for kernel in kernels if kernel.size >= 2048)
+    assert records["tflite-float32"].audit.zero_weight_share is None
+    assert records["onnx-int8"].audit.most_weight_codes is None
 
 
 def test_training_again_in_a_process_that_did_nothing_else_gives_the_same_bytes(

@@ -5,6 +5,7 @@ The readers take the file's bytes as hostile: they follow nothing outside the fi
 
 from __future__ import annotations
 
+import math
 import re
 import stat
 from collections import Counter
@@ -21,6 +22,7 @@ INTEGER_TYPES = frozenset(
 )
 _PIXEL_INPUT = {"scale": 1.0, "zero_point": 0}  # a byte stands for itself, where the record says nothing else
 _SAME_SCALE = 1e-6  # files hold scales in 32 bits
+_ROUNDED = 1e-4  # shares in a record
 _TO_AND_FROM_FLOAT = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _INT16 = re.compile(r"int16( with \S+)? to int16")  # the data type of an operator on such activations
 _MAX_FILE_BYTES = 2**31  # neither a flatbuffer nor a protobuf can be larger
@@ -134,6 +136,7 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
         require(
             not count, f"{count} of {sum(quantized.values())} quantized weight tensors have one scale for all channels"
         )
+    problems += _not_as_declared(found, options)
     if "opset" in options:
         opset = found.file_versions.get("opset")
         require(str(opset) == str(options["opset"]), f"opset {opset}, not {options['opset']}")
@@ -152,6 +155,23 @@ def _no_codes(found: Audit, file: str, options: Mapping[str, Any]) -> list[str]:
     if file.endswith(".tflite") and output_types != ["UINT8"]:
         problems.append(f"outputs are {output_types}, not uint8")
     return problems
+
+
+def _not_as_declared(found: Audit, options: Mapping[str, Any]) -> list[str]:
+    """Where a pruned file has fewer zeros than its record says, or one of few codes has more."""
+    problems = []
+    zeros = options.get("zeros")
+    if zeros is not None and not (found.zero_weight_share or 0) >= _number(zeros) - _ROUNDED:
+        problems.append(f"{found.zero_weight_share or 0:.2%} of the weights are zero, not {printable(str(zeros))}")
+    codes = options.get("codes", options.get("most_clusters_used"))
+    if codes is not None and not (found.most_weight_codes or 0) <= _number(codes):
+        problems.append(f"a layer has {found.most_weight_codes} different weights, not {printable(str(codes))} at most")
+    return problems
+
+
+def _number(recorded: Any) -> float:
+    """NaN, which keeps no promise, for anything else."""
+    return float(recorded) if type(recorded) in (int, float) else math.nan
 
 
 def _not_mixed(found: Audit, options: Mapping[str, Any]) -> list[str]:

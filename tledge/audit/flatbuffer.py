@@ -7,7 +7,7 @@ generated object API would unpack it all. Here every table and every string is c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ _BITS = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a subgraph. ``num_bytes``: of its constant data, 0 for what is computed.
+    """A tensor of a subgraph. ``data``: the bytes of a constant, uint8, empty for what is computed; ``num_bytes``: how many.
 
     ``is_fixed``: whether all of its shape is in the file. ``scales``, ``zero_points``: empty where it has none.
     """
@@ -43,6 +43,7 @@ class Tensor:
     num_bytes: int
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
+    data: np.ndarray[Any, Any] = field(repr=False, compare=False)
 
     @cached_property
     def num_elements(self) -> int:
@@ -194,15 +195,17 @@ class _Reader:
         signature = self._numbers(table.ShapeSignatureLength(), table.ShapeSignatureAsNumpy)
         if table.Type() not in self._types:
             raise ArtifactError(f"data type {table.Type()} is unknown to this version of ai-edge-litert")
+        data = _at(buffers, int(table.Buffer()), "buffer")
         tensor = Tensor(
             name=self._text(table.Name()),
             data_type=self._types[table.Type()],
             shape=tuple(shape),
             is_fixed=-1 not in signature,
             is_variable=bool(table.IsVariable()),
-            num_bytes=len(_at(buffers, int(table.Buffer()), "buffer")),
+            num_bytes=len(data),
             scales=tuple(scales),
             zero_points=tuple(zero_points),
+            data=data,
         )
         bits = _BITS.get(tensor.data_type)  # text and handles have no fixed size
         if tensor.num_bytes and bits and table.Sparsity() is None:

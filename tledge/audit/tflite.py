@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from tledge.audit import INTEGER_TYPES, Interface, counted, largest, printable
 from tledge.audit.flatbuffer import Model, Operator, Subgraph, Tensor, read
 from tledge.audit.macs import Product, granularity, totals
@@ -16,6 +18,10 @@ from tledge.records import Audit, TensorRecord
 METADATA_NAME = "TLEDGE_METADATA"
 _FLOATS = frozenset({"FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16", "FLOAT8_E4M3FN", "FLOAT8_E5M2"})
 _CONVERSIONS = frozenset({"CAST", "QUANTIZE", "DEQUANTIZE"})
+_SUMMING = frozenset({"CONV_2D", "FULLY_CONNECTED"})
+_LARGE = (
+    2048  # weights of a layer: a smaller one may have as many codes as it likes, which a compressed file does not feel
+)
 _UNPACKING = frozenset({"DEQUANTIZE", "DENSIFY"})
 _SMALL_INTEGERS = frozenset({"INT2", "INT4", "UINT4", "INT8", "UINT8"})
 
@@ -59,6 +65,7 @@ def audit_tflite(data: bytes) -> Audit:
                 float_constants[printable(tensor.name)] += tensor.num_bytes
     shared = _interface(model)
     num_macs, integer_share, granularities = totals(_products(model))
+    zero_share, most_codes = _codes(model)
     return Audit(
         operators=counted(
             _classified(subgraph, operator) for subgraph in model.subgraphs for operator in subgraph.operators
@@ -72,6 +79,8 @@ def audit_tflite(data: bytes) -> Audit:
         integer_mac_share=integer_share,
         weight_granularity=granularities,
         float_constants=largest(float_constants),
+        zero_weight_share=zero_share,
+        most_weight_codes=most_codes,
     )
 
 
@@ -171,6 +180,23 @@ def _products(model: Model) -> Iterator[Product]:
                 # Another subgraph is a branch, a loop or a second entry: how often it runs is not in the file.
                 macs = _macs(subgraph, operator, weights) if number == 0 else None
                 yield Product(macs, kind == "integer", found)
+
+
+def _codes(model: Model) -> tuple[float | None, int | None]:
+    """Of the int8 weights of layers that add up channels: the share of zeros, and the most different codes of a large one."""
+    histograms = {}
+    for number, subgraph in enumerate(model.subgraphs):
+        sources = _sources(subgraph)
+        for operator in subgraph.operators:
+            if operator.name in _SUMMING:
+                read_from = _input(operator, _PRODUCTS[operator.name].weights)
+                weights = subgraph.tensors[sources.get(read_from, read_from)]
+                if weights.data_type == "INT8" and weights.num_bytes:
+                    histograms[number, read_from] = np.bincount(weights.data, minlength=256)
+    total = sum(int(counts.sum()) for counts in histograms.values())
+    large = [int(np.count_nonzero(counts)) for counts in histograms.values() if counts.sum() >= _LARGE]
+    zeros = sum(int(counts[0]) for counts in histograms.values())
+    return zeros / total if total else None, max(large, default=None)
 
 
 def _input(operator: Operator, place: int) -> int:
