@@ -229,7 +229,6 @@ def test_verify_is_compared_with_a_bare_loop_over_the_same_photos(run_copy: Run)
     assert result["whole_command_ratio"] > result["pass_ratio"] > 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell memory apart")
 def test_formats_at_once_are_timed_against_one_after_another_and_are_the_same_files(built: Run) -> None:
     formats = ["--format", "tflite-float16", "--format", "tflite-float32"]
     ended = program("exports.py", built.folder, "--rounds", "1", "--max-ratio", "0", "--", *formats)
@@ -242,6 +241,7 @@ def test_formats_at_once_are_timed_against_one_after_another_and_are_the_same_fi
     assert ended.returncode == 1  # no ratio is that small
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell memory apart")
 def test_memory_of_a_verification_is_its_own_and_of_mapped_files(run_copy: Run) -> None:
     ended = program("memory.py", "--artifacts", run_copy.folder.parent, "--runs", run_copy.folder.name)
     assert ended.returncode == 0, ended.stderr

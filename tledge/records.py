@@ -200,7 +200,7 @@ class Audit(Record):
     )
     most_weight_codes: Count | None = Field(
         default=None,
-        description="different int8 weights of one such operator with at least 2,048, the most of any; None where there are none",
+        description="most different int8 weights in one such operator of 2,048 weights or more; None where there are none",
     )
 
     def names_of(self, *kinds: str) -> list[str]:

@@ -80,7 +80,7 @@ def test_where_no_mixture_suffices_a_trained_network_is_tried_and_the_best_is_ke
     assert name == min(bounds, key=lambda form: bounds[form])
     assert ended.code == 1
     assert record.search.missed_by_points == pytest.approx(bounds[name] - 0.5)
-    assert "warning: not tried: tflite-int8-mixed is none" in ended.err
+    assert "warning: left out: tflite-int8-mixed is none" in ended.err
 
 
 def test_a_network_of_unknown_layers_has_no_other_file_to_try(

@@ -71,6 +71,9 @@ def test_two_of_every_four_in_a_row_go_where_rows_are_of_fours(folded: Folded, p
     assert notes["sparsity"] == "2:4"
 
 
-def test_blocks_that_fit_into_no_layer_are_an_error(folded: Folded, photos: np.ndarray) -> None:
-    with pytest.raises(InputError, match="--sparsity 6:13 makes no weight zero"):
-        prune(folded, Sparsity.parse("6:13"), photos[:8], Silent())
+@pytest.mark.parametrize(("sparsity", "why"), [("6:13", "no layer that may lose some"), ("0.001", "it is too little")])
+def test_a_sparsity_that_makes_nothing_zero_is_an_error(
+    folded: Folded, photos: np.ndarray, sparsity: str, why: str
+) -> None:
+    with pytest.raises(InputError, match=f"--sparsity {sparsity} makes no weight of this network zero: {why}"):
+        prune(folded, Sparsity.parse(sparsity), photos[:8], Silent())

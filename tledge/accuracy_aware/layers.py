@@ -113,8 +113,6 @@ def _run(layer: Any, values: Sequence[Floats]) -> Floats:
 def _coded(values: Floats, seen: Floats) -> Floats:
     """What 8 bits over the range of ``seen`` give back."""
     low, high = with_zero(float(seen.min()), float(seen.max()))
-    if low == high:
-        return np.zeros_like(values)
     return np.asarray(tensorflow().quantization.fake_quant_with_min_max_args(values, low, high))
 
 

@@ -13,7 +13,7 @@ from tledge.cache import scratch_folder
 from tledge.compression.fitting import prepare
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
 from tledge.exporters import FITTED, TRAINED, Format, chosen, formats, mixed_formats
-from tledge.exporters.export import Artifact, artifact, keep, kept, model_of
+from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of
 from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.mixed import SUFFIX
 from tledge.progress import Progress, Silent
@@ -65,7 +65,7 @@ def export_within(
             except PromiseBroken as error:
                 refused.append(str(error))
     if refused:
-        raise PromiseBroken("; ".join(refused) + kept(made))
+        raise PromiseBroken("; ".join(refused) + and_exported(made))
     return made
 
 
@@ -178,7 +178,7 @@ class _Search:
         try:
             return attempt()
         except PromiseBroken as error:
-            self._progress.warn(f"not tried: {error}")
+            self._progress.warn(f"left out: {error}")
             return None
 
     def _mixed(self, float_layers: tuple[str, ...]) -> _Attempt:

@@ -162,10 +162,13 @@ def _not_as_declared(found: Audit, options: Mapping[str, Any]) -> list[str]:
     problems = []
     zeros = options.get("zeros")
     if zeros is not None and not (found.zero_weight_share or 0) >= _number(zeros) - _ROUNDED:
-        problems.append(f"{found.zero_weight_share or 0:.2%} of the weights are zero, not {printable(str(zeros))}")
+        share = found.zero_weight_share or 0
+        problems.append(f"the share of weights that are zero is {share:.4f}, and {printable(str(zeros))} is declared")
     codes = options.get("codes", options.get("most_clusters_used"))
     if codes is not None and not (found.most_weight_codes or 0) <= _number(codes):
-        problems.append(f"a layer has {found.most_weight_codes} different weights, not {printable(str(codes))} at most")
+        problems.append(
+            f"a layer has {found.most_weight_codes} different weights, and {printable(str(codes))} are declared"
+        )
     return problems
 
 

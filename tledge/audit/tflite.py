@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tledge.audit import INTEGER_TYPES, Interface, counted, largest, printable
 from tledge.audit.flatbuffer import Model, Operator, Subgraph, Tensor, read
@@ -19,9 +20,8 @@ METADATA_NAME = "TLEDGE_METADATA"
 _FLOATS = frozenset({"FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16", "FLOAT8_E4M3FN", "FLOAT8_E5M2"})
 _CONVERSIONS = frozenset({"CAST", "QUANTIZE", "DEQUANTIZE"})
 _SUMMING = frozenset({"CONV_2D", "FULLY_CONNECTED"})
-_LARGE = (
-    2048  # weights of a layer: a smaller one may have as many codes as it likes, which a compressed file does not feel
-)
+# Weights of a layer. A smaller one keeps all codes: a compressed file is not smaller for fewer (compression/codes.py).
+_LARGE = 2048
 _UNPACKING = frozenset({"DEQUANTIZE", "DENSIFY"})
 _SMALL_INTEGERS = frozenset({"INT2", "INT4", "UINT4", "INT8", "UINT8"})
 
@@ -184,15 +184,15 @@ def _products(model: Model) -> Iterator[Product]:
 
 def _codes(model: Model) -> tuple[float | None, int | None]:
     """Of the int8 weights of layers that add up channels: the share of zeros, and the most different codes of a large one."""
-    histograms = {}
-    for number, subgraph in enumerate(model.subgraphs):
+    histograms: dict[int, npt.NDArray[np.int64]] = {}  # of a buffer: tensors may share one
+    for subgraph in model.subgraphs:
         sources = _sources(subgraph)
         for operator in subgraph.operators:
             if operator.name in _SUMMING:
                 read_from = _input(operator, _PRODUCTS[operator.name].weights)
                 weights = subgraph.tensors[sources.get(read_from, read_from)]
-                if weights.data_type == "INT8" and weights.num_bytes:
-                    histograms[number, read_from] = np.bincount(weights.data, minlength=256)
+                if weights.data_type == "INT8" and weights.num_bytes and id(weights.data) not in histograms:
+                    histograms[id(weights.data)] = np.bincount(weights.data, minlength=256)
     total = sum(int(counts.sum()) for counts in histograms.values())
     large = [int(np.count_nonzero(counts)) for counts in histograms.values() if counts.sum() >= _LARGE]
     zeros = sum(int(counts[0]) for counts in histograms.values())

@@ -57,14 +57,17 @@ class TerminalProgress:
             number = bars.add_task(description.replace("[", "\\["), total=total, is_counted=total is not None)
             try:
                 yield lambda units: bars.advance(number, units)
-                bars.update(number, total=total or 1, completed=total or 1)
                 (ended,) = (task for task in bars.tasks if task.id == number)
+                bars.remove_task(number)  # before it is full, so that it is seen to be so once
+                ended.total = ended.completed = total or 1
+                ended.finished_time = ended.elapsed
                 said: RenderableType = bars.make_tasks_table([ended])
             except BaseException:
+                if number in bars.task_ids:
+                    bars.remove_task(number)
                 said = f"  {description}: stopped"
                 raise
             finally:
-                bars.remove_task(number)
                 bars.refresh()
                 self._console.print(said, markup=False, highlight=False)  # above those that are under way
 

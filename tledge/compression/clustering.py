@@ -17,16 +17,16 @@ from tledge.compression import LARGEST_CODE
 from tledge.compression.codes import Codebook, codes_of, large
 from tledge.errors import InputError
 
-MIN_CLUSTERS, MAX_CLUSTERS = 4, 256
-# Of a bit, in squared codes, for so many clusters or fewer: what a weight then takes is in docs/quantization.md.
-_PRICE, _FOR_CLUSTERS = 200.0, 32
+MIN_CLUSTERS, DEFAULT_CLUSTERS, MAX_CLUSTERS = 4, 32, 256
+# Of a bit, in squared codes, for the default number or fewer: what a weight then takes is in docs/quantization.md.
+_PRICE = 200.0
 _ROUNDS = 40
 
 
 def require_clusters(count: int) -> None:
     """Raise InputError for a number of clusters that can't be."""
     if not MIN_CLUSTERS <= count <= MAX_CLUSTERS:
-        raise InputError(f"--clusters {count}: use {MIN_CLUSTERS} to {MAX_CLUSTERS}; 32 is the default")
+        raise InputError(f"--clusters {count}: use {MIN_CLUSTERS} to {MAX_CLUSTERS}; {DEFAULT_CLUSTERS} is the default")
 
 
 def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dict[str, Codebook]:
@@ -48,9 +48,9 @@ def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dic
 def codebook(codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE) -> Codebook:
     """At most ``count`` codes for these, any shape, of at most ``largest_code`` and either sign.
 
-    A bit has a price, and twice as many clusters buy one more a weight: so the price goes with their square, as the error
-    of rounding does. The two largest codes stay, for the largest weight of a channel must keep its code where a file derives
-    the scale from it; so does zero, because pruned weights are zero.
+    A bit has a price. Beyond the default, twice as many clusters buy one more a weight: so the price goes with their square,
+    as the error of rounding does; fewer only limit the number. The two largest codes stay, for the largest weight of a channel
+    must keep its code where a file derives the scale from it; so does zero, because pruned weights are zero.
     """
     every = np.arange(-largest_code, largest_code + 1)
     counts = np.bincount(codes.ravel() + largest_code, minlength=len(every)).astype(np.float64)
@@ -59,7 +59,7 @@ def codebook(codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGE
     spread = np.linspace(-largest_code, largest_code, 2 * ((count - 1) // 2))[1:-1]
     centres = np.sort(np.append(spread, 0.0))
     shares = np.full(len(centres), 1 / len(centres))
-    price = _PRICE * min(1.0, (_FOR_CLUSTERS / count) ** 2)
+    price = _PRICE * min(1.0, (DEFAULT_CLUSTERS / count) ** 2)
     for _ in range(_ROUNDS):
         nearest = _cheapest(every, centres, shares, price)
         mass, sums = (np.bincount(nearest, part, len(centres)) for part in (counts, counts * every))

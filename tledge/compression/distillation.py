@@ -109,7 +109,7 @@ def learn(
         raise InputError(
             f"{description}: the validation split is empty, and it chooses the epoch; build on more photos"
         )
-    tf = tensorflow(lessons.seed)
+    tf = tensorflow()
     import tf_keras
 
     rate = tf_keras.optimizers.schedules.CosineDecay(lessons.learning_rate, lessons.num_steps)
@@ -122,31 +122,29 @@ def learn(
         variables = student.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
 
-    def validate() -> tuple[Doubles, float]:
-        return divergences(student, codes, examples), agreement(student, codes, examples)
+    def validate() -> Doubles:
+        return divergences(student, codes, examples)
 
     optimizer.build(student.trainable_variables)
-    at_start, agreed_at_start = validate()
-    start = student.get_weights()
-    losses, at_best, agreed, best, epoch = [float(at_start.mean())], at_start, agreed_at_start, start, 0
+    at_start, start = validate(), student.get_weights()
+    losses, at_best, best, best_epoch = [float(at_start.mean())], at_start, start, 0
     with progress.step(description, lessons.num_steps) as advance:
         for number in range(1, lessons.epochs + 1):
             for pixels, wanted in _batches(lessons, number):
                 step(tf.constant(pixels), tf.constant(wanted))
                 advance(1)
-            now, now_agreed = validate()
+            now = validate()
             losses.append(float(now.mean()))
-            if losses[-1] < losses[epoch]:
-                at_best, agreed, best, epoch = now, now_agreed, student.get_weights(), number
-    if not _is_less(at_best, at_start):
-        student.set_weights(start)
+            if losses[-1] < losses[best_epoch]:
+                at_best, best, best_epoch = now, student.get_weights(), number
+    is_kept = _is_less(at_best, at_start)
+    student.set_weights(best if is_kept else start)
+    if not is_kept:
         progress.warn(
             f"{description}: no epoch is shown to be better than the start on {len(examples.validation)} validation photos, "
             "which is what is kept"
         )
-        return Learned(tuple(losses), 0, epoch, agreed_at_start)
-    student.set_weights(best)
-    return Learned(tuple(losses), epoch, epoch, agreed)
+    return Learned(tuple(losses), best_epoch if is_kept else 0, best_epoch, agreement(student, codes, examples))
 
 
 def divergences(student: Any, codes: InputCodes, examples: Examples) -> Doubles:

@@ -86,7 +86,7 @@ def prepare(
     them gets no codes; a ReLU and the layer that it alone reads go together. ``largest_code``: of a weight; a layer in
     ``codebooks`` has no other codes than those. The outputs of a few layers at a time lie on the cache's disk.
     """
-    import scipy.linalg  # noqa: F401 - its threads can be told of what is loaded alone
+    import scipy.linalg  # noqa: F401 - threadpool_limits reaches libraries that are loaded already
 
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
@@ -105,7 +105,7 @@ def prepare(
         require_memory(twice_float32, f"fitting to {len(pixels)} photos", "Use fewer --calibration-samples.")
         outputs = {network.layers[0].name: _Output(folded.images(pixels), quantized=codes.real(pixels))}
 
-        # What it reads has a reader that is not done, and so is still there.
+        # The outputs that a layer reads are still there: it is a reader of them that is not done.
         def in_float(number: int) -> tuple[_Output, _Wanted]:
             layer, *relus = operators[number]
             last, wanted = [layer, *relus][-1], _Wanted(layer, len(pixels))

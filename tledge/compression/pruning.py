@@ -78,9 +78,12 @@ def prune(folded: Folded, sparsity: Sparsity, pixels: Pixels, progress: Progress
             num_layers += not kernel.all()
         total, zeros = total + kernel.size, zeros + int(np.sum(kernel == 0))
     if not num_layers:
-        raise InputError(
-            f"--sparsity {sparsity} makes no weight zero: no layer that may lose some has inputs in whole blocks of so many"
+        why = (
+            "no layer that may lose some has inputs in whole blocks of so many"
+            if sparsity.block
+            else "it is too little"
         )
+        raise InputError(f"--sparsity {sparsity} makes no weight of this network zero: {why}")
     notes = {"sparsity": str(sparsity), "zeros": round(zeros / total, 4), "pruned_layers": num_layers}
     return replace(folded, network=network), notes
 

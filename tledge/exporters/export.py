@@ -59,7 +59,7 @@ def export(
     materials = Materials(run, options, progress)
     for form in wanted:
         if form.is_trained:
-            materials.require_layers(form.name)  # before hours may go into other formats
+            materials.require_layers(form)  # before hours may go into other formats
         elif form.on_request:
             progress.warn(f"{form.name}: {form.on_request}")
     # What nothing has to be made ready for comes first: where there are processes, it is converted in the meantime.
@@ -73,11 +73,11 @@ def export(
     made = [one for one in outcomes if isinstance(one, ExportRecord)]
     refused = [str(one) for one in outcomes if isinstance(one, PromiseBroken)]
     if refused:
-        raise PromiseBroken("; ".join(refused) + kept(made))
+        raise PromiseBroken("; ".join(refused) + and_exported(made))
     return made
 
 
-def kept(made: Sequence[ExportRecord]) -> str:
+def and_exported(made: Sequence[ExportRecord]) -> str:
     """What an error about other formats says of those that stand."""
     return f" Exported: {', '.join(record.format for record in made)}." if made else ""
 
@@ -103,18 +103,16 @@ def _at_once(
         what = f"exporting {form.name}"
         try:
             with progress.step(what):
-                made, warnings = processes.call(what, _converted_apart, run, form.name, material)
+                made = processes.call(what, _converted_apart, run, form.name, material)
         except PromiseBroken as error:
             return error
-        for warning in warnings:
-            progress.warn(warning)
         return keep(run, made)
 
     found: dict[str, Future[Outcome]] = {}
     # The processes end before the threads are waited for, which wait for the processes.
     with ThreadPoolExecutor(most) as threads, Processes(most) as processes:
         for form in order:
-            if form.is_trained:
+            if form.is_trained and not materials.has(form):
                 _raise_first(found.values())  # before hours may go into it
             material = materials.of_format(form)
             found[form.name] = threads.submit(convert, form, material)
@@ -122,11 +120,10 @@ def _at_once(
     return {name: one.result() for name, one in found.items()}
 
 
-def _converted_apart(run: Run, format_name: str, material: Material | None) -> tuple[Artifact, list[str]]:
-    """In a process of its own: the artifact, and what was warned of. A format has no other address than its name."""
-    progress = Silent()
+def _converted_apart(run: Run, format_name: str, material: Material | None) -> Artifact:
+    """In a process of its own, to which a format has no other address than its name."""
     tensorflow()  # its import is no part of the conversion's time
-    return artifact(run, formats()[format_name], material, progress), progress.warnings
+    return artifact(run, formats()[format_name], material, Silent())
 
 
 def _raise_first(outcomes: Collection[Future[Outcome]]) -> None:

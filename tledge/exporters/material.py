@@ -13,7 +13,7 @@ from tledge.backbones import KERAS
 from tledge.classifier.of_run import network_of
 from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared
 from tledge.compression.calibration import DEFAULT, calibrated, require_method
-from tledge.compression.clustering import codebooks, require_clusters
+from tledge.compression.clustering import DEFAULT_CLUSTERS, codebooks, require_clusters
 from tledge.compression.codes import Codebook, large, uniform
 from tledge.compression.distillation import Examples, Lessons
 from tledge.compression.fitting import prepare
@@ -49,6 +49,7 @@ _READERS = {
     "sparsity": _WITH_ZEROS,
     "clusters": _WITH_CODEBOOKS,
 }
+_SPARSITY = "0.5"
 _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 
 
@@ -56,34 +57,37 @@ _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 class Options:
     """What a user may set of integer formats. Raises InputError for a value that can't be.
 
-    ``calibration``: how ranges of activations are chosen; None, as ``epochs`` and ``learning_rate``: as suits the format.
-    ``epochs``, ``learning_rate``: of the formats that train. ``sparsity``: a share, or N:M. ``clusters``: codes of a layer.
-    ``reduce_range``: whether int8 weights have 7 bits where a runtime may add products in 16.
+    ``calibration``: how ranges of activations are chosen. ``epochs``, ``learning_rate``: of the formats that train.
+    ``sparsity``: a share, or N:M. ``clusters``: codes of a layer. None of any of these: as suits the format. ``reduce_range``:
+    whether int8 weights have 7 bits where a runtime may add products in 16.
     """
 
-    calibration_samples: int = DEFAULT_SAMPLES
+    calibration_samples: int | None = None
     calibration: str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
-    sparsity: str = "0.5"
-    clusters: int = 32
+    sparsity: str | None = None
+    clusters: int | None = None
     reduce_range: bool = False
 
     def __post_init__(self) -> None:
-        require_samples(self.calibration_samples)
+        if self.calibration_samples is not None:
+            require_samples(self.calibration_samples)
         if self.calibration is not None:
             require_method(self.calibration)
         if self.epochs is not None and not 1 <= self.epochs <= _MAX_EPOCHS:
             raise InputError(f"--epochs {self.epochs}: use 1 to {_MAX_EPOCHS}")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise InputError(f"--learning-rate {self.learning_rate:g}: use a rate above 0 and below 1, such as 1e-5")
-        Sparsity.parse(self.sparsity)
-        require_clusters(self.clusters)
+        if self.sparsity is not None:
+            Sparsity.parse(self.sparsity)
+        if self.clusters is not None:
+            require_clusters(self.clusters)
 
     def require_readers(self, preparations: Collection[str | None]) -> None:
         """Raise InputError for a value that was given and that no format with one of these preparations reads."""
         for name, readers in _READERS.items():
-            if getattr(self, name) != getattr(Options(), name) and not readers & set(preparations):
+            if getattr(self, name) is not None and not readers & set(preparations):
                 known = [form.name for form in formats().values() if form.preparation in readers]
                 raise InputError(f"--{name.replace('_', '-')} is for {', '.join(known)}; leave it out here")
 
@@ -115,15 +119,23 @@ class Materials:
         ``saturates``: whether ``reduce_range`` of the options is for it. Raises InputError where the network can't be
         prepared so: only that of ``fitted`` is made of any.
         """
-        return self._of(preparation, REDUCED_CODE if saturates and self._options.reduce_range else LARGEST_CODE)
+        return self._of(preparation, self._largest_code(saturates))
+
+    def has(self, form: Format) -> bool:
+        """Whether what a format is made from is made already."""
+        return (form.preparation, self._largest_code(form.saturates)) in self._made
 
     def of_format(self, form: Format) -> Material | None:
         """What a format is made from; None where that is the SavedModel alone."""
         return self.of(form.preparation, saturates=form.saturates) if form.preparation else None
 
+    def _largest_code(self, saturates: bool) -> int:
+        return REDUCED_CODE if saturates and self._options.reduce_range else LARGEST_CODE
+
     def _of(self, preparation: str, largest_code: int) -> Material:
         wanted = preparation, largest_code
         if wanted not in self._made:
+            tensorflow(self._run.manifest.seed)  # the same numbers from the same run
             makers: dict[str, Callable[[int], Material]] = {
                 FITTED: self._fit,
                 WEIGHTS: self._weights,
@@ -137,12 +149,14 @@ class Materials:
             self._made[wanted] = replace(made, options={**made.options, **codes}, largest_code=largest_code)
         return self._made[wanted]
 
-    def require_layers(self, format_name: str) -> None:
+    def require_layers(self, form: Format) -> None:
         """Raise InputError where a format that trains the network's layers can't be had, and name the layers."""
         try:
-            _ = self.folded
+            network = self.folded.network
         except (InputError, ArtifactError, EnvironmentFault) as error:
-            raise type(error)(f"{format_name} trains the layers of the network, and can't here: {error}") from error
+            raise type(error)(f"{form.name} trains the layers of the network, and can't here: {error}") from error
+        if form.preparation in _WITH_CODEBOOKS:
+            codebooks(network, DEFAULT_CLUSTERS)
 
     def _fit(self, largest_code: int) -> Material:
         samples, pixels = self._calibration
@@ -180,10 +194,11 @@ class Materials:
 
     def _cluster(self, largest_code: int, *, keeps_zeros: bool) -> Material:
         folded, notes = self._pruned if keeps_zeros else (self.folded, {})
-        books = codebooks(folded.network, self._options.clusters, largest_code)
+        count = self._options.clusters or DEFAULT_CLUSTERS
+        books = codebooks(folded.network, count, largest_code)
         made = self._on_few_codes(folded, books, largest_code, keeps_zeros=keeps_zeros)
         most = max((len(book.values) for book in books.values()), default=0)
-        used = {"clusters": self._options.clusters, "most_clusters_used": most, "clustered_layers": len(books)}
+        used = {"clusters": count, "most_clusters_used": most, "clustered_layers": len(books)}
         return self._material(replace(made, notes={**made.notes, **notes, **used}))
 
     def _on_few_codes(
@@ -197,7 +212,7 @@ class Materials:
     @cached_property
     def _pruned(self) -> tuple[Folded, dict[str, Any]]:
         """The network with its zeros, not yet fitted, and notes for the record. Not to be changed."""
-        sparsity = Sparsity.parse(self._options.sparsity)
+        sparsity = Sparsity.parse(self._options.sparsity or _SPARSITY)
         return prune(self.folded, sparsity, self._calibration[1], self._progress)
 
     def _material(self, prepared: Prepared) -> Material:
@@ -239,7 +254,7 @@ class Materials:
 
     @cached_property
     def _calibration(self) -> tuple[CalibrationRecord, Pixels]:
-        run, num_samples = self._run, self._options.calibration_samples
+        run, num_samples = self._run, self._options.calibration_samples or DEFAULT_SAMPLES
         train = load_split(run, "train", self._progress)
         rows = choose(train.content_sha256, train.labels, num_samples, run.manifest.seed)
         if len(rows) < num_samples:

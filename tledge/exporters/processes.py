@@ -50,7 +50,7 @@ class Processes:
         self._is_open, self._lock = True, threading.Lock()
 
     def __enter__(self) -> Self:
-        # Of their own, for a process that is killed removes nothing.
+        # For temporary files of the processes: one that is killed does not remove its own.
         self._folder = tempfile.TemporaryDirectory(prefix="tledge-", ignore_cleanup_errors=True)
         return self
 
