@@ -31,10 +31,9 @@ def export(
     """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
 
     ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``jobs``: how many are converted at a
-    time; a search knows one. ``max_drop_points``: of accuracy on the
-    validation photos; with it each int8 format becomes the first file that is shown to lose no more, or the best where none
-    is, which the record's ``search`` says. What is raised, :func:`tledge.exporters.export.export` and
-    :func:`tledge.accuracy_aware.search.export_within` say.
+    time; a search knows one. ``max_drop_points``: of accuracy on the validation photos; with it each int8 format becomes the
+    first file that is shown to lose no more, or the best where none is, which the record's ``search`` says. What is raised,
+    :func:`tledge.exporters.export.export` and :func:`tledge.accuracy_aware.search.export_within` say.
     """
     if max_drop_points is None:
         return export_as_asked(run, format_names, options=options, jobs=jobs, artifacts=artifacts, progress=progress)
