@@ -3,11 +3,13 @@
     python benchmarks/quantization.py artifacts/flowers-0 artifacts/flowers-1 artifacts/flowers-2
 
 Each run (a folder that ``tledge build`` wrote) is exported to every format by ``tledge export``, one format after another
-in processes of their own, and answered on its test split. Beside them stand the int8 of TFLiteConverter and of
-``quantize_static`` as their documentation writes them, from the same representative photos (plain_int8.py). Latencies are
-of one photo and one thread; all artifacts of a run are timed in turns, in one process.
+in processes of their own (formats that are made of one training in one process), and answered on its test split. Beside
+them stand the int8 of TFLiteConverter and of ``quantize_static`` as their documentation writes them, from the same
+representative photos (plain_int8.py). Latencies are of one photo and one thread; all artifacts of a run are timed in turns,
+in one process.
 
-It prints one JSON object, and a table of means over the runs on standard error. Exit code 1 where a bar is missed:
+It prints one JSON object, and a table of means over the runs on standard error. ``--with`` takes what it printed of other
+runs into the means, so that hours need not be one sitting. Exit code 1 where a bar is missed:
 drop, agreement, size, and latency against the plain recipe.
 """
 
@@ -21,12 +23,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plain_int8
 from common import begun, project_environment, run_timed
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from tledge.exporters import Format
 
 ROUNDS, RUNS_A_ROUND = 20, 10
 PLAIN = {"plain tflite int8": ("model.tflite", plain_int8.tflite), "plain onnx int8": ("model.onnx", plain_int8.onnx)}
@@ -74,10 +79,12 @@ def measure(folder: Path, formats: Sequence[str], epochs: int | None) -> list[di
     known = exporters.formats()
     at = ["--run", folder.name, "--artifacts", str(folder.parent)]
     seconds = {}
-    for name in formats:
-        trained = ["--epochs", str(epochs)] if epochs is not None and known[name].is_trained else []
-        command = [sys.executable, "-m", "tledge", "export", "--format", name, *at, *trained]
-        seconds[name] = run_timed(command, project_environment()).wall_time_s
+    for names in together([known[name] for name in formats]):
+        trained = ["--epochs", str(epochs)] if epochs is not None and known[names[0]].is_trained else []
+        asked = [word for name in names for word in ("--format", name)]
+        command = [sys.executable, "-m", "tledge", "export", *asked, *at, *trained]
+        taken_s = run_timed(command, project_environment()).wall_time_s
+        seconds |= dict.fromkeys(names, taken_s)
     run = open_run(folder.parent, folder.name)
     files = {name: run.export_folder(name) / run.export_record(name).file for name in formats}
     train = load_split(run, "train", Silent())
@@ -114,6 +121,14 @@ def measure(folder: Path, formats: Sequence[str], epochs: int | None) -> list[di
             }
         )
     return rows
+
+
+def together(formats: Sequence[Format]) -> list[list[str]]:
+    """Names of formats that one command exports: each by itself, but what is made of one training together."""
+    groups: dict[str, list[str]] = {}
+    for form in formats:
+        groups.setdefault((form.preparation or "") if form.is_trained else form.name, []).append(form.name)
+    return list(groups.values())
 
 
 def _session(file: str, model: bytes) -> Any:
@@ -165,7 +180,7 @@ def _drift(answers: Any, original: Any, labels: Any) -> dict[str, float]:
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Of every figure over the runs, by format; the largest difference is the largest of all."""
     found: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(row["format"] for row in rows):
+    for name in sorted({row["format"] for row in rows}, key=_place):
         mine = [row for row in rows if row["format"] == name]
         found[name] = {
             figure: (max if figure.startswith("max_") else statistics.mean)([row[figure] for row in mine])
@@ -173,6 +188,13 @@ def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
             if figure not in ("run", "format")
         }
     return found
+
+
+def _place(name: str) -> tuple[bool, int]:
+    """Formats in their own order, and then the plain recipes."""
+    from tledge.exporters import formats
+
+    return name in PLAIN, list(PLAIN if name in PLAIN else formats()).index(name)
 
 
 def missed(found: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -235,14 +257,19 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, built with as many seeds")
     parser.add_argument("--formats", nargs="+", choices=list(formats()), default=list(formats()), metavar="FORMAT")
     parser.add_argument("--epochs", type=int, help="of formats that train; default: their own")
+    parser.add_argument("--with", nargs="+", type=Path, default=[], metavar="FILE", dest="earlier",
+                        help="what this program printed of other runs")  # fmt: skip
     options = parser.parse_args()
     console, load = begun()
+    earlier = [row for path in options.earlier for row in json.loads(path.read_text())["rows"]]
+    if again := {row["run"] for row in earlier} & {run.resolve().name for run in options.runs}:
+        parser.error(f"--with: {', '.join(sorted(again))} is to be measured now")
     # What a bar is relative to is measured too.
     bars = [BARS[name].against for name in options.formats if name in BARS]
     names = list(dict.fromkeys([*options.formats, *(name for name in bars if name in formats())]))
-    rows = [row for run in options.runs for row in measure(run.resolve(), names, options.epochs)]
+    rows = [*earlier, *(row for run in options.runs for row in measure(run.resolve(), names, options.epochs))]
     found = means(rows)
-    console.print(table(found, len(options.runs)))
+    console.print(table(found, len({row["run"] for row in rows})))
     sentences = missed(found)
     for sentence in sentences:
         console.print(sentence, markup=False, soft_wrap=True)

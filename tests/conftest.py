@@ -210,7 +210,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         holder.communicate()  # cat ends with its input, and the file system with it
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_data() -> None:
     """Skip where the real data sets and modules are not on this machine."""
     missing = [name for name in SHARED_DATA if not Path(os.environ.get(name, "/nonexistent")).is_dir()]

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tledge.reporting.stored import stored_report
+from tledge.run import open_run
+
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
@@ -64,11 +67,32 @@ def test_make_demo_ends_with_a_table_of_seven_artifacts_and_a_passed_verdict(tmp
     assert "verdict: passed" in ended.stdout
 
 
-@pytest.mark.usefixtures("real_data")
-def test_the_three_commands_build_export_and_verify_tf_flowers(tmp_path: Path) -> None:
-    ended = _run(_block("tledge build"), tmp_path)
+@pytest.fixture(scope="module")
+def three_commands(real_data: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What they print, and the folder in which they ran: real photos, and a real ImageNet backbone."""
+    folder = tmp_path_factory.mktemp("flowers")
+    ended = _run(_block("tledge build"), folder)
     assert ended.returncode == 0, ended.stderr + ended.stdout
-    assert "verdict: passed" in ended.stdout
+    return ended.stdout, folder
+
+
+def test_the_three_commands_build_export_and_verify_tf_flowers(three_commands: tuple[str, Path]) -> None:
+    assert "verdict: passed" in three_commands[0]
+
+
+def test_flowers_reach_89_percent_and_artifacts_stay_close_to_the_original(three_commands: tuple[str, Path]) -> None:
+    run = open_run(three_commands[1] / "artifacts", None)
+    assert run.manifest.metrics["test"].accuracy >= 0.89
+    report, _ = stored_report(run.name, three_commands[1] / "artifacts")
+    drifts = {row.format: row.drift for row in report.rows}
+    for name in ("tflite-float32", "onnx-float32"):
+        drift = drifts[name]
+        assert drift is not None
+        assert drift.agreement == 1.0, name
+    for name in ("tflite-int8", "onnx-int8"):
+        drift = drifts[name]
+        assert drift is not None
+        assert drift.accuracy_drop_points <= 1.0, name
 
 
 @pytest.mark.usefixtures("run_copy")

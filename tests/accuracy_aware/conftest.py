@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tledge.run import Run, open_run
 
 BUDGET = 2.5  # points: 295 photos show it where three or four of them are lost, and equal answers show 1.3
 SAMPLES = 48  # enough for a network of this size
-FACTORS = np.where(np.arange(16) % 2, 30.0, 1 / 30)  # of the channels of LeNet's second convolution
+WEIGHTED = ("c1", "c3", "c5", "f6", "logits")  # layers of LeNet, each with what reads it behind it
 
 
 def tried(record: ExportRecord) -> list[str]:
@@ -43,20 +44,36 @@ def copied(lenet: Run, tmp_path: Path) -> Callable[..., Run]:
 
 @pytest.fixture(scope="session")
 def planted(lenet: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same network, whose channels after the second convolution are of very different size.
+    """The same network, whose channels after the second convolution are of very different size."""
+    return _copy(lenet, tmp_path_factory.mktemp("planted"), _spread(lenet, ["c3"]))
+
+
+@pytest.fixture(scope="session")
+def hopeless(lenet: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same between any two layers: whichever stay integer, they meet such channels."""
+    return _copy(lenet, tmp_path_factory.mktemp("hopeless"), _spread(lenet, WEIGHTED[:-1]))
+
+
+def _spread(run: Run, layers: Sequence[str]) -> dict[str, bytes]:
+    """The run's weights, where the channels that these layers make are 30 times larger and 30 times smaller in turn.
 
     ReLU and maxima let a factor through, and the next layer takes it back, so that float answers stay as they were: one
     scale for all channels can't hold them, nor one for all inputs of the next layer's weights.
     """
-    with np.load(lenet.folder / "network" / "weights.npz") as stored:
+    with np.load(run.folder / "network" / "weights.npz") as stored:
         weights = dict(stored)
-    weights["c3.kernel"] = (weights["c3.kernel"] * FACTORS).astype(np.float32)
-    weights["c3.bias"] = (weights["c3.bias"] * FACTORS).astype(np.float32)
-    by_channel = weights["c5.kernel"].reshape(-1, len(FACTORS), weights["c5.kernel"].shape[-1])
-    weights["c5.kernel"] = (by_channel / FACTORS[:, None]).reshape(weights["c5.kernel"].shape).astype(np.float32)
+    for maker, reader in itertools.pairwise(WEIGHTED):
+        if maker in layers:
+            kernel = weights[f"{reader}.kernel"]
+            factors = np.where(np.arange(len(weights[f"{maker}.bias"])) % 2, 30.0, 1 / 30)
+            by_channel = kernel.reshape(-1, len(factors), kernel.shape[-1])
+            weights[f"{maker}.kernel"], weights[f"{maker}.bias"] = (
+                (weights[f"{maker}.{kind}"] * factors).astype(np.float32) for kind in ("kernel", "bias")
+            )
+            weights[f"{reader}.kernel"] = (by_channel / factors[:, None]).reshape(kernel.shape).astype(np.float32)
     out = io.BytesIO()
     np.savez(out, **weights)
-    return _copy(lenet, tmp_path_factory.mktemp("planted"), {"network/weights.npz": out.getvalue()})
+    return {"network/weights.npz": out.getvalue()}
 
 
 def _copy(run: Run, root: Path, files: dict[str, bytes]) -> Run:

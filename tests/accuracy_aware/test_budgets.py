@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tledge.accuracy_aware import search
-from tledge.accuracy_aware.search import export_within, fewest, missed
+from tledge.accuracy_aware.search import export_within, fewest, missed, too_few
 from tledge.audit import broken_promises
 from tledge.errors import InputError, PromiseBroken
 from tledge.exporters.material import Options
@@ -57,7 +57,28 @@ def test_an_integer_network_is_no_mixed_one_and_one_that_integers_do_not_hurt_st
     assert broken_promises(record.audit, "mixed integer and float", record.file, nothing)
 
 
-def test_where_no_mixture_suffices_a_trained_network_is_tried_and_the_best_is_kept_as_missing_the_budget(
+def test_of_a_network_that_no_file_holds_the_best_is_kept_as_missing_the_budget_with_exit_code_1(
+    hopeless: Run, tledge: Tledge
+) -> None:
+    asked = ["--format", "tflite-int8", "--max-drop", BUDGET, "--epochs", 1, "--calibration-samples", SAMPLES]
+    ended = tledge("export", *map(str, asked), "--artifacts", hopeless.folder.parent)
+    assert ended.code == 1
+    (name,) = hopeless.export_names()
+    record = hopeless.export_record(name)
+    assert record.search
+    first, *mixed, last = tried(record)
+    assert (first, set(mixed), last) == ("tflite-int8", {"tflite-int8-mixed"}, "tflite-int8-qat")
+    assert not too_few(record.search.num_photos, BUDGET)  # equal answers would be inside
+    bounds = [step.accuracy_drop_points_interval for step in record.search.steps]
+    highs = [bound.high for bound in bounds if bound]
+    assert len(highs) == len(record.search.steps)
+    assert record.search.missed_by_points == pytest.approx(min(highs) - BUDGET)
+    assert record.search.missed_by_points > 0
+    assert name == record.search.steps[highs.index(min(highs))].format
+    assert f"misses the budget of {BUDGET} points by" in ended.err
+
+
+def test_what_no_mixture_keeps_its_promise_of_is_trained(
     planted: Run, tmp_path: Path, tledge: Tledge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*arguments: object) -> None:
@@ -65,21 +86,11 @@ def test_where_no_mixture_suffices_a_trained_network_is_tried_and_the_best_is_ke
 
     monkeypatch.setattr(search._Search, "_mixed", broken)
     shutil.copytree(planted.folder, tmp_path / "lenet", ignore=shutil.ignore_patterns("exports"))
-    asked = ["--format", "tflite-int8", "--max-drop", "0.5", "--epochs", 1, "--calibration-samples", SAMPLES]
+    asked = ["--format", "tflite-int8", "--max-drop", BUDGET, "--epochs", 1, "--calibration-samples", SAMPLES]
     ended = tledge("export", *map(str, asked), "--run", "lenet", "--artifacts", tmp_path)
     run = open_run(tmp_path, "lenet")
     (name,) = run.export_names()
-    record = run.export_record(name)
-    assert record.search
-    assert tried(record) == ["tflite-int8", "tflite-int8-qat"]
-    bounds = {
-        step.format: step.accuracy_drop_points_interval.high
-        for step in record.search.steps
-        if step.accuracy_drop_points_interval
-    }
-    assert name == min(bounds, key=lambda form: bounds[form])
-    assert ended.code == 1
-    assert record.search.missed_by_points == pytest.approx(bounds[name] - 0.5)
+    assert tried(run.export_record(name)) == ["tflite-int8", "tflite-int8-qat"]
     assert "warning: left out: tflite-int8-mixed is none" in ended.err
 
 
