@@ -57,6 +57,12 @@ def cpu_flags() -> list[str]:
     return []
 
 
+def adds_int8_products_in_16_bits(machine: MachineRecord) -> bool:
+    """Whether ONNX Runtime does, two at a time: on x86 with AVX2 or AVX-512 and without VNNI. False where flags are unknown."""
+    flags = set(machine.cpu_flags)
+    return bool(flags & {"avx2", "avx512bw"}) and not flags & {"avx512_vnni", "avx_vnni", "amx_int8"}
+
+
 def governor() -> str | None:
     """The frequency governor of the first core; None where the system does not tell."""
     path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

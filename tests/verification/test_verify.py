@@ -14,13 +14,16 @@ import pytest
 from onnx import numpy_helper
 from small_models import replace_artifact, rewrite_onnx, rewrite_tflite, tflite
 
+from tledge import verify
 from tledge.errors import ArtifactError
 from tledge.exporters import formats
+from tledge.machine import this_machine
 from tledge.records import Report
 from tledge.reporting.wording import gate
 from tledge.run import Run
 from tledge.runtimes import runtimes, runtimes_for
 from tledge.verification import targets
+from tledge.verification.measurement import Wanted
 
 Tledge = Callable[..., Any]
 OwnTarget = Callable[..., Path]
@@ -41,6 +44,18 @@ def test_every_artifact_has_a_row_on_every_runtime_that_runs_it(report: Report, 
         (form.name, runtime.name) for form in formats().values() for runtime in runtimes_for(Path(form.file))
     }
     assert {row.runtime for row in report.rows} == set(runtimes())
+
+
+@pytest.mark.parametrize(("flags", "is_warned"), [(["avx2", "fma"], True), (["avx2", "avx_vnni"], False), ([], False)])
+def test_integer_onnx_on_a_cpu_that_adds_products_in_16_bits_is_warned_of(
+    run_copy: Run, monkeypatch: pytest.MonkeyPatch, flags: list[str], is_warned: bool
+) -> None:
+    _keep(run_copy, "onnx-int8", "tflite-int8", "onnx-float32")
+    machine = this_machine().model_copy(update={"cpu_flags": flags})
+    monkeypatch.setattr("tledge.verification.verify.this_machine", lambda: machine)
+    found = {row.format: row.warnings for row in verify(run_copy, wanted=Wanted(accuracy_only=True)).rows}
+    assert [name for name, warnings in found.items() if warnings] == (["onnx-int8"] if is_warned else [])
+    assert not is_warned or "which has no VNNI" in found["onnx-int8"][0]
 
 
 GATES = {"runs", "promise", "contract", *targets.Budget.model_fields}

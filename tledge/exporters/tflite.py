@@ -40,8 +40,7 @@ def _converter(model: Model, signature: str) -> tuple[Any, Any]:
     def probabilities(pixels: Any) -> Any:
         return tf.identity(loaded.signatures[signature](pixels=pixels)["probabilities"], name="probabilities")
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([probabilities.get_concrete_function()], loaded)
-    return converter, tf
+    return tflite_prepared.converter_of(probabilities.get_concrete_function()), tf
 
 
 def _float32(model: Model) -> bytes:
@@ -125,8 +124,7 @@ def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
         values = (tf.cast(pixels, tf.float32) - codes.zero_point) * codes.scale
         return tf.identity(prepared.probabilities(values), name="probabilities")
 
-    function = probabilities.get_concrete_function()
-    return tf.lite.TFLiteConverter.from_concrete_functions([function], prepared.network), tf
+    return tflite_prepared.converter_of(probabilities.get_concrete_function()), tf
 
 
 def _with_metadata(flatbuffer: bytes, metadata: str) -> bytes:

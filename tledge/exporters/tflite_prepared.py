@@ -140,14 +140,27 @@ def _calibrated(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint
         for photo in photos:
             yield [prepared.input_codes.real(photo[None])]
 
-    function = probabilities.get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], prepared.network)
+    converter = converter_of(probabilities.get_concrete_function())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative_data
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
     converter._experimental_calibrate_only = True
     return bytes(converter.convert())
+
+
+def converter_of(function: Any) -> Any:
+    """TensorFlow's converter of a concrete function.
+
+    It saves what it is given beside the function. That is the function's variables alone: of a whole model it would
+    trace every layer again, which takes longer than the conversion.
+    """
+    from tledge.tensorflow_setup import tensorflow
+
+    tf = tensorflow()
+    holder = tf.Module()
+    holder.held = list(function.variables)
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
 
 
 def _values(model: bytes, tensors: list[int], pixels: npt.NDArray[np.float32]) -> dict[int, npt.NDArray[np.float32]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tledge.audit import broken_promises
-from tledge.records import Audit, MachineRecord, Row, Speedup
+from tledge.machine import adds_int8_products_in_16_bits
+from tledge.records import Audit, ExportRecord, MachineRecord, Row, Speedup
+from tledge.runtimes import Runtime
 from tledge.runtimes.launch import WorkerFailed
 from tledge.verification import gate
 from tledge.verification.measure import Timed
@@ -64,14 +66,33 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
         speedups=speedups,
         drift=seen,
         checks=checks,
-        warnings=_warnings(speedups, found, budget.threads),
+        warnings=[*_doubts(record, found, subject.runtime, machine), *_slower(speedups, found)],
         error=error,
         verdict=gate.verdict(checks),
     )
 
 
-def _warnings(speedups: Sequence[Speedup], found: Audit | None, threads: int) -> list[str]:
-    """What does not fail a gate, and yet says that this artifact may be a bad deal."""
+def _doubts(
+    record: ExportRecord | None, found: Audit | None, runtime: Runtime | None, machine: MachineRecord
+) -> Iterator[str]:
+    """What does not fail a gate, and yet says that an artifact's answers may be a bad deal."""
+    search = record.search if record else None
+    if search is not None and search.missed_by_points is not None:
+        yield (
+            f"it was searched for a drop of at most {search.max_drop_points:g} points, and misses that by "
+            f"{search.missed_by_points:.2f} on the validation photos"
+        )
+    is_reduced = record is not None and "weight_codes" in record.options
+    adds_in_16_bits = runtime is not None and runtime.name == "onnxruntime" and adds_int8_products_in_16_bits(machine)
+    if found is not None and found.names_of("integer", "hybrid") and adds_in_16_bits and not is_reduced:
+        yield (
+            "ONNX Runtime adds products of int8 weights in 16 bits on this CPU, which has no VNNI, and large ones do not "
+            "fit: export onnx-int8 with --target and a file that says int8_saturates = true"
+        )
+
+
+def _slower(speedups: Sequence[Speedup], found: Audit | None) -> list[str]:
+    """Than what has no integers: as it should not be."""
     if found is None or not found.names_of("integer", "hybrid"):
         return []
     return [
