@@ -9,7 +9,7 @@ representative photos (plain_int8.py). Latencies are of one photo and one thread
 in one process.
 
 It prints one JSON object, and a table of means over the runs on standard error. ``--with`` takes what it printed of other
-runs into the means, so that hours need not be one sitting. Exit code 1 where a bar is missed:
+runs or formats into the means, so that hours need not be one sitting; what is measured now stands in place of it. Exit code 1 where a bar is missed:
 drop, agreement, size, and latency against the plain recipe.
 """
 
@@ -254,20 +254,21 @@ def main() -> None:
     from tledge.exporters import formats
 
     parser = argparse.ArgumentParser(description="Every format of several runs, side by side.")
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, built with as many seeds")
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of runs, built with as many seeds")
     parser.add_argument("--formats", nargs="+", choices=list(formats()), default=list(formats()), metavar="FORMAT")
     parser.add_argument("--epochs", type=int, help="of formats that train; default: their own")
     parser.add_argument("--with", nargs="+", type=Path, default=[], metavar="FILE", dest="earlier",
-                        help="what this program printed of other runs")  # fmt: skip
+                        help="what this program printed of other runs or formats")  # fmt: skip
     options = parser.parse_args()
+    if not options.runs and not options.earlier:
+        parser.error("name at least one run, or files by --with")
     console, load = begun()
-    earlier = [row for path in options.earlier for row in json.loads(path.read_text())["rows"]]
-    if again := {row["run"] for row in earlier} & {run.resolve().name for run in options.runs}:
-        parser.error(f"--with: {', '.join(sorted(again))} is to be measured now")
     # What a bar is relative to is measured too.
     bars = [BARS[name].against for name in options.formats if name in BARS]
     names = list(dict.fromkeys([*options.formats, *(name for name in bars if name in formats())]))
-    rows = [*earlier, *(row for run in options.runs for row in measure(run.resolve(), names, options.epochs))]
+    earlier = [row for path in options.earlier for row in json.loads(path.read_text())["rows"]]
+    now = [row for run in options.runs for row in measure(run.resolve(), names, options.epochs)]
+    rows = list({(row["run"], row["format"]): row for row in (*earlier, *now)}.values())
     found = means(rows)
     console.print(table(found, len({row["run"] for row in rows})))
     sentences = missed(found)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tledge.compression.clustering import codebook, codebooks, require_clusters
+from tledge.compression.codes import codes_of
 from tledge.compression.folding import fold
 from tledge.errors import InputError
 
@@ -42,7 +43,7 @@ def test_weights_go_to_a_code_near_them(codes: np.ndarray) -> None:
     inside = np.abs(codes) < 120
     assert np.abs(book.nearest(codes) - codes)[inside].max() < 50
     error = np.mean((book.nearest(codes) - codes) ** 2)
-    assert error < 0.2 * np.mean(codes**2)
+    assert error < 0.25 * np.mean(codes**2)
 
 
 def test_the_codes_take_fewer_bytes_than_as_many_that_are_used_alike(codes: np.ndarray) -> None:
@@ -72,6 +73,27 @@ def test_twice_as_many_clusters_are_a_bit_more_a_weight_and_a_quarter_of_the_squ
     assert less_error / error == pytest.approx(0.25, abs=0.12)
     assert most_bits > more_bits + 0.65
     assert least_error < 0.37 * less_error
+
+
+def test_weights_of_a_smaller_layer_go_to_codes_nearer_to_them() -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    from tledge.tensorflow_setup import tensorflow
+
+    tensorflow(seed=0)
+    images = layers.Input((16, 16, 3), name="images")
+    x = layers.Conv2D(32, 1, kernel_initializer="random_normal", name="first")(images)
+    x = layers.Conv2D(64, 1, kernel_initializer="random_normal", name="small")(x)
+    x = layers.Conv2D(1024, 1, kernel_initializer="random_normal", name="large")(x)
+    network = fold(tf_keras.Model(images, layers.GlobalAveragePooling2D(name="mean")(x))).network
+    books, errors = codebooks(network, 32), {}
+    for name, book in books.items():
+        layer = network.get_layer(name)
+        codes = codes_of(layer, layer.get_weights()[0])
+        errors[name] = np.mean((book.nearest(codes) - codes) ** 2)
+    assert set(errors) == {"small", "large"}
+    assert errors["small"] < 0.5 * errors["large"]
 
 
 def test_a_network_without_a_large_layer_is_an_error(network: Any) -> None:

@@ -19,7 +19,7 @@ from tledge.errors import InputError
 
 MIN_CLUSTERS, DEFAULT_CLUSTERS, MAX_CLUSTERS = 4, 32, 256
 # Of a bit, in squared codes, for the default number or fewer: what a weight then takes is in docs/quantization.md.
-_PRICE = 200.0
+PRICE = 250.0
 _ROUNDS = 40
 
 
@@ -32,23 +32,32 @@ def require_clusters(count: int) -> None:
 def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dict[str, Codebook]:
     """Of each convolution and dense layer with many weights, by name, at most ``count`` codes.
 
-    Depthwise kernels keep all codes: they are few, and each of their weights counts. Raises InputError where no layer is
-    large enough.
+    Depthwise kernels keep all codes: they are few, and each of their weights counts. In a layer with fewer weights bits are
+    cheaper, by the root of their number: what its errors do to the answers is no less, and all its bits are few. Raises
+    InputError where no layer is large enough.
     """
-    if not large(network):
+    layers = large(network)
+    if not layers:
         raise InputError("no layer of this network has so many weights that fewer codes would make its file smaller")
+    kernels = [layer.get_weights()[0] for layer in layers]
+    sizes = np.array([kernel.size for kernel in kernels])
+    prices = PRICE * np.sqrt(
+        sizes / np.average(sizes, weights=sizes)
+    )  # that of the layer that a weight is in, on average
     return {
         layer.name: codebook(
-            np.round(codes_of(layer, layer.get_weights()[0], largest_code)).astype(np.int64), count, largest_code
+            np.round(codes_of(layer, kernel, largest_code)).astype(np.int64), count, largest_code, float(price)
         )
-        for layer in large(network)
+        for layer, kernel, price in zip(layers, kernels, prices, strict=True)
     }
 
 
-def codebook(codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE) -> Codebook:
+def codebook(
+    codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE, price: float = PRICE
+) -> Codebook:
     """At most ``count`` codes for these, any shape, of at most ``largest_code`` and either sign.
 
-    A bit has a price. Beyond the default, twice as many clusters buy one more a weight: so the price goes with their square,
+    A bit has a ``price``. Beyond the default, twice as many clusters buy one more a weight: so the price goes with their square,
     as the error of rounding does; fewer only limit the number. The two largest codes stay, for the largest weight of a channel
     must keep its code where a file derives the scale from it; so does zero, because pruned weights are zero.
     """
@@ -59,7 +68,7 @@ def codebook(codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGE
     spread = np.linspace(-largest_code, largest_code, 2 * ((count - 1) // 2))[1:-1]
     centres = np.sort(np.append(spread, 0.0))
     shares = np.full(len(centres), 1 / len(centres))
-    price = _PRICE * min(1.0, (DEFAULT_CLUSTERS / count) ** 2)
+    price *= min(1.0, (DEFAULT_CLUSTERS / count) ** 2)
     for _ in range(_ROUNDS):
         nearest = _cheapest(every, centres, shares, price)
         mass, sums = (np.bincount(nearest, part, len(centres)) for part in (counts, counts * every))

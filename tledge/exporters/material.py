@@ -34,8 +34,9 @@ _PROOF_PHOTOS = 16
 _OF_CONVERTERS = "min-max"  # what they do by themselves
 _SAME_PROBABILITY = 1e-3
 _MAX_EPOCHS = 1000
-# Epochs and learning rate where rounding alone is to be mended, and where weights were taken away.
-_CAREFUL, _BOLD = (2, 1e-5), (5, 1e-4)
+# Epochs and learning rate where rounding alone is to be mended, where weights were taken away, and where codes are few:
+# at a higher rate weights go to and fro between these.
+_CAREFUL, _BOLD, _STEADY = (2, 1e-5), (5, 1e-4), (4, 5e-5)
 # Of what is left of a large layer: 8 bits for it would take more of a compressed file than the zeros save.
 _CODES_OF_PRUNED = 65
 _WITH_ZEROS, _WITH_CODEBOOKS = {PRUNED, PRUNED_CLUSTERED}, {CLUSTERED, PRUNED_CLUSTERED}
@@ -189,25 +190,31 @@ class Materials:
     def _prune(self, largest_code: int) -> Material:
         pruned, notes = self._pruned
         books = {layer.name: uniform(_CODES_OF_PRUNED, largest_code) for layer in large(pruned.network)}
-        made = self._on_few_codes(pruned, books, largest_code, keeps_zeros=True)
+        made = self._on_few_codes(pruned, books, largest_code, _BOLD, keeps_zeros=True)
         return self._material(replace(made, notes={**made.notes, **notes, "codes": _CODES_OF_PRUNED}))
 
     def _cluster(self, largest_code: int, *, keeps_zeros: bool) -> Material:
         folded, notes = self._pruned if keeps_zeros else (self.folded, {})
         count = self._options.clusters or DEFAULT_CLUSTERS
         books = codebooks(folded.network, count, largest_code)
-        made = self._on_few_codes(folded, books, largest_code, keeps_zeros=keeps_zeros)
+        made = self._on_few_codes(folded, books, largest_code, _STEADY, keeps_zeros=keeps_zeros)
         most = max((len(book.values) for book in books.values()), default=0)
         used = {"clusters": count, "most_clusters_used": most, "clustered_layers": len(books)}
         return self._material(replace(made, notes={**made.notes, **notes, **used}))
 
     def _on_few_codes(
-        self, folded: Folded, books: dict[str, Codebook], largest_code: int, *, keeps_zeros: bool
+        self,
+        folded: Folded,
+        books: dict[str, Codebook],
+        largest_code: int,
+        usual: tuple[int, float],
+        *,
+        keeps_zeros: bool,
     ) -> Prepared:
         """Fitted to these codes first, each layer to what those before it lost, and then trained."""
         options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "codebooks": books}
         start = self._calibrated(folded.copied(), largest_code, **options)
-        return train(start, self._lessons(_BOLD), self._progress, **options)
+        return train(start, self._lessons(usual), self._progress, **options)
 
     @cached_property
     def _pruned(self) -> tuple[Folded, dict[str, Any]]:
