@@ -9,8 +9,8 @@ representative photos (plain_int8.py). Latencies are of one photo and one thread
 in one process.
 
 It prints one JSON object, and a table of means over the runs on standard error. ``--with`` takes what it printed of other
-runs or formats into the means, so that hours need not be one sitting; what is measured now stands in place of it. Exit code 1 where a bar is missed:
-drop, agreement, size, and latency against the plain recipe.
+runs or formats into the means, so that hours need not be one sitting; what is measured now stands in place of it. Exit
+code 1 where a bar is missed: drop, agreement, size, and latency against the plain recipe.
 """
 
 from __future__ import annotations
