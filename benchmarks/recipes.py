@@ -25,7 +25,7 @@ def measure(dataset: str, recipe: str, seed: int, artifacts: Path | None, others
     """One build. ``artifacts``: where the run is kept; None: nowhere."""
     with tempfile.TemporaryDirectory(prefix="tledge-benchmark-") as folder:
         root = artifacts or Path(folder, "artifacts")
-        name = f"{dataset.partition(':')[0]}-{Path(recipe).stem}-{seed}"
+        name = f"{Path(dataset.partition(':')[0]).name}-{Path(recipe).stem}-{seed}"
         command = [sys.executable, "-m", "tledge", "build", "--dataset", dataset, "--recipe", recipe]
         command += ["--seed", str(seed), "--run", name, "--artifacts", str(root), *others]
         ended = run_timed(command, project_environment(TLEDGE_CACHE_DIR=str(Path(folder, "cache"))))

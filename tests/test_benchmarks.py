@@ -250,10 +250,13 @@ def test_memory_of_a_verification_is_its_own_and_of_mapped_files(run_copy: Run) 
     assert 10 < found["own_mb"] < 1000
 
 
-def test_recipes_are_built_and_their_spread_is_told(tmp_path: Path) -> None:
+def test_recipes_are_built_and_their_spread_is_told(
+    tmp_path: Path, photo_folder: Callable[..., Path], tiny_backbone: Path
+) -> None:
+    runs = tmp_path / "runs"
     ended = program(
-        "recipes.py", "--dataset", "digits", "--recipes", "head", "--seeds", "0", "1", "--at-least", "101",
-        "--artifacts", tmp_path, "--", "--backbone", "bundled", "--max-epochs", "1",
+        "recipes.py", "--dataset", photo_folder({"cat": 30, "dog": 30}), "--recipes", "head", "--seeds", "0", "1",
+        "--at-least", "101", "--artifacts", runs, "--", "--backbone", tiny_backbone, "--max-epochs", "1",
     )  # fmt: skip
     assert ended.returncode == 1  # no accuracy is above 100%
     result = json.loads(ended.stdout)
@@ -261,7 +264,7 @@ def test_recipes_are_built_and_their_spread_is_told(tmp_path: Path) -> None:
     accuracies = [build["test_accuracy"] for build in result["builds"]]
     assert summary["mean_test_accuracy"] == pytest.approx(sum(accuracies) / 2)
     assert summary["min_test_accuracy"] == min(accuracies)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-head-0", "digits-head-1", "latest"]
+    assert sorted(path.name for path in runs.iterdir()) == ["latest", "photos-head-0", "photos-head-1"]
 
 
 @pytest.fixture(scope="module")
