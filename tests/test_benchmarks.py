@@ -363,12 +363,45 @@ def test_formats_are_held_against_the_plain_recipes_on_the_same_photos(run_copy:
     assert all(0 < row["compressed_mb"] < row["size_mb"] and row["p50_ms"] > 0 for row in rows.values())
 
 
+def test_formats_of_one_training_are_exported_together_and_others_by_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    known, together = formats(), runpy.run_path(str(BENCHMARKS / "quantization.py"))["together"]
+    names = ["onnx-int8-qat", "tflite-int8", "tflite-int8-qat", "onnx-int8"]
+    alone = [["tflite-int8"], ["onnx-int8"]]
+    assert together([known[name] for name in names]) == [["onnx-int8-qat", "tflite-int8-qat"], *alone]
+
+
+def test_what_was_measured_of_other_runs_is_taken_into_the_means_and_nothing_counts_twice(tmp_path: Path) -> None:
+    def printed(name: str, *rows: tuple[str, str, float]) -> Path:
+        figures = {
+            "agreement_percent": 100, "mean_abs_probability_difference": 0, "max_abs_probability_difference": 0,
+            "agreement_with_twin_percent": 100, "accuracy_percent": 90, "size_mb": 1, "compressed_mb": 1, "p50_ms": 1,
+            "p50_over_plain": 1, "export_s": 1,
+        }  # fmt: skip
+        found = [{"run": run, "format": form, "drop_points": drop, **figures} for run, form, drop in rows]
+        (tmp_path / name).write_text(json.dumps({"rows": found}))
+        return tmp_path / name
+
+    first = printed("first", ("a", "tflite-int8", 9), ("a", "onnx-int8", 0.1))
+    second = printed("second", ("a", "tflite-int8", 0.2), ("b", "tflite-int8", 0.6))
+    ended = program("quantization.py", "--with", first, second)
+    found = json.loads(ended.stdout)
+    assert found["means"]["tflite-int8"]["drop_points"] == pytest.approx(0.4)
+    assert [row["num_runs"] for row in found["means"].values()] == [2, 1]
+    assert found["missed"] == ["tflite-int8: drop in points is 0.400, over 0.3"]
+    assert ended.returncode == 1
+    assert program("quantization.py").returncode == 2
+    assert program("quantization.py", tmp_path, tmp_path).returncode == 2
+
+
 def test_a_format_misses_its_bar_in_each_of_its_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     quantization = SimpleNamespace(**runpy.run_path(str(BENCHMARKS / "quantization.py")))
     good = {
         "drop_points": 0.1, "agreement_percent": 99.5, "mean_abs_probability_difference": 0.004, "size_mb": 2.6,
-        "compressed_mb": 2.2, "p50_ms": 2.0,
+        "compressed_mb": 2.2, "p50_over_plain": 1.0, "num_runs": 1,
     }  # fmt: skip
     whole = {"plain tflite int8": good, "tflite-int8": good}
     assert quantization.missed(whole) == []
@@ -376,11 +409,16 @@ def test_a_format_misses_its_bar_in_each_of_its_ways(monkeypatch: pytest.MonkeyP
         ("drop_points", 0.31, "drop in points is 0.310, over 0.3"),
         ("agreement_percent", 98.4, "disagreement in percent is 1.600, over 1.5"),
         ("size_mb", 2.72, "size in MB is 2.720, over 2.71"),
-        ("p50_ms", 2.2, "latency over that of plain tflite int8 is 1.100, over 1.05"),
+        ("p50_over_plain", 1.1, "latency over the plain recipe's is 1.100, over 1.05"),
         ("drop_points", float("nan"), "drop in points is nan, over 0.3"),
     ):
         changed = {**whole, "tflite-int8": {**good, figure: value}}
         assert quantization.missed(changed) == [f"tflite-int8: {words}"]
+    pruned = {**good, "compressed_mb": 1.0}
+    assert quantization.missed({**whole, "tflite-int8-pruned": pruned}) == []
+    assert quantization.missed({**whole, "tflite-int8-pruned": {**pruned, "num_runs": 2}}) == [
+        "tflite-int8-pruned: compressed size over that of tflite-int8 is nan, over 0.6"
+    ]
     smaller = {**whole, "tflite-int8-pruned": {**good, "compressed_mb": 1.4}}
     assert quantization.missed(smaller) == [
         "tflite-int8-pruned: compressed size over that of tflite-int8 is 0.636, over 0.6"
@@ -389,7 +427,8 @@ def test_a_format_misses_its_bar_in_each_of_its_ways(monkeypatch: pytest.MonkeyP
     assert quantization.missed(trained) == [
         "tflite-int8-qat: mean difference of probabilities over that of plain tflite int8 is 0.750, over 0.5"
     ]
-    apart = {"onnx-int8-qat": {**good, "drop_points": 0, "size_mb": 2.5, "agreement_with_twin_percent": 98.5}}
+    near = {**good, "drop_points": 0, "size_mb": 2.5, "mean_abs_probability_difference": 0.001}
+    apart = {"plain onnx int8": good, "onnx-int8-qat": {**near, "agreement_with_twin_percent": 98.5}}
     assert quantization.missed({**whole, **apart}) == [
         "onnx-int8-qat: disagreement with its twin in percent is 1.500, over 1"
     ]

@@ -27,13 +27,16 @@ def sha256_file(path: Path) -> str:
 
 
 def compressed_bytes(data: bytes) -> int:
-    """The size of ``data`` by deflate, level 9, with the strategy of zlib that makes it smallest; any unzip reads all of them.
+    """The size of ``data`` by deflate, level 9, with what makes it smallest of zlib's settings; any unzip reads all of them.
 
-    The default one looks for repeated strings, of which weights have none, and pays for those that it finds.
+    The default strategy looks for repeated strings, of which weights have none, and pays for those that it finds. The memory
+    level decides how soon a block ends and the next has code lengths of its own: layers differ in how their codes are used.
     """
+    settings = [(zlib.Z_DEFAULT_STRATEGY, 8), (zlib.Z_DEFAULT_STRATEGY, 9), (zlib.Z_FILTERED, 8)]
+    settings += [(strategy, level) for strategy in (zlib.Z_RLE, zlib.Z_HUFFMAN_ONLY) for level in range(5, 10)]
     sizes = []
-    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_RLE, zlib.Z_HUFFMAN_ONLY):
-        compressor = zlib.compressobj(9, strategy=strategy)
+    for strategy, level in settings:
+        compressor = zlib.compressobj(9, memLevel=level, strategy=strategy)
         sizes.append(len(compressor.compress(data)) + len(compressor.flush()))
     return min(sizes)
 

@@ -267,7 +267,7 @@ class ExportRecord(Record):
     file: str
     sha256: str
     size_bytes: int
-    compressed_bytes: int = Field(description="by deflate, level 9, with the strategy of zlib that makes it smallest")
+    compressed_bytes: int = Field(description="by deflate, level 9, with what makes it smallest of zlib's settings")
     created_utc: str
     source_manifest_sha256: str
     options: dict[str, Any]

@@ -99,4 +99,4 @@ def test_a_budget_that_so_few_photos_cannot_show_is_exit_code_1_and_the_best_is_
     assert record.search.steps[-1].accuracy_drop_points <= 0.5
     assert record.sha256 == searched["tflite-int8"].sha256  # the same file, made again
     rows = verify("lenet", artifacts=tmp_path, format_names=[record.format], wanted=Wanted(accuracy_only=True)).rows
-    assert "was searched for a drop of at most 0.5 points, and misses that by" in rows[0].warnings[0]
+    assert f"of its drop was {record.search.missed_by_points:.2f} above that" in rows[0].warnings[0]

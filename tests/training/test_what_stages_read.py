@@ -6,7 +6,6 @@ What a search reads is told in test_tune.py.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge import export
+from tledge import build, export
 from tledge.backbones import open_backbone
 from tledge.cache import Rows
 from tledge.datasets.folder import open_folder
@@ -23,7 +22,6 @@ from tledge.datasets.prepare import Dataset, load_split, prepare
 from tledge.exporters import formats
 from tledge.exporters.material import Options
 from tledge.progress import Silent
-from tledge.run import Run, open_run
 from tledge.training import by_features, by_network
 from tledge.training.method import Task
 from tledge.training.recipe import Recipe, resolve
@@ -125,10 +123,10 @@ def test_the_test_split_is_read_to_be_answered_and_has_no_part_in_the_weights(
 
 @pytest.mark.parametrize("is_trained", [False, True], ids=["calibration", "training"])
 def test_formats_for_integers_read_no_test_photo(
-    built: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_trained: bool
+    photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_trained: bool
 ) -> None:
-    shutil.copytree(built.folder, tmp_path / "digits", ignore=shutil.ignore_patterns("exports", "verification"))
-    run = open_run(tmp_path, "digits")
+    photos = str(photo_folder({"cat": 40, "dog": 40}))
+    run = build(photos, backbone="bundled", recipe=Recipe(max_epochs=1, patience=1), artifacts=tmp_path / "artifacts")
     splits = {split: hashes(load_split(run, split, Silent()).pixels[:]) for split in ("train", "validation", "test")}
     read: Hashes = set()
     get = Rows.__getitem__
@@ -139,9 +137,8 @@ def test_formats_for_integers_read_no_test_photo(
         return found
 
     monkeypatch.setattr(Rows, "__getitem__", watch)
-    trained = ["tflite-int8-qat", "tflite-int8-pruned-clustered"]  # with all that has to be done before
-    plain = [name for name, form in formats().items() if form.preparation and not form.is_trained]
-    wanted = trained if is_trained else plain
+    known = [form for form in formats().values() if form.preparation and form.is_trained == is_trained]
+    wanted = list({form.preparation: form.name for form in known}.values())
     made = export(run, wanted, options=Options(calibration_samples=20, epochs=1 if is_trained else None))
     assert len(made) == len(wanted) >= 2
     if is_trained:

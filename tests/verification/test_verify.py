@@ -17,7 +17,8 @@ from small_models import replace_artifact, rewrite_onnx, rewrite_tflite, tflite
 from tledge import verify
 from tledge.errors import ArtifactError
 from tledge.exporters import formats
-from tledge.machine import this_machine
+from tledge.files import sealed
+from tledge.machine import adds_int8_products_in_16_bits, this_machine
 from tledge.records import Report
 from tledge.reporting.wording import gate
 from tledge.run import Run
@@ -46,16 +47,33 @@ def test_every_artifact_has_a_row_on_every_runtime_that_runs_it(report: Report, 
     assert {row.runtime for row in report.rows} == set(runtimes())
 
 
-@pytest.mark.parametrize(("flags", "is_warned"), [(["avx2", "fma"], True), (["avx2", "avx_vnni"], False), ([], False)])
-def test_integer_onnx_on_a_cpu_that_adds_products_in_16_bits_is_warned_of(
-    run_copy: Run, monkeypatch: pytest.MonkeyPatch, flags: list[str], is_warned: bool
+@pytest.mark.parametrize(
+    ("flags", "does"),
+    [
+        (["avx2", "fma"], True),
+        (["avx2", "avx512f", "avx512bw"], True),
+        (["avx2", "avx_vnni"], False),
+        (["avx2", "avx512bw", "avx512_vnni"], False),
+        (["asimd", "asimddp"], False),
+        ([], False),
+    ],
+)
+def test_which_cpus_add_products_in_16_bits_is_told_by_their_flags(flags: list[str], does: bool) -> None:
+    assert adds_int8_products_in_16_bits(this_machine().model_copy(update={"cpu_flags": flags})) == does
+
+
+def test_int8_weights_in_onnx_are_warned_of_on_a_cpu_that_adds_their_products_in_16_bits(
+    run_copy: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _keep(run_copy, "onnx-int8", "tflite-int8", "onnx-float32")
-    machine = this_machine().model_copy(update={"cpu_flags": flags})
+    machine = this_machine().model_copy(update={"cpu_flags": ["avx2"]})
     monkeypatch.setattr("tledge.verification.verify.this_machine", lambda: machine)
+    _keep(run_copy, "onnx-int8", "onnx-int8-qat", "onnx-dynamic", "onnx-float32", "tflite-int8")
+    record = run_copy.export_record("onnx-int8-qat")
+    reduced = record.model_copy(update={"options": {**record.options, "weight_codes": "-64 to 64"}})
+    (run_copy.export_folder(record.format) / "export.json").write_bytes(sealed(reduced.as_json()))
     found = {row.format: row.warnings for row in verify(run_copy, wanted=Wanted(accuracy_only=True)).rows}
-    assert [name for name, warnings in found.items() if warnings] == (["onnx-int8"] if is_warned else [])
-    assert not is_warned or "which has no VNNI" in found["onnx-int8"][0]
+    assert [name for name, warnings in found.items() if warnings] == ["onnx-int8"]
+    assert "which has no VNNI" in found["onnx-int8"][0]
 
 
 GATES = {"runs", "promise", "contract", *targets.Budget.model_fields}

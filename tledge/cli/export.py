@@ -38,10 +38,16 @@ def export(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Of the formats that train: -qat, -pruned, -clustered.", show_default="2 for -qat, else 5"),
+        typer.Option(
+            help="Of the formats that train: -qat, -pruned, -clustered.",
+            show_default="2 for -qat, 4 where clustered, 5 for -pruned",
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="At the start of that training.", show_default="1e-5 for -qat, else 1e-4")
+        float | None,
+        typer.Option(
+            help="At the start of that training.", show_default="1e-5 for -qat, 5e-5 where clustered, 1e-4 for -pruned"
+        ),
     ] = None,
     sparsity: Annotated[
         str | None, typer.Option(metavar="SHARE|N:M", help="Weights of -pruned that become zero.", show_default="0.5")

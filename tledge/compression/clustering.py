@@ -19,7 +19,7 @@ from tledge.errors import InputError
 
 MIN_CLUSTERS, DEFAULT_CLUSTERS, MAX_CLUSTERS = 4, 32, 256
 # Of a bit, in squared codes, for the default number or fewer: what a weight then takes is in docs/quantization.md.
-PRICE = 250.0
+_PRICE = 250.0
 _ROUNDS = 40
 
 
@@ -41,9 +41,8 @@ def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dic
         raise InputError("no layer of this network has so many weights that fewer codes would make its file smaller")
     kernels = [layer.get_weights()[0] for layer in layers]
     sizes = np.array([kernel.size for kernel in kernels])
-    prices = PRICE * np.sqrt(
-        sizes / np.average(sizes, weights=sizes)
-    )  # that of the layer that a weight is in, on average
+    usual = np.average(sizes, weights=sizes)  # of the layer that a weight is in, on average
+    prices = _PRICE * np.sqrt(sizes / usual)
     return {
         layer.name: codebook(
             np.round(codes_of(layer, kernel, largest_code)).astype(np.int64), count, largest_code, float(price)
@@ -53,7 +52,7 @@ def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dic
 
 
 def codebook(
-    codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE, price: float = PRICE
+    codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE, price: float = _PRICE
 ) -> Codebook:
     """At most ``count`` codes for these, any shape, of at most ``largest_code`` and either sign.
 

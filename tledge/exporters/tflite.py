@@ -40,7 +40,8 @@ def _converter(model: Model, signature: str) -> tuple[Any, Any]:
     def probabilities(pixels: Any) -> Any:
         return tf.identity(loaded.signatures[signature](pixels=pixels)["probabilities"], name="probabilities")
 
-    return tflite_prepared.converter_of(probabilities.get_concrete_function()), tf
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([probabilities.get_concrete_function()], loaded)
+    return converter, tf
 
 
 def _float32(model: Model) -> bytes:

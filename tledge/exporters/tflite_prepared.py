@@ -150,16 +150,17 @@ def _calibrated(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint
 
 
 def converter_of(function: Any) -> Any:
-    """TensorFlow's converter of a concrete function.
+    """TensorFlow's converter of a concrete function that reads a network's variables.
 
-    It saves what it is given beside the function. That is the function's variables alone: of a whole model it would
-    trace every layer again, which takes longer than the conversion.
+    It saves what it is given beside the function. Here those variables alone: of the network it would trace every layer
+    again, which takes longer than the conversion.
     """
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow()
     holder = tf.Module()
-    holder.held = list(function.variables)
+    places = {id(handle): place for place, handle in enumerate(function.captured_inputs)}
+    holder.held = sorted(function.variables, key=lambda variable: places[id(variable.handle)])  # they come as a set
     return tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
 
 

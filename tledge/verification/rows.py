@@ -66,25 +66,25 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
         speedups=speedups,
         drift=seen,
         checks=checks,
-        warnings=[*_doubts(record, found, subject.runtime, machine), *_slower(speedups, found)],
+        warnings=[*_doubts(record, subject.runtime, machine), *_slower(speedups, found)],
         error=error,
         verdict=gate.verdict(checks),
     )
 
 
-def _doubts(
-    record: ExportRecord | None, found: Audit | None, runtime: Runtime | None, machine: MachineRecord
-) -> Iterator[str]:
+def _doubts(record: ExportRecord | None, runtime: Runtime | None, machine: MachineRecord) -> Iterator[str]:
     """What does not fail a gate, and yet says that an artifact's answers may be a bad deal."""
-    search = record.search if record else None
+    if record is None:
+        return
+    search = record.search
     if search is not None and search.missed_by_points is not None:
         yield (
-            f"it was searched for a drop of at most {search.max_drop_points:g} points, and misses that by "
-            f"{search.missed_by_points:.2f} on the validation photos"
+            f"it was searched for a drop of at most {search.max_drop_points:g} points, and the upper end of the 95% interval "
+            f"of its drop was {search.missed_by_points:.2f} above that on the validation photos"
         )
-    is_reduced = record is not None and "weight_codes" in record.options
     adds_in_16_bits = runtime is not None and runtime.name == "onnxruntime" and adds_int8_products_in_16_bits(machine)
-    if found is not None and found.names_of("integer", "hybrid") and adds_in_16_bits and not is_reduced:
+    has_int8_weights = record.promise in ("all-integer", "mixed integer and float")  # those of onnx-dynamic are uint8
+    if adds_in_16_bits and has_int8_weights and "weight_codes" not in record.options:
         yield (
             "ONNX Runtime adds products of int8 weights in 16 bits on this CPU, which has no VNNI, and large ones do not "
             "fit: export onnx-int8 with --target and a file that says int8_saturates = true"
