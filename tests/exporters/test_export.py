@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from small_models import CHANNELS
 
-from tledge import export
+from tledge import build, export
 from tledge.errors import ArtifactError, InputError
 from tledge.exporters import chosen, formats
 from tledge.files import sha256_file
 from tledge.progress import Silent
 from tledge.run import Run, open_run
+from tledge.training.recipe import resolve
 
 from .conftest import Build
 
@@ -155,6 +156,18 @@ def test_a_format_that_trains_layers_of_which_nothing_is_known_is_exit_code_2_an
     assert ended.code == 2
     assert f"{format_name} trains the layers of the network, and can't here" in ended.err
     assert _files(small_run) == before
+
+
+def test_a_network_with_layers_that_cannot_be_trained_in_integers_is_exit_code_2_and_they_are_named(
+    photo_folder: Callable[..., Path], tmp_path: Path, tledge: Callable[..., Any]
+) -> None:
+    photos, root = str(photo_folder({"cat": 12, "dog": 12})), tmp_path / "artifacts"
+    recipe = resolve("scratch", {"max_epochs": 1, "batch_size": 8})
+    build(photos, backbone="keras:MobileNet", input_size=32, weights="none", recipe=recipe, artifacts=root)
+    ended = tledge("export", "--format", "tflite-int8-qat", "--artifacts", root)
+    assert ended.code == 2
+    assert "tflite-int8-qat trains the layers of the network, and can't here" in ended.err
+    assert "conv_pad_2 (ZeroPadding2D)" in ended.err
 
 
 @pytest.mark.parametrize(
