@@ -34,7 +34,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from tledge.exporters import Format
 
-ROUNDS, RUNS_A_ROUND = 20, 10
+LOADS, ROUNDS, RUNS_A_ROUND = 8, 4, 10
 PLAIN = {"plain tflite int8": ("model.tflite", plain_int8.tflite), "plain onnx int8": ("model.onnx", plain_int8.onnx)}
 SLOWER = 1.05  # of a latency's ratio: less is what one measurement differs from the next by
 
@@ -100,7 +100,7 @@ def measure(folder: Path, formats: Sequence[str], epochs: int | None) -> list[di
     with np.load(folder / "reference.npz") as stored:
         original = _probabilities(stored["logits"])
     sessions = {name: _session(*model) for name, model in models.items()}
-    latencies = _latencies(sessions, test.pixels[:1])
+    latencies = _latencies(models, test.pixels[:1])
     answers = {
         name: np.stack([predict(test.pixels[number][None]) for number in range(len(test.pixels))])
         for name, predict in sessions.items()
@@ -156,16 +156,21 @@ def _session(file: str, model: bytes) -> Any:
     return runtimes_for(Path(file))[0].load(model, 1).predict
 
 
-def _latencies(sessions: Mapping[str, Any], photo: Any) -> dict[str, float]:
-    """The median of one photo's time, in ms; all sessions in turns, so that what slows the machine slows all."""
-    found: dict[str, list[float]] = {name: [] for name in sessions}
-    for number in range(ROUNDS + 1):
-        for name, predict in sessions.items():
-            for _ in range(RUNS_A_ROUND):
-                started = time.perf_counter()
-                predict(photo)
-                if number:  # the first round warms up
-                    found[name].append(1000 * (time.perf_counter() - started))
+def _latencies(models: Mapping[str, tuple[str, bytes]], photo: Any) -> dict[str, float]:
+    """The median of one photo's time, in ms; all models in turns, so that what slows the machine slows all.
+
+    They are loaded several times: where a load's tensors happen to lie makes up to a tenth for as long as it lives.
+    """
+    found: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(LOADS):
+        sessions = {name: _session(*model) for name, model in models.items()}
+        for number in range(ROUNDS + 1):
+            for name, predict in sessions.items():
+                for _ in range(RUNS_A_ROUND):
+                    started = time.perf_counter()
+                    predict(photo)
+                    if number:  # the first round warms up
+                        found[name].append(1000 * (time.perf_counter() - started))
     return {name: statistics.median(values) for name, values in found.items()}
 
 
