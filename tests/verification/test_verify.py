@@ -17,7 +17,6 @@ from small_models import replace_artifact, rewrite_onnx, rewrite_tflite, tflite
 from tledge import verify
 from tledge.errors import ArtifactError
 from tledge.exporters import formats
-from tledge.files import sealed
 from tledge.machine import adds_int8_products_in_16_bits, this_machine
 from tledge.records import Report
 from tledge.reporting.wording import gate
@@ -70,7 +69,7 @@ def test_int8_weights_in_onnx_are_warned_of_on_a_cpu_that_adds_their_products_in
     _keep(run_copy, "onnx-int8", "onnx-int8-qat", "onnx-dynamic", "onnx-float32", "tflite-int8")
     record = run_copy.export_record("onnx-int8-qat")
     reduced = record.model_copy(update={"options": {**record.options, "weight_codes": "-64 to 64"}})
-    (run_copy.export_folder(record.format) / "export.json").write_bytes(sealed(reduced.as_json()))
+    reduced.save(run_copy.export_folder(record.format) / "export.json")
     found = {row.format: row.warnings for row in verify(run_copy, wanted=Wanted(accuracy_only=True)).rows}
     assert [name for name, warnings in found.items() if warnings] == ["onnx-int8"]
     assert "which has no VNNI" in found["onnx-int8"][0]
