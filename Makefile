@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TESTERS := 2  # test processes; each takes up to 4 GB of memory, and what it runs more than one core
 READY := $(VENV)/.ready
 
 .PHONY: all demo test check lock wheel clean
@@ -22,7 +23,7 @@ demo: $(READY)
 	$(BIN)/tledge verify
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .

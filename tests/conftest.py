@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import io
 import os
@@ -27,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # costs tests that build networks about a tenth of their time.
 gc.set_threshold(50_000, 20, 20)
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 SHARED_DATA = ("TFHUB_CACHE_DIR", "TFDS_DATA_DIR")
 
 
@@ -48,6 +50,25 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make what takes long once for all test processes, in a folder of its name; those that come later wait for it."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            is_made, made = root / f"{name}.made", root / name
+            if not is_made.exists():
+                shutil.rmtree(made, ignore_errors=True)  # what another process began, and did not end
+                make(made)
+                is_made.touch()
+        return made
+
+    return folder
+
+
 @pytest.fixture
 def tledge(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run a command line as the console script does, in this process."""
@@ -65,11 +86,12 @@ def tledge(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def built(once: Once) -> Run:
     """Digits on the bundled backbone. Read only: take ``run_copy`` to change something."""
     from tledge import build
 
-    return build("digits", backbone="bundled", run="digits", artifacts=tmp_path_factory.mktemp("artifacts"))
+    artifacts = once("built", lambda folder: build("digits", backbone="bundled", run="digits", artifacts=folder))
+    return open_run(artifacts, "digits")
 
 
 @pytest.fixture(scope="session")
@@ -83,24 +105,50 @@ def bundled() -> tuple[Backbone, Backbone]:
 
 
 @pytest.fixture(scope="session")
-def exported(built: Run) -> tuple[Run, dict[str, ExportRecord]]:
-    """The run with every format exported. Read only."""
+def lenet(once: Once) -> Run:
+    """LeNet, trained on the digits: of a network so small everything is made in a moment. Read only."""
+    from tledge import build
+    from tledge.training.recipe import resolve
+
+    recipe = resolve("scratch", {"max_epochs": 6, "batch_size": 32})
+    made = once("lenet", lambda folder: build("digits", backbone="lenet", recipe=recipe, run="lenet", artifacts=folder))
+    return open_run(made, "lenet")
+
+
+@pytest.fixture(scope="session")
+def exported(built: Run, once: Once) -> tuple[Run, dict[str, ExportRecord]]:
+    """A copy of the run with every format exported. Read only."""
     from tledge import export
     from tledge.exporters import formats
     from tledge.exporters.material import Options
 
-    return built, {
-        record.format: record for record in export(built, list(formats()), options=Options(epochs=1), jobs=2)
-    }
+    names = list(formats())
+
+    def make(folder: Path) -> None:
+        shutil.copytree(built.folder.parent, folder)
+        export(open_run(folder, "digits"), names, options=Options(epochs=1), jobs=2)
+
+    run = open_run(once("exported", make), "digits")
+    return run, {name: run.export_record(name) for name in names}
 
 
 @pytest.fixture(scope="session")
-def report(exported: tuple[Run, dict[str, ExportRecord]]) -> Report:
-    """The report of the exported run on the default target."""
+def verified(exported: tuple[Run, dict[str, ExportRecord]], once: Once) -> Run:
+    """A copy of the exported run, verified on the default target. Read only."""
     from tledge import verify
     from tledge.verification.measurement import Wanted
 
-    return verify(exported[0], wanted=Wanted(protocol="quick"))
+    def make(folder: Path) -> None:
+        shutil.copytree(exported[0].folder.parent, folder)
+        verify(open_run(folder, "digits"), wanted=Wanted(protocol="quick"))
+
+    return open_run(once("verified", make), "digits")
+
+
+@pytest.fixture(scope="session")
+def report(verified: Run) -> Report:
+    """Of the verified run."""
+    return Report.load(verified.reports() / "report.json", "")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -229,9 +230,9 @@ def test_verify_is_compared_with_a_bare_loop_over_the_same_photos(run_copy: Run)
     assert result["whole_command_ratio"] > result["pass_ratio"] > 0
 
 
-def test_formats_at_once_are_timed_against_one_after_another_and_are_the_same_files(built: Run) -> None:
+def test_formats_at_once_are_timed_against_one_after_another_and_are_the_same_files(lenet: Run) -> None:
     formats = ["--format", "tflite-float16", "--format", "tflite-float32"]
-    ended = program("exports.py", built.folder, "--rounds", "1", "--max-ratio", "0", "--", *formats)
+    ended = program("exports.py", lenet.folder, "--rounds", "1", "--max-ratio", "0", "--", *formats)
     found = json.loads(ended.stdout)
     assert found["formats"] == formats[1::2]
     assert found["same_files"]
@@ -288,10 +289,10 @@ def test_a_system_that_can_not_be_built_misses_its_bar_and_the_reason_is_told(tm
 
 
 def test_a_system_that_was_verified_has_its_accuracy_and_the_gates_that_failed(
-    systems: SimpleNamespace, exported: tuple[Run, object], report: Report
+    systems: SimpleNamespace, verified: Run, report: Report
 ) -> None:
-    found = systems.outcome(exported[0].folder, "test")
-    assert found["metrics"]["accuracy"] == exported[0].manifest.metrics["test"].accuracy
+    found = systems.outcome(verified.folder, "test")
+    assert found["metrics"]["accuracy"] == verified.manifest.metrics["test"].accuracy
     assert found["reloaded"]["agreement"] == 1
     failed = [check.reason for row in report.rows for check in row.checks if check.verdict == "failed"]
     assert [gate.partition(": ")[2] for gate in found["failed_gates"]] == failed
@@ -348,8 +349,9 @@ def test_written_features_are_held_against_the_networks_own(
     assert found["features"] <= systems.MAX_DIFFERENCE
 
 
-def test_formats_are_held_against_the_plain_recipes_on_the_same_photos(run_copy: Run) -> None:
-    ended = program("quantization.py", run_copy.folder, "--formats", "tflite-float32")
+def test_formats_are_held_against_the_plain_recipes_on_the_same_photos(lenet: Run, tmp_path: Path) -> None:
+    shutil.copytree(lenet.folder, tmp_path / "lenet")
+    ended = program("quantization.py", tmp_path / "lenet", "--formats", "tflite-float32")
     assert ended.returncode == 0, ended.stderr
     rows = {row["format"]: row for row in json.loads(ended.stdout)["rows"]}
     assert set(rows) == {"tflite-float32", "plain tflite int8", "plain onnx int8"}

@@ -81,19 +81,20 @@ def test_the_three_commands_build_export_and_verify_tf_flowers(three_commands: t
     assert "verdict: passed" in three_commands[0]
 
 
-def test_flowers_reach_89_percent_and_artifacts_stay_close_to_the_original(three_commands: tuple[str, Path]) -> None:
+def test_flowers_reach_89_percent_and_float_files_and_that_of_integers_stay_close_to_the_original(
+    three_commands: tuple[str, Path],
+) -> None:
     run = open_run(three_commands[1] / "artifacts", None)
     assert run.manifest.metrics["test"].accuracy >= 0.89
-    export(run, ["tflite-float32", "onnx-float32", "onnx-int8"])
+    export(run, ["tflite-float32", "onnx-float32"])
     drifts = {row.format: row.drift for row in verify(run, wanted=Wanted(accuracy_only=True)).rows}
     for name in ("tflite-float32", "onnx-float32"):
         drift = drifts[name]
         assert drift is not None
         assert drift.agreement == 1.0, name
-    for name in ("tflite-int8", "onnx-int8"):
-        drift = drifts[name]
-        assert drift is not None
-        assert drift.accuracy_drop_points <= 1.0, name
+    drift = drifts["tflite-int8"]
+    assert drift is not None
+    assert drift.accuracy_drop_points <= 1.0
 
 
 @pytest.mark.usefixtures("run_copy")

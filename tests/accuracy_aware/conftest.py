@@ -26,16 +26,6 @@ def tried(record: ExportRecord) -> list[str]:
     return [step.format for step in record.search.steps]
 
 
-@pytest.fixture(scope="session")
-def lenet(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """LeNet, trained on the digits. Read only."""
-    from tledge import build
-    from tledge.training.recipe import resolve
-
-    recipe = resolve("scratch", {"max_epochs": 6, "batch_size": 32})
-    return build("digits", backbone="lenet", recipe=recipe, run="lenet", artifacts=tmp_path_factory.mktemp("lenet"))
-
-
 @pytest.fixture
 def copied(lenet: Run, tmp_path: Path) -> Callable[..., Run]:
     """A copy of the run, alone in its artifacts folder, in which files have another content."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tledge.accuracy_aware.layers import choices, ranked
-from tledge.compression.codes import on_codes
+from tledge.compression.codes import Grid
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
 from tledge.progress import Silent
@@ -119,4 +119,4 @@ def test_layers_in_float_keep_the_weights_that_were_trained_and_what_only_they_r
             network.get_layer(layer.name).get_weights()[0] for network in (prepared.network, folded.network)
         )
         assert np.array_equal(kernel, trained) == (layer.name == "last")
-        assert np.allclose(kernel, on_codes(layer, kernel), rtol=1e-5, atol=0) == (layer.name != "last")
+        assert np.allclose(kernel, Grid().on_codes(layer, kernel), rtol=1e-5, atol=0) == (layer.name != "last")

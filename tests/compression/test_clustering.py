@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tledge.compression.clustering import codebook, codebooks, require_clusters
-from tledge.compression.codes import codes_of
+from tledge.compression.codes import Grid
 from tledge.compression.folding import fold
 from tledge.errors import InputError
 
@@ -90,7 +90,7 @@ def test_weights_of_a_smaller_layer_go_to_codes_nearer_to_them() -> None:
     books, errors = codebooks(network, 32), {}
     for name, book in books.items():
         layer = network.get_layer(name)
-        codes = codes_of(layer, layer.get_weights()[0])
+        codes = Grid().codes_of(layer, layer.get_weights()[0])
         errors[name] = np.mean((book.nearest(codes) - codes) ** 2)
     assert set(errors) == {"small", "large"}
     assert errors["small"] < 0.5 * errors["large"]

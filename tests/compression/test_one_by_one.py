@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.compression.codes import codes_of, on_codes, uniform
+from tledge.compression.codes import Grid, uniform
 from tledge.compression.one_by_one import round_one_by_one
 
 NUM_INPUTS, NUM_OUTPUTS = 24, 10
-BOOK = uniform(7)
+GRID = Grid(book=uniform(7))
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def inputs() -> np.ndarray:
 def test_the_output_is_nearer_than_that_of_the_nearest_codes(
     dense: Any, kernel: np.ndarray, inputs: np.ndarray
 ) -> None:
-    found = round_one_by_one(dense, kernel, np.cov(inputs.T), BOOK)
-    nearest = on_codes(dense, kernel, book=BOOK)
+    found = round_one_by_one(dense, kernel, np.cov(inputs.T), GRID)
+    nearest = GRID.on_codes(dense, kernel)
     errors = [np.mean((inputs @ (rounded - kernel)) ** 2) for rounded in (found, nearest)]
     assert errors[0] < 0.4 * errors[1]
 
 
 def test_of_inputs_that_do_not_move_together_it_gives_the_nearest_codes(dense: Any, kernel: np.ndarray) -> None:
-    found = round_one_by_one(dense, kernel, np.diag(np.arange(1.0, NUM_INPUTS + 1)), BOOK)
-    np.testing.assert_allclose(found, on_codes(dense, kernel, book=BOOK), rtol=1e-6)
+    found = round_one_by_one(dense, kernel, np.diag(np.arange(1.0, NUM_INPUTS + 1)), GRID)
+    np.testing.assert_allclose(found, GRID.on_codes(dense, kernel), rtol=1e-6)
 
 
 def test_all_weights_have_codes_of_the_book_the_largest_its_own_and_what_is_not_free_is_zero(
@@ -54,10 +54,11 @@ def test_all_weights_have_codes_of_the_book_the_largest_its_own_and_what_is_not_
 ) -> None:
     free = np.random.default_rng(2).random(kernel.shape) < 0.5
     kernel = np.where(free, kernel, 0)
-    found = round_one_by_one(dense, kernel, np.cov(inputs.T), BOOK, free)
-    codes = codes_of(dense, found)
+    found = round_one_by_one(dense, kernel, np.cov(inputs.T), GRID, free)
+    codes = GRID.codes_of(dense, found)
     np.testing.assert_allclose(codes, np.round(codes), atol=1e-3)
-    assert set(np.unique(np.round(codes))) <= set(BOOK.values.tolist())
+    assert GRID.book is not None
+    assert set(np.unique(np.round(codes))) <= set(GRID.book.values.tolist())
     assert not found[~free].any()
     largest = np.argmax(np.abs(kernel), axis=0)
     outputs = np.arange(NUM_OUTPUTS)
@@ -66,6 +67,6 @@ def test_all_weights_have_codes_of_the_book_the_largest_its_own_and_what_is_not_
 
 def test_an_output_without_weights_stays_without(dense: Any, kernel: np.ndarray, inputs: np.ndarray) -> None:
     kernel[:, 3] = 0
-    found = round_one_by_one(dense, kernel, np.cov(inputs.T), BOOK, kernel != 0)
+    found = round_one_by_one(dense, kernel, np.cov(inputs.T), GRID, kernel != 0)
     assert not found[:, 3].any()
     assert np.isfinite(found).all()

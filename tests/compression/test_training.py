@@ -10,13 +10,13 @@ import pytest
 import scipy.special
 
 from tledge.compression import Prepared
-from tledge.compression.codes import on_codes
+from tledge.compression.codes import Grid, uniform
 from tledge.compression.distillation import Examples, Lessons, _is_less, learn
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
 from tledge.compression.pruning import Sparsity, prune
 from tledge.compression.qat import quantized, train
-from tledge.compression.tfmot_scheme import Scheme
+from tledge.compression.tfmot_scheme import EDGES, VALUES, Scheme
 from tledge.errors import InputError
 from tledge.progress import Silent
 
@@ -84,7 +84,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
     for layer in trained.network.layers:
         if is_weighted(layer):
             kernel = layer.get_weights()[0]
-            assert np.allclose(on_codes(layer, kernel), kernel, atol=1e-6), layer.name
+            assert np.allclose(Grid().on_codes(layer, kernel), kernel, atol=1e-6), layer.name
     assert all(np.array_equal(a, b) for a, b in zip(before, teacher.network.get_weights(), strict=True))
 
 
@@ -161,16 +161,17 @@ def test_what_is_zero_stays_zero_in_the_fit_and_in_training(
             assert np.mean(kernel == 0) < 0.1
 
 
-def test_the_fit_of_a_network_with_zeros_is_better_than_none(teacher: Folded, photos: np.ndarray) -> None:
-    pruned, _ = prune(teacher, Sparsity.parse("0.5"), photos[:40], Silent())
-    fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
+def test_the_fit_of_a_network_with_zeros_is_better_than_none(teacher: Folded) -> None:
+    photos, others = pictures(200, seed=3), pictures(200, seed=4)
+    pruned, _ = prune(teacher, Sparsity.parse("0.5"), photos, Silent())
+    fitted = prepare(pruned.copied(), photos, "mse", Silent(), keeps_zeros=True)
     rounded = pruned.copied()
     for layer in rounded.network.layers:
         if is_weighted(layer):
             kernel, bias = layer.get_weights()
-            layer.set_weights([on_codes(layer, kernel), bias])
+            layer.set_weights([Grid().on_codes(layer, kernel), bias])
     nearest = replace(fitted, network=rounded.network)
-    assert _divergence(fitted, pruned, photos[40:]) < _divergence(nearest, pruned, photos[40:])
+    assert _divergence(fitted, pruned, others) < _divergence(nearest, pruned, others)
 
 
 def test_a_photo_and_its_mirror_image_are_learnt_with_answers_of_their_own(teacher: Folded, lessons: Lessons) -> None:
@@ -187,10 +188,13 @@ def test_a_photo_and_its_mirror_image_are_learnt_with_answers_of_their_own(teach
     assert np.abs(as_they_are - mirrored).max() > 0.1
 
 
+@pytest.mark.parametrize("grid", [Grid(), Grid(64), Grid(scale_bits=4), Grid(127, uniform(9), 4)], ids=str)
 @pytest.mark.parametrize(
     ("kind", "shape"), [("Conv2D", (3, 3, 8, 1)), ("Conv2D", (3, 3, 1, 8)), ("DepthwiseConv2D", (3, 3, 8, 2))]
 )
-def test_weights_are_trained_through_the_very_codes_that_are_written(kind: str, shape: tuple[int, ...]) -> None:
+def test_weights_are_trained_through_the_very_codes_that_are_written(
+    kind: str, shape: tuple[int, ...], grid: Grid
+) -> None:
     import tensorflow as tf
     import tf_keras
 
@@ -199,6 +203,12 @@ def test_weights_are_trained_through_the_very_codes_that_are_written(kind: str, 
     layer.build((None, 8, 8, shape[2]))
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 2.0 ** np.arange(shape[2])[:, None]
     kernel = kernel.astype(np.float32)
-    config = Scheme({}, 127, False, {}).get_quantize_config(layer)
+    config = Scheme({}, grid.largest_code, False, {layer.name: grid}).get_quantize_config(layer)
     ((_, quantizer),) = config.get_weights_and_quantizers(layer)
-    assert np.allclose(quantizer(tf.constant(kernel), True, {}).numpy(), on_codes(layer, kernel), rtol=1e-5, atol=1e-7)
+    variables = (
+        {}
+        if grid.book is None
+        else {VALUES: grid.book.values.astype(np.float32), EDGES: grid.book.edges.astype(np.float32)}
+    )
+    found = quantizer(tf.constant(kernel), True, variables).numpy()
+    assert np.allclose(found, grid.on_codes(layer, kernel), rtol=1e-5, atol=1e-7)

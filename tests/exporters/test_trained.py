@@ -26,19 +26,23 @@ def _answers(run: Run, name: str) -> np.ndarray:
     return np.stack([session.predict(photo[None]) for photo in load_split(run, "test", Silent()).pixels])
 
 
-def _kernels(path: Path) -> list[np.ndarray]:
-    """The codes of every int8 kernel of a TFLite file that is no depthwise one."""
+def _operands(path: Path, place: int, *kinds: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of every operator of these kinds in a TFLite file, the codes of what it reads at that place, and their scales."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(bytearray(path.read_bytes()), 0)
-    graph = model.subgraphs[0]
-    kernels = [
-        graph.tensors[operator.inputs[1]]
+    graph, wanted = model.subgraphs[0], {getattr(schema.BuiltinOperator, kind) for kind in kinds}
+    found = [
+        graph.tensors[operator.inputs[place]]
         for operator in graph.operators
-        if model.operatorCodes[operator.opcodeIndex].builtinCode
-        in (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)
+        if model.operatorCodes[operator.opcodeIndex].builtinCode in wanted
     ]
-    return [np.asarray(model.buffers[kernel.buffer].data) for kernel in kernels]
+    return [(np.asarray(model.buffers[one.buffer].data), np.asarray(one.quantization.scale)) for one in found]
+
+
+def _kernels(path: Path) -> list[np.ndarray]:
+    """The codes of every int8 kernel of a TFLite file that is no depthwise one."""
+    return [codes for codes, _ in _operands(path, 1, "CONV_2D", "FULLY_CONNECTED")]
 
 
 def test_the_record_says_how_it_was_trained(exported: Exported) -> None:
@@ -107,6 +111,28 @@ def test_the_audit_counts_what_the_kernels_hold(exported: Exported) -> None:
         assert found.most_weight_codes == max(len(np.unique(kernel)) for kernel in kernels if kernel.size >= 2048)
     assert records["tflite-float32"].audit.zero_weight_share is None
     assert records["onnx-int8"].audit.most_weight_codes is None
+
+
+def _most_bits(values: np.ndarray) -> int:
+    """Significant ones, of float32."""
+    fractions = np.ldexp(np.frexp(values)[0], 24).astype(np.int64)
+    return max(len(f"{value:b}".rstrip("0")) for value in fractions)
+
+
+def test_where_codes_are_few_scales_and_biases_take_few_bits_too(exported: Exported) -> None:
+    kinds = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
+    zeros = {}
+    for name in ("tflite-int8", "tflite-int8-clustered", "tflite-int8-pruned"):
+        path = exported[0].export_folder(name) / "model.tflite"
+        weights, biases = (_operands(path, place, *kinds) for place in (1, 2))
+        is_short = name != "tflite-int8"
+        assert (max(_most_bits(scales) for _, scales in weights) <= 4) == is_short
+        # The first layer reads pixels, whose scale is as it is.
+        assert (max(_most_bits(scales) for _, scales in biases[1:]) <= 4 + 2) == is_short
+        codes = np.concatenate([values.view(np.int32) for values, _ in biases])
+        zeros[name] = np.mean(codes % 16 == 0)
+    assert zeros["tflite-int8"] < 0.2
+    assert min(zeros["tflite-int8-clustered"], zeros["tflite-int8-pruned"]) > 0.5
 
 
 def test_training_again_in_a_process_that_did_nothing_else_gives_the_same_bytes(

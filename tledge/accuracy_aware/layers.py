@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression.codes import on_codes
-from tledge.compression.fitting import KEEPING, is_fused
-from tledge.compression.folding import Folded, is_weighted
+from tledge.compression.codes import Grid
+from tledge.compression.fitting import KEEPING
+from tledge.compression.folding import Folded, is_fused, is_weighted
 from tledge.compression.ranges import with_zero
 from tledge.preprocessing import Pixels
 from tledge.tensorflow_setup import tensorflow
@@ -30,7 +30,7 @@ def ranked(folded: Folded, pixels: Pixels) -> dict[str, float]:
     for layer in rounded.layers:
         if is_weighted(layer):
             kernel, bias = layer.get_weights()
-            layer.set_weights([on_codes(layer, kernel), bias])
+            layer.set_weights([Grid().on_codes(layer, kernel), bias])
     first = network.layers[0].name
     real = {first: folded.images(pixels)}
     coded = {first: folded.input_codes.real(pixels)}  # of a fused layer: not coded yet

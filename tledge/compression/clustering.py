@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE
-from tledge.compression.codes import Codebook, codes_of, large
+from tledge.compression.codes import Codebook, Grid, large
 from tledge.errors import InputError
 
 MIN_CLUSTERS, DEFAULT_CLUSTERS, MAX_CLUSTERS = 4, 32, 256
 # Of a bit, in squared codes, for the default number or fewer: what a weight then takes is in docs/quantization.md.
-_PRICE = 250.0
+_PRICE = 150.0
 _ROUNDS = 40
 
 
@@ -32,7 +32,7 @@ def require_clusters(count: int) -> None:
 def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dict[str, Codebook]:
     """Of each convolution and dense layer with many weights, by name, at most ``count`` codes.
 
-    Depthwise kernels keep all codes: they are few, and each of their weights counts. In a layer with fewer weights bits are
+    Depthwise kernels are not among them: their weights are few, and each of them counts. In a layer with fewer weights bits are
     cheaper, by the root of their number: what its errors do to the answers is no less, and all its bits are few. Raises
     InputError where no layer is large enough.
     """
@@ -45,7 +45,7 @@ def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dic
     prices = _PRICE * np.sqrt(sizes / usual)
     return {
         layer.name: codebook(
-            np.round(codes_of(layer, kernel, largest_code)).astype(np.int64), count, largest_code, float(price)
+            np.round(Grid(largest_code).codes_of(layer, kernel)).astype(np.int64), count, largest_code, float(price)
         )
         for layer, kernel, price in zip(layers, kernels, prices, strict=True)
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from tledge.compression.folding import is_depthwise, summing
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
+SMALLEST = 1e-9  # a channel of nothing but zeros has a scale too
 _WORTH_WHILE = 2048  # weights of a layer: the codes of a smaller one save nothing that can be seen
 
 
@@ -32,7 +33,41 @@ class Codebook:
         return self.values[np.searchsorted(self.edges, codes, side="right")]
 
 
-NO_CODEBOOKS: Mapping[str, Codebook] = {}
+@dataclass(frozen=True)
+class Grid:
+    """What the weights of a layer may be: whole numbers times a scale of their output channel.
+
+    Its largest weight has the code ``largest_code``, of either sign, for a file derives the scale from it. ``book``: the
+    only codes that there are; None for all whole numbers. ``scale_bits``: significant ones of a scale; None for as many as
+    float32 has.
+    """
+
+    largest_code: int = LARGEST_CODE
+    book: Codebook | None = None
+    scale_bits: int | None = None
+
+    def scale_of(self, layer: Any, kernel: npt.NDArray[Any]) -> Doubles:
+        """What one code of each output channel is worth, float64, of the kernel's shape but 1 along what a channel adds up."""
+        scale = np.maximum(_largest(layer, kernel), SMALLEST).astype(np.float64) / self.largest_code
+        return scale if self.scale_bits is None else in_few_bits(scale, self.scale_bits)
+
+    def codes_of(self, layer: Any, kernel: npt.NDArray[Any]) -> Doubles:
+        """The kernel in codes, not yet whole, float64 of its shape."""
+        return np.asarray(kernel / self.scale_of(layer, kernel))
+
+    def on_codes(self, layer: Any, kernel: npt.NDArray[Any]) -> Floats:
+        """The kernel as the nearest codes that there are, float32 of the same shape."""
+        is_largest = np.abs(kernel) == np.maximum(_largest(layer, kernel), SMALLEST)
+        codes = np.where(is_largest, np.sign(kernel) * self.largest_code, self.nearest(self.codes_of(layer, kernel)))
+        return np.asarray(codes * self.scale_of(layer, kernel), np.float32)
+
+    def nearest(self, codes: npt.NDArray[Any]) -> Doubles:
+        """The code that there is for each of these, which need not be whole, float64 of any shape."""
+        within = np.clip(codes, -self.largest_code, self.largest_code)
+        return np.asarray(np.round(within) if self.book is None else self.book.nearest(within), np.float64)
+
+
+NO_GRIDS: Mapping[str, Grid] = {}
 
 
 def large(network: Any) -> list[Any]:
@@ -46,23 +81,14 @@ def uniform(count: int, largest_code: int = LARGEST_CODE) -> Codebook:
     return Codebook(values, (values[1:] + values[:-1]) / 2)
 
 
-def codes_of(layer: Any, kernel: npt.NDArray[Any], largest_code: int = LARGEST_CODE) -> Doubles:
-    """The kernel in codes, not yet whole, float64 of its shape: of the scale that gives a channel's largest weight that code."""
-    return np.asarray(kernel / scale_of(layer, kernel, largest_code))
+def in_few_bits(values: npt.ArrayLike, bits: int, rounding: Callable[[Doubles], Doubles] = np.round) -> Doubles:
+    """Positive numbers with so many significant bits, float64 of the same shape."""
+    mantissas, exponents = np.frexp(np.asarray(values, np.float64))
+    return np.asarray(np.ldexp(rounding(np.ldexp(mantissas, bits)), exponents - bits))
 
 
-def on_codes(
-    layer: Any, kernel: npt.NDArray[Any], largest_code: int = LARGEST_CODE, book: Codebook | None = None
-) -> Floats:
-    """The kernel as the nearest codes, of those in ``book`` where there is one, float32 of the same shape."""
-    codes = codes_of(layer, kernel, largest_code)
-    nearest = np.round(codes) if book is None else book.nearest(codes)
-    return np.asarray(nearest * scale_of(layer, kernel, largest_code), np.float32)
-
-
-def scale_of(layer: Any, kernel: npt.NDArray[Any], largest_code: int = LARGEST_CODE) -> Doubles:
-    """What one code of each output channel is worth, float64, of the kernel's shape but 1 along what a channel adds up."""
+def _largest(layer: Any, kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The size of the largest weight of each output channel."""
     # (h, w, channels, multiplier) of a depthwise convolution: its output channels are the last two axes.
     num_output_axes = 2 if is_depthwise(layer) else 1
-    largest = np.abs(kernel).max(axis=tuple(range(kernel.ndim - num_output_axes)), keepdims=True)
-    return np.asarray(np.maximum(largest, 1e-9).astype(np.float64) / largest_code)
+    return np.asarray(np.abs(kernel).max(axis=tuple(range(kernel.ndim - num_output_axes)), keepdims=True))

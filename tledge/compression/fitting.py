@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from tledge.cache import scratch_folder, stored
 from tledge.compression import LARGEST_CODE, Prepared
-from tledge.compression.codes import NO_CODEBOOKS, Codebook, on_codes
-from tledge.compression.folding import RELUS, Folded, is_depthwise, is_weighted
+from tledge.compression.codes import NO_GRIDS, Grid
+from tledge.compression.folding import RELUS, Folded, is_depthwise, is_fused, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.one_by_one import round_one_by_one
 from tledge.compression.ranges import BINS, METHODS, Range, Seen
@@ -77,14 +77,14 @@ def prepare(
     keeps_zeros: bool = False,
     float_layers: Collection[str] = (),
     largest_code: int = LARGEST_CODE,
-    codebooks: Mapping[str, Codebook] = NO_CODEBOOKS,
+    grids: Mapping[str, Grid] = NO_GRIDS,
 ) -> Prepared:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
     ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
-    weight that is zero stays so. ``float_layers`` keep the weights that were trained, and what only such layers read of
-    them gets no codes; a ReLU and the layer that it alone reads go together. ``largest_code``: of a weight; a layer in
-    ``codebooks`` has no other codes than those. The outputs of a few layers at a time lie on the cache's disk.
+    weight that is zero stays so. ``float_layers`` keep the weights that they have, and what only such layers read of
+    them gets no codes; a ReLU and the layer that it alone reads go together. ``largest_code``: of a weight.
+    ``grids``: of some layers, by name. The outputs of a few layers at a time lie on the cache's disk.
     """
     import scipy.linalg  # noqa: F401 - threadpool_limits reaches libraries that are loaded already
 
@@ -123,7 +123,7 @@ def prepare(
                 pending = ahead.submit(in_float, number + 1)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
-                grid = None if is_float else _Grid(layer, largest_code, codebooks.get(layer.name))
+                grid = None if is_float else grids.get(layer.name, Grid(largest_code))
                 values, is_fitted = _fitted(layer, before[0], wanted, size, keeps_zeros, grid)
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
@@ -153,14 +153,6 @@ def prepare(
 def _read(layer: Any, outputs: Mapping[str, _Output]) -> list[_Output]:
     """What a layer reads."""
     return [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
-
-
-def is_fused(layer: Any) -> bool:
-    """Whether its output is never coded: a ReLU alone reads it, which runtimes compute in the same operator.
-
-    ``fold`` leaves no other activation.
-    """
-    return is_weighted(layer) and [type(node.layer).__name__ in RELUS for node in layer.outbound_nodes] == [True]
 
 
 def _operators(network: Any) -> Iterator[list[Any]]:
@@ -231,23 +223,6 @@ def _run(
         yield np.asarray(made)  # without a copy, unlike numpy()
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """The codes of a layer: of at most ``largest_code``, and of ``book`` alone where there is one."""
-
-    layer: Any
-    largest_code: int
-    book: Codebook | None
-
-    def rounded(self, kernel: npt.NDArray[Any], sums: Moments, free: npt.NDArray[np.bool_] | None) -> Floats:
-        """The kernel on these codes: the nearest, or where there are few, such that errors make up for each other."""
-        if self.book is None or is_depthwise(self.layer) or kernel[..., 0].size > MOST_INPUTS:
-            return on_codes(self.layer, kernel, self.largest_code, self.book)
-        covariance = sums.covariance()[0]
-        may_be = None if free is None else free[0]
-        return round_one_by_one(self.layer, kernel, covariance, self.book, may_be, self.largest_code)
-
-
 class _Wanted:
     """What a layer makes of all photos in the float network, at enough positions of their maps for the sums.
 
@@ -315,7 +290,7 @@ def _fitted(
     sample: _Wanted,
     size: int,
     keeps_zeros: bool,
-    grid: _Grid | None,
+    grid: Grid | None,
 ) -> tuple[list[Floats], bool]:
     """Kernel, on its grid of codes, and bias, for ``layer`` to give what is wanted from what is before it.
 
@@ -354,9 +329,36 @@ def _fitted(
     both = halves[0] + halves[1]
     inputs, outputs = both.means()
     values = as_kernel(weights)
-    coded = values.astype(np.float32) if grid is None else grid.rounded(values, both, free)
+    coded = values.astype(np.float32) if grid is None else _rounded(layer, values, grid, halves, both, free)
     bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
     return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
+
+
+def _rounded(
+    layer: Any,
+    kernel: npt.NDArray[Any],
+    grid: Grid,
+    halves: Sequence[Moments],
+    both: Moments,
+    free: npt.NDArray[np.bool_] | None,
+) -> Floats:
+    """The kernel on its codes: such that errors make up for each other, where the other half of the photos confirms it.
+
+    Else on the nearest ones: a few photos show inputs that move together which do not on others. ``both``: of all photos.
+    """
+    nearest = grid.on_codes(layer, kernel)
+    if is_depthwise(layer) or kernel[..., 0].size > MOST_INPUTS or not all(half.count for half in halves):
+        return nearest
+
+    def made_up(sums: Moments) -> Floats:
+        return round_one_by_one(layer, kernel, sums.covariance()[0], grid, None if free is None else free[0])
+
+    def error(half: Moments, weights: Floats) -> float:
+        return half.error(weights.reshape(1, -1, weights.shape[-1]).astype(np.float64))
+
+    one, other = halves
+    found = error(other, made_up(one)) + error(one, made_up(other))
+    return made_up(both) if found < error(one, nearest) + error(other, nearest) else nearest
 
 
 def _patches(layer: Any, values: Any, groups: int, step: int) -> Floats:

@@ -15,9 +15,9 @@ from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 
 _IDLE = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")  # they do nothing but in training
-_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 _PLAIN = ("InputLayer", "Add", "MaxPooling2D", "GlobalAveragePooling2D", "Flatten")
-WEIGHTED = (*_CONVOLUTIONS, "Dense")
+WEIGHTED = (*CONVOLUTIONS, "Dense")
 RELUS = ("ReLU", "Activation")
 _KNOWN = (*_PLAIN, *WEIGHTED, *RELUS, *_IDLE, "BatchNormalization")
 Floats = npt.NDArray[np.float32]
@@ -133,6 +133,14 @@ def summing(network: Any) -> list[Any]:
     return [layer for layer in network.layers if is_weighted(layer) and not is_depthwise(layer)]
 
 
+def is_fused(layer: Any) -> bool:
+    """Whether its output is never coded: a ReLU alone reads it, which runtimes compute in the same operator.
+
+    ``fold`` leaves no other activation.
+    """
+    return is_weighted(layer) and [type(node.layer).__name__ in RELUS for node in layer.outbound_nodes] == [True]
+
+
 def _is_known(layer: Any) -> bool:
     """Whether its output becomes one tensor of codes in every runtime, or none where a ReLU is part of its operator."""
     kind = type(layer).__name__
@@ -163,7 +171,7 @@ def _readers(network: Any) -> dict[str, int]:
 
 def _can_fold(network: Any, name: str, readers: dict[str, int]) -> bool:
     layer = network.get_layer(name)
-    is_linear = type(layer).__name__ in _CONVOLUTIONS and layer.activation.__name__ == "linear"
+    is_linear = type(layer).__name__ in CONVOLUTIONS and layer.activation.__name__ == "linear"
     return is_linear and readers[name] == 1
 
 

@@ -1,4 +1,4 @@
-"""Rounding to few codes, one input after another, while those that are still to come take up each error.
+"""Rounding one input after another, while those that are still to come take up each error.
 
 Nearest codes are best for one weight alone. A layer adds up all its inputs, and where these move together, an error of one
 weight can be undone by another (Frantar et al., 2022, arXiv:2210.17323, after Hassibi and Stork, 1993).
@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE
-from tledge.compression.codes import Codebook, scale_of
+from tledge.compression.codes import Grid
 
 _HOLD = 0.01  # of the inputs' mean variance, added to each: an input that hardly moves would take up any error
 Doubles = npt.NDArray[np.float64]
@@ -22,11 +21,10 @@ def round_one_by_one(
     layer: Any,
     kernel: Doubles,
     covariance: Doubles,
-    book: Codebook,
+    grid: Grid,
     free: npt.NDArray[np.bool_] | None = None,
-    largest_code: int = LARGEST_CODE,
 ) -> npt.NDArray[np.float32]:
-    """The kernel (..., outputs) on codes of ``book``, float32 of its shape.
+    """The kernel (..., outputs) on codes of ``grid``, float32 of its shape.
 
     ``covariance``: of what its k weights an output are multiplied with, (k, k). The inputs that vary most come first. The
     largest weight of each output keeps its code, for a file derives the scale from it; a weight that is not ``free``
@@ -34,7 +32,7 @@ def round_one_by_one(
     """
     import scipy.linalg
 
-    scale = scale_of(layer, kernel, largest_code).reshape(-1)
+    scale = grid.scale_of(layer, kernel).reshape(-1)
     codes = kernel.reshape(-1, len(scale)) / scale
     num_inputs, outputs = len(codes), np.arange(codes.shape[1])
     firm = covariance + (_HOLD * np.trace(covariance) / num_inputs + 1e-9) * np.eye(num_inputs)
@@ -42,14 +40,14 @@ def round_one_by_one(
     inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(firm[np.ix_(order, order)]), np.eye(num_inputs))
     passed_on = scipy.linalg.cholesky(inverse)  # upper: from each input to those after it
     wanted, largest = codes[order], np.argmax(np.abs(codes[order]), axis=0)
-    end = np.sign(wanted[largest, outputs]) * largest_code
+    of_largest = np.sign(wanted[largest, outputs]) * grid.largest_code
     may_be = None if free is None else free[order]
     found = np.empty_like(wanted)
     for row in range(num_inputs):
-        found[row] = book.nearest(np.clip(wanted[row], -largest_code, largest_code))
+        found[row] = grid.nearest(wanted[row])
         if may_be is not None:
             found[row] *= may_be[row]
-        found[row] = np.where(largest == row, end, found[row])
+        found[row] = np.where(largest == row, of_largest, found[row])
         error = (wanted[row] - found[row]) / passed_on[row, row]
         wanted[row + 1 :] -= passed_on[row, row + 1 :, None] * error
     rounded = np.empty_like(found)

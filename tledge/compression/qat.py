@@ -14,9 +14,9 @@ from typing import Any
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE, Prepared
-from tledge.compression.codes import NO_CODEBOOKS, Codebook, on_codes
+from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.distillation import Lessons, learn, notes
-from tledge.compression.folding import copied, is_weighted
+from tledge.compression.folding import copied, is_depthwise, is_weighted
 from tledge.compression.ranges import Range
 from tledge.compression.tfmot_scheme import CLASSES, EDGES, MASK, VALUES, LayerConfig, Scheme
 from tledge.errors import InputError
@@ -32,21 +32,21 @@ def train(
     progress: Progress,
     *,
     keeps_zeros: bool = False,
-    codebooks: Mapping[str, Codebook] = NO_CODEBOOKS,
+    grids: Mapping[str, Grid] = NO_GRIDS,
 ) -> Prepared:
     """``start`` with weights that were trained on, through the rounding of weights and activations.
 
-    With ``keeps_zeros`` a weight that is zero stays so; a layer in ``codebooks`` has no other codes than those. Raises
+    With ``keeps_zeros`` a weight that is zero stays so; ``grids``: of some layers, by name. Raises
     InputError where TFMOT can't wrap a layer, which it names.
     """
     network = copied(start.network)
     code = start.largest_code
-    student = quantized(network, start.ranges, largest_code=code, keeps_zeros=keeps_zeros, codebooks=codebooks)
+    student = quantized(network, start.ranges, largest_code=code, keeps_zeros=keeps_zeros, grids=grids)
     learned = learn(student, start.input_codes, lessons, "quantization-aware training", progress)
     for layer in network.layers:
         if is_weighted(layer):
             kernel, bias = _weights(student, layer)
-            layer.set_weights([on_codes(layer, kernel, code, codebooks.get(layer.name)), bias])
+            layer.set_weights([grids.get(layer.name, Grid(code)).on_codes(layer, kernel), bias])
     return dataclasses.replace(start, network=network, notes={**start.notes, **notes(lessons, learned)})
 
 
@@ -56,15 +56,14 @@ def quantized(
     *,
     largest_code: int = LARGEST_CODE,
     keeps_zeros: bool = False,
-    codebooks: Mapping[str, Codebook] = NO_CODEBOOKS,
+    grids: Mapping[str, Grid] = NO_GRIDS,
 ) -> Any:
     """TFMOT's copy of ``network``, whose kernels and whose outputs in ``ranges`` are rounded to 8 bits as it computes."""
     tensorflow()
     from tensorflow_model_optimization.python.core.quantization.keras import quantize, quantize_config
 
     quantize_config.QuantizeConfig.register(LayerConfig)
-    num_codes = {name: len(book.values) for name, book in codebooks.items()}
-    scheme = Scheme(ranges, largest_code, keeps_zeros, num_codes)
+    scheme = Scheme(ranges, largest_code, keeps_zeros, grids)
     try:
         with quantize.quantize_scope(CLASSES):
             made = quantize.quantize_apply(quantize.quantize_annotate_model(network), scheme)
@@ -73,11 +72,12 @@ def quantized(
     for layer in network.layers:
         if is_weighted(layer):
             own = _variables(made, layer)
-            if keeps_zeros:
+            if keeps_zeros and not is_depthwise(layer):  # whose zeros are of rounding alone
                 own[MASK].assign(layer.get_weights()[0] != 0)
-            if layer.name in codebooks:
-                own[VALUES].assign(codebooks[layer.name].values)
-                own[EDGES].assign(codebooks[layer.name].edges)
+            book = grids.get(layer.name, Grid()).book
+            if book is not None:
+                own[VALUES].assign(book.values)
+                own[EDGES].assign(book.edges)
     return made
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 Range = tuple[float, float]
 BINS = 2048
-_LEVELS = 255  # steps between the smallest and the largest code of 8 bits
+LEVELS = 255  # steps between the smallest and the largest code of 8 bits
 _NARROWEST = 1e-6
 _RARE = 1e-12  # the share of a bin of which nothing was seen
 _SHARES, _WIDE, _NARROW = np.array([0.3, 1.0]), 0.05, 0.01  # of the way from zero to the end that was seen
@@ -90,8 +90,8 @@ def entropy(seen: Seen) -> Range:
             return np.inf
         levels = _codes(values[inside], a, b).astype(np.int64)
         own = counts[inside]
-        seen_bins = np.bincount(levels, own > 0, _LEVELS + 1)[levels]
-        spread = np.where(own > 0, np.bincount(levels, own, _LEVELS + 1)[levels] / np.maximum(seen_bins, 1), 0.0)
+        seen_bins = np.bincount(levels, own > 0, LEVELS + 1)[levels]
+        spread = np.where(own > 0, np.bincount(levels, own, LEVELS + 1)[levels] / np.maximum(seen_bins, 1), 0.0)
         wanted = own.copy()
         wanted[0] += counts[values < a].sum()
         wanted[-1] += counts[values > b].sum()
@@ -121,13 +121,13 @@ def _least(seen: Seen, error: Callable[[float, float], float]) -> Range:
 
 def _rounded(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
     """Values as codes of 8 bits give them back; the zero point is a code, as in every runtime."""
-    scale = (high - low) / _LEVELS
+    scale = (high - low) / LEVELS
     return np.asarray(scale * (_codes(values, low, high) - np.round(-low / scale)))
 
 
 def _codes(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
-    scale = (high - low) / _LEVELS
-    return np.asarray(np.clip(np.round(values / scale) + np.round(-low / scale), 0, _LEVELS))
+    scale = (high - low) / LEVELS
+    return np.asarray(np.clip(np.round(values / scale) + np.round(-low / scale), 0, LEVELS))
 
 
 METHODS: dict[str, Callable[[Seen], Range]] = {

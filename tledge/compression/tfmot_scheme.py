@@ -6,15 +6,16 @@ that they cost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tledge.compression.codes import SMALLEST, Grid
 from tledge.compression.ranges import Range
 
 _DEPTHWISE = "depthwise_kernel"
 _KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": _DEPTHWISE, "Dense": "kernel"}
-_SMALLEST = 1e-9  # a channel of nothing but zeros has a scale too
 MASK, VALUES, EDGES = "mask", "codes", "edges"
 
 
@@ -23,12 +24,13 @@ class PerChannel:
     """Weights as codes of a scale of their output channel, in which the largest weight has the code ``largest_code``.
 
     ``has_mask``: they are multiplied by a variable of their shape before, ones at first. ``num_codes``: of a variable of
-    the codes that there are, beside one of the edges between them; 0 for all whole numbers.
+    the codes that there are, beside one of the edges between them; 0 for all whole numbers. ``scale_bits``: as in a ``Grid``.
     """
 
     largest_code: int
     has_mask: bool
     num_codes: int
+    scale_bits: int | None
     is_depthwise: bool
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
@@ -48,14 +50,18 @@ class PerChannel:
         kernel = inputs * weights[MASK] if self.has_mask else inputs
         num_output_axes = 2 if self.is_depthwise else 1
         summed = list(range(kernel.shape.rank - num_output_axes))
-        largest = tf.reduce_max(tf.abs(kernel), summed, keepdims=True) + _SMALLEST
+        largest = tf.maximum(tf.reduce_max(tf.abs(kernel), summed, keepdims=True), SMALLEST)
         scale = tf.stop_gradient(largest) / self.largest_code
+        if self.scale_bits is not None:
+            unit = 2.0 ** (tf.floor(tf.math.log(scale) / math.log(2)) + (1 - self.scale_bits))
+            scale = tf.round(scale / unit) * unit
         codes = tf.stop_gradient(kernel) / scale
         if self.num_codes:
             places = tf.searchsorted(weights[EDGES], tf.reshape(codes, [-1]), "right")
             nearest = tf.reshape(tf.gather(weights[VALUES], places), tf.shape(codes))
         else:
-            nearest = tf.round(codes)
+            nearest = tf.clip_by_value(tf.round(codes), -self.largest_code, self.largest_code)
+        nearest = tf.where(tf.abs(kernel) == largest, tf.sign(kernel) * self.largest_code, nearest)
         return kernel + tf.stop_gradient(nearest * scale - kernel)
 
     def get_config(self) -> dict[str, Any]:
@@ -94,10 +100,12 @@ class LayerConfig:
     largest_code: int
     has_mask: bool
     num_codes: int
+    scale_bits: int | None
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, PerChannel]]:
         """The kernel."""
-        quantizer = PerChannel(self.largest_code, self.has_mask, self.num_codes, self.kernel == _DEPTHWISE)
+        is_depthwise = self.kernel == _DEPTHWISE
+        quantizer = PerChannel(self.largest_code, self.has_mask, self.num_codes, self.scale_bits, is_depthwise)
         return [(getattr(layer, self.kernel), quantizer)] if self.kernel else []
 
     def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
@@ -128,12 +136,12 @@ class LayerConfig:
 
 @dataclass(frozen=True)
 class Scheme:
-    """Every layer by its kind, and by its name in ``ranges`` and ``num_codes``. It is TFMOT's registry too."""
+    """Every layer by its kind, and by its name in ``ranges`` and ``grids``. It is TFMOT's registry too."""
 
     ranges: Mapping[str, Range]
     largest_code: int
     has_masks: bool
-    num_codes: Mapping[str, int]
+    grids: Mapping[str, Grid]
 
     def get_layout_transformer(self) -> Scheme:
         """Itself."""
@@ -153,8 +161,10 @@ class Scheme:
 
     def get_quantize_config(self, layer: Any) -> LayerConfig:
         """How one layer computes."""
-        kernel, num_codes = _KERNELS.get(type(layer).__name__), self.num_codes.get(layer.name, 0)
-        return LayerConfig(kernel, self.ranges.get(layer.name), self.largest_code, self.has_masks, num_codes)
+        kernel, grid = _KERNELS.get(type(layer).__name__), self.grids.get(layer.name, Grid(self.largest_code))
+        num_codes = 0 if grid.book is None else len(grid.book.values)
+        reach = self.ranges.get(layer.name)
+        return LayerConfig(kernel, reach, grid.largest_code, self.has_masks, num_codes, grid.scale_bits)
 
 
 CLASSES = {one.__name__: one for one in (PerChannel, InRange, LayerConfig)}

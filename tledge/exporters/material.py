@@ -14,10 +14,12 @@ from tledge.classifier.of_run import network_of
 from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared
 from tledge.compression.calibration import DEFAULT, calibrated, require_method
 from tledge.compression.clustering import DEFAULT_CLUSTERS, codebooks, require_clusters
-from tledge.compression.codes import Codebook, large, uniform
+from tledge.compression.codes import Codebook, Grid, large, uniform
 from tledge.compression.distillation import Examples, Lessons
+from tledge.compression.equalising import equalised
+from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import Folded, fold
+from tledge.compression.folding import Folded, fold, is_depthwise, is_weighted
 from tledge.compression.pruning import Sparsity, prune
 from tledge.compression.qat import train
 from tledge.datasets.prepare import load_split, members
@@ -37,6 +39,9 @@ _MAX_EPOCHS = 1000
 # Epochs and learning rate where rounding alone is to be mended, where weights were taken away, and where codes are few:
 # at a higher rate weights go to and fro between these.
 _CAREFUL, _BOLD, _STEADY = (2, 1e-5), (5, 1e-4), (4, 5e-5)
+# Where codes are few, significant bits of the scales of weights and of activations, and codes of a depthwise kernel: more make
+# a file larger, and errors no smaller.
+_SCALE_BITS, _RANGE_BITS, _CODES_OF_DEPTHWISE = 4, 2, 63
 # Of what is left of a large layer: 8 bits for it would take more of a compressed file than the zeros save.
 _CODES_OF_PRUNED = 65
 _WITH_ZEROS, _WITH_CODEBOOKS = {PRUNED, PRUNED_CLUSTERED}, {CLUSTERED, PRUNED_CLUSTERED}
@@ -162,7 +167,7 @@ class Materials:
     def _fit(self, largest_code: int) -> Material:
         samples, pixels = self._calibration
         try:
-            folded = self.folded.copied()
+            folded, notes = self.equalised
         except (InputError, ArtifactError, EnvironmentFault) as error:
             if self._options.calibration not in (None, _OF_CONVERTERS):
                 raise type(error)(
@@ -171,7 +176,8 @@ class Materials:
             # A converter needs the SavedModel alone: what is lost is the fitting, and that is said and recorded.
             self._progress.warn(f"int8 weights are rounded as they are, not fitted: {error}")
             return Material(samples, pixels, None, {"fitting": f"none: {error}"})
-        return self._material(self._calibrated(folded, largest_code))
+        made = self._calibrated(folded.copied(), largest_code)
+        return self._material(replace(made, notes={**made.notes, **notes}))
 
     def _calibrated(self, folded: Folded, largest_code: int, **options: Any) -> Prepared:
         made = prepare(folded, self._calibration[1], DEFAULT, self._progress, largest_code=largest_code, **options)
@@ -211,10 +217,24 @@ class Materials:
         *,
         keeps_zeros: bool,
     ) -> Prepared:
-        """Fitted to these codes first, each layer to what those before it lost, and then trained."""
-        options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "codebooks": books}
+        """Fitted to these codes first, each layer to what those before it lost, and then trained; biases are rounded at last.
+
+        Ranges are shortened between the two: the fit does not know of it, and the training makes it good.
+        """
+        layers = list(filter(is_weighted, folded.network.layers))
+        books = {
+            layer.name: uniform(_CODES_OF_DEPTHWISE, largest_code) for layer in filter(is_depthwise, layers)
+        } | books
+        grids = {layer.name: Grid(largest_code, books.get(layer.name), _SCALE_BITS) for layer in layers}
+        options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "grids": grids}
         start = self._calibrated(folded.copied(), largest_code, **options)
-        return train(start, self._lessons(usual), self._progress, **options)
+        trained = train(with_short_ranges(start, _RANGE_BITS), self._lessons(usual), self._progress, **options)
+        short = {
+            "weight_scale_bits": _SCALE_BITS,
+            "activation_scale_bits": _RANGE_BITS,
+            "depthwise_codes": _CODES_OF_DEPTHWISE,
+        }
+        return replace(with_short_biases(trained, grids), notes={**trained.notes, **short})
 
     @cached_property
     def _pruned(self) -> tuple[Folded, dict[str, Any]]:
@@ -249,6 +269,11 @@ class Materials:
                 f"the network of run {run.name} answers otherwise than its SavedModel, by up to {difference:.2g}"
             )
         return folded
+
+    @cached_property
+    def equalised(self) -> tuple[Folded, dict[str, Any]]:
+        """The folded network with channels of activations scaled up for 8 bits, and notes for the record. Not to be changed."""
+        return equalised(self.folded, self._calibration[1], self._progress)
 
     def _lessons(self, usual: tuple[int, float]) -> Lessons:
         epochs, rate = self._options.epochs or usual[0], self._options.learning_rate or usual[1]
