@@ -152,7 +152,7 @@ class _Search:
         if self._suffices(plain):
             return plain
         try:
-            folded, _ = self._materials.equalised
+            folded = self._materials.folded
         except (InputError, ArtifactError, EnvironmentFault) as error:
             self._progress.warn(f"no layer can be left in float, and none trained: {error}")
             return None
@@ -182,9 +182,9 @@ class _Search:
             return None
 
     def _mixed(self, float_layers: tuple[str, ...]) -> _Attempt:
-        plain, (folded, equalised) = self._material(FITTED), self._materials.equalised
+        plain = self._material(FITTED)
         prepared = prepare(
-            folded.copied(),
+            self._materials.folded.copied(),
             plain.pixels,
             plain.options["ranges"],
             self._progress,
@@ -192,7 +192,7 @@ class _Search:
             largest_code=plain.largest_code,
         )
         codes = {name: value for name, value in plain.options.items() if name == "weight_codes"}
-        own = {**prepared.notes, **equalised, **codes, "float_layers": list(float_layers)}
+        own = {**prepared.notes, **codes, "float_layers": list(float_layers)}
         material = replace(plain, prepared=prepared, options=own)
         model = model_of(self._run, self._form.name + SUFFIX, material)
         return self._attempt(mixed_formats()[self._form.name](model), material)

@@ -16,7 +16,6 @@ from tledge.compression.calibration import DEFAULT, calibrated, require_method
 from tledge.compression.clustering import DEFAULT_CLUSTERS, codebooks, require_clusters
 from tledge.compression.codes import Codebook, Grid, large, uniform
 from tledge.compression.distillation import Examples, Lessons
-from tledge.compression.equalising import equalised
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_depthwise, is_weighted
@@ -167,7 +166,7 @@ class Materials:
     def _fit(self, largest_code: int) -> Material:
         samples, pixels = self._calibration
         try:
-            folded, notes = self.equalised
+            folded = self.folded.copied()
         except (InputError, ArtifactError, EnvironmentFault) as error:
             if self._options.calibration not in (None, _OF_CONVERTERS):
                 raise type(error)(
@@ -176,8 +175,7 @@ class Materials:
             # A converter needs the SavedModel alone: what is lost is the fitting, and that is said and recorded.
             self._progress.warn(f"int8 weights are rounded as they are, not fitted: {error}")
             return Material(samples, pixels, None, {"fitting": f"none: {error}"})
-        made = self._calibrated(folded.copied(), largest_code)
-        return self._material(replace(made, notes={**made.notes, **notes}))
+        return self._material(self._calibrated(folded, largest_code))
 
     def _calibrated(self, folded: Folded, largest_code: int, **options: Any) -> Prepared:
         made = prepare(folded, self._calibration[1], DEFAULT, self._progress, largest_code=largest_code, **options)
@@ -269,11 +267,6 @@ class Materials:
                 f"the network of run {run.name} answers otherwise than its SavedModel, by up to {difference:.2g}"
             )
         return folded
-
-    @cached_property
-    def equalised(self) -> tuple[Folded, dict[str, Any]]:
-        """The folded network with channels of activations scaled up for 8 bits, and notes for the record. Not to be changed."""
-        return equalised(self.folded, self._calibration[1], self._progress)
 
     def _lessons(self, usual: tuple[int, float]) -> Lessons:
         epochs, rate = self._options.epochs or usual[0], self._options.learning_rate or usual[1]
