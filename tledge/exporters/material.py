@@ -215,9 +215,9 @@ class Materials:
         *,
         keeps_zeros: bool,
     ) -> Prepared:
-        """Fitted to these codes first, each layer to what those before it lost, and then trained; biases are rounded at last.
+        """Fitted to these codes first, each layer to what those before it lost, and then trained.
 
-        Ranges are shortened between the two: the fit does not know of it, and the training makes it good.
+        Ranges are widened between the two, and biases rounded at the end: beside what few codes of weights lose, neither counts.
         """
         layers = list(filter(is_weighted, folded.network.layers))
         books = {
