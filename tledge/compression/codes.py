@@ -46,6 +46,11 @@ class Grid:
     book: Codebook | None = None
     scale_bits: int | None = None
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether it has all codes, and scales as they come."""
+        return self.book is None and self.scale_bits is None
+
     def scale_of(self, layer: Any, kernel: npt.NDArray[Any]) -> Doubles:
         """What one code of each output channel is worth, float64, of the kernel's shape but 1 along what a channel adds up."""
         scale = np.maximum(_largest(layer, kernel), SMALLEST).astype(np.float64) / self.largest_code

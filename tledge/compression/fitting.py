@@ -342,12 +342,17 @@ def _rounded(
     both: Moments,
     free: npt.NDArray[np.bool_] | None,
 ) -> Floats:
-    """The kernel on its codes: such that errors make up for each other, where the other half of the photos confirms it.
+    """The kernel on its codes: on a coarse grid such that errors make up for each other, where the other half confirms it.
 
     Else on the nearest ones: a few photos show inputs that move together which do not on others. ``both``: of all photos.
     """
     nearest = grid.on_codes(layer, kernel)
-    if is_depthwise(layer) or kernel[..., 0].size > MOST_INPUTS or not all(half.count for half in halves):
+    if (
+        grid.is_fine
+        or is_depthwise(layer)
+        or kernel[..., 0].size > MOST_INPUTS
+        or not all(half.count for half in halves)
+    ):
         return nearest
 
     def made_up(sums: Moments) -> Floats:
