@@ -11,7 +11,7 @@ import scipy.special
 
 from tledge.compression import Prepared
 from tledge.compression.codes import Grid, uniform
-from tledge.compression.distillation import Examples, Lessons, _is_less, learn
+from tledge.compression.distillation import Examples, Lessons, learn
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
 from tledge.compression.pruning import Sparsity, prune
@@ -93,42 +93,19 @@ def test_the_same_seed_gives_the_same_weights(start: Prepared, teacher: Folded, 
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-def test_a_gain_that_may_be_chance_is_none_and_one_that_most_photos_show_is() -> None:
-    rng = np.random.default_rng(0)
-    before = rng.gamma(0.5, 1e-3, 500)
-    alike, better = 0.99 * rng.permutation(before), before * rng.normal(0.8, 0.5, 500)
-    assert alike.mean() < before.mean()
-    assert not _is_less(alike, before)
-    assert _is_less(better, before)
-    assert not _is_less(before, before)
-    assert _is_less(before[:1] / 2, before[:1])  # a single photo has no spread to hold it against
-
-
-def test_where_the_gain_of_the_best_epoch_may_be_chance_the_start_stays(
-    start: Prepared, teacher: Folded, lessons: Lessons, photos: np.ndarray
+def test_an_epoch_that_is_no_better_than_the_start_is_not_kept(
+    start: Prepared, teacher: Folded, lessons: Lessons
 ) -> None:
-    student = quantized(start.network, start.ranges)
+    student, heard = quantized(start.network, start.ranges), Silent()
     before = student.get_weights()
-    barely = replace(lessons, learning_rate=1e-9, epochs=1)
-    heard = Silent()
-    learned = learn(student, start.input_codes, barely, "too slow", heard)
-    assert learned.epoch == 0
+    ruinous = replace(lessons, learning_rate=0.9)
+    learned = learn(student, start.input_codes, ruinous, "too fast", heard)
     assert heard.warnings == [
-        "too slow: no epoch is shown to be better than the start on 32 validation photos, which is what is kept"
+        "too fast: no epoch is better than the start on the 32 validation photos; the start is what is kept"
     ]
     new = pictures(32, seed=2)
     same = in_codes(start, new).argmax(axis=1) == teacher.network(teacher.images(new)).numpy().argmax(axis=1)
     assert learned.agreement == pytest.approx(same.mean())
-    assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))
-
-
-def test_an_epoch_that_is_no_better_than_the_start_is_not_kept(
-    start: Prepared, teacher: Folded, lessons: Lessons
-) -> None:
-    student = quantized(start.network, start.ranges)
-    before = student.get_weights()
-    ruinous = replace(lessons, learning_rate=0.9)
-    learned = learn(student, start.input_codes, ruinous, "too fast", Silent())
     assert learned.epoch == 0
     assert min(learned.losses) == learned.losses[0]
     assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))

@@ -20,7 +20,6 @@ from tledge.tensorflow_setup import tensorflow
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 _SCORED = 64  # photos of a batch whose loss is only looked at
-_LIKELY_CHANCE = 0.05  # of seeing such a difference on the validation photos where there is none
 
 
 class Examples:
@@ -80,13 +79,11 @@ class Lessons:
 class Learned:
     """``losses``: on the validation photos, before the first epoch and after each. ``epoch``: the one that was kept, 0 for none.
 
-    ``best_epoch``: of the least loss. It is another one where what it gained may be chance. ``agreement``: the share of the
-    validation photos whose top-1 class is the float network's, with what was kept.
+    ``agreement``: the share of the validation photos whose top-1 class is the float network's, with what was kept.
     """
 
     losses: tuple[float, ...]
     epoch: int
-    best_epoch: int
     agreement: float
 
 
@@ -100,9 +97,8 @@ def learn(
     """Train ``student``, a tf_keras.Model to logits of the same classes; it keeps the weights of its best epoch.
 
     The loss is the Kullback-Leibler divergence of its probabilities from those wanted, in nats a photo, on photos and
-    their mirror images; the validation photos are answered as they are. Epoch 0 is the start, which
-    stays where they do not show that the best epoch is better: a paired t-test, one-sided, at 5%. Raises InputError where
-    there are none.
+    their mirror images; the validation photos are answered as they are. The epoch of the least loss on them is the best, and
+    the start is epoch 0. Raises InputError where there are none.
     """
     examples = lessons.examples
     if not len(examples.validation):
@@ -122,29 +118,26 @@ def learn(
         variables = student.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
 
-    def validate() -> Doubles:
-        return divergences(student, codes, examples)
+    def validate() -> float:
+        return float(divergences(student, codes, examples).mean())
 
     optimizer.build(student.trainable_variables)
-    at_start, start = validate(), student.get_weights()
-    losses, at_best, best, best_epoch = [float(at_start.mean())], at_start, start, 0
+    losses, best, kept = [validate()], student.get_weights(), 0
     with progress.step(description, lessons.num_steps) as advance:
         for number in range(1, lessons.epochs + 1):
             for pixels, wanted in _batches(lessons, number):
                 step(tf.constant(pixels), tf.constant(wanted))
                 advance(1)
-            now = validate()
-            losses.append(float(now.mean()))
-            if losses[-1] < losses[best_epoch]:
-                at_best, best, best_epoch = now, student.get_weights(), number
-    is_kept = _is_less(at_best, at_start)
-    student.set_weights(best if is_kept else start)
-    if not is_kept:
+            losses.append(validate())
+            if losses[-1] < losses[kept]:
+                best, kept = student.get_weights(), number
+    student.set_weights(best)
+    if not kept:
         progress.warn(
-            f"{description}: no epoch is shown to be better than the start on {len(examples.validation)} validation photos, "
-            "which is what is kept"
+            f"{description}: no epoch is better than the start on the {len(examples.validation)} validation photos; the "
+            "start is what is kept"
         )
-    return Learned(tuple(losses), best_epoch if is_kept else 0, best_epoch, agreement(student, codes, examples))
+    return Learned(tuple(losses), kept, agreement(student, codes, examples))
 
 
 def divergences(student: Any, codes: InputCodes, examples: Examples) -> Doubles:
@@ -171,16 +164,6 @@ def _of_validation(
     answers = (examples.wanted_of_validation[start : start + _SCORED] for start in starts)
     batches = zip(photos.batches(_SCORED), answers, strict=True)
     return np.concatenate([of_batch(tf.constant(pixels), tf.constant(wanted)).numpy() for pixels, wanted in batches])
-
-
-def _is_less(now: Doubles, before: Doubles) -> bool:
-    """Whether the mean over photos is, and by more than which photos these are would explain."""
-    import scipy.stats
-
-    gains = before - now
-    if len(gains) < 2 or not np.ptp(gains):  # nothing to test, and no reason to doubt what is alike in all photos
-        return bool(gains.mean() > 0)
-    return bool(scipy.stats.ttest_1samp(gains, 0, alternative="greater").pvalue < _LIKELY_CHANCE)
 
 
 def _of_pixels(photos: Rows, *answers: Floats) -> Any:
@@ -234,7 +217,6 @@ def notes(lessons: Lessons, learned: Learned) -> dict[str, Any]:
     """What the record of an export says of a training."""
     return {
         "epochs": lessons.epochs,
-        "best_epoch": learned.best_epoch,
         "kept_epoch": learned.epoch,
         "learning_rate": lessons.learning_rate,
         "batch_size": lessons.batch_size,
