@@ -115,6 +115,13 @@ def lenet(once: Once) -> Run:
     return open_run(made, "lenet")
 
 
+@pytest.fixture
+def lenet_copy(lenet: Run, tmp_path: Path) -> Run:
+    """A copy of it, alone in its artifacts folder ``tmp_path/artifacts``, to be changed at will."""
+    shutil.copytree(lenet.folder, tmp_path / "artifacts" / "lenet")
+    return open_run(tmp_path / "artifacts", "lenet")
+
+
 @pytest.fixture(scope="session")
 def exported(built: Run, once: Once) -> tuple[Run, dict[str, ExportRecord]]:
     """A copy of the run with every format exported. Read only."""

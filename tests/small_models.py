@@ -136,3 +136,9 @@ def replace_artifact(run: Run, format_name: str, data: bytes) -> None:
     (folder / record.file).write_bytes(data)
     changed = {"sha256": sha256_file(folder / record.file), "size_bytes": len(data)}
     record.model_copy(update=changed).save(folder / "export.json")
+
+
+def most_significant_bits(values: np.ndarray) -> int:
+    """The most that any of these positive float32 numbers has."""
+    fractions = np.ldexp(np.frexp(np.asarray(values, np.float32))[0], 24).astype(np.int64)
+    return max(len(f"{value:b}".rstrip("0")) for value in fractions.ravel())

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import runpy
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -349,9 +348,8 @@ def test_written_features_are_held_against_the_networks_own(
     assert found["features"] <= systems.MAX_DIFFERENCE
 
 
-def test_formats_are_held_against_the_plain_recipes_on_the_same_photos(lenet: Run, tmp_path: Path) -> None:
-    shutil.copytree(lenet.folder, tmp_path / "lenet")
-    ended = program("quantization.py", tmp_path / "lenet", "--formats", "tflite-float32")
+def test_formats_are_held_against_the_plain_recipes_on_the_same_photos(lenet_copy: Run) -> None:
+    ended = program("quantization.py", lenet_copy.folder, "--formats", "tflite-float32")
     assert ended.returncode == 0, ended.stderr
     rows = {row["format"]: row for row in json.loads(ended.stdout)["rows"]}
     assert set(rows) == {"tflite-float32", "plain tflite int8", "plain onnx int8"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_models import most_significant_bits
 
 from tledge.compression import Prepared
 from tledge.compression.codes import Grid, in_few_bits
@@ -23,15 +24,10 @@ def prepared(network: Any, photos: np.ndarray) -> Prepared:
     return prepare(fold(network), photos[:8], "min-max", Silent())
 
 
-def _num_bits(value: float) -> int:
-    """Significant ones, of a number that float32 holds."""
-    return len(bin(int(np.ldexp(np.frexp(np.float32(value))[0], 24))).rstrip("0")) - 2
-
-
 def test_a_number_in_few_bits_is_the_nearest_there_is() -> None:
     values = np.array([0.0117, 1.0, 0.99, 300.0])
     short = in_few_bits(values, BITS)
-    assert [_num_bits(value) <= BITS for value in short] == [True] * 4
+    assert most_significant_bits(short) <= BITS
     np.testing.assert_allclose(short, values, rtol=2.0**-BITS)
     assert short[1] == 1
     assert (in_few_bits(values, BITS, np.ceil) >= values).all()
@@ -44,7 +40,7 @@ def test_a_file_derives_the_short_scale_from_the_largest_weight_again(network: A
         kernel = rng.normal(size=layer.get_weights()[0].shape).astype(np.float32)
         coded = GRID.on_codes(layer, kernel)
         scale = GRID.scale_of(layer, kernel)
-        assert max(map(_num_bits, scale.ravel())) <= BITS
+        assert most_significant_bits(scale) <= BITS
         codes = coded / scale
         np.testing.assert_array_equal(codes, np.round(codes))
         np.testing.assert_array_equal(GRID.on_codes(layer, coded), coded)
@@ -59,7 +55,7 @@ def test_ranges_with_short_scales_hold_what_they_held(prepared: Prepared) -> Non
     for name, (low, high) in short.ranges.items():
         was_low, was_high = prepared.ranges[name]
         scale = (high - low) / 255
-        assert _num_bits(scale) <= BITS
+        assert most_significant_bits(np.array(scale)) <= BITS
         assert -low / scale == round(-low / scale)  # zero has a code
         assert low <= was_low + scale / 2
         assert high >= was_high - scale / 2

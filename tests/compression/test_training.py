@@ -16,7 +16,7 @@ from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
 from tledge.compression.pruning import Sparsity, prune
 from tledge.compression.qat import quantized, train
-from tledge.compression.tfmot_scheme import EDGES, VALUES, Scheme
+from tledge.compression.tfmot_scheme import EDGES, MASK, VALUES, Scheme
 from tledge.errors import InputError
 from tledge.progress import Silent
 
@@ -136,6 +136,16 @@ def test_what_is_zero_stays_zero_in_the_fit_and_in_training(
             assert not kernel[zeros].any()
         for kernel in _kernels(stage, ("DepthwiseConv2D",)):
             assert np.mean(kernel == 0) < 0.1
+
+
+def test_a_weight_of_a_depthwise_convolution_that_was_rounded_to_zero_may_change_again(start: Prepared) -> None:
+    layer = start.network.get_layer("depthwise")
+    kernel, bias = layer.get_weights()
+    kernel[0, 0, 0, 0] = 0
+    layer.set_weights([kernel, bias])
+    student = quantized(start.network, start.ranges, keeps_zeros=True)
+    (mask,) = [one.numpy() for one in student.get_layer("quant_depthwise").weights if MASK in one.name]
+    assert mask.all()
 
 
 def test_the_fit_of_a_network_with_zeros_is_better_than_none(teacher: Folded) -> None:

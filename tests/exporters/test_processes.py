@@ -24,7 +24,7 @@ from tledge.exporters import chosen
 from tledge.exporters.material import Options
 from tledge.exporters.processes import Processes, with_room
 from tledge.progress import Advance, Silent
-from tledge.run import Run, open_run
+from tledge.run import Run
 
 from .conftest import Build
 
@@ -167,22 +167,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return whats
 
 
-@pytest.fixture
-def small_copy(lenet: Run, tmp_path: Path) -> Run:
-    """A copy of the small run, alone in its artifacts folder."""
-    shutil.copytree(lenet.folder, tmp_path / "artifacts" / "lenet")
-    return open_run(tmp_path / "artifacts", "lenet")
-
-
-def test_formats_converted_at_once_are_the_same_files_as_one_after_another(small_copy: Run, asked: list[str]) -> None:
+def test_formats_converted_at_once_are_the_same_files_as_one_after_another(lenet_copy: Run, asked: list[str]) -> None:
     names = ["tflite-int8", "tflite-float32", "onnx-float32"]
-    apart = export(small_copy, names, options=FEW, jobs=2)
+    apart = export(lenet_copy, names, options=FEW, jobs=2)
     assert sorted(asked) == sorted(f"exporting {name}" for name in names)
-    in_turn = export(small_copy, names, options=FEW)
+    in_turn = export(lenet_copy, names, options=FEW)
     assert len(asked) == len(names)
     assert [record.format for record in apart] == [record.format for record in in_turn] == names
     assert [record.sha256 for record in apart] == [record.sha256 for record in in_turn]
-    assert {record.format: record for record in in_turn} == small_copy.exports(names)
+    assert {record.format: record for record in in_turn} == lenet_copy.exports(names)
 
 
 def test_what_breaks_its_promise_in_a_process_is_named_and_the_others_are_kept(
@@ -196,14 +189,14 @@ def test_what_breaks_its_promise_in_a_process_is_named_and_the_others_are_kept(
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_fault_of_one_format_is_told_before_another_is_trained(small_copy: Run) -> None:
-    place = small_copy.export_folder("tflite-float16")
+def test_a_fault_of_one_format_is_told_before_another_is_trained(lenet_copy: Run) -> None:
+    place = lenet_copy.export_folder("tflite-float16")
     place.parent.mkdir()
     place.write_bytes(b"a file in the place of a folder")
-    load_split(small_copy, "train", Silent())  # into the cache
+    load_split(lenet_copy, "train", Silent())  # into the cache
     heard = _Heard()
     with pytest.raises(FileExistsError):
-        export(small_copy, ["tflite-float16", "tflite-int8-qat"], jobs=2, progress=heard)
+        export(lenet_copy, ["tflite-float16", "tflite-int8-qat"], jobs=2, progress=heard)
     assert heard.steps == ["the network as a flat graph", "exporting tflite-float16"]
 
 
@@ -224,12 +217,12 @@ def test_jobs_are_for_an_export_without_a_search(run_copy: Run, tledge: Callable
 
 
 def test_one_job_and_too_little_memory_start_no_process(
-    small_copy: Run, asked: list[str], monkeypatch: pytest.MonkeyPatch
+    lenet_copy: Run, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tledge.exporters.export.with_room", lambda jobs: 0)
     heard = _Heard()
     names = ["tflite-float16", "onnx-float32"]
-    one, two = (export(small_copy, names, jobs=jobs, progress=heard) for jobs in (1, 2))
+    one, two = (export(lenet_copy, names, jobs=jobs, progress=heard) for jobs in (1, 2))
     assert [record.sha256 for record in one] == [record.sha256 for record in two]
     assert heard.said == ["formats at a time: 1 instead of 2, for memory has room for no more"]
     assert asked == []

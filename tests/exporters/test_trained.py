@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import most_significant_bits
 
 from tledge.audit import broken_promises
 from tledge.datasets.prepare import load_split
@@ -114,12 +115,6 @@ def test_the_audit_counts_what_the_kernels_hold(exported: Exported) -> None:
     assert records["onnx-int8"].audit.most_weight_codes is None
 
 
-def _most_bits(values: np.ndarray) -> int:
-    """Significant ones, of float32."""
-    fractions = np.ldexp(np.frexp(values)[0], 24).astype(np.int64)
-    return max(len(f"{value:b}".rstrip("0")) for value in fractions)
-
-
 def test_where_codes_are_few_scales_and_biases_take_few_bits_too(exported: Exported) -> None:
     kinds = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
     zeros = {}
@@ -127,9 +122,9 @@ def test_where_codes_are_few_scales_and_biases_take_few_bits_too(exported: Expor
         path = exported[0].export_folder(name) / "model.tflite"
         weights, biases = (_operands(path, place, *kinds) for place in (1, 2))
         is_short = name != "tflite-int8"
-        assert (max(_most_bits(scales) for _, scales in weights) <= 4) == is_short
+        assert (max(most_significant_bits(scales) for _, scales in weights) <= 4) == is_short
         # The first layer reads pixels, whose scale is as it is.
-        assert (max(_most_bits(scales) for _, scales in biases[1:]) <= 4 + 2) == is_short
+        assert (max(most_significant_bits(scales) for _, scales in biases[1:]) <= 4 + 2) == is_short
         codes = np.concatenate([values.view(np.int32) for values, _ in biases])
         zeros[name] = np.mean(codes % 16 == 0)
     assert zeros["tflite-int8"] < 0.2

@@ -14,7 +14,7 @@ import numpy as np
 from tledge.compression import Prepared
 from tledge.compression.codes import Grid, in_few_bits
 from tledge.compression.folding import copied, is_fused, is_weighted
-from tledge.compression.ranges import LEVELS, Range
+from tledge.compression.ranges import LEVELS, Range, scale_of
 
 _OF_A_STEP = 1 / 4  # of an output's codes: to what a bias may be rounded
 
@@ -38,17 +38,13 @@ def with_short_biases(prepared: Prepared, grids: Mapping[str, Grid]) -> Prepared
         read = prepared.ranges.get(before.layer.name, prepared.input_codes.range)
         last = layer.outbound_nodes[0].layer if is_fused(layer) else layer
         made = prepared.ranges[last.name]
-        own = _scale(read) * grids[layer.name].scale_of(layer, kernel).reshape(-1)
-        unit = own * 2.0 ** np.maximum(0, np.floor(np.log2(_OF_A_STEP * _scale(made) / own)))
+        own = scale_of(*read) * grids[layer.name].scale_of(layer, kernel).reshape(-1)
+        unit = own * 2.0 ** np.maximum(0, np.floor(np.log2(_OF_A_STEP * scale_of(*made) / own)))
         layer.set_weights([kernel, (np.round(bias / unit) * unit).astype(np.float32)])
     return replace(prepared, network=network)
 
 
-def _scale(covered: Range) -> float:
-    return (covered[1] - covered[0]) / LEVELS
-
-
 def _short(covered: Range, bits: int) -> Range:
-    scale = float(in_few_bits(_scale(covered), bits, np.ceil))
+    scale = float(in_few_bits(scale_of(*covered), bits, np.ceil))
     zero_point = round(-covered[0] / scale)
     return -zero_point * scale, (LEVELS - zero_point) * scale

@@ -48,6 +48,11 @@ def with_zero(low: float, high: float) -> Range:
     return low, high if high > low else _NARROWEST
 
 
+def scale_of(low: float, high: float) -> float:
+    """What one of the codes of 8 bits for such a range is worth."""
+    return (high - low) / LEVELS
+
+
 def min_max(seen: Seen) -> Range:
     """Everything that was seen."""
     return with_zero(float(seen.lows.min()), float(seen.highs.max()))
@@ -121,12 +126,12 @@ def _least(seen: Seen, error: Callable[[float, float], float]) -> Range:
 
 def _rounded(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
     """Values as codes of 8 bits give them back; the zero point is a code, as in every runtime."""
-    scale = (high - low) / LEVELS
+    scale = scale_of(low, high)
     return np.asarray(scale * (_codes(values, low, high) - np.round(-low / scale)))
 
 
 def _codes(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
-    scale = (high - low) / LEVELS
+    scale = scale_of(low, high)
     return np.asarray(np.clip(np.round(values / scale) + np.round(-low / scale), 0, LEVELS))
 
 
