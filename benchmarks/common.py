@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -19,21 +20,30 @@ _LAST_LINES = 15
 
 @dataclass(frozen=True)
 class Finished:
-    """A process that ended well. ``wall_time_s``: from before its start to its end, imports included."""
+    """A process that ended well. ``wall_time_s``: from before its start to its end, imports included.
+
+    ``cpu_time_s``: what it and the processes that it waited for took of all cores together.
+    """
 
     wall_time_s: float
+    cpu_time_s: float
     stdout: str
 
 
 def run_timed(command: Sequence[str], environment: Mapping[str, str]) -> Finished:
     """Run a program to its end. Raises SystemExit with its last lines where it fails."""
-    started = time.perf_counter()
+    cpu_before_s, started = _children_cpu_time_s(), time.perf_counter()
     ended = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     seconds = time.perf_counter() - started
     if ended.returncode:
         said = ended.stderr.decode(errors="replace").strip().splitlines()[-_LAST_LINES:]
         raise SystemExit("\n".join([f"exit code {ended.returncode} of: {' '.join(command)}", *said]))
-    return Finished(seconds, ended.stdout.decode())
+    return Finished(seconds, _children_cpu_time_s() - cpu_before_s, ended.stdout.decode())
+
+
+def _children_cpu_time_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def project_environment(**changes: str) -> dict[str, str]:

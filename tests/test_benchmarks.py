@@ -238,6 +238,8 @@ def test_formats_at_once_are_timed_against_one_after_another_and_are_the_same_fi
     assert found["ratio"] == pytest.approx(
         found["wall_times_s_by_jobs"]["2"][0] / found["wall_times_s_by_jobs"]["1"][0], abs=1e-3
     )
+    # TensorFlow alone takes seconds to load, and a command can't take more than all cores all the time.
+    assert 0 < found["least_ratio"] <= 1.05
     assert ended.returncode == 1  # no ratio is that small
 
 

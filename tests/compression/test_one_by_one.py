@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tledge.compression.codes import Grid, uniform
-from tledge.compression.one_by_one import round_one_by_one
+from tledge.compression.least_squares import Moments
+from tledge.compression.one_by_one import on_coarse_codes, round_one_by_one
 
 NUM_INPUTS, NUM_OUTPUTS = 24, 10
 GRID = Grid(book=uniform(7))
@@ -70,3 +71,36 @@ def test_an_output_without_weights_stays_without(dense: Any, kernel: np.ndarray,
     found = round_one_by_one(dense, kernel, np.cov(inputs.T), GRID, kernel != 0)
     assert not found[:, 3].any()
     assert np.isfinite(found).all()
+
+
+def _read(inputs: np.ndarray, kernel: np.ndarray) -> Moments:
+    """Sums of what a layer reads of some photos, and of what it gives with the kernel as it is."""
+    sums = Moments(1, *kernel.shape)
+    sums.shift = (np.zeros((1, kernel.shape[0]), np.float32), np.zeros((1, kernel.shape[1]), np.float32))
+    sums.add(inputs[:, None].astype(np.float32), (inputs @ kernel)[:, None].astype(np.float32))
+    return sums
+
+
+def test_errors_make_up_for_each_other_where_the_other_half_of_the_photos_confirms_it(
+    dense: Any, kernel: np.ndarray, inputs: np.ndarray
+) -> None:
+    halves = [_read(inputs[number::2], kernel) for number in range(2)]
+    found = on_coarse_codes(dense, kernel, GRID, halves)
+    np.testing.assert_array_equal(found, round_one_by_one(dense, kernel, (halves[0] + halves[1]).covariance()[0], GRID))
+    assert not np.array_equal(found, GRID.on_codes(dense, kernel))
+
+
+def test_where_the_other_half_moves_in_another_way_codes_are_the_nearest(
+    dense: Any, kernel: np.ndarray, inputs: np.ndarray
+) -> None:
+    in_turns = np.where(np.arange(NUM_INPUTS) % 2, 1, -1)  # what moved together moves apart
+    halves = [_read(inputs[::2], kernel), _read(inputs[1::2] * in_turns, kernel)]
+    both = round_one_by_one(dense, kernel, (halves[0] + halves[1]).covariance()[0], GRID)
+    nearest = GRID.on_codes(dense, kernel)
+    assert not np.array_equal(both, nearest)
+    np.testing.assert_array_equal(on_coarse_codes(dense, kernel, GRID, halves), nearest)
+
+
+def test_one_half_alone_confirms_nothing(dense: Any, kernel: np.ndarray, inputs: np.ndarray) -> None:
+    halves = [_read(inputs, kernel), _read(inputs[:0], kernel)]
+    np.testing.assert_array_equal(on_coarse_codes(dense, kernel, GRID, halves), GRID.on_codes(dense, kernel))

@@ -26,7 +26,7 @@ from tledge.compression import LARGEST_CODE, Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.folding import RELUS, Folded, is_depthwise, is_fused, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
-from tledge.compression.one_by_one import round_one_by_one
+from tledge.compression.one_by_one import on_coarse_codes
 from tledge.compression.ranges import BINS, METHODS, Range, Seen
 from tledge.errors import ArtifactError
 from tledge.preprocessing import Pixels
@@ -326,44 +326,16 @@ def _fitted(
                 half.add(read, targets)
     free = trained != 0 if keeps_zeros else None
     weights = trained if grid is None or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
-    both = halves[0] + halves[1]
-    inputs, outputs = both.means()
+    inputs, outputs = (halves[0] + halves[1]).means()
     values = as_kernel(weights)
-    coded = values.astype(np.float32) if grid is None else _rounded(layer, values, grid, halves, both, free)
+    if grid is None:
+        coded = values.astype(np.float32)
+    elif grid.is_fine or by_channel:
+        coded = grid.on_codes(layer, values)
+    else:
+        coded = on_coarse_codes(layer, values, grid, halves, None if free is None else free[0])
     bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
     return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
-
-
-def _rounded(
-    layer: Any,
-    kernel: npt.NDArray[Any],
-    grid: Grid,
-    halves: Sequence[Moments],
-    both: Moments,
-    free: npt.NDArray[np.bool_] | None,
-) -> Floats:
-    """The kernel on its codes: on a coarse grid such that errors make up for each other, where the other half confirms it.
-
-    Else on the nearest ones: a few photos show inputs that move together which do not on others. ``both``: of all photos.
-    """
-    nearest = grid.on_codes(layer, kernel)
-    if (
-        grid.is_fine
-        or is_depthwise(layer)
-        or kernel[..., 0].size > MOST_INPUTS
-        or not all(half.count for half in halves)
-    ):
-        return nearest
-
-    def made_up(sums: Moments) -> Floats:
-        return round_one_by_one(layer, kernel, sums.covariance()[0], grid, None if free is None else free[0])
-
-    def error(half: Moments, weights: Floats) -> float:
-        return half.error(weights.reshape(1, -1, weights.shape[-1]).astype(np.float64))
-
-    one, other = halves
-    found = error(other, made_up(one)) + error(one, made_up(other))
-    return made_up(both) if found < error(one, nearest) + error(other, nearest) else nearest
 
 
 def _patches(layer: Any, values: Any, groups: int, step: int) -> Floats:

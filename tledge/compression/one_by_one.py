@@ -6,15 +6,42 @@ weight can be undone by another (Frantar et al., 2022, arXiv:2210.17323, after H
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge.compression.codes import Grid
+from tledge.compression.least_squares import MOST_INPUTS, Moments
 
 _HOLD = 0.01  # of the inputs' mean variance, added to each: an input that hardly moves would take up any error
+Booleans = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
+
+
+def on_coarse_codes(
+    layer: Any, kernel: Doubles, grid: Grid, halves: Sequence[Moments], free: Booleans | None = None
+) -> Floats:
+    """The kernel rounded one input after another where photos that it was not done with confirm it, else to nearest codes.
+
+    A few photos show inputs that move together which do not on others. ``halves``: what the layer read of every other photo,
+    and of the others, one group; where one is empty, or an output has more inputs than sums are taken of, nothing confirms.
+    """
+    nearest = grid.on_codes(layer, kernel)
+    if kernel[..., 0].size > MOST_INPUTS or not all(half.count for half in halves):
+        return nearest
+
+    def made_up(sums: Moments) -> Floats:
+        return round_one_by_one(layer, kernel, sums.covariance()[0], grid, free)
+
+    def error(half: Moments, weights: Floats) -> float:
+        return half.error(weights.reshape(1, -1, weights.shape[-1]).astype(np.float64))
+
+    one, other = halves
+    found = error(other, made_up(one)) + error(one, made_up(other))
+    return made_up(one + other) if found < error(one, nearest) + error(other, nearest) else nearest
 
 
 def round_one_by_one(
@@ -22,8 +49,8 @@ def round_one_by_one(
     kernel: Doubles,
     covariance: Doubles,
     grid: Grid,
-    free: npt.NDArray[np.bool_] | None = None,
-) -> npt.NDArray[np.float32]:
+    free: Booleans | None = None,
+) -> Floats:
     """The kernel (..., outputs) on codes of ``grid``, float32 of its shape.
 
     ``covariance``: of what its k weights an output are multiplied with, (k, k). The inputs that vary most come first. The
