@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tledge.files import sha256_file
-from tledge.records import ExportRecord
-from tledge.run import Run
+from tledge.records import ExportRecord, Manifest
+from tledge.run import Run, open_run
 
 SIZE = 32
 CHANNELS = 128  # its kernel is large enough for the dynamic-range converter, which leaves small weights alone
@@ -136,6 +136,25 @@ def replace_artifact(run: Run, format_name: str, data: bytes) -> None:
     (folder / record.file).write_bytes(data)
     changed = {"sha256": sha256_file(folder / record.file), "size_bytes": len(data)}
     record.model_copy(update=changed).save(folder / "export.json")
+
+
+def with_files(run: Run, files: Mapping[str, bytes]) -> Run:
+    """A run, which changes in place, in which files have another content that its manifest knows."""
+    hashes = dict(run.manifest.files_sha256)
+    for name, data in files.items():
+        (run.folder / name).write_bytes(data)
+        hashes[name] = sha256_file(run.folder / name)
+    manifest = run.folder / "manifest.json"
+    Manifest.load(manifest, "").model_copy(update={"files_sha256": hashes}).save(manifest)
+    return open_run(run.folder.parent, run.name)
+
+
+def without_split(run: Run, split: str) -> Run:
+    """A run, which changes in place, in which no photo is of a split."""
+    lines = (run.folder / "splits.csv").read_text().splitlines(keepends=True)
+    others = [line for line in lines if not line.startswith(f'"{split}"')]
+    assert len(others) < len(lines)
+    return with_files(run, {"splits.csv": "".join(others).encode()})
 
 
 def most_significant_bits(values: np.ndarray) -> int:

@@ -69,6 +69,23 @@ def test_an_all_integer_tflite_keeps_its_promise(audited: Callable[[bytes, str],
     assert set(found.weight_types) <= {"INT8", "INT32"}
 
 
+def test_layers_of_equal_weights_count_each(audited: Callable[[bytes, str], Audit]) -> None:
+    import tensorflow as tf
+
+    kernel = np.random.default_rng(0).normal(size=(1, 1, 64, 64)).astype(np.float32)
+    kernel[:, :, ::2] = 0
+
+    def body(x: Any) -> Any:
+        for _ in range(2):
+            x = tf.nn.relu6(tf.nn.conv2d(x, tf.constant(kernel), 1, "SAME"))
+        return x
+
+    found = audited(tflite(body, quantize=True, samples=noise(0, 255), integer_io=True), "tflite-int8")
+    first_and_last = 3 * 3 * 3 * 64 + 64 * 10
+    assert found.zero_weight_share is not None
+    assert found.zero_weight_share >= kernel.size / (2 * kernel.size + first_and_last)
+
+
 def test_a_dynamic_range_tflite_offered_as_int8_is_refused_with_its_hybrid_operators(
     refused: Callable[[bytes, str], str],
 ) -> None:

@@ -111,6 +111,24 @@ def test_an_epoch_that_is_no_better_than_the_start_is_not_kept(
     assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))
 
 
+def test_the_epoch_of_the_least_loss_is_kept_and_not_a_later_one(
+    start: Prepared, teacher: Folded, lessons: Lessons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, weights, losses = quantized(start.network, start.ranges), [], iter([3.0, 1.0, 2.0, 2.5])
+
+    def judged(student: Any, *rest: object) -> np.ndarray:
+        weights.append(student.get_weights())
+        return np.array([next(losses)])
+
+    monkeypatch.setattr("tledge.compression.distillation.divergences", judged)
+    learned = learn(student, start.input_codes, replace(lessons, epochs=3), "judged by hand", Silent())
+    assert learned.losses == (3.0, 1.0, 2.0, 2.5)
+    assert learned.epoch == 1
+    for number, made in enumerate(weights):
+        same = all(np.array_equal(one, other) for one, other in zip(made, student.get_weights(), strict=True))
+        assert same == (number == 1)
+
+
 def test_no_validation_photos_are_an_error_that_says_so(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
     none = lessons.examples.validation.select(np.array([], np.int64))
     nothing = replace(lessons, examples=Examples(teacher, lessons.examples.train, none, Silent()))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_models import CHANNELS
+from small_models import CHANNELS, without_split
 
 from tledge import build, export
 from tledge.errors import ArtifactError, InputError
@@ -177,6 +177,7 @@ def test_a_network_with_layers_that_cannot_be_trained_in_integers_is_exit_code_2
         ("--sparsity", "0", "above 0 and below 1"),
         ("--sparsity", "4:2", "--sparsity 4:2: of every M weights"),
         ("--sparsity", "half", "--sparsity half"),
+        ("--sparsity", "1:" + 5000 * "9", "give the share of weights"),
         ("--clusters", "0", "--clusters 0: use 4 to 256"),
         ("--calibration", "entropi", "Did you mean 'entropy'"),
         ("--epochs", "0", "--epochs 0: use 1 to 1000"),
@@ -191,6 +192,40 @@ def test_an_option_that_cannot_be_is_exit_code_2_with_the_way_out(
     ended = tledge("export", "--format", "tflite-int8-pruned", option, value, "--artifacts", built.folder.parent)
     assert ended.code == 2
     assert said in ended.err
+    assert built.export_names() == []
+
+
+@pytest.mark.parametrize(
+    ("split", "asked", "said"),
+    [
+        ("train", ["tflite-int8"], "the training split is empty, and representative photos are taken from it"),
+        ("validation", ["tflite-float32", "tflite-int8-qat"], "is empty, and the epoch is chosen by it"),
+        (
+            "validation",
+            ["tflite-float32", "tflite-int8", "--calibration", "auto"],
+            "the method of calibration is chosen by it; build on more photos, or name a method",
+        ),
+    ],
+)
+def test_what_an_empty_split_can_not_give_is_exit_code_2_before_anything_is_made(
+    lenet_copy: Run, tledge: Callable[..., Any], split: str, asked: list[str], said: str
+) -> None:
+    run = without_split(lenet_copy, split)
+    words = [word for name in asked for word in (("--format", name) if name.startswith("tflite") else (name,))]
+    ended = tledge("export", *words, "--run", run.name, "--artifacts", run.folder.parent)
+    assert ended.code == 2
+    assert said in ended.err
+    assert run.export_names() == []
+
+
+def test_a_sparsity_that_no_layer_can_have_is_told_before_other_formats_are_made(
+    lenet_copy: Run, tledge: Callable[..., Any]
+) -> None:
+    asked = ["--format", "tflite-float32", "--format", "tflite-int8-pruned", "--sparsity", "7:13"]
+    ended = tledge("export", *asked, "--run", lenet_copy.name, "--artifacts", lenet_copy.folder.parent)
+    assert ended.code == 2
+    assert "--sparsity 7:13 makes no weight of this network zero" in ended.err
+    assert lenet_copy.export_names() == []
 
 
 def test_an_artifact_from_another_build_is_refused(run_copy: Run) -> None:

@@ -90,7 +90,7 @@ def test_what_is_left_of_large_pruned_layers_has_few_codes_and_compresses_to_les
         ("tflite-int8-pruned", {"zeros": 0.6}, "and 0.6 is declared"),
         ("tflite-int8-pruned", {"zeros": "half"}, "and half is declared"),
         ("tflite-int8-pruned", {"codes": 40}, "different weights, and 40 are declared"),
-        ("tflite-int8-clustered", {"most_clusters_used": 4}, "different weights, and 4 are declared"),
+        ("tflite-int8-clustered", {"codes": 4}, "different weights, and 4 are declared"),
         ("tflite-int8-clustered", {"zeros": 0.9}, "and 0.9 is declared"),
         ("tflite-float32", {"zeros": 0.1}, "zero is 0.0000, and 0.1 is declared"),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 from tledge.accuracy_aware.layers import NUM_PHOTOS, choices, ranked
 from tledge.accuracy_aware.scoring import Judge, Score
 from tledge.cache import scratch_folder
+from tledge.compression.calibration import with_stability
 from tledge.compression.fitting import prepare
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
 from tledge.exporters import FITTED, TRAINED, Format, chosen, formats, mixed_formats
@@ -156,7 +157,8 @@ class _Search:
         except (InputError, ArtifactError, EnvironmentFault) as error:
             self._progress.warn(f"no layer can be left in float, and none trained: {error}")
             return None
-        errors = ranked(folded, self._material(FITTED).pixels[:NUM_PHOTOS])
+        material = self._material(FITTED)
+        errors = ranked(folded, material.pixels[:NUM_PHOTOS], material.largest_code)
         in_float = choices(folded.network, list(errors))
         found: dict[int, _Attempt] = {}
 
@@ -183,16 +185,17 @@ class _Search:
 
     def _mixed(self, float_layers: tuple[str, ...]) -> _Attempt:
         plain = self._material(FITTED)
-        prepared = prepare(
-            self._materials.folded.copied(),
-            plain.pixels,
-            plain.options["ranges"],
-            self._progress,
-            float_layers=float_layers,
-            largest_code=plain.largest_code,
+        prepared = with_stability(
+            prepare(
+                self._materials.folded.copied(),
+                plain.pixels,
+                plain.options["ranges"],
+                self._progress,
+                float_layers=float_layers,
+                largest_code=plain.largest_code,
+            )
         )
-        codes = {name: value for name, value in plain.options.items() if name == "weight_codes"}
-        own = {**prepared.notes, **codes, "float_layers": list(float_layers)}
+        own = {**plain.options, **prepared.notes, "float_layers": list(float_layers)}
         material = replace(plain, prepared=prepared, options=own)
         model = model_of(self._run, self._form.name + SUFFIX, material)
         return self._attempt(mixed_formats()[self._form.name](model), material)

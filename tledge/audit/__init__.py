@@ -164,7 +164,7 @@ def _not_as_declared(found: Audit, options: Mapping[str, Any]) -> list[str]:
     if zeros is not None and not (found.zero_weight_share or 0) >= _number(zeros) - _ROUNDED:
         share = found.zero_weight_share or 0
         problems.append(f"the share of weights that are zero is {share:.4f}, and {printable(str(zeros))} is declared")
-    codes = options.get("codes", options.get("most_clusters_used"))
+    codes = options.get("codes")
     if codes is not None and not (found.most_weight_codes or 0) <= _number(codes):
         problems.append(
             f"a layer has {found.most_weight_codes} different weights, and {printable(str(codes))} are declared"

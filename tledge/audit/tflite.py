@@ -183,19 +183,22 @@ def _products(model: Model) -> Iterator[Product]:
 
 
 def _codes(model: Model) -> tuple[float | None, int | None]:
-    """Of the int8 weights of layers that add up channels: the share of zeros, and the most different codes of a large one."""
-    histograms: dict[int, npt.NDArray[np.int64]] = {}  # of a buffer: tensors may share one
+    """Of the int8 weights of layers that add up channels: the share of zeros, and the most different codes of a large one.
+
+    Layers of equal weights count each, although converters store these once.
+    """
+    histograms: list[npt.NDArray[np.int64]] = []
     for subgraph in model.subgraphs:
         sources = _sources(subgraph)
         for operator in subgraph.operators:
             if operator.name in _SUMMING:
                 read_from = _input(operator, _PRODUCTS[operator.name].weights)
                 weights = subgraph.tensors[sources.get(read_from, read_from)]
-                if weights.data_type == "INT8" and weights.num_bytes and id(weights.data) not in histograms:
-                    histograms[id(weights.data)] = np.bincount(weights.data, minlength=256)
-    total = sum(int(counts.sum()) for counts in histograms.values())
-    large = [int(np.count_nonzero(counts)) for counts in histograms.values() if counts.sum() >= _LARGE]
-    zeros = sum(int(counts[0]) for counts in histograms.values())
+                if weights.data_type == "INT8" and weights.num_bytes:
+                    histograms.append(np.bincount(weights.data, minlength=256))
+    total = sum(int(counts.sum()) for counts in histograms)
+    large = [int(np.count_nonzero(counts)) for counts in histograms if counts.sum() >= _LARGE]
+    zeros = sum(int(counts[0]) for counts in histograms)
     return zeros / total if total else None, max(large, default=None)
 
 

@@ -137,7 +137,7 @@ def _learned(record: ExportRecord) -> str:
     start, kept = learned["validation_losses"][0], learned["validation_losses"][learned["kept_epoch"]]
     return (
         f"; on the validation photos {learned['validation_agreement']:.2%} agreement with the float network, divergence "
-        f"{start:.4f} nats before training and {kept:.4f} after"
+        f"{start:.3g} nats before training and {kept:.3g} after"
     )
 
 

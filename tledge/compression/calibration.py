@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from tledge.compression import Prepared
 from tledge.compression.distillation import Examples, divergences
 from tledge.compression.qat import quantized
-from tledge.compression.ranges import METHODS, Range, Seen
+from tledge.compression.ranges import METHODS, Seen
 from tledge.errors import InputError, unknown
-from tledge.progress import Progress
 
 AUTO, DEFAULT = "auto", "mse"
 
@@ -22,33 +21,34 @@ def require_method(name: str) -> None:
         raise unknown("calibration method", name, [*METHODS, AUTO])
 
 
-def calibrated(prepared: Prepared, method: str, examples: Examples, progress: Progress) -> Prepared:
-    """``prepared`` with the ranges that ``method`` gives, and with notes on how much they depend on the photos.
+def calibrated(fit: Callable[[str], Prepared], method: str, examples: Examples) -> Prepared:
+    """What ``fit`` makes with the ranges of ``method``, and notes on how much these depend on the photos.
 
-    ``auto``: the method of the least divergence from what is wanted of the validation photos. Raises InputError where there
-    are none to choose by.
+    Each method has a fit of its own, for the weights of a layer make up for what the ranges before it cut off. ``auto``: the
+    method of the least divergence from what is wanted of the validation photos. Raises InputError where there are none to
+    choose by.
     """
-    tried: dict[str, Any] = {}
-    if method == AUTO:
-        if not len(examples.validation):
-            raise InputError("--calibration auto chooses by the validation split, which is empty; name a method")
-        with progress.step("trying calibration methods", len(METHODS)) as advance:
-            for name in METHODS:
-                code = prepared.largest_code
-                student = quantized(prepared.network, _ranges(prepared, name), largest_code=code)
-                tried[name] = float(divergences(student, prepared.input_codes, examples).mean())
-                advance(1)
-        method = min(tried, key=lambda name: tried[name])
-    notes = {"ranges": method, "range_stability": _stability(prepared, method)}
-    if tried:
-        notes["ranges_tried"] = {name: round(value, 6) for name, value in tried.items()}
-    return replace(prepared, ranges=_ranges(prepared, method), notes={**prepared.notes, **notes})
+    if method != AUTO:
+        return with_stability(fit(method))
+    if not len(examples.validation):
+        raise InputError("--calibration auto chooses by the validation split, which is empty; name a method")
+    made = {name: fit(name) for name in METHODS}
+    tried = {name: _divergence(one, examples) for name, one in made.items()}
+    best = with_stability(made[min(tried, key=lambda name: tried[name])])
+    rounded = {name: round(value, 6) for name, value in tried.items()}
+    return replace(best, notes={**best.notes, "ranges_tried": rounded})
 
 
-def _ranges(prepared: Prepared, method: str) -> Mapping[str, Range]:
-    if method == prepared.notes["ranges"]:
-        return prepared.ranges
-    return {name: METHODS[method](one + other) for name, (one, other) in prepared.seen.items()}
+def with_stability(prepared: Prepared) -> Prepared:
+    """``prepared`` with a note on how far its ranges of one half of the photos are from those of the other."""
+    stability = _stability(prepared, prepared.notes["ranges"])
+    return replace(prepared, notes={**prepared.notes, "range_stability": stability})
+
+
+def _divergence(prepared: Prepared, examples: Examples) -> float:
+    """In the mean over the validation photos, in nats."""
+    student = quantized(prepared.network, prepared.ranges, largest_code=prepared.largest_code)
+    return float(divergences(student, prepared.input_codes, examples).mean())
 
 
 def _stability(prepared: Prepared, method: str) -> dict[str, Any] | None:

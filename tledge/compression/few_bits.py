@@ -32,12 +32,13 @@ def with_short_biases(prepared: Prepared, grids: Mapping[str, Grid]) -> Prepared
     scale, in which the bias fits into 32 bits.
     """
     network = copied(prepared.network)
+    ranges = {network.layers[0].name: prepared.input_codes.range, **prepared.ranges}
     for layer in filter(is_weighted, network.layers):
         kernel, bias = layer.get_weights()
         (before,) = layer.inbound_nodes[0].parent_nodes
-        read = prepared.ranges.get(before.layer.name, prepared.input_codes.range)
+        read = ranges[before.layer.name]
         last = layer.outbound_nodes[0].layer if is_fused(layer) else layer
-        made = prepared.ranges[last.name]
+        made = ranges[last.name]
         own = scale_of(*read) * grids[layer.name].scale_of(layer, kernel).reshape(-1)
         unit = own * 2.0 ** np.maximum(0, np.floor(np.log2(_OF_A_STEP * scale_of(*made) / own)))
         layer.set_weights([kernel, (np.round(bias / unit) * unit).astype(np.float32)])

@@ -19,8 +19,8 @@ from tledge.errors import InputError
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 
-_BLOCK = re.compile(r"([0-9]+):([0-9]+)")
-_MOST_OF_A_BLOCK = 16
+_BLOCK = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
+_MOST_OF_A_BLOCK, _MOST_NAMED = 16, 3
 _BATCH = 8  # photos whose inputs of all layers are in memory
 _LEFT = 0.1  # of the weights that stay, those of the smallest layers: each of theirs counts, and they save nothing
 Doubles = npt.NDArray[np.float64]
@@ -62,30 +62,62 @@ def prune(folded: Folded, sparsity: Sparsity, pixels: Pixels, progress: Progress
     """A copy of ``folded`` with so many zeros in its convolutions and dense layers, and notes for the record.
 
     ``pixels``: representative photos, uint8 (N, S, S, 3). Of each output's weights those become zero whose size times the
-    root mean square of their input is least; of every m in a row the least n, where the number of inputs is a multiple of m.
-    The smallest layers stay whole and the others lose as much more. Depthwise kernels stay whole: they are few. Raises
-    InputError where no layer loses any.
+    root mean square of their input is least; of every m in a row the least n, where the number of inputs is a multiple of m,
+    and a warning says where it is not. The smallest layers stay whole, and of a share the others lose as much more, but one
+    weight of each output. Depthwise kernels stay whole: they are few. Raises InputError where no layer loses any.
     """
+    require_zeros(folded, sparsity)
     network = copied(folded.network)
     chosen, share = _chosen(network, sparsity)
     powers = _input_powers(folded, chosen, pixels, progress)
     total = zeros = num_layers = 0
+    short = []
     for layer in summing(network):
         kernel, bias = layer.get_weights()
         if layer.name in chosen:
-            kernel = np.where(_is_kept(kernel, powers[layer.name], share, sparsity.block), kernel, np.float32(0))
+            block, count = _block(kernel, share, sparsity)
+            kernel = np.where(_is_kept(kernel, powers[layer.name], block, count), kernel, np.float32(0))
             layer.set_weights([kernel, bias])
+            if not count if sparsity.block else count < round(share * block):
+                short.append(layer.name)
             num_layers += not kernel.all()
         total, zeros = total + kernel.size, zeros + int(np.sum(kernel == 0))
-    if not num_layers:
+    if short:
+        why = (
+            f"whose inputs are no multiple of {sparsity.block[1]}, stay whole"
+            if sparsity.block
+            else "keep one weight of each output, so that it gives something"
+        )
+        progress.warn(f"--sparsity {sparsity}: {zeros / total:.1%} of the weights become zero; {_named(short)}, {why}")
+    notes = {"sparsity": str(sparsity), "zeros": round(zeros / total, 4), "pruned_layers": num_layers}
+    return replace(folded, network=network), notes
+
+
+def require_zeros(folded: Folded, sparsity: Sparsity) -> None:
+    """Raise InputError where no weight would become zero."""
+    chosen, share = _chosen(folded.network, sparsity)
+    kernels = (folded.network.get_layer(name).get_weights()[0] for name in chosen)
+    if not any(_block(kernel, share, sparsity)[1] for kernel in kernels):
         why = (
             "no layer that may lose some has inputs in whole blocks of so many"
             if sparsity.block
-            else "it is too little"
+            else "it is too little, or no output has more than one weight"
         )
         raise InputError(f"--sparsity {sparsity} makes no weight of this network zero: {why}")
-    notes = {"sparsity": str(sparsity), "zeros": round(zeros / total, 4), "pruned_layers": num_layers}
-    return replace(folded, network=network), notes
+
+
+def _named(layers: list[str]) -> str:
+    more = f" and {len(layers) - _MOST_NAMED} more layers" if len(layers) > _MOST_NAMED else ""
+    return f"{', '.join(layers[:_MOST_NAMED])}{more}"
+
+
+def _block(kernel: npt.NDArray[Any], share: float, sparsity: Sparsity) -> tuple[int, int]:
+    """Of how many weights of an output in a row so many become zero."""
+    num_inputs = kernel[..., 0].size
+    if sparsity.block is None:
+        return num_inputs, min(round(share * num_inputs), num_inputs - 1)
+    zeros, size = sparsity.block
+    return (num_inputs, 0) if num_inputs % size else (size, zeros)
 
 
 def _chosen(network: Any, sparsity: Sparsity) -> tuple[list[str], float]:
@@ -119,18 +151,10 @@ def _input_powers(folded: Folded, names: list[str], pixels: Pixels, progress: Pr
     return {name: total / len(pixels) for name, total in zip(names, sums, strict=True)}
 
 
-def _is_kept(
-    kernel: npt.NDArray[np.float32], powers: Doubles, share: float, block: tuple[int, int] | None
-) -> npt.NDArray[np.bool_]:
-    """Of each weight (..., inputs, outputs), whether it stays."""
+def _is_kept(kernel: npt.NDArray[np.float32], powers: Doubles, block: int, count: int) -> npt.NDArray[np.bool_]:
+    """Of each weight (..., inputs, outputs), whether it stays: of every ``block`` in a row all but the ``count`` least."""
     gains = (np.square(kernel, dtype=np.float64) * powers[:, None]).reshape(-1, kernel.shape[-1])
-    num_inputs = len(gains)
-    if block is None:
-        count, rows = round(share * num_inputs), gains.T[:, None]
-    elif num_inputs % block[1]:
-        return np.ones(kernel.shape, np.bool_)
-    else:
-        count, rows = block[0], gains.T.reshape(len(gains.T), -1, block[1])
+    rows = gains.T.reshape(len(gains.T), -1, block)
     is_kept = np.ones(rows.shape, np.bool_)
     np.put_along_axis(is_kept, np.argsort(rows, axis=-1, kind="stable")[..., :count], False, axis=-1)
-    return is_kept.reshape(-1, num_inputs).T.reshape(kernel.shape)
+    return is_kept.reshape(len(gains.T), -1).T.reshape(kernel.shape)

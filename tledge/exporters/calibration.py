@@ -27,9 +27,14 @@ def choose(
 ) -> npt.NDArray[np.int64]:
     """Row numbers of ``num_samples`` training photos (all, where there are fewer), as evenly by class as can be.
 
-    Within a class the order is a seeded hash of the photo, so the choice does not depend on file order.
+    Within a class the order is a seeded hash of the photo, so the choice does not depend on file order. Raises InputError
+    where there are none.
     """
     require_samples(num_samples)
+    if not len(labels):
+        raise InputError(
+            "the training split is empty, and representative photos are taken from it; build the run again"
+        )
 
     def rank(row: int) -> bytes:
         return hashlib.sha256(f"tledge-calibration:{seed}:".encode() + content_sha256[row]).digest()

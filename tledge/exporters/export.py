@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from tledge import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
 from tledge.compression import LARGEST_CODE
@@ -58,9 +59,8 @@ def export(
     options.require_readers({form.preparation for form in wanted})
     materials = Materials(run, options, progress)
     for form in wanted:
-        if form.is_trained:
-            materials.require_layers(form)  # before hours may go into other formats
-        elif form.on_request:
+        materials.require(form)
+        if form.on_request and not form.is_trained:
             progress.warn(f"{form.name}: {form.on_request}")
     # What nothing has to be made ready for comes first: where there are processes, it is converted in the meantime.
     order = sorted(wanted, key=lambda form: form.preparation is not None)
@@ -227,7 +227,10 @@ def artifact(run: Run, form: Format, material: Material | None, progress: Progre
         options=options,
         calibration=material.samples if material else None,
         audit=found,
-        library_versions=library_versions(*form.libraries, *(_PREPARING if form.preparation else ())),
+        library_versions={
+            "tledge": __version__,
+            **library_versions(*form.libraries, *(_PREPARING if form.preparation else ())),
+        },
         convert_s=round(seconds, 2),
     )
     return Artifact(data, made)

@@ -12,14 +12,14 @@ import numpy as np
 from tledge.backbones import KERAS
 from tledge.classifier.of_run import network_of
 from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared
-from tledge.compression.calibration import DEFAULT, calibrated, require_method
+from tledge.compression.calibration import AUTO, DEFAULT, calibrated, require_method
 from tledge.compression.clustering import DEFAULT_CLUSTERS, codebooks, require_clusters
 from tledge.compression.codes import Codebook, Grid, large, uniform
 from tledge.compression.distillation import Examples, Lessons
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_depthwise, is_weighted
-from tledge.compression.pruning import Sparsity, prune
+from tledge.compression.pruning import Sparsity, prune, require_zeros
 from tledge.compression.qat import train
 from tledge.datasets.prepare import load_split, members
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
@@ -154,19 +154,33 @@ class Materials:
             self._made[wanted] = replace(made, options={**made.options, **codes}, largest_code=largest_code)
         return self._made[wanted]
 
-    def require_layers(self, form: Format) -> None:
-        """Raise InputError where a format that trains the network's layers can't be had, and name the layers."""
+    def require(self, form: Format) -> None:
+        """Raise InputError where a format can't be had, so far as that is known before anything is made: it may take hours.
+
+        Where it trains the network's layers and can't, the error names them.
+        """
+        reads_method = form.preparation in _READERS["calibration"] and self._options.calibration == AUTO
+        if (form.is_trained or reads_method) and not members(self._run, "validation"):
+            chosen, way_out = ("epoch", "") if form.is_trained else ("method of calibration", ", or name a method")
+            raise InputError(
+                f"{form.name}: the validation split of run {self._run.name} is empty, and the {chosen} is chosen by it; "
+                f"build on more photos{way_out}"
+            )
+        if not form.is_trained:
+            return
         try:
-            network = self.folded.network
+            folded = self.folded
         except (InputError, ArtifactError, EnvironmentFault) as error:
             raise type(error)(f"{form.name} trains the layers of the network, and can't here: {error}") from error
         if form.preparation in _WITH_CODEBOOKS:
-            codebooks(network, DEFAULT_CLUSTERS)
+            codebooks(folded.network, DEFAULT_CLUSTERS)
+        if form.preparation in _WITH_ZEROS:
+            require_zeros(folded, self._sparsity)
 
     def _fit(self, largest_code: int) -> Material:
         samples, pixels = self._calibration
         try:
-            folded = self.folded.copied()
+            folded = self.folded
         except (InputError, ArtifactError, EnvironmentFault) as error:
             if self._options.calibration not in (None, _OF_CONVERTERS):
                 raise type(error)(
@@ -178,9 +192,13 @@ class Materials:
         return self._material(self._calibrated(folded, largest_code))
 
     def _calibrated(self, folded: Folded, largest_code: int, **options: Any) -> Prepared:
-        made = prepare(folded, self._calibration[1], DEFAULT, self._progress, largest_code=largest_code, **options)
-        method = self._options.calibration or DEFAULT
-        return calibrated(made, method, self._examples, self._progress)
+        """Fitted; ``folded`` is not changed."""
+        pixels, progress = self._calibration[1], self._progress
+
+        def fit(method: str) -> Prepared:
+            return prepare(folded.copied(), pixels, method, progress, largest_code=largest_code, **options)
+
+        return calibrated(fit, self._options.calibration or DEFAULT, self._examples)
 
     def _weights(self, largest_code: int) -> Material:
         made = self._of(FITTED, largest_code)
@@ -188,7 +206,7 @@ class Materials:
 
     def _train(self, largest_code: int) -> Material:
         start = self._of(FITTED, largest_code).prepared
-        assert start is not None  # require_layers: what could be folded then, could be now
+        assert start is not None  # require(): what could be folded then, could be now
         return self._material(train(start, self._lessons(_CAREFUL), self._progress))
 
     def _prune(self, largest_code: int) -> Material:
@@ -203,7 +221,7 @@ class Materials:
         books = codebooks(folded.network, count, largest_code)
         made = self._on_few_codes(folded, books, largest_code, _STEADY, keeps_zeros=keeps_zeros)
         most = max((len(book.values) for book in books.values()), default=0)
-        used = {"clusters": count, "most_clusters_used": most, "clustered_layers": len(books)}
+        used = {"clusters": count, "codes": most, "clustered_layers": len(books)}
         return self._material(replace(made, notes={**made.notes, **notes, **used}))
 
     def _on_few_codes(
@@ -225,7 +243,7 @@ class Materials:
         } | books
         grids = {layer.name: Grid(largest_code, books.get(layer.name), _SCALE_BITS) for layer in layers}
         options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "grids": grids}
-        start = self._calibrated(folded.copied(), largest_code, **options)
+        start = self._calibrated(folded, largest_code, **options)
         trained = train(with_short_ranges(start, _RANGE_BITS), self._lessons(usual), self._progress, **options)
         short = {
             "weight_scale_bits": _SCALE_BITS,
@@ -237,8 +255,11 @@ class Materials:
     @cached_property
     def _pruned(self) -> tuple[Folded, dict[str, Any]]:
         """The network with its zeros, not yet fitted, and notes for the record. Not to be changed."""
-        sparsity = Sparsity.parse(self._options.sparsity or _SPARSITY)
-        return prune(self.folded, sparsity, self._calibration[1], self._progress)
+        return prune(self.folded, self._sparsity, self._calibration[1], self._progress)
+
+    @property
+    def _sparsity(self) -> Sparsity:
+        return Sparsity.parse(self._options.sparsity or _SPARSITY)
 
     def _material(self, prepared: Prepared) -> Material:
         return Material(*self._calibration, prepared, dict(prepared.notes))
