@@ -98,6 +98,15 @@ def test_a_percentile_leaves_out_so_many_at_each_end(values: np.ndarray) -> None
     assert 0.985 < np.mean(values >= low) < 0.995
 
 
+def test_the_percentile_of_the_command_leaves_out_one_in_ten_thousand_at_each_end() -> None:
+    values = np.random.default_rng(5).uniform(-1, 1, 1_000_000)
+    values[:50] = 4  # fewer than that
+    values[50:250] = -4  # more than that
+    low, high = METHODS["percentile"](_seen(values))
+    assert 0.98 < high < 1.02
+    assert low < -3.9
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_an_output_that_is_always_zero_has_a_range_that_codes_can_have(method: Callable[[Seen], Range]) -> None:
     zeros = np.zeros(4, np.float32)
