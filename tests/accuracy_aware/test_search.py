@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tledge import verify
+from tledge import export, verify
 from tledge.accuracy_aware.search import export_within
 from tledge.audit import audit, broken_promises
 from tledge.exporters.material import Options
@@ -68,12 +68,21 @@ def test_a_mixed_artifact_has_a_promise_of_its_own(planted: Run, searched: dict[
     assert broken_promises(found, record.promise, record.file, undeclared)
 
 
-def test_verify_takes_mixed_artifacts(planted: Run, searched: dict[str, ExportRecord]) -> None:
-    report = verify(planted, wanted=Wanted({"max_accuracy_drop_points": 10}, accuracy_only=True))
-    assert {row.format for row in report.rows} == {record.format for record in searched.values()}
+def test_on_the_test_photos_too_mixed_files_keep_the_accuracy_that_plain_ones_lose(
+    planted: Run, searched: dict[str, ExportRecord], tmp_path: Path
+) -> None:
+    shutil.copytree(planted.folder, tmp_path / "lenet")
+    run = open_run(tmp_path, "lenet")
+    export(run, INT8, options=Options(SAMPLES))
+    report = verify(run, wanted=Wanted({"max_accuracy_drop_points": 10}, accuracy_only=True))
+    assert {row.format for row in report.rows} == {*INT8, *(record.format for record in searched.values())}
     for row in report.rows:
         assert row.error is None
-        assert {check.name: check.verdict for check in row.checks}["promise"] == "passed"
+        assert row.drift is not None
+        verdicts = {check.name: check.verdict for check in row.checks}
+        assert verdicts["promise"] == "passed"
+        assert (row.drift.accuracy_drop_points <= BUDGET) == (row.format not in INT8), row.format
+        assert (verdicts["max_accuracy_drop_points"] == "failed") == (row.format in INT8)
 
 
 def test_a_budget_that_so_few_photos_cannot_show_is_exit_code_1_and_the_best_is_kept_and_says_so(
