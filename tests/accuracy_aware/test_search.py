@@ -39,6 +39,7 @@ def test_a_network_that_integers_hurt_is_brought_inside_the_budget(
     assert planted.export_record(record.format) == record
     assert planted.export_names() == [f"{form}-mixed" for form in sorted(INT8)]
     assert tried(record) == [name, record.format]
+    assert record.options["range_stability"]["largest_difference"] > 0
     assert record.search
     assert record.search.missed_by_points is None
     plain, mixed = record.search.steps

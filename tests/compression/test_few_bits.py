@@ -82,3 +82,16 @@ def test_biases_end_in_zeros_and_move_by_less_than_an_eighth_of_a_step(prepared:
         is_shorter += int(np.all(np.round(codes).astype(np.int64) % 4 == 0))
     assert is_shorter > len(grids) / 2
     assert prepared.network is not short.network
+
+
+def test_a_layer_may_read_the_pixels_through_others_that_keep_their_codes(photos: np.ndarray) -> None:
+    import tf_keras
+
+    inputs = tf_keras.Input(photos.shape[1:])
+    flat = tf_keras.layers.Flatten()(tf_keras.layers.MaxPooling2D()(inputs))
+    network = tf_keras.Model(inputs, tf_keras.layers.Dense(3, name="logits")(flat))
+    start = prepare(fold(network), photos[:8], "min-max", Silent(), grids={"logits": GRID})
+    short = with_short_biases(with_short_ranges(start, 2), {"logits": GRID})
+    kernel, bias = short.network.get_layer("logits").get_weights()
+    unit = start.input_codes.scale * GRID.scale_of(network.get_layer("logits"), kernel).reshape(-1)
+    np.testing.assert_allclose(bias / unit, np.round(bias / unit), atol=1e-2)

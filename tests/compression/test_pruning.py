@@ -76,7 +76,11 @@ def test_of_every_four_weights_of_an_output_the_two_least_go() -> None:
 @pytest.mark.parametrize(
     ("sparsity", "size", "said"),
     [
-        ("0.97", 8, "87.5% of the weights become zero; logits, keep one weight of each output"),
+        (
+            "0.97",
+            8,
+            "87.5% of the weights become zero; these layers keep one weight of each output",
+        ),
         ("0.5", 8, None),
         ("7:16", 16, None),
     ],
@@ -96,8 +100,8 @@ def test_layers_whose_inputs_are_no_whole_blocks_are_named(folded: Folded, photo
     pruned, notes = prune(folded, Sparsity.parse("5:9"), photos[:8], heard)
     left_whole = [name for name, kernel in _kernels(pruned.network).items() if kernel.shape[0] == 1]
     (warning,) = heard.warnings
-    assert f"{notes['zeros']:.1%} of the weights become zero; {left_whole[0]}" in warning
-    assert "whose inputs are no multiple of 9, stay whole" in warning
+    assert f"{notes['zeros']:.1%} of the weights become zero; these layers stay whole" in warning
+    assert f"for their inputs are no multiple of 9: {left_whole[0]}" in warning
 
 
 def test_two_of_every_four_in_a_row_go_where_rows_are_of_fours(folded: Folded, photos: np.ndarray) -> None:

@@ -199,10 +199,10 @@ def test_an_option_that_cannot_be_is_exit_code_2_with_the_way_out(
     ("split", "asked", "said"),
     [
         ("train", ["tflite-int8"], "the training split is empty, and representative photos are taken from it"),
-        ("validation", ["tflite-float32", "tflite-int8-qat"], "is empty, and the epoch is chosen by it"),
+        ("validation", ["tflite-int8-qat"], "is empty, and the epoch is chosen by it"),
         (
             "validation",
-            ["tflite-float32", "tflite-int8", "--calibration", "auto"],
+            ["tflite-int8", "--calibration", "auto"],
             "the method of calibration is chosen by it; build on more photos, or name a method",
         ),
     ],
@@ -211,8 +211,8 @@ def test_what_an_empty_split_can_not_give_is_exit_code_2_before_anything_is_made
     lenet_copy: Run, tledge: Callable[..., Any], split: str, asked: list[str], said: str
 ) -> None:
     run = without_split(lenet_copy, split)
-    words = [word for name in asked for word in (("--format", name) if name.startswith("tflite") else (name,))]
-    ended = tledge("export", *words, "--run", run.name, "--artifacts", run.folder.parent)
+    formats = ["--format", "tflite-float32", "--format"]
+    ended = tledge("export", *formats, *asked, "--run", run.name, "--artifacts", run.folder.parent)
     assert ended.code == 2
     assert said in ended.err
     assert run.export_names() == []
@@ -275,7 +275,10 @@ def test_of_unknown_layers_only_the_ranges_of_the_converters_can_be_had(
 ) -> None:
     asked = ["--format", "tflite-int8", "--calibration-samples", "8", "--artifacts", small_run.folder.parent]
     assert tledge("export", *asked, "--calibration", "min-max").code == 0
+    path = small_run.export_folder("tflite-int8") / "export.json"
+    made = path.read_bytes()
     for method in ("mse", "auto"):
         ended = tledge("export", *asked, "--calibration", method)
         assert ended.code == 2
+        assert path.read_bytes() == made
         assert f"--calibration {method} needs the network's layers" in ended.err

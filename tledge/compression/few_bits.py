@@ -36,6 +36,8 @@ def with_short_biases(prepared: Prepared, grids: Mapping[str, Grid]) -> Prepared
     for layer in filter(is_weighted, network.layers):
         kernel, bias = layer.get_weights()
         (before,) = layer.inbound_nodes[0].parent_nodes
+        while before.layer.name not in ranges:  # it gives the codes that it reads
+            (before,) = before.layer.inbound_nodes[0].parent_nodes
         read = ranges[before.layer.name]
         last = layer.outbound_nodes[0].layer if is_fused(layer) else layer
         made = ranges[last.name]

@@ -75,20 +75,20 @@ def prune(folded: Folded, sparsity: Sparsity, pixels: Pixels, progress: Progress
     for layer in summing(network):
         kernel, bias = layer.get_weights()
         if layer.name in chosen:
-            block, count = _block(kernel, share, sparsity)
+            block, count, asked = _zeros_of_block(kernel, share, sparsity)
             kernel = np.where(_is_kept(kernel, powers[layer.name], block, count), kernel, np.float32(0))
             layer.set_weights([kernel, bias])
-            if not count if sparsity.block else count < round(share * block):
+            if count < asked:
                 short.append(layer.name)
             num_layers += not kernel.all()
         total, zeros = total + kernel.size, zeros + int(np.sum(kernel == 0))
     if short:
         why = (
-            f"whose inputs are no multiple of {sparsity.block[1]}, stay whole"
+            f"these layers stay whole, for their inputs are no multiple of {sparsity.block[1]}"
             if sparsity.block
-            else "keep one weight of each output, so that it gives something"
+            else "these layers keep one weight of each output, so that it gives something"
         )
-        progress.warn(f"--sparsity {sparsity}: {zeros / total:.1%} of the weights become zero; {_named(short)}, {why}")
+        progress.warn(f"--sparsity {sparsity}: {zeros / total:.1%} of the weights become zero; {why}: {_named(short)}")
     notes = {"sparsity": str(sparsity), "zeros": round(zeros / total, 4), "pruned_layers": num_layers}
     return replace(folded, network=network), notes
 
@@ -97,7 +97,7 @@ def require_zeros(folded: Folded, sparsity: Sparsity) -> None:
     """Raise InputError where no weight would become zero."""
     chosen, share = _chosen(folded.network, sparsity)
     kernels = (folded.network.get_layer(name).get_weights()[0] for name in chosen)
-    if not any(_block(kernel, share, sparsity)[1] for kernel in kernels):
+    if not any(_zeros_of_block(kernel, share, sparsity)[1] for kernel in kernels):
         why = (
             "no layer that may lose some has inputs in whole blocks of so many"
             if sparsity.block
@@ -107,17 +107,18 @@ def require_zeros(folded: Folded, sparsity: Sparsity) -> None:
 
 
 def _named(layers: list[str]) -> str:
-    more = f" and {len(layers) - _MOST_NAMED} more layers" if len(layers) > _MOST_NAMED else ""
+    more = f" and {len(layers) - _MOST_NAMED} more" if len(layers) > _MOST_NAMED else ""
     return f"{', '.join(layers[:_MOST_NAMED])}{more}"
 
 
-def _block(kernel: npt.NDArray[Any], share: float, sparsity: Sparsity) -> tuple[int, int]:
-    """Of how many weights of an output in a row so many become zero."""
+def _zeros_of_block(kernel: npt.NDArray[Any], share: float, sparsity: Sparsity) -> tuple[int, int, int]:
+    """How many weights in a row of an output make a block, how many of them become zero, and how many were asked for."""
     num_inputs = kernel[..., 0].size
     if sparsity.block is None:
-        return num_inputs, min(round(share * num_inputs), num_inputs - 1)
-    zeros, size = sparsity.block
-    return (num_inputs, 0) if num_inputs % size else (size, zeros)
+        asked = round(share * num_inputs)
+        return num_inputs, min(asked, num_inputs - 1), asked
+    asked, size = sparsity.block
+    return (num_inputs, 0, asked) if num_inputs % size else (size, asked, asked)
 
 
 def _chosen(network: Any, sparsity: Sparsity) -> tuple[list[str], float]:

@@ -22,6 +22,14 @@ def require_samples(count: int) -> None:
         raise InputError(f"--calibration-samples {count}: use at least 1; {DEFAULT_SAMPLES} is the default")
 
 
+def require_photos(num_training: int) -> None:
+    """Raise InputError where there is no training photo to choose."""
+    if not num_training:
+        raise InputError(
+            "the training split is empty, and representative photos are taken from it; build the run again"
+        )
+
+
 def choose(
     content_sha256: Sequence[bytes], labels: npt.NDArray[np.int64], num_samples: int, seed: int
 ) -> npt.NDArray[np.int64]:
@@ -31,10 +39,7 @@ def choose(
     where there are none.
     """
     require_samples(num_samples)
-    if not len(labels):
-        raise InputError(
-            "the training split is empty, and representative photos are taken from it; build the run again"
-        )
+    require_photos(len(labels))
 
     def rank(row: int) -> bytes:
         return hashlib.sha256(f"tledge-calibration:{seed}:".encode() + content_sha256[row]).digest()

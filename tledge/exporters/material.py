@@ -24,7 +24,14 @@ from tledge.compression.qat import train
 from tledge.datasets.prepare import load_split, members
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.exporters import CLUSTERED, FITTED, PRUNED, PRUNED_CLUSTERED, TRAINED, WEIGHTS, Format, formats
-from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record, require_samples
+from tledge.exporters.calibration import (
+    DEFAULT_SAMPLES,
+    choose,
+    pin_input_range,
+    record,
+    require_photos,
+    require_samples,
+)
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 from tledge.records import CalibrationRecord, SplitName
@@ -159,33 +166,43 @@ class Materials:
 
         Where it trains the network's layers and can't, the error names them.
         """
-        reads_method = form.preparation in _READERS["calibration"] and self._options.calibration == AUTO
-        if (form.is_trained or reads_method) and not members(self._run, "validation"):
+        if form.preparation is None:
+            return
+        require_photos(len(members(self._run, "train")))
+        if form.is_trained:
+            folded = self._folded_for(f"{form.name} trains the layers of the network, and can't here")
+        elif form.preparation in _READERS["calibration"]:
+            self._require_method()
+        is_auto = form.preparation in _READERS["calibration"] and self._options.calibration == AUTO
+        if (form.is_trained or is_auto) and not members(self._run, "validation"):
             chosen, way_out = ("epoch", "") if form.is_trained else ("method of calibration", ", or name a method")
             raise InputError(
                 f"{form.name}: the validation split of run {self._run.name} is empty, and the {chosen} is chosen by it; "
                 f"build on more photos{way_out}"
             )
-        if not form.is_trained:
-            return
-        try:
-            folded = self.folded
-        except (InputError, ArtifactError, EnvironmentFault) as error:
-            raise type(error)(f"{form.name} trains the layers of the network, and can't here: {error}") from error
         if form.preparation in _WITH_CODEBOOKS:
             codebooks(folded.network, DEFAULT_CLUSTERS)
         if form.preparation in _WITH_ZEROS:
             require_zeros(folded, self._sparsity)
 
+    def _folded_for(self, what: str) -> Folded:
+        """The network's layers; where they can't be had, the error begins with ``what``."""
+        try:
+            return self.folded
+        except (InputError, ArtifactError, EnvironmentFault) as error:
+            raise type(error)(f"{what}: {error}") from error
+
+    def _require_method(self) -> None:
+        """Raise InputError for a method of calibration that only a network of known layers can have, where they are not."""
+        if self._options.calibration not in (None, _OF_CONVERTERS):
+            self._folded_for(f"--calibration {self._options.calibration} needs the network's layers")
+
     def _fit(self, largest_code: int) -> Material:
+        self._require_method()
         samples, pixels = self._calibration
         try:
             folded = self.folded
         except (InputError, ArtifactError, EnvironmentFault) as error:
-            if self._options.calibration not in (None, _OF_CONVERTERS):
-                raise type(error)(
-                    f"--calibration {self._options.calibration} needs the network's layers: {error}"
-                ) from error
             # A converter needs the SavedModel alone: what is lost is the fitting, and that is said and recorded.
             self._progress.warn(f"int8 weights are rounded as they are, not fitted: {error}")
             return Material(samples, pixels, None, {"fitting": f"none: {error}"})
