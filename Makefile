@@ -23,7 +23,7 @@ demo: $(READY)
 	$(BIN)/tledge verify
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .
