@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TESTERS := 2  # test processes; each takes up to 4 GB of memory, and what it runs more than one core
 READY := $(VENV)/.ready
 
-.PHONY: all demo test check lock wheel clean
+.PHONY: all demo test test-long check lock wheel clean
 
 all: $(READY)
 
@@ -23,7 +23,11 @@ demo: $(READY)
 	$(BIN)/tledge verify
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not long"
+
+# What takes minutes or needs an environment of its own, such as other programs' runtimes.
+test-long: $(READY)
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder -m long
 
 check: $(READY)
 	$(BIN)/ruff check .
