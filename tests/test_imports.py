@@ -25,6 +25,7 @@ LAYERS = [
         "tensorflow_setup",
         "confinement",
         "room",
+        "near_copies",
     },
     {"datasets", "backbones", "runtimes", "audit", "classifier", "compression"},
     {"training", "exporters", "verification", "reporting"},

@@ -6,27 +6,31 @@ import csv
 import hashlib
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tledge import preprocessing
-from tledge.cache import Array, RowCache, Rows
+from tledge import near_copies, preprocessing
+from tledge.cache import Array, Remedy, RowCache, Rows
 from tledge.datasets import Photo, Source, open_source
-from tledge.datasets.splits import Assignment, assign, split_digest
+from tledge.datasets.again import from_photos
+from tledge.datasets.splits import Assignment, NearCopies, assign, split_digest, without_near_copies
 from tledge.errors import InputError
 from tledge.files import atomic_write
+from tledge.near_copies import Fingerprints
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, Manifest, SkippedPhoto, SplitName, SplitRecord
 from tledge.run import Run
 
 MAX_SKIPPED_SHARE = 0.05
 SPLITS_FILE = "splits.csv"
+FINGERPRINTS_FILE = "fingerprints.npy"
+_Part = Literal["pixels", "digest", "fingerprint"]
 _DECODE_THREADS = 2  # Pillow frees the interpreter lock while it decodes; more threads than cores gain nothing
 _WINDOW = 64  # photos in flight: bounds the memory
 
@@ -41,7 +45,9 @@ class Dataset:
     labels: npt.NDArray[np.int64]
     content_sha256: tuple[bytes, ...]
     pixels: Rows
+    fingerprints: Fingerprints
     splits: Assignment
+    near_copies: NearCopies
     skipped: tuple[SkippedPhoto, ...]
 
     def record(self) -> DatasetRecord:
@@ -57,6 +63,8 @@ class Dataset:
             num_photos=len(self.ids),
             skipped=list(self.skipped),
             duplicates_dropped=len(self.splits.dropped),
+            near_copies_dropped=list(self.near_copies.dropped),
+            near_copies_kept=self.near_copies.num_kept,
             conflicting_labels=self.splits.conflicting_labels,
         )
 
@@ -73,7 +81,10 @@ class Dataset:
         return records
 
     def write_splits(self, folder: Path) -> None:
-        """Write splits.csv: who is in which split, so that later stages find the very same photos."""
+        """Write splits.csv: who is in which split, so that later stages find the very same photos.
+
+        And fingerprints.npy, uint8 (N, 256) in the order of its lines, by which near copies of them are found.
+        """
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold a line end
         table.writerow(["split", "label", "content_sha256", "id"])
@@ -81,6 +92,9 @@ class Dataset:
             for row in self.splits.rows[name]:
                 table.writerow([name, self.labels[row], self.content_sha256[row].hex(), self.ids[row]])
         atomic_write(folder / SPLITS_FILE, out.getvalue().encode())
+        rows = np.concatenate([self.splits.rows[name] for name in SPLITS])
+        with (folder / FINGERPRINTS_FILE).open("wb") as file:
+            np.save(file, self.fingerprints[rows], allow_pickle=False)
 
 
 @dataclass(frozen=True)
@@ -93,14 +107,22 @@ class SplitPhotos:
     pixels: Rows
 
 
-def pixel_cache(input_size: int) -> RowCache:
-    """Where pixels of this size are kept; a change of the preprocessing starts a new cache."""
+def pixel_cache(input_size: int, progress: Progress | None = None) -> RowCache:
+    """Where pixels of this size are kept; a change of the preprocessing starts a new cache.
+
+    ``progress`` is told what can't be read of it, as :class:`RowCache` says.
+    """
     namespace = f"pixels-v{preprocessing.VERSION}/{input_size}"
-    return RowCache(namespace, (input_size, input_size, 3), np.uint8)
+    return RowCache(namespace, (input_size, input_size, 3), np.uint8, progress)
 
 
-def _digest_cache() -> RowCache:
-    return RowCache(f"pixel-digests-v{preprocessing.VERSION}", (32,), np.uint8)
+def _digest_cache(progress: Progress | None = None) -> RowCache:
+    return RowCache(f"pixel-digests-v{preprocessing.VERSION}", (32,), np.uint8, progress)
+
+
+def _fingerprint_cache(input_size: int, progress: Progress | None = None) -> RowCache:
+    namespace = f"fingerprints-v{preprocessing.VERSION}.{near_copies.VERSION}/{input_size}"
+    return RowCache(namespace, (near_copies.LENGTH,), np.uint8, progress)
 
 
 def content_key(photo: Photo) -> bytes:
@@ -124,27 +146,52 @@ def prepare(source: Source, input_size: int, seed: int, progress: Progress, late
     _check_readable(source, len(ids), skipped, progress)
     label_array = np.array(labels, np.int64)
     _check_classes(source, label_array)
-    digests = _digest_cache().rows(keys)[:]
+    names = dict(zip(keys, ids, strict=True))
+
+    def remedy(part: _Part) -> Remedy:
+        return _remedy(lambda: source, input_size, part, names, progress)
+
+    digests = _digest_cache().rows(keys, remedy("digest"))[:]
     splits = assign([row.tobytes() for row in digests], label_array, source_splits, seed)
+    fingerprints = np.asarray(_fingerprint_cache(input_size).rows(keys, remedy("fingerprint"))[:], np.uint8)
+    splits, copies = without_near_copies(splits, fingerprints, label_array, ids)
+    for warning in copies.warnings():
+        progress.warn(warning)
     _check_split_classes(source, label_array, splits, progress)
-    pixels = pixel_cache(input_size).rows(keys)
-    return Dataset(source, input_size, tuple(ids), label_array, tuple(keys), pixels, splits, tuple(skipped))
+    pixels = pixel_cache(input_size).rows(keys, remedy("pixels"))
+    return Dataset(
+        source, input_size, tuple(ids), label_array, tuple(keys), pixels, fingerprints, splits, copies, tuple(skipped)
+    )
+
+
+def _remedy(
+    open_it: Callable[[], Source],
+    input_size: int,
+    part: _Part,
+    names: Mapping[bytes, str],
+    progress: Progress,
+) -> Remedy:
+    """How one of the caches is mended. ``names``: the photos' ids by their keys."""
+    return from_photos(
+        open_it, content_key, lambda photo: np.asarray(getattr(_made(photo, input_size), part)), names, progress
+    )
 
 
 def _ingest(
     source: Source, input_size: int, progress: Progress, later_bytes_a_photo: int = 0
 ) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], list[SkippedPhoto]]:
-    cached_pixels, cached_digests = pixel_cache(input_size), _digest_cache()
+    caches = pixel_cache(input_size, progress), _digest_cache(progress), _fingerprint_cache(input_size, progress)
+    cached_pixels, *small_caches = caches
     ids: list[str] = []
     labels: list[int] = []
     keys: list[bytes] = []
     source_splits: list[SplitName | None] = []
     skipped: list[SkippedPhoto] = []
-    new_digests: dict[bytes, Array] = {}
+    made: dict[bytes, tuple[Array, Array]] = {}  # digest and fingerprint
 
     def new_pixels() -> Iterator[tuple[bytes, Array]]:
         written: set[bytes] = set()
-        for photo, key, outcome in _decoded(source, cached_pixels, cached_digests, input_size):
+        for photo, key, outcome in _decoded(source, caches, input_size):
             advance(1)
             if isinstance(outcome, preprocessing.UnreadableImage):
                 skipped.append(SkippedPhoto(id=photo.id, reason=str(outcome)))
@@ -154,38 +201,50 @@ def _ingest(
             keys.append(key)
             source_splits.append(photo.source_split)
             if outcome is not None:
-                pixels, digest = outcome
-                new_digests[key] = np.frombuffer(digest, np.uint8)
+                made[key] = outcome.digest, outcome.fingerprint
                 if key not in cached_pixels and key not in written:
                     written.add(key)
-                    yield key, pixels
+                    yield key, outcome.pixels
 
     with progress.step(f"reading {source.name}", source.num_photos) as advance:
         # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
         num_new = max(0, source.num_photos - len(cached_pixels))
         cached_pixels.add(new_pixels(), num_new, num_new * later_bytes_a_photo)
-    cached_digests.add(((k, d) for k, d in new_digests.items() if k not in cached_digests), len(new_digests))
+    for number, cache in enumerate(small_caches):
+        cache.add(((key, parts[number]) for key, parts in made.items() if key not in cache), len(made))
     return ids, labels, keys, source_splits, skipped
 
 
-_Outcome = tuple[preprocessing.Pixels, bytes] | preprocessing.UnreadableImage | None
+@dataclass(frozen=True)
+class _Made:
+    """Of a photo, uint8: ``pixels`` (S, S, 3); ``digest`` (32,) of all that was decoded; ``fingerprint`` (256,)."""
+
+    pixels: preprocessing.Pixels
+    digest: npt.NDArray[np.uint8]
+    fingerprint: npt.NDArray[np.uint8]
 
 
-def _decoded(
-    source: Source, pixels: RowCache, digests: RowCache, input_size: int
-) -> Iterator[tuple[Photo, bytes, _Outcome]]:
-    """Every photo in order with its decoded pixels and their digest; None where both are cached."""
+def _made(photo: Photo, input_size: int) -> _Made:
+    """Decode a photo. Raises UnreadableImage."""
+    image = preprocessing.decode(photo.data) if isinstance(photo.data, bytes) else preprocessing.to_rgb(photo.data)
+    pixels = preprocessing.resize(image, input_size)
+    digest = np.frombuffer(preprocessing.pixel_digest(image), np.uint8)
+    return _Made(pixels, digest, near_copies.fingerprint(pixels))
+
+
+_Outcome = _Made | preprocessing.UnreadableImage | None
+
+
+def _decoded(source: Source, caches: Sequence[RowCache], input_size: int) -> Iterator[tuple[Photo, bytes, _Outcome]]:
+    """Every photo in order with what is made of it; None where all of that is cached."""
 
     def work(photo: Photo, key: bytes) -> _Outcome:
-        if key in pixels and key in digests:
+        if all(key in cache for cache in caches):
             return None
         try:
-            image = (
-                preprocessing.decode(photo.data) if isinstance(photo.data, bytes) else preprocessing.to_rgb(photo.data)
-            )
+            return _made(photo, input_size)
         except preprocessing.UnreadableImage as error:
             return error
-        return preprocessing.resize(image, input_size), preprocessing.pixel_digest(image)
 
     pending: deque[tuple[Photo, bytes, Future[_Outcome]]] = deque()
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:
@@ -267,16 +326,19 @@ def members(run: Run, split: SplitName) -> list[Member]:
 def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
     """The photos of one split of a run, found by their content.
 
-    They come from the pixel cache; where it lacks some, the data set is read again.
-    Raises InputError where photos of the split are no longer in the data set.
+    They come from the pixel cache; where it lacks some, the data set is read again, and so it is for damaged ones.
+    Raises InputError where photos of the split are no longer in the data set; reading a damaged one that can't be made again
+    is an EnvironmentFault.
     """
-    manifest, photos = run.manifest, members(run, split)
+    manifest, photos, size = run.manifest, members(run, split), run.manifest.backbone.input_size
     ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
-    cache = pixel_cache(manifest.backbone.input_size)
+    cache = pixel_cache(size, progress)
     if any(key not in cache for key in keys):
         cache = _read_again(manifest, keys, ids, progress)
     labels = np.array([photo.label for photo in photos], np.int64)
-    return SplitPhotos(ids, labels, keys, cache.rows(keys))
+    names = dict(zip(keys, ids, strict=True))
+    remedy = _remedy(lambda: open_source(manifest.dataset.spec), size, "pixels", names, progress)
+    return SplitPhotos(ids, labels, keys, cache.rows(keys, remedy))
 
 
 def _read_again(manifest: Manifest, keys: Sequence[bytes], ids: Sequence[str], progress: Progress) -> RowCache:

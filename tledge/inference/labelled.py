@@ -39,6 +39,7 @@ class Labelled:
         self.source = source
         self.skipped: list[SkippedPhoto] = []
         self._split = split
+        self._damaged: list[str] = []
         self._source_splits: set[str] = set()
 
     def photos(
@@ -49,7 +50,13 @@ class Labelled:
 
         def work(item: tuple[Photo, bytes]) -> Pixels:
             photo, key = item
-            return np.asarray(cached.rows([key])[0], np.uint8) if key in cached else pixels(photo.data, size)
+            if (found := cached.whole(key)) is not None:
+                return np.asarray(found, np.uint8)
+            made = pixels(photo.data, size)
+            if key in cached:
+                self._damaged.append(photo.id)
+                cached.rewrite(key, made)
+            return made
 
         for (photo, key), outcome in ahead(work, self._selected(is_chosen)):
             if isinstance(outcome, UnreadableImage):
@@ -65,9 +72,10 @@ class Labelled:
                 yield photo, key
 
     def warnings(self, num_read: int) -> list[str]:
-        """What could not be read. Raises InputError where that is over 5%."""
+        """What could not be read, and what the cache did not hold as it was. Raises InputError for over 5% unreadable photos."""
+        damaged = [f"{len(self._damaged)} photos were damaged in the cache: read again"] if self._damaged else []
         if not self.skipped:
-            return []
+            return damaged
         total = num_read + len(self.skipped)
         shown = few([f"{photo.id} ({photo.reason})" for photo in self.skipped])
         problem = f"{len(self.skipped)} of {total} photos can't be read"
@@ -75,7 +83,7 @@ class Labelled:
             raise InputError(
                 f"data set {self.source.spec}: {problem}, over {MAX_SKIPPED_SHARE:.0%}: {shown}. Repair or remove them."
             )
-        return [f"skipped: {problem}: {shown}"]
+        return [*damaged, f"skipped: {problem}: {shown}"]
 
     def nothing(self) -> InputError:
         """The error for no photo at all, once they were read."""
