@@ -17,17 +17,16 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from tledge import near_copies
 from tledge.datasets import Source, open_source
 from tledge.datasets.prepare import prepare
-from tledge.datasets.splits import assign, without_near_copies
 from tledge.preprocessing import decode, resize, to_rgb
 from tledge.progress import Silent
 
@@ -81,7 +80,7 @@ def copies(source: Source, size: int, most: int) -> dict[str, dict[str, float]]:
 
 
 def others(source: Source, size: int, seed: int) -> dict[str, Any]:
-    """What a build would find among photos that are all different."""
+    """What a build finds in the data set as it is."""
     data = prepare(source, size, seed, Silent())
     held_out = np.concatenate([data.splits.rows["validation"], data.splits.rows["test"]])
     kept = np.setdiff1d(np.arange(len(data.ids)), [*held_out, *data.splits.dropped])
@@ -100,3 +99,45 @@ def others(source: Source, size: int, seed: int) -> dict[str, Any]:
         "kept_and_told": data.near_copies.num_kept,
         "dropped_photos": [one.as_json() for one in data.near_copies.dropped[:_SHOWN]],
     }
+
+
+def camera(folder: Path, count: int) -> None:
+    """A data set of frames that one camera took: a scene of scikit-learn with noise, and a dark or a light thing in it."""
+    from sklearn.datasets import load_sample_image
+
+    rng = np.random.default_rng(_CAMERA_SEED)
+    scene = load_sample_image("china.jpg")
+    for number in range(count):
+        frame = (scene + rng.normal(0, 4, scene.shape)).clip(0, 255).astype(np.uint8)
+        top, left = (int(rng.integers(0, side - 32)) for side in scene.shape[:2])
+        frame[top : top + 32, left : left + 32] = (30, 225)[number % 2]
+        parent = folder / ("dark", "light")[number % 2]
+        parent.mkdir(parents=True, exist_ok=True)
+        (parent / f"{number:05d}.jpg").write_bytes(_encoded(Image.fromarray(frame), "JPEG", quality=90))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The two error rates of what tells near copies.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dataset", help="whatever tledge build takes")
+    what.add_argument("--camera", type=int, metavar="FRAMES", help="make a data set of a fixed camera instead")
+    parser.add_argument("--size", type=int, required=True, help="side of the model's input, in pixels")
+    parser.add_argument("--copies", type=int, default=400, help="photos that are encoded again, about")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.camera:
+            camera(Path(folder), options.camera)
+        source = open_source(options.dataset or folder)
+        found = {
+            "dataset": options.dataset or f"{options.camera} frames of a fixed camera",
+            "size": options.size,
+            "limit": near_copies.MAX_DISTANCE,
+            "copies": copies(source, options.size, options.copies),
+            "others": others(source, options.size, options.seed),
+        }
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tledge.cache import Array, Remedy, RowCache, cache_root, read, stored
+from tledge.cache import Array, Remedy, RowCache, cache_root, checked, read, stored
 from tledge.errors import EnvironmentFault, environment_fault
 from tledge.progress import Progress, Silent
 
@@ -266,6 +266,20 @@ def test_batches_are_stored_as_one_map(tmp_path: Path) -> None:
     assert (found.dtype, found.shape) == (np.float16, (3, 2, 3))
     assert found[:, 0, 0].tolist() == [1, 2, 3]
     assert stored(tmp_path / "none", [], (2, 3), np.float16).shape == (0, 2, 3)
+
+
+def test_scratch_rows_that_are_not_as_they_were_written_are_an_error_of_the_environment(tmp_path: Path) -> None:
+    batches = [np.stack([_row(1), _row(2)]), np.stack([_row(3)])]
+    found = checked(tmp_path / "file", iter(batches), (2, 3), np.float16)
+    assert (len(found), found.shape) == (3, (3, 2, 3))
+    assert found[np.array([2, 0, 2])][:, 0, 0].tolist() == [3, 1, 3]
+    data = bytearray((tmp_path / "file").read_bytes())
+    data[12] ^= 1
+    (tmp_path / "file").write_bytes(data)
+    assert found[2:][:, 0, 0].tolist() == [3]
+    with pytest.raises(EnvironmentFault, match=r"its disk gives other bytes than were written\. Begin again"):
+        found[:2]
+    assert len(checked(tmp_path / "none", [], (2, 3), np.float16)[:]) == 0
 
 
 def test_a_disk_that_fills_up_while_batches_are_stored_is_an_error_and_no_crash(

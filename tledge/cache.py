@@ -86,6 +86,42 @@ def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
     return np.asarray(found)
 
 
+class Checked:
+    """Rows of a scratch file, compared with their checksums whenever they are read; made by :func:`checked`."""
+
+    def __init__(self, path: Path, rows: npt.NDArray[Any], sums: npt.NDArray[np.uint32]) -> None:
+        self.shape = rows.shape
+        self._path, self._rows, self._sums = path, rows, sums
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Some rows, (n, *row_shape). Raises EnvironmentFault for one that is not as it was written."""
+        found = read(self._rows, index)
+        if [zlib.crc32(row) for row in found] != self._sums[index].tolist():
+            raise EnvironmentFault(
+                f"{self._path}: its disk gives other bytes than were written. Begin again, on another disk. {_ELSEWHERE}"
+            )
+        return found
+
+
+def checked(
+    path: Path, batches: Iterable[npt.NDArray[Any]], row_shape: tuple[int, ...], dtype: type[np.generic]
+) -> Checked:
+    """Write batches (n, *row_shape) one after another to a new file, as :func:`stored` does; its rows, to be read."""
+    sums: list[int] = []
+
+    def noted() -> Iterator[npt.NDArray[Any]]:
+        for batch in batches:
+            rows = np.ascontiguousarray(batch, dtype)
+            sums.extend(zlib.crc32(row) for row in rows)
+            yield rows
+
+    rows = stored(path, noted(), row_shape, dtype)
+    return Checked(path, rows, np.array(sums, np.uint32))
+
+
 @dataclass(frozen=True)
 class Remedy:
     """How rows are made again whose bytes on the disk are no longer those that were written.

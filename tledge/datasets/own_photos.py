@@ -20,30 +20,34 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class OwnPhotos:
-    """The photos of each split, and their fingerprints in the same order, uint8 (N, 256)."""
+    """The photos of each split, and their fingerprints in the same order, uint8 (N, 256).
+
+    ``problem``: why there are no fingerprints; None where there are.
+    """
 
     members: Mapping[SplitName, list[Member]]
     fingerprints: Mapping[SplitName, Fingerprints]
+    problem: str | None = None
 
 
 def own_photos(run: Run, progress: Progress) -> OwnPhotos:
     """The photos of a run. Raises ArtifactError where its fingerprints are not of them.
 
-    A run of an earlier tledge holds no fingerprints: they are made from the pixel cache, or from its data set; where neither
-    has its photos, that is warned of, and there are no fingerprints.
+    A run of an earlier tledge holds no fingerprints: they are made from the pixel cache, or from its data set. Where neither
+    has its photos there are none.
     """
     found = {split: members(run, split) for split in SPLITS}
     if FINGERPRINTS_FILE in run.manifest.files_sha256:
         return OwnPhotos(found, _stored(run, found))
     try:
-        made = {split: fingerprints_of(run, split, progress) for split in SPLITS}
+        return OwnPhotos(found, {split: fingerprints_of(run, split, progress) for split in SPLITS})
     except TledgeError as error:
-        progress.warn(
+        none = np.empty((0, near_copies.LENGTH), np.uint8)
+        problem = (
             f"run {run.name} holds no fingerprints of its photos, and they can't be made ({error}): photos of it that were "
             "encoded or resized again are not known. A run that is built again has them."
         )
-        made = {split: np.empty((0, near_copies.LENGTH), np.uint8) for split in SPLITS}
-    return OwnPhotos(found, made)
+        return OwnPhotos(found, dict.fromkeys(SPLITS, none), problem)
 
 
 def fingerprints_of(run: Run, split: SplitName, progress: Progress) -> Fingerprints:

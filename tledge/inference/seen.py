@@ -74,6 +74,8 @@ class Seen:
 
     def warnings(self, num_scored: int, includes_seen: bool) -> Iterator[str]:
         """What was left out of the score, and what is doubtful of the rest."""
+        if self._own.problem:
+            yield self._own.problem
         learnt = [one for one in self.copies if one.split in _LEARNT_FROM]
         if any(self.by_content[split] for split in _LEARNT_FROM) or learnt:
             if includes_seen:
