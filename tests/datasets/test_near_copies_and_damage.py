@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tledge.cache import cache_root
+from tledge.datasets.caches import pixel_cache
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, pixel_cache, prepare
+from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import EnvironmentFault
 from tledge.near_copies import MAX_DISTANCE
 from tledge.progress import Silent
@@ -115,7 +116,7 @@ def _damage(namespace: str, rows: range, count: int = 40) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("namespace", ["pixels-v1", "pixel-digests-v1", "fingerprints-v1.1"])
+@pytest.mark.parametrize("namespace", ["pixels-v1", "pixel-digests-v1", "fingerprints-v1-v1"])
 def test_damaged_rows_are_made_again_from_the_photos_and_told(scenes: Path, namespace: str) -> None:
     before = _prepare(scenes)
     expected = before.pixels[:]
@@ -162,5 +163,5 @@ def test_a_damaged_photo_that_is_gone_is_named_with_the_way_out(scenes: Path, tm
 def test_no_row_is_read_by_a_program_that_does_not_know_of_its_damage(scenes: Path) -> None:
     data = _prepare(scenes)
     _damage("pixels-v1", range(40))
-    cache = pixel_cache(SIZE)
+    cache = pixel_cache(SIZE, None)
     assert all(cache.whole(key) is None for key in data.content_sha256)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from tledge import preprocessing
 from tledge.datasets import open_source
+from tledge.datasets.caches import pixel_cache
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, pixel_cache, prepare
+from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import EnvironmentFault, InputError
 from tledge.progress import Silent
 
@@ -178,7 +179,7 @@ def test_every_input_size_has_its_own_pixels(photo_folder: PhotoFolder) -> None:
     root = photo_folder({"cat": 20, "dog": 20})
     assert _prepare(root, size=16).pixels[0].shape == (16, 16, 3)
     assert _prepare(root, size=32).pixels[0].shape == (32, 32, 3)
-    assert len(pixel_cache(16)) == len(pixel_cache(32)) == 40
+    assert len(pixel_cache(16, None)) == len(pixel_cache(32, None)) == 40
 
 
 def test_odd_photos_are_read_each_in_its_right_colours(photo_folder: PhotoFolder) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+from tledge.cli.options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
 
 
 def embed(
@@ -33,17 +33,27 @@ def embed(
             metavar="FILE", help="Of a keras: backbone, where build had them from a file.", show_default="none"
         ),
     ] = None,
+    pixel_range: OtherPixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what a run's network makes of photos, one vector each, for clustering and search."""
     from tledge.cli.console import TerminalProgress, print_json
     from tledge.inference.embed import embed as embed_photos
+    from tledge.pixel_range import parse
     from tledge.reporting.wording import one_line
 
     progress = TerminalProgress(quiet=as_json)
     made = embed_photos(
-        run, dataset, out, layer=layer, split=split, weights=weights, artifacts=artifacts, progress=progress
+        run,
+        dataset,
+        out,
+        layer=layer,
+        split=split,
+        weights=weights,
+        pixel_range=parse(pixel_range),
+        artifacts=artifacts,
+        progress=progress,
     )
     if as_json:
         print_json({"file": str(out), "dim": made.dim, **made.as_json()})

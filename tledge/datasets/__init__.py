@@ -12,17 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import InputError
+from tledge.preprocessing import UnreadableImage
 from tledge.records import SplitName
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One example as its source gives it: encoded bytes, or uint8 pixels (H, W) or (H, W, C)."""
+    """One example as its source gives it: encoded bytes, uint8 pixels (H, W) or (H, W, C), or why it can't be read."""
 
     id: str
     label: int
     source_split: SplitName | None
-    data: bytes | npt.NDArray[np.uint8]
+    data: bytes | npt.NDArray[np.uint8] | UnreadableImage
+
+    @property
+    def num_bytes(self) -> int:
+        """What it holds in memory."""
+        if isinstance(self.data, UnreadableImage):
+            return 0
+        return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
 
 
 class Source(Protocol):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tledge.datasets import Photo, Source
 from tledge.errors import InputError
+from tledge.photo_files import read_photo
+from tledge.preprocessing import UnreadableImage
 from tledge.records import SplitName
 
 _SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -49,11 +51,13 @@ class Folder:
     def photos(self) -> Iterator[Photo]:
         """In the order of their paths."""
         for path, label, split in self._files:
+            data: bytes | UnreadableImage
             try:
-                data = path.read_bytes() if path.is_file() else b""  # reading a pipe or a device would not end
-            except OSError:
-                data = b""  # decoding names and counts it with the other unreadable ones
+                data = read_photo(path)
+            except UnreadableImage as error:
+                data = error
             yield Photo(_text(path.relative_to(self._root)), label, split, data)
+            del data  # the next may be as large
 
 
 def open_folder(root: Path) -> Source:

@@ -5,34 +5,31 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from tledge import near_copies, preprocessing
-from tledge.cache import Array, Remedy, RowCache, Rows
+from tledge.ahead import ahead
+from tledge.cache import Array, RowCache, Rows
 from tledge.datasets import Photo, Source, open_source
-from tledge.datasets.again import from_photos
+from tledge.datasets.caches import Made, Part, content_key, digest_cache, fingerprint_cache, made, pixel_cache, remedy
 from tledge.datasets.splits import Assignment, NearCopies, assign, split_digest, without_near_copies
+from tledge.datasets.unreadable import Unreadable
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
+from tledge.pixel_range import PixelRange
+from tledge.preprocessing import UnreadableImage
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, Manifest, SkippedPhoto, SplitName, SplitRecord
 from tledge.run import Run
 
-MAX_SKIPPED_SHARE = 0.05
 SPLITS_FILE = "splits.csv"
 FINGERPRINTS_FILE = "fingerprints.npy"
-_Part = Literal["pixels", "digest", "fingerprint"]
-_DECODE_THREADS = 2  # Pillow frees the interpreter lock while it decodes; more threads than cores gain nothing
-_WINDOW = 64  # photos in flight: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Dataset:
 
     source: Source
     input_size: int
+    pixel_range: PixelRange | None
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     content_sha256: tuple[bytes, ...]
@@ -49,6 +47,13 @@ class Dataset:
     splits: Assignment
     near_copies: NearCopies
     skipped: tuple[SkippedPhoto, ...]
+
+    def pixels_key(self, row: int) -> bytes:
+        """32 bytes that name what a photo's pixels were made from: its content, and the range where one was said."""
+        content = self.content_sha256[row]
+        return (
+            content if self.pixel_range is None else hashlib.sha256(f"{self.pixel_range} ".encode() + content).digest()
+        )
 
     def record(self) -> DatasetRecord:
         """What the manifest says of the data."""
@@ -107,171 +112,138 @@ class SplitPhotos:
     pixels: Rows
 
 
-def pixel_cache(input_size: int, progress: Progress | None = None) -> RowCache:
-    """Where pixels of this size are kept; a change of the preprocessing starts a new cache.
-
-    ``progress`` is told what can't be read of it, as :class:`RowCache` says.
-    """
-    namespace = f"pixels-v{preprocessing.VERSION}/{input_size}"
-    return RowCache(namespace, (input_size, input_size, 3), np.uint8, progress)
-
-
-def _digest_cache(progress: Progress | None = None) -> RowCache:
-    return RowCache(f"pixel-digests-v{preprocessing.VERSION}", (32,), np.uint8, progress)
-
-
-def _fingerprint_cache(input_size: int, progress: Progress | None = None) -> RowCache:
-    namespace = f"fingerprints-v{preprocessing.VERSION}.{near_copies.VERSION}/{input_size}"
-    return RowCache(namespace, (near_copies.LENGTH,), np.uint8, progress)
-
-
-def content_key(photo: Photo) -> bytes:
-    """SHA-256 of the example as its source holds it."""
-    if isinstance(photo.data, bytes):
-        return hashlib.sha256(photo.data).digest()
-    return hashlib.sha256(f"{photo.data.shape}".encode() + photo.data.tobytes()).digest()
-
-
-def prepare(source: Source, input_size: int, seed: int, progress: Progress, later_bytes_a_photo: int = 0) -> Dataset:
+def prepare(
+    source: Source,
+    input_size: int,
+    seed: int,
+    progress: Progress,
+    later_bytes_a_photo: int = 0,
+    pixel_range: PixelRange | None = None,
+) -> Dataset:
     """Read a source once: decode what is not cached, split, and check that it can be trained on.
 
+    ``pixel_range``: of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it.
     ``later_bytes_a_photo``: what will be kept of each new one beside its pixels, at least; a disk without room for all is an
     EnvironmentFault before any is read.
-    Raises InputError for no photos, fewer than two classes, a class with fewer than two photos, or over
-    5% unreadable photos (all named). Unreadable photos below that are warned of and recorded.
+    Raises InputError for no photos, fewer than two classes, a class with fewer than two photos, over
+    5% unreadable photos, or 16-bit photos of an unknown range. Unreadable photos below that are warned of and recorded.
     """
     for warning in source.warnings:
         progress.warn(warning)
-    ids, labels, keys, source_splits, skipped = _ingest(source, input_size, progress, later_bytes_a_photo)
-    _check_readable(source, len(ids), skipped, progress)
+    ids, labels, keys, source_splits, unreadable = _ingest(
+        source, input_size, pixel_range, progress, later_bytes_a_photo
+    )
+    if found := unreadable.warning(len(ids)):
+        progress.warn(found)
+    if not ids:
+        raise InputError(f"data set {source.spec}: no photos in it")
     label_array = np.array(labels, np.int64)
     _check_classes(source, label_array)
-    names = dict(zip(keys, ids, strict=True))
 
-    def remedy(part: _Part) -> Remedy:
-        return _remedy(lambda: source, input_size, part, names, progress)
+    def kept(cache: Callable[[int, PixelRange | None], RowCache], part: Part) -> Rows:
+        again = remedy(lambda: source, input_size, pixel_range, part, dict(zip(keys, ids, strict=True)), progress)
+        return cache(input_size, pixel_range).rows(keys, again)
 
-    digests = _digest_cache().rows(keys, remedy("digest"))[:]
+    digests = kept(digest_cache, "digest")[:]
     splits = assign([row.tobytes() for row in digests], label_array, source_splits, seed)
-    fingerprints = np.asarray(_fingerprint_cache(input_size).rows(keys, remedy("fingerprint"))[:], np.uint8)
+    fingerprints = np.asarray(kept(fingerprint_cache, "fingerprint")[:], np.uint8)
     splits, copies = without_near_copies(splits, fingerprints, label_array, ids)
     for warning in copies.warnings():
         progress.warn(warning)
     _check_split_classes(source, label_array, splits, progress)
-    pixels = pixel_cache(input_size).rows(keys, remedy("pixels"))
     return Dataset(
-        source, input_size, tuple(ids), label_array, tuple(keys), pixels, fingerprints, splits, copies, tuple(skipped)
-    )
-
-
-def _remedy(
-    open_it: Callable[[], Source],
-    input_size: int,
-    part: _Part,
-    names: Mapping[bytes, str],
-    progress: Progress,
-) -> Remedy:
-    """How one of the caches is mended. ``names``: the photos' ids by their keys."""
-    return from_photos(
-        open_it, content_key, lambda photo: np.asarray(getattr(_made(photo, input_size), part)), names, progress
+        source=source,
+        input_size=input_size,
+        pixel_range=pixel_range,
+        ids=tuple(ids),
+        labels=label_array,
+        content_sha256=tuple(keys),
+        pixels=kept(pixel_cache, "pixels"),
+        fingerprints=fingerprints,
+        splits=splits,
+        near_copies=copies,
+        skipped=tuple(unreadable.skipped),
     )
 
 
 def _ingest(
-    source: Source, input_size: int, progress: Progress, later_bytes_a_photo: int = 0
-) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], list[SkippedPhoto]]:
-    caches = pixel_cache(input_size, progress), _digest_cache(progress), _fingerprint_cache(input_size, progress)
+    source: Source,
+    input_size: int,
+    pixel_range: PixelRange | None,
+    progress: Progress,
+    later_bytes_a_photo: int = 0,
+) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], Unreadable]:
+    caches = [cache(input_size, pixel_range, progress) for cache in (pixel_cache, digest_cache, fingerprint_cache)]
     cached_pixels, *small_caches = caches
     ids: list[str] = []
     labels: list[int] = []
     keys: list[bytes] = []
     source_splits: list[SplitName | None] = []
-    skipped: list[SkippedPhoto] = []
-    made: dict[bytes, tuple[Array, Array]] = {}  # digest and fingerprint
+    unreadable = Unreadable(source.spec)
+    small: dict[bytes, tuple[Array, Array]] = {}  # digest and fingerprint
 
     def new_pixels() -> Iterator[tuple[bytes, Array]]:
         written: set[bytes] = set()
-        for photo, key, outcome in _decoded(source, caches, input_size):
+        for photo in _decoded(source, caches, input_size, pixel_range):
             advance(1)
-            if isinstance(outcome, preprocessing.UnreadableImage):
-                skipped.append(SkippedPhoto(id=photo.id, reason=str(outcome)))
+            if isinstance(photo.outcome, UnreadableImage):
+                unreadable.add(photo.id, photo.outcome)
                 continue
             ids.append(photo.id)
             labels.append(photo.label)
-            keys.append(key)
+            keys.append(photo.key)
             source_splits.append(photo.source_split)
-            if outcome is not None:
-                made[key] = outcome.digest, outcome.fingerprint
-                if key not in cached_pixels and key not in written:
-                    written.add(key)
-                    yield key, outcome.pixels
+            if photo.outcome is not None:
+                small[photo.key] = photo.outcome.digest, photo.outcome.fingerprint
+                if photo.key not in cached_pixels and photo.key not in written:
+                    written.add(photo.key)
+                    yield photo.key, photo.outcome.pixels
 
     with progress.step(f"reading {source.name}", source.num_photos) as advance:
         # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
         num_new = max(0, source.num_photos - len(cached_pixels))
         cached_pixels.add(new_pixels(), num_new, num_new * later_bytes_a_photo)
     for number, cache in enumerate(small_caches):
-        cache.add(((key, parts[number]) for key, parts in made.items() if key not in cache), len(made))
-    return ids, labels, keys, source_splits, skipped
+        cache.add(((key, parts[number]) for key, parts in small.items() if key not in cache), len(small))
+    return ids, labels, keys, source_splits, unreadable
 
 
-@dataclass(frozen=True)
-class _Made:
-    """Of a photo, uint8: ``pixels`` (S, S, 3); ``digest`` (32,) of all that was decoded; ``fingerprint`` (256,)."""
+class _Read(NamedTuple):
+    """A photo without its data, and what it became; None where all of that is cached."""
 
-    pixels: preprocessing.Pixels
-    digest: npt.NDArray[np.uint8]
-    fingerprint: npt.NDArray[np.uint8]
-
-
-def _made(photo: Photo, input_size: int) -> _Made:
-    """Decode a photo. Raises UnreadableImage."""
-    image = preprocessing.decode(photo.data) if isinstance(photo.data, bytes) else preprocessing.to_rgb(photo.data)
-    pixels = preprocessing.resize(image, input_size)
-    digest = np.frombuffer(preprocessing.pixel_digest(image), np.uint8)
-    return _Made(pixels, digest, near_copies.fingerprint(pixels))
+    id: str
+    label: int
+    source_split: SplitName | None
+    key: bytes
+    outcome: Made | UnreadableImage | None
 
 
-_Outcome = _Made | preprocessing.UnreadableImage | None
+def _decoded(
+    source: Source, caches: Sequence[RowCache], input_size: int, pixel_range: PixelRange | None
+) -> Iterator[_Read]:
+    """Every photo in order."""
 
-
-def _decoded(source: Source, caches: Sequence[RowCache], input_size: int) -> Iterator[tuple[Photo, bytes, _Outcome]]:
-    """Every photo in order with what is made of it; None where all of that is cached."""
-
-    def work(photo: Photo, key: bytes) -> _Outcome:
+    def attempt(photo: Photo, key: bytes) -> Made | UnreadableImage | None:
+        if isinstance(photo.data, UnreadableImage):
+            return photo.data
         if all(key in cache for cache in caches):
             return None
         try:
-            return _made(photo, input_size)
-        except preprocessing.UnreadableImage as error:
+            return made(photo, input_size, pixel_range)
+        except UnreadableImage as error:
             return error
 
-    pending: deque[tuple[Photo, bytes, Future[_Outcome]]] = deque()
-    with ThreadPoolExecutor(_DECODE_THREADS) as pool:
-        for photo in source.photos():
-            key = content_key(photo)
-            pending.append((photo, key, pool.submit(work, photo, key)))
-            if len(pending) >= _WINDOW:
-                first, first_key, future = pending.popleft()
-                yield first, first_key, future.result()
-        for photo, key, future in pending:
-            yield photo, key, future.result()
+    def work(item: tuple[Photo, bytes]) -> _Read:
+        photo, key = item
+        return _Read(photo.id, photo.label, photo.source_split, key, attempt(photo, key))
+
+    return ahead(work, _with_keys(source.photos()), lambda item: item[0].num_bytes)
 
 
-def _check_readable(source: Source, num_read: int, skipped: list[SkippedPhoto], progress: Progress) -> None:
-    if not skipped:
-        if not num_read:
-            raise InputError(f"data set {source.spec}: no photos in it")
-        return
-    shown = "; ".join(f"{photo.id} ({photo.reason})" for photo in skipped[:5])
-    more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-    total = num_read + len(skipped)
-    if len(skipped) > MAX_SKIPPED_SHARE * total:
-        raise InputError(
-            f"data set {source.spec}: {len(skipped)} of {total} photos can't be read, "
-            f"over {MAX_SKIPPED_SHARE:.0%}: {shown}{more}. Repair or remove them."
-        )
-    progress.warn(f"skipped {len(skipped)} of {total} photos that can't be read: {shown}{more}")
+def _with_keys(photos: Iterator[Photo]) -> Iterator[tuple[Photo, bytes]]:
+    for photo in photos:
+        yield photo, content_key(photo)
+        del photo  # it may be large, and so may be the next
 
 
 def _check_classes(source: Source, labels: npt.NDArray[np.int64]) -> None:
@@ -332,24 +304,25 @@ def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
     """
     manifest, photos, size = run.manifest, members(run, split), run.manifest.backbone.input_size
     ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
-    cache = pixel_cache(size, progress)
+    cache = pixel_cache(size, manifest.pixel_range, progress)
     if any(key not in cache for key in keys):
         cache = _read_again(manifest, keys, ids, progress)
     labels = np.array([photo.label for photo in photos], np.int64)
     names = dict(zip(keys, ids, strict=True))
-    remedy = _remedy(lambda: open_source(manifest.dataset.spec), size, "pixels", names, progress)
-    return SplitPhotos(ids, labels, keys, cache.rows(keys, remedy))
+    again = remedy(lambda: open_source(manifest.dataset.spec), size, manifest.pixel_range, "pixels", names, progress)
+    return SplitPhotos(ids, labels, keys, cache.rows(keys, again))
 
 
 def _read_again(manifest: Manifest, keys: Sequence[bytes], ids: Sequence[str], progress: Progress) -> RowCache:
-    size = manifest.backbone.input_size
-    _ingest(open_source(manifest.dataset.spec), size, progress)
-    cache = pixel_cache(size)
+    size, spec = manifest.backbone.input_size, manifest.dataset.spec
+    *_, unreadable = _ingest(open_source(spec), size, manifest.pixel_range, progress)
+    cache = pixel_cache(size, manifest.pixel_range)
     missing = [photo_id for photo_id, key in zip(ids, keys, strict=True) if key not in cache]
     if missing:
-        shown = ", ".join(missing[:5])
+        reasons = {photo.id: photo.reason for photo in unreadable.skipped}
+        shown = ", ".join(f"{one} ({reasons[one]})" if one in reasons else one for one in missing[:5])
         raise InputError(
-            f"data set {manifest.dataset.spec} changed since run {manifest.name} was built: {len(missing)} photos of it "
-            f"are missing or differ ({shown}{', ...' if len(missing) > 5 else ''}). Restore them, or build again."
+            f"data set {spec} changed since run {manifest.name} was built: {len(missing)} photos of it are missing, "
+            f"differ or can't be read ({shown}{', ...' if len(missing) > 5 else ''}). Restore them, or build again."
         )
     return cache

@@ -169,7 +169,7 @@ def _metadata(run: Run, format_name: str) -> str:
     return json.dumps(
         {
             "labels": manifest.labels,
-            "input": manifest.preprocessing,
+            "input": manifest.preprocessing.as_json(),
             "output": "class probabilities in the order of the labels",
             "provenance": {
                 "run": manifest.name,

@@ -29,6 +29,9 @@ class Evaluation(Record):
     run: str
     artifact: str = Field(description="original, or the artifact's format")
     runtime: str
+    pixel_range: list[int] | None = Field(
+        default=None, description="black and white of 16-bit photos, where it was said"
+    )
     dataset: str
     split: Part = Field(description="of the data set's own splits")
     photos_sha256: str = Field(description="of the photos scored and their labels, as the splits in manifest.json")
@@ -63,7 +66,7 @@ def evaluate(
     """
     progress = progress or Silent()
     source = open_source(dataset)
-    labelled = Labelled(source, split)
+    labelled = Labelled(source, split, model.pixel_range)
     _check_classes(source, model)
     seen = Seen(model.run, progress)
 
@@ -102,6 +105,7 @@ def evaluate(
         run=model.run.name,
         artifact=model.name,
         runtime=model.task.runtime,
+        pixel_range=None if model.pixel_range is None else list(model.pixel_range),
         dataset=source.name,
         split=split,
         photos_sha256=split_digest([entry.key for entry in scored], [entry.label for entry in scored]),

@@ -8,11 +8,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from tledge.ahead import ahead
 from tledge.datasets import Photo, Source
-from tledge.datasets.prepare import MAX_SKIPPED_SHARE, content_key, pixel_cache
+from tledge.datasets.caches import content_key, pixel_cache
+from tledge.datasets.unreadable import Unreadable
 from tledge.errors import InputError, unknown
-from tledge.inference.photos import ahead, few, pixels
-from tledge.preprocessing import Pixels, UnreadableImage
+from tledge.pixel_range import PixelRange
+from tledge.preprocessing import Pixels, UnreadableImage, prepare
 from tledge.records import SkippedPhoto
 
 Part = Literal["all", "train", "validation", "test"]
@@ -30,39 +32,53 @@ class Entry:
 class Labelled:
     """The photos of a source, or of one split that the source itself has. ``skipped`` grows while they are read.
 
-    Raises InputError for an unknown split.
+    ``pixel_range``: of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it. Raises InputError for an unknown
+    split.
     """
 
-    def __init__(self, source: Source, split: str) -> None:
+    def __init__(self, source: Source, split: str, pixel_range: PixelRange | None) -> None:
         if split not in get_args(Part):
             raise unknown("split", split, get_args(Part))
         self.source = source
-        self.skipped: list[SkippedPhoto] = []
-        self._split = split
+        self._unreadable = Unreadable(source.spec)
+        self._split, self._pixel_range = split, pixel_range
         self._damaged: list[str] = []
         self._source_splits: set[str] = set()
+
+    @property
+    def skipped(self) -> list[SkippedPhoto]:
+        """Those that could not be read."""
+        return self._unreadable.skipped
 
     def photos(
         self, size: int, is_chosen: Callable[[bytes], bool] = lambda key: True
     ) -> Generator[tuple[Entry, Pixels], None, None]:
         """Every readable photo that ``is_chosen`` by the SHA-256 of its content, with uint8 pixels (size, size, 3)."""
-        cached = pixel_cache(size)
+        cached = pixel_cache(size, self._pixel_range)
 
-        def work(item: tuple[Photo, bytes]) -> Pixels:
-            photo, key = item
+        def attempt(photo: Photo, key: bytes) -> Pixels | UnreadableImage:
+            if isinstance(photo.data, UnreadableImage):
+                return photo.data
             if (found := cached.whole(key)) is not None:
                 return np.asarray(found, np.uint8)
-            made = pixels(photo.data, size)
+            try:
+                made = prepare(photo.data, size, self._pixel_range).pixels
+            except UnreadableImage as error:
+                return error
             if key in cached:
                 self._damaged.append(photo.id)
                 cached.rewrite(key, made)
             return made
 
-        for (photo, key), outcome in ahead(work, self._selected(is_chosen)):
+        def work(item: tuple[Photo, bytes]) -> tuple[Entry, Pixels | UnreadableImage]:
+            photo, key = item
+            return Entry(photo.id, self.source.labels[photo.label], key), attempt(photo, key)
+
+        for entry, outcome in ahead(work, self._selected(is_chosen), lambda item: item[0].num_bytes):
             if isinstance(outcome, UnreadableImage):
-                self.skipped.append(SkippedPhoto(id=photo.id, reason=str(outcome)))
+                self._unreadable.add(entry.id, outcome)
             else:
-                yield Entry(photo.id, self.source.labels[photo.label], key), outcome
+                yield entry, outcome
 
     def _selected(self, is_chosen: Callable[[bytes], bool]) -> Iterator[tuple[Photo, bytes]]:
         for photo in self.source.photos():
@@ -70,20 +86,16 @@ class Labelled:
                 self._source_splits.add(photo.source_split)
             if self._split in ("all", photo.source_split) and is_chosen(key := content_key(photo)):
                 yield photo, key
+            del photo  # it may be large, and so may be the next
 
     def warnings(self, num_read: int) -> list[str]:
-        """What could not be read, and what the cache did not hold as it was. Raises InputError for over 5% unreadable photos."""
-        damaged = [f"{len(self._damaged)} photos were damaged in the cache: read again"] if self._damaged else []
-        if not self.skipped:
-            return damaged
-        total = num_read + len(self.skipped)
-        shown = few([f"{photo.id} ({photo.reason})" for photo in self.skipped])
-        problem = f"{len(self.skipped)} of {total} photos can't be read"
-        if len(self.skipped) > MAX_SKIPPED_SHARE * total:
-            raise InputError(
-                f"data set {self.source.spec}: {problem}, over {MAX_SKIPPED_SHARE:.0%}: {shown}. Repair or remove them."
-            )
-        return [*damaged, f"skipped: {problem}: {shown}"]
+        """What could not be read, and what the cache did not hold as it was.
+
+        Raises InputError as :meth:`Unreadable.warning` does.
+        """
+        warning = self._unreadable.warning(num_read)
+        damaged = f"{len(self._damaged)} photos were damaged in the cache: read again" if self._damaged else None
+        return [one for one in (damaged, warning) if one is not None]
 
     def nothing(self) -> InputError:
         """The error for no photo at all, once they were read."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tledge.cache import scratch_folder
 from tledge.errors import ArtifactError, InputError, unknown
+from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 from tledge.room import require_space
@@ -34,11 +35,15 @@ BLOCK_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Model:
-    """Made by :func:`open_model`. ``name``: ``original``, or the artifact's format."""
+    """Made by :func:`open_model`. ``name``: ``original``, or the artifact's format.
+
+    ``pixel_range``: that of 16-bit photos it is asked about, the run's where no other was named.
+    """
 
     run: Run
     name: str
     task: Task
+    pixel_range: PixelRange | None
 
     @property
     def labels(self) -> list[str]:
@@ -102,19 +107,24 @@ def open_model(
     *,
     artifact: str | None = None,
     runtime: str | None = None,
+    pixel_range: PixelRange | None = None,
     artifacts: Path | None = None,
 ) -> Model:
     """The original of a run (the latest where none is named), or its artifact of a format, on the runtime of that file.
 
+    ``pixel_range``: of 16-bit photos, where theirs is not that of the photos that the run was trained on.
     Raises InputError for an unknown run, artifact or runtime, or a runtime for other files; ArtifactError where a file
     changed since it was written.
     """
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
+    pixel_range = pixel_range or run.manifest.pixel_range
     if artifact is None:
         if runtime is not None:
             raise InputError(f"--runtime {runtime} is for an artifact: name it with --artifact, or drop --runtime")
-        return Model(run, ORIGINAL_NAME, Task(ORIGINAL_NAME, run.folder / "model", "tensorflow", "", ORIGINAL))
+        return Model(
+            run, ORIGINAL_NAME, Task(ORIGINAL_NAME, run.folder / "model", "tensorflow", "", ORIGINAL), pixel_range
+        )
     names = run.export_names()
     if artifact not in names:
         raise unknown(f"artifact of run {run.name}", artifact, names, "Or make it with tledge export.")
@@ -124,4 +134,4 @@ def open_model(
         listed = f"; use --runtime {' or '.join(usable)}" if usable else ", nor does any other runtime"
         raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {artifact}{listed}")
     chosen = runtime or usable[0]
-    return Model(run, artifact, Task(f"{artifact} on {chosen}", path, chosen))
+    return Model(run, artifact, Task(f"{artifact} on {chosen}", path, chosen), pixel_range)

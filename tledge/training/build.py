@@ -21,8 +21,9 @@ from tledge.datasets.prepare import prepare
 from tledge.datasets.splits import RULE
 from tledge.errors import InputError
 from tledge.files import atomic_write
+from tledge.pixel_range import PixelRange
 from tledge.progress import Progress, Silent
-from tledge.records import DeviceRecord, Manifest
+from tledge.records import DeviceRecord, Manifest, PreprocessingRecord
 from tledge.run import (
     MANIFEST,
     Run,
@@ -60,6 +61,7 @@ def build(
     resume: bool = False,
     tensorboard: Path | None = None,
     mlflow: bool = False,
+    pixel_range: PixelRange | None = None,
 ) -> Run | None:
     """Train a classifier and write its run folder.
 
@@ -68,6 +70,7 @@ def build(
     one from scratch for another; ``run`` names the run (default: data set, backbone, time). A network's training keeps
     its state after each epoch; ``resume`` goes on from that of an unfinished build of the same name and arguments.
     ``tensorboard``: a folder for its logs, by epoch; ``mlflow``: whether an MLflow run is recorded.
+    ``pixel_range``: the values of black and white in 16-bit photos; None refuses those that leave most of 16 bits unused.
     With strategy multi-worker every worker calls it with the same arguments; the chief writes, the others return None.
     Raises InputError for bad input, EnvironmentFault for a machine that lacks network, disk or files.
     """
@@ -94,6 +97,7 @@ def build(
         run=name,
         tensorboard=None if tensorboard is None else str(tensorboard.absolute()),
         mlflow=mlflow,
+        pixel_range=None if pixel_range is None else list(pixel_range),
     )
     with contextlib.ExitStack() as stack:
         state = None
@@ -108,7 +112,8 @@ def build(
         with progress.step("loading the backbone"):
             extractor = open_backbone(backbone, input_size, weights, seed)
         _check(recipe, extractor, where, progress)
-        data = prepare(source, extractor.input_size, seed, progress, by_features.least_bytes_a_photo(recipe, extractor))
+        later_bytes = by_features.least_bytes_a_photo(recipe, extractor)
+        data = prepare(source, extractor.input_size, seed, progress, later_bytes, pixel_range)
         method = by_features if recipe.method == "features" else by_network
         wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
         watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
@@ -143,12 +148,13 @@ def build(
             backbone=extractor.record(),
             recipe=trained.recipe.as_json(),
             seed=seed,
-            preprocessing={
-                "version": preprocessing.VERSION,
-                "description": preprocessing.DESCRIPTION,
-                "input": f"uint8 RGB, NHWC, {extractor.input_size} x {extractor.input_size}",
-                "scale_in_graph": preprocessing.PIXEL_SCALE,
-            },
+            preprocessing=PreprocessingRecord(
+                version=preprocessing.VERSION,
+                description=preprocessing.DESCRIPTION,
+                input=f"uint8 RGB, NHWC, {extractor.input_size} x {extractor.input_size}",
+                scale_in_graph=preprocessing.PIXEL_SCALE,
+                pixel_range=None if pixel_range is None else list(pixel_range),
+            ),
             features=trained.features,
             metrics={
                 "validation": metrics.metrics_of(data.labels[splits["validation"]], trained.validation_logits),
@@ -189,6 +195,7 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         resume=True,
         tensorboard=None if request.tensorboard is None else Path(request.tensorboard),
         mlflow=request.mlflow,
+        pixel_range=None if request.pixel_range is None else PixelRange(*request.pixel_range),
     )
 
 

@@ -16,6 +16,7 @@ from tledge.datasets import open_source
 from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.files import atomic_write
+from tledge.pixel_range import PixelRange
 from tledge.progress import Progress, Silent
 from tledge.records import Fraction, Record
 from tledge.run import artifacts_root
@@ -62,6 +63,7 @@ def tune(
     timeout_s: float | None = None,
     seed: int = 0,
     study: str | None = None,
+    pixel_range: PixelRange | None = None,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
@@ -90,7 +92,7 @@ def tune(
         raise InputError(
             f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
         )
-    data = prepare(source, extractor.input_size, seed, progress)
+    data = prepare(source, extractor.input_size, seed, progress, pixel_range=pixel_range)
     name = default_name(source.name, backbone) if study is None else study
     folder = artifacts_root(artifacts) / STUDIES / name
     asked = Study(
@@ -101,6 +103,7 @@ def tune(
         input_size=extractor.input_size,
         recipe=recipe,
         seed=seed,
+        pixel_range=None if pixel_range is None else list(pixel_range),
     )
     with begun(folder, asked) as found:
         if found.trials:

@@ -31,6 +31,7 @@ class Request(Record):
     run: str
     tensorboard: str | None
     mlflow: bool
+    pixel_range: list[int] | None = None
 
 
 def recall(root: Path, run: str | None) -> Request:
