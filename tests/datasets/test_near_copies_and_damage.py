@@ -108,7 +108,7 @@ def test_frames_of_a_fixed_camera_are_all_kept_and_their_number_is_told(tmp_path
 
 def _damage(namespace: str, rows: range, count: int = 40) -> None:
     """Zeros in some rows of a namespace's file."""
-    (path,) = (cache_root() / namespace).glob("**/*.rows")
+    (path,) = cache_root().glob(f"{namespace}-v*/**/*.rows")
     data = bytearray(path.read_bytes())
     size = len(data) // count
     for row in rows:
@@ -116,7 +116,7 @@ def _damage(namespace: str, rows: range, count: int = 40) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("namespace", ["pixels-v1", "pixel-digests-v1", "fingerprints-v1-v1"])
+@pytest.mark.parametrize("namespace", ["pixels", "pixel-digests", "fingerprints"])
 def test_damaged_rows_are_made_again_from_the_photos_and_told(scenes: Path, namespace: str) -> None:
     before = _prepare(scenes)
     expected = before.pixels[:]
@@ -135,8 +135,8 @@ def test_damaged_rows_are_made_again_from_the_photos_and_told(scenes: Path, name
 
 def test_a_cache_without_checksums_is_made_again_once_and_told_once(scenes: Path) -> None:
     expected = _prepare(scenes).pixels[:]
-    _damage("pixels-v1", range(0, 40, 4))
-    for path in (cache_root() / "pixels-v1").glob("**/*.sums"):
+    _damage("pixels", range(0, 40, 4))
+    for path in cache_root().glob("pixels-v*/**/*.sums"):
         path.unlink()
     progress = Silent()
     assert np.array_equal(_prepare(scenes, progress).pixels[:], expected)
@@ -147,7 +147,7 @@ def test_a_cache_without_checksums_is_made_again_once_and_told_once(scenes: Path
 
 def test_a_damaged_photo_that_is_gone_is_named_with_the_way_out(scenes: Path, tmp_path: Path) -> None:
     data = _prepare(scenes)
-    _damage("pixels-v1", range(2, 4))
+    _damage("pixels", range(2, 4))
     gone = scenes / data.ids[3]
     shutil.move(gone, tmp_path / gone.name)
     with pytest.raises(EnvironmentFault) as caught:
@@ -162,6 +162,6 @@ def test_a_damaged_photo_that_is_gone_is_named_with_the_way_out(scenes: Path, tm
 
 def test_no_row_is_read_by_a_program_that_does_not_know_of_its_damage(scenes: Path) -> None:
     data = _prepare(scenes)
-    _damage("pixels-v1", range(40))
+    _damage("pixels", range(40))
     cache = pixel_cache(SIZE, None)
     assert all(cache.whole(key) is None for key in data.content_sha256)
