@@ -188,6 +188,7 @@ class Materials:
 
     def _folded_for(self, what: str) -> Folded:
         """The network's layers; where they can't be had, the error begins with ``what``."""
+        _ = self._calibration  # an error of the photos is none of the layers
         try:
             return self.folded
         except (InputError, ArtifactError, EnvironmentFault) as error:
