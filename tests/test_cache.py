@@ -56,17 +56,18 @@ def test_a_key_that_is_not_cached_is_a_key_error() -> None:
         cache.rows([_key(2)])
 
 
-@pytest.mark.parametrize("suffix", [".rows", ".keys", ".sums"])
-def test_a_segment_cut_short_is_not_read_and_removed_where_that_can_be_told(suffix: str) -> None:
-    path = next(_fill(1, 2).folder.glob(f"*{suffix}"))
+@pytest.mark.parametrize("suffix", [".rows", ".keys", ".sums", "other keys"])
+def test_a_segment_cut_short_or_of_other_keys_is_not_read_and_removed_where_that_can_be_told(suffix: str) -> None:
+    path = next(_fill(1, 2).folder.glob("*.keys" if suffix == "other keys" else f"*{suffix}"))
     _fill(3)
-    path.write_bytes(path.read_bytes()[:-1])
+    data = path.read_bytes()
+    path.write_bytes(data[::-1] if suffix == "other keys" else data[:-1])
     found, progress = _cache(), Silent()
     assert [_key(number) in found for number in (1, 2, 3)] == [False, False, True]
     assert len(list(found.folder.iterdir())) == 6
     assert _key(3) in _cache(progress)
     assert progress.warnings == [
-        f"{found.folder}: 1 of its files are not as long as they were; what they held is made again"
+        f"{found.folder}: 1 of its files are not as they were written; what they held is made again"
     ]
     assert len(list(found.folder.iterdir())) == 3
 
@@ -86,7 +87,7 @@ def test_a_missing_data_file_is_a_segment_less() -> None:
 def _damage(cache: RowCache, *rows: int, suffix: str = ".rows") -> None:
     """Other bytes of the same size in these rows of the only segment."""
     (path,) = cache.folder.glob(f"*{suffix}")
-    size = path.stat().st_size // len(cache)
+    size = 4 if suffix == ".sums" else path.stat().st_size // len(cache)
     data = bytearray(path.read_bytes())
     for row in rows:
         data[row * size] ^= 1

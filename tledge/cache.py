@@ -207,11 +207,14 @@ class RowCache:
             self._remove(unread, progress)
 
     def _adopt(self, index: Path) -> bool:
-        """Take in a segment. False where it has no checksums, or is not as long as it was."""
+        """Take in a segment. False where it has no checksums, is not as long as it was, or its keys are not what they were."""
         keys, data, sums = index.read_bytes(), index.with_suffix(".rows"), index.with_suffix(".sums")
         count = len(keys) // KEY_BYTES
-        sizes = {index: KEY_BYTES, data: self.row_bytes, sums: _SUM_BYTES}
-        if not count or any(not path.is_file() or path.stat().st_size != count * one for path, one in sizes.items()):
+        sizes = {index: count * KEY_BYTES, data: count * self.row_bytes, sums: (count + 1) * _SUM_BYTES}
+        if not count or any(not path.is_file() or path.stat().st_size != size for path, size in sizes.items()):
+            return False
+        found = np.memmap(sums, np.uint32, "r")
+        if found[count] != zlib.crc32(keys):
             return False
         for row in range(count):
             self._places.setdefault(keys[row * KEY_BYTES : (row + 1) * KEY_BYTES], (len(self._segments), row))
@@ -220,7 +223,7 @@ class RowCache:
                 data,
                 np.memmap(data, self.dtype, "r", shape=(count, *self.shape)),
                 np.frombuffer(keys, np.uint8).reshape(count, KEY_BYTES),
-                np.memmap(sums, np.uint32, "r"),
+                found[:count],
             )
         )
         return True
@@ -232,7 +235,7 @@ class RowCache:
             progress.warn(f"{self.folder}: kept by an earlier tledge, without checksums; it is made again, once")
         if torn:
             progress.warn(
-                f"{self.folder}: {torn} of its files are not as long as they were; what they held is made again"
+                f"{self.folder}: {torn} of its files are not as they were written; what they held is made again"
             )
         for index in unread:
             for suffix in (".keys", ".rows", ".sums"):  # the index first: without it the others are not read
@@ -325,9 +328,10 @@ class RowCache:
                     return
                 file.flush()
                 os.fsync(file.fileno())
-                index = data.with_suffix(".keys")
+                index, names = data.with_suffix(".keys"), b"".join(keys)
+                sums.append(np.uint32(zlib.crc32(names)).tobytes())
                 atomic_write(data.with_suffix(".sums"), b"".join(sums))
-                atomic_write(index, b"".join(keys))
+                atomic_write(index, names)
         except BaseException:
             for path in (data, data.with_suffix(".sums")):
                 path.unlink(missing_ok=True)
