@@ -436,3 +436,14 @@ def test_a_format_misses_its_bar_in_each_of_its_ways(monkeypatch: pytest.MonkeyP
     assert quantization.missed({**whole, **apart}) == [
         "onnx-int8-qat: disagreement with its twin in percent is 1.500, over 1"
     ]
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_near_copies_are_measured_and_frames_of_a_fixed_camera_are_told_and_kept() -> None:
+    ended = program("near_copies.py", "--camera", "60", "--size", "32", "--copies", "2")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert all(0 <= one["median"] <= one["max"] < 4 and one["missed_share"] == 0 for one in found["copies"].values())
+    assert found["others"]["training_photos"] + found["others"]["held_out_photos"] == 60
+    assert found["others"]["dropped"] == 0
+    assert found["others"]["kept_and_told"] > 10
