@@ -127,7 +127,7 @@ def test_damaged_rows_are_made_again_from_the_photos_and_told(scenes: Path, name
     assert _places(data) == _places(before)
     assert np.array_equal(data.fingerprints, before.fingerprints)
     assert len(progress.warnings) == 1
-    assert "10 of 40 rows are not as they were written; they are made again" in progress.warnings[0]
+    assert "10 of 40 rows are not as they were written; they were made again" in progress.warnings[0]
     calm = Silent()
     assert np.array_equal(_prepare(scenes, calm).pixels[:], expected)
     assert calm.warnings == []
