@@ -26,6 +26,7 @@ LAYERS = [
         "confinement",
         "room",
         "ahead",
+        "outputs",
         "photo_files",
         "pixel_range",
         "wide_pixels",
