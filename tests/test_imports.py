@@ -27,6 +27,7 @@ LAYERS = [
         "room",
         "near_copies",
         "ahead",
+        "outputs",
         "photo_files",
         "pixel_range",
         "wide_pixels",

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from tledge.errors import EnvironmentFault
 from tledge.files import atomic_write, make_folder, working_folder
+from tledge.outputs import make_cache
 from tledge.progress import Progress
 from tledge.room import require_space
 
@@ -51,6 +52,7 @@ def cache_root() -> Path:
 
 def scratch_folder() -> contextlib.AbstractContextManager[Path]:
     """A folder on the cache's disk that is gone at the end: a temporary folder of the system may be memory."""
+    make_cache(cache_root(), _ELSEWHERE)
     root = cache_root() / "scratch"
     make_folder(root, _ELSEWHERE)
     return working_folder(root, "")
@@ -309,6 +311,7 @@ class RowCache:
 
         Raises EnvironmentFault before anything is written where they would not fit.
         """
+        make_cache(cache_root(), _ELSEWHERE)
         make_folder(self.folder, _ELSEWHERE)
         require_space(self.folder, expected * self.row_bytes + later_bytes)
         self._remove_abandoned()

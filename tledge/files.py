@@ -20,6 +20,7 @@ from typing import Any
 from tledge.errors import ArtifactError, EnvironmentFault
 
 SEAL = "record_sha256"
+MAX_TABLE_BYTES = 2**20  # of a TOML file that a person wrote
 _MAX_RECORD_BYTES = 2**28  # a record of a million photos has less
 
 
@@ -186,7 +187,9 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(read_file(path, _MAX_RECORD_BYTES))
         is_sealed = isinstance(record, dict) and record.pop(SEAL, None) == _digest(record)
-    except (ValueError, OSError, RecursionError) as error:  # NaN and half a surrogate pair are seen by the digest
+    except OSError as error:
+        raise ArtifactError(f"{path}: can't be read ({error.strerror}); {remedy}") from error
+    except (ValueError, RecursionError) as error:  # NaN and half a surrogate pair are seen by the digest
         raise ArtifactError(f"{path}: not a whole JSON record ({type(error).__name__}); {remedy}") from error
     if not is_sealed:
         raise ArtifactError(f"{path}: changed since tledge wrote it (its {SEAL} differs); {remedy}")

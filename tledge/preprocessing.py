@@ -1,8 +1,8 @@
 """THE decode, resize and scale: the same for training, calibration, verification and prediction.
 
 An image becomes uint8 RGB at the model's input size; the scale to [0, 1] is in the model's graph,
-so the pixel byte itself is what every artifact takes. A picture is worked on strip by strip: beside what
-its decoder holds, memory does not grow with it.
+so the pixel byte itself is what every artifact takes. A large picture is worked on strip by strip, and while no other
+one is: beside what its decoder needs there is at most one copy of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PIXEL_SCALE = 1.0 / 255.0
 # Photo formats that Pillow decodes by itself: EPS, for one, would start another program.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
 MAX_PIXELS = 100_000_000  # a larger picture is a mistake or an attack
-_MAX_SIDE = 1 << 17  # likewise; a resize needs memory for each row, however short
+_MAX_SIDE = 1 << 17  # likewise; a resize may need memory for each row, however short
 _STRIP_PIXELS = 1 << 20
 _LARGE_PIXELS = 1 << 24
 _alone = threading.Lock()  # of large pictures one is decoded at a time: a decoder needs up to 20 bytes a pixel
@@ -69,67 +69,28 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
     high byte is kept. Raises UnreadableImage for anything that is not a whole image of at most ``MAX_PIXELS`` pixels, and
     for values outside ``pixel_range``; UnknownRange, where that is None, for 16-bit values that are all small.
     """
-    with _opened(data, pixel_range) as picture:
-        image = np.empty((picture.height, picture.width, 3), np.uint8)
-        top = 0
-        for strip in picture.strips():
-            image[top : top + strip.height] = strip
-            top += strip.height
-        return image
+    with _opened(data, pixel_range) as image:
+        return np.concatenate(list(_rows(image)))
 
 
 def prepare(data: bytes | npt.NDArray[np.uint8], size: int, pixel_range: PixelRange | None = None) -> Prepared:
     """An encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C), at the model's input size.
 
-    The pixels are those of :func:`resize` after :func:`decode`, bit for bit: a resize makes the rows narrow one by one
-    before it makes them fewer. Raises what :func:`decode` raises.
+    The pixels are those of :func:`resize` after :func:`decode`, in less memory. Raises what :func:`decode` raises.
     """
-    from PIL import Image
-
     if not isinstance(data, bytes):
         image = to_rgb(data)
         return Prepared(resize(image, size), pixel_digest(image))
-    with _opened(data, pixel_range) as picture:
-        digest = _digest_of_shape(picture.height, picture.width)
-        narrow = np.empty((picture.height, size, 3), np.uint8)
-        top = 0
-        for strip in picture.strips():
-            digest.update(np.asarray(strip).data)
-            narrow[top : top + strip.height] = strip.resize((size, strip.height), Image.Resampling.BILINEAR)
-            top += strip.height
-        return Prepared(resize(narrow, size), digest.digest())
-
-
-class _Picture:
-    """A decoded image, as it is stored, that is seen upright and in RGB a strip at a time.
-
-    ``values``: of 16 bits, with their range, where the image's own pixels are not those of 8 bits.
-    """
-
-    def __init__(self, image: Any, orientation: int, values: Values | None, pixel_range: PixelRange) -> None:
-        self._image, self._turn, self._values, self._range = image, _turn(orientation), values, pixel_range
-        self._is_on_its_side = orientation in (5, 6, 7, 8)
-        # Upright rows count from the far end of the stored ones.
-        self._is_reversed = orientation in (3, 4, 7, 8)
-        self.width, self.height = image.size[::-1] if self._is_on_its_side else image.size
-
-    def strips(self) -> Iterator[Any]:
-        """Pillow images of mode RGB, from the top down."""
-        height = max(1, _STRIP_PIXELS // self.width)
-        for top in range(0, self.height, height):
-            yield self._strip(top, min(top + height, self.height))
-
-    def _strip(self, top: int, bottom: int) -> Any:
-        first, last = (self.height - bottom, self.height - top) if self._is_reversed else (top, bottom)
-        stored_width, stored_height = self._image.size
-        box = (first, 0, last, stored_height) if self._is_on_its_side else (0, first, stored_width, last)
-        strip = self._image.crop(box) if self._values is None else self._values.to_8_bits(box, self._range)
-        return _rgb(strip if self._turn is None else strip.transpose(self._turn))
+    with _opened(data, pixel_range) as opened:
+        digest = _digest_of_shape(opened.height, opened.width)
+        for rows in _rows(opened):
+            digest.update(rows.data)
+        return Prepared(_resized(opened, size), digest.digest())
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[_Picture]:
-    """Decode an image; whatever goes wrong with it inside the block is an UnreadableImage too."""
+def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[Any]:
+    """An image as Pillow's, upright and RGB; whatever goes wrong with it inside the block is an UnreadableImage too."""
     from PIL import ExifTags, Image, UnidentifiedImageError
 
     try:
@@ -139,8 +100,11 @@ def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[_Picture]:
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image, _by_itself_if_large(image):
                 found = wide(data, image)
                 image.load()
-                values, own_range = (None, WHOLE) if found is None else _values(found, pixel_range)
-                yield _Picture(image, image.getexif().get(ExifTags.Base.Orientation, 1), values, own_range)
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+                if found is None:
+                    yield _upright(image, orientation)
+                else:
+                    yield _upright(image, orientation, *_values(found, pixel_range))
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its own message is the address of our buffer
@@ -162,14 +126,43 @@ def _by_itself_if_large(image: Any) -> Iterator[None]:
         yield
 
 
-def _turn(orientation: int) -> Any:
-    """What brings an image of this EXIF orientation upright, and each upright strip of it; None where it stands so."""
+def _upright(image: Any, orientation: Any, values: Values | None = None, pixel_range: PixelRange = WHOLE) -> Any:
+    """A decoded image in RGB, turned as its EXIF orientation asks: strip by strip, so that there is no third one of its size.
+
+    ``values``: of 16 bits, with their range, where the image's own pixels are not those of 8 bits.
+    """
+    from PIL import Image
     from PIL.Image import Transpose
 
-    return {
+    turn = {
         2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
         6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
     }.get(orientation)  # fmt: skip
+    if turn is None and values is None and image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    is_on_its_side = turn is not None and orientation >= 5
+    is_reversed = orientation in (3, 4, 7, 8)  # upright rows count from the far end of what is stored
+    width, height = image.size[::-1] if is_on_its_side else image.size
+    made = Image.new("RGB", (width, height))
+    for top, bottom in _strips(width, height):
+        first, last = (height - bottom, height - top) if is_reversed else (top, bottom)
+        box = (first, 0, last, width) if is_on_its_side else (0, first, width, last)
+        strip = image.crop(box) if values is None else values.to_8_bits(box, pixel_range)
+        made.paste(_rgb(strip if turn is None else strip.transpose(turn)), (0, top))
+    return made
+
+
+def _strips(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """The first row of each strip, and the row after its last."""
+    step = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        yield top, min(top + step, height)
+
+
+def _rows(image: Any) -> Iterator[Pixels]:
+    """The pixels of a Pillow image in RGB, uint8 (h, W, 3), from the top down."""
+    for top, bottom in _strips(*image.size):
+        yield np.asarray(image.crop((0, top, image.width, bottom)))
 
 
 def _values(found: Wide, asked: PixelRange | None) -> tuple[Values | None, PixelRange]:
@@ -182,7 +175,7 @@ def _values(found: Wide, asked: PixelRange | None) -> tuple[Values | None, Pixel
         return None, WHOLE
     values = found.values()
     if not is_known:
-        lowest, highest = values.extremes(max(1, _STRIP_PIXELS // found.image.width))
+        lowest, highest = values.extremes(_strips(*found.image.size))
         if asked is None and leaves_range_unknown(highest):
             raise UnknownRange(highest)
         if not own_range.low <= lowest <= highest <= own_range.high:
@@ -214,9 +207,13 @@ def resize(image: Pixels, size: int) -> Pixels:
     """uint8 (H, W, 3) to (size, size, 3), bilinear with antialiasing."""
     from PIL import Image
 
-    if image.shape[:2] == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return image if image.shape[:2] == (size, size) else _resized(Image.fromarray(image), size)
+
+
+def _resized(image: Any, size: int) -> Pixels:
+    from PIL import Image
+
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def pixel_digest(image: Pixels) -> bytes:

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tledge.errors import ArtifactError, InputError, TledgeError, unknown
-from tledge.files import atomic_write, make_folder, sha256_file, sync_folder, sync_tree, working_folder
+from tledge.files import atomic_write, read_file, sha256_file, sync_folder, sync_tree, working_folder
+from tledge.outputs import make_root
 from tledge.records import ExportRecord, Manifest, Record
 
 MANIFEST = "manifest.json"
@@ -131,8 +132,7 @@ class RunSummary(Record):
 
 def list_runs(root: Path) -> list[RunSummary]:
     """Every run of a folder, oldest first; a damaged one is listed with what is wrong."""
-    marker = root / LATEST
-    latest = marker.read_text(errors="replace").strip() if marker.is_file() else None
+    latest = _latest(root) if (root / LATEST).is_file() else None
     summaries = []
     for name in run_names(root):
         run, artifacts, problem = None, [], None
@@ -155,6 +155,14 @@ def list_runs(root: Path) -> list[RunSummary]:
     return summaries
 
 
+def _latest(root: Path) -> str:
+    """The name of the latest run, as its marker holds it. Raises ArtifactError where that can not be read."""
+    try:
+        return read_file(root / LATEST, 1 << 10).decode(errors="replace").strip()
+    except OSError as error:
+        raise ArtifactError(f"{root / LATEST}: {error.strerror}; name a run with --run") from error
+
+
 def open_run(root: Path, name: str | None = None) -> Run:
     """Open a run, the latest where none is named, and check every file of it.
 
@@ -169,7 +177,7 @@ def open_run(root: Path, name: str | None = None) -> Run:
                     f"{root} does not say which run is the latest; name one with --run: {', '.join(standing)}"
                 )
             raise InputError(f"no run in {root} yet. Build one first: tledge build --dataset digits --backbone bundled")
-        name = latest.read_text(errors="replace").strip()
+        name = _latest(root)
     check_name(name)
     folder = root / name
     if not folder.is_dir():
@@ -189,7 +197,7 @@ def staged_run(root: Path, name: str) -> Iterator[Path]:
     On any exception the folder is removed. A killed process leaves it; the next build removes it.
     """
     check_name(name)
-    make_folder(root, "Name another folder with --artifacts.")
+    make_root(root, "Name another folder with --artifacts.")
     if (root / name).exists():
         raise InputError(f"run {name!r} exists already in {root}. Choose another --run, or remove that folder.")
     with working_folder(root, _STAGING) as staging:

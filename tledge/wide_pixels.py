@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,14 +79,13 @@ class Values:
     low_bytes: Any | None
     unpacked_as: str
 
-    def extremes(self, rows_at_a_time: int) -> tuple[int, int]:
-        """The lowest and the highest of the picture, transparency aside."""
-        width, height = self.image.size
+    def extremes(self, strips: Iterable[tuple[int, int]]) -> tuple[int, int]:
+        """The lowest and the highest of the picture, transparency aside. ``strips``: its rows, from and to."""
         found = []
-        for top in range(0, height, rows_at_a_time):
-            values = self._colours((0, top, width, min(top + rows_at_a_time, height)))
-            found += [int(values.min()), int(values.max())]
-        return min(found), max(found)
+        for top, bottom in strips:
+            part = self._colours((0, top, self.image.width, bottom))
+            found.append((int(part.min()), int(part.max())))
+        return min(low for low, _ in found), max(high for _, high in found)
 
     def to_8_bits(self, box: Box, pixel_range: PixelRange) -> Any:
         """A part of the picture as a Pillow image of 8 bits a channel: L, RGB or RGBA."""

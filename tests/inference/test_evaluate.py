@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from tledge.datasets import open_source
-from tledge.datasets.prepare import load_split, members, prepare
+from tledge.datasets.prepare import load_split, members
+from tledge.datasets.prepare import prepare as prepare_data
 from tledge.errors import InputError
 from tledge.inference.evaluate import Evaluation, evaluate
 from tledge.inference.model import Model, open_model
-from tledge.inference.photos import pixels
+from tledge.preprocessing import prepare
 from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, open_run
@@ -61,7 +62,10 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, ph
     folder = photo_folder({"2": 3, "7": 1})
     session = runtime("litert").load(model.task.artifact.read_bytes(), 1, "XNNPACK")
     predicted = [
-        (int(path.parent.name), int(np.argmax(session.predict(pixels(path.read_bytes(), model.input_size)[None]))))
+        (
+            int(path.parent.name),
+            int(np.argmax(session.predict(prepare(path.read_bytes(), model.input_size).pixels[None]))),
+        )
         for path in folder.rglob("*.png")
     ]
     confusion = np.zeros((10, 10), int)
@@ -103,7 +107,7 @@ def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: 
     assert [(photo.id, photo.reason) for photo in scored.skipped] == [
         ("1/torn.png", "no image of a format that Pillow reads")
     ]
-    assert any("1 of 31 photos can't be read: 1/torn.png" in warning for warning in scored.warnings)
+    assert any("1 of 31 photos that can't be read: 1/torn.png" in warning for warning in scored.warnings)
     (folder / "1" / "zero.png").touch()
     with pytest.raises(InputError, match=r"2 of 32 photos can't be read, over 5%: .*torn\.png .*zero\.png"):
         evaluate(model, str(folder))
@@ -204,7 +208,7 @@ def test_damaged_pixels_are_read_again_from_the_photos_and_told(
     model: Model, photo_folder: Folder, empty_cache: Path
 ) -> None:
     folder = photo_folder({"1": 30, "2": 30})
-    prepare(open_source(str(folder)), model.input_size, 0, Silent())
+    prepare_data(open_source(str(folder)), model.input_size, 0, Silent())
     expected = evaluate(model, str(folder))
     (path,) = empty_cache.glob("pixels-v*/**/*.rows")
     path.write_bytes(bytes(path.stat().st_size))

@@ -14,7 +14,7 @@ from typing import Any
 
 from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone, is_address
 from tledge.errors import EnvironmentFault, InputError, disk_full, unknown
-from tledge.files import sha256_file
+from tledge.files import read_file, sha256_file
 from tledge.network import require_reachable
 
 # Graph operators that touch the machine. A feature extractor needs none; loading or running one that has them could
@@ -24,6 +24,7 @@ _FORBIDDEN_OPERATORS = re.compile(
     r"ReadFile|WriteFile|MatchingFiles|.*PyFunc.*|.*Dataset.*|.*Reader.*|.*Summary.*|ImmutableConst|Print.*|Debug.*"
     r"|InitializeTableFromTextFile.*|.*Socket.*|.*Rpc.*"
 )
+_MAX_GRAPH_BYTES = 2**29  # a graph that takes more holds its weights as constants, and a large network's
 _CLOCKS_S = 5.0  # by which the clocks of the processes and of the files may differ
 _REMEDY = (
     "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
@@ -168,7 +169,11 @@ def _refuse_forbidden_operators(handle: str, path: Path) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
     try:
-        saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+        saved_model = saved_model_pb2.SavedModel.FromString(read_file(path, _MAX_GRAPH_BYTES))
+    except OSError as error:
+        raise InputError(
+            f"backbone {handle!r}: {path}: {error.strerror}; its weights belong into variables/"
+        ) from error
     except DecodeError as error:
         if is_address(handle):
             raise _cut_short(handle, path.parent) from error

@@ -11,8 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tledge import preprocessing
 from tledge.errors import InputError
-from tledge.preprocessing import UnreadableImage
+from tledge.pixel_range import PixelRange
+from tledge.preprocessing import Prepared, UnreadableImage
 from tledge.records import SplitName
 
 
@@ -31,6 +33,15 @@ class Photo:
         if isinstance(self.data, UnreadableImage):
             return 0
         return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
+
+    def prepared(self, size: int, pixel_range: PixelRange | None) -> Prepared | UnreadableImage:
+        """What :func:`tledge.preprocessing.prepare` makes of it, or why it can't be read."""
+        if isinstance(self.data, UnreadableImage):
+            return self.data
+        try:
+            return preprocessing.prepare(self.data, size, pixel_range)
+        except UnreadableImage as error:
+            return error
 
 
 class Source(Protocol):

@@ -14,7 +14,7 @@ from tledge.datasets.caches import content_key, pixel_cache
 from tledge.datasets.unreadable import Unreadable
 from tledge.errors import InputError, unknown
 from tledge.pixel_range import PixelRange
-from tledge.preprocessing import Pixels, UnreadableImage, prepare
+from tledge.preprocessing import Pixels, UnreadableImage
 from tledge.records import SkippedPhoto
 
 Part = Literal["all", "train", "validation", "test"]
@@ -56,23 +56,18 @@ class Labelled:
         """Every readable photo that ``is_chosen`` by the SHA-256 of its content, with uint8 pixels (size, size, 3)."""
         cached = pixel_cache(size, self._pixel_range)
 
-        def attempt(photo: Photo, key: bytes) -> Pixels | UnreadableImage:
-            if isinstance(photo.data, UnreadableImage):
-                return photo.data
-            if (found := cached.whole(key)) is not None:
-                return np.asarray(found, np.uint8)
-            try:
-                made = prepare(photo.data, size, self._pixel_range).pixels
-            except UnreadableImage as error:
-                return error
-            if key in cached:
-                self._damaged.append(photo.id)
-                cached.rewrite(key, made)
-            return made
-
         def work(item: tuple[Photo, bytes]) -> tuple[Entry, Pixels | UnreadableImage]:
             photo, key = item
-            return Entry(photo.id, self.source.labels[photo.label], key), attempt(photo, key)
+            entry = Entry(photo.id, self.source.labels[photo.label], key)
+            if (found := cached.whole(key)) is not None:
+                return entry, np.asarray(found, np.uint8)
+            made = photo.prepared(size, self._pixel_range)
+            if isinstance(made, UnreadableImage):
+                return entry, made
+            if key in cached:
+                self._damaged.append(photo.id)
+                cached.rewrite(key, made.pixels)
+            return entry, made.pixels
 
         for entry, outcome in ahead(work, self._selected(is_chosen), lambda item: item[0].num_bytes):
             if isinstance(outcome, UnreadableImage):

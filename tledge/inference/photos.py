@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tledge.errors import InputError
+from tledge.outputs import is_output, walk
 from tledge.photo_files import read_photo, read_photo_stream
 from tledge.preprocessing import UnreadableImage
 
@@ -26,10 +27,14 @@ _LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")  # no photos that an
 
 @dataclass
 class Found:
-    """``photos``: files, or ``-``, in the order to answer them. ``skipped``: what lay in a folder and is no photo by its name."""
+    """``photos``: files, or ``-``, in the order to answer them.
+
+    ``skipped``: what lay in a folder and is no photo by its name; ``outputs``: what tledge itself wrote there.
+    """
 
     photos: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
 
 def find(names: Sequence[str | Path]) -> Found:
@@ -48,6 +53,7 @@ def find(names: Sequence[str | Path]) -> Found:
             found.photos.append(name)
     if not found.photos:
         passed_over = f"; no photos by their names: {few(list(map(text, found.skipped)))}" if found.skipped else ""
+        passed_over += f"; tledge itself wrote {few(list(map(text, found.outputs)))}" if found.outputs else ""
         raise InputError(f"no photo in {', '.join(text(str(name)) for name in names)}{passed_over}")
     return found
 
@@ -56,12 +62,16 @@ def _walk(root: str, found: Found) -> None:
     def refuse(error: OSError) -> None:
         raise InputError(f"folder {text(str(error.filename))}: can't be read ({error.strerror})") from error
 
-    for parent, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = sorted(filter(_is_visible, folders))
-        found.skipped += [path for name in folders if Path(path := str(Path(parent, name))).is_symlink()]
-        for name in sorted(filter(_is_visible, files)):
+    if is_output(Path(root)):
+        found.outputs.append(root)
+        return
+    for walked in walk(Path(root), _is_visible, refuse):
+        paths = [str(walked.folder / name) for name in walked.folders]
+        found.skipped += [path for path in paths if Path(path).is_symlink()]
+        found.outputs += map(str, walked.outputs)
+        for name in walked.files:
             is_photo = Path(name).suffix.lower() in PHOTO_SUFFIXES
-            (found.photos if is_photo else found.skipped).append(str(Path(parent, name)))
+            (found.photos if is_photo else found.skipped).append(str(walked.folder / name))
 
 
 def _is_visible(name: str) -> bool:

@@ -62,6 +62,10 @@ class Prediction:
         self._progress = progress or Silent()
         self.photos = [text(path) for path in self._found.photos]
         self.skipped = [text(path) for path in self._found.skipped]
+        if self._found.outputs:
+            self._progress.warn(
+                f"left out what tledge itself wrote: {few([text(path) for path in self._found.outputs])}"
+            )
         if self.skipped:
             self._progress.warn(f"skipped, as no photos by their names: {few(self.skipped)}")
 

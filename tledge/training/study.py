@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from tledge.errors import InputError
 from tledge.files import make_folder
+from tledge.outputs import make_root
 from tledge.records import Fraction, Record
 from tledge.training.recipe import Recipe
 
@@ -96,7 +97,9 @@ def begun(folder: Path, asked: Study) -> Iterator[Study]:
     Raises InputError where another process is at it, or it is of other photos, another backbone, recipe or seed;
     ArtifactError where its file is damaged.
     """
-    make_folder(folder, "Name another folder with --artifacts.")
+    remedy = "Name another folder with --artifacts."
+    make_root(folder.parents[1], remedy)
+    make_folder(folder, remedy)
     with (folder / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

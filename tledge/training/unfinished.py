@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, unknown
+from tledge.outputs import make_root
 from tledge.progress import Progress
 from tledge.records import Record
 from tledge.run import check_name, open_run
@@ -85,7 +86,8 @@ def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> 
     is_new = True
     try:
         remove_finished(root, request.run, progress)
-        folder.mkdir(parents=True)
+        make_root(root, "Name another folder with --artifacts.")
+        folder.mkdir()
     except FileExistsError as error:
         if not goes_on:
             raise InputError(
