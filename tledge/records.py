@@ -202,6 +202,11 @@ class Audit(Record):
         default=None,
         description="most different int8 weights in one such operator of 2,048 weights or more; None where there are none",
     )
+    largest_pair_sum: Count | None = Field(
+        default=None,
+        description="largest sum of two int8 weights of one sign that ONNX Runtime adds products of at once; above 128 it may not "
+        "fit into the 16 bits that CPUs without VNNI have for it; None where no ONNX operator has such weights",
+    )
 
     def names_of(self, *kinds: str) -> list[str]:
         """``NAME (data type) x count`` of the operators of these kinds."""

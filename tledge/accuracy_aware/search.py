@@ -11,6 +11,7 @@ from tledge.accuracy_aware.layers import NUM_PHOTOS, choices, ranked
 from tledge.accuracy_aware.scoring import Judge, Score
 from tledge.cache import scratch_folder
 from tledge.compression.calibration import with_stability
+from tledge.compression.codes import Grid
 from tledge.compression.fitting import prepare
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
 from tledge.exporters import FITTED, TRAINED, Format, chosen, formats, mixed_formats
@@ -158,7 +159,7 @@ class _Search:
             self._progress.warn(f"no layer can be left in float, and none trained: {error}")
             return None
         material = self._material(FITTED)
-        errors = ranked(folded, material.pixels[:NUM_PHOTOS], material.largest_code)
+        errors = ranked(folded, material.pixels[:NUM_PHOTOS], Grid(bounds_pairs=material.bounds_pairs))
         in_float = choices(folded.network, list(errors))
         found: dict[int, _Attempt] = {}
 
@@ -192,7 +193,7 @@ class _Search:
                 plain.options["ranges"],
                 self._progress,
                 float_layers=float_layers,
-                largest_code=plain.largest_code,
+                bounds_pairs=plain.bounds_pairs,
             )
         )
         own = {**plain.options, **prepared.notes, "float_layers": list(float_layers)}

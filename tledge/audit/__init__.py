@@ -158,7 +158,7 @@ def _no_codes(found: Audit, file: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def _not_as_declared(found: Audit, options: Mapping[str, Any]) -> list[str]:
-    """Where a pruned file has fewer zeros than its record says, or one of few codes has more."""
+    """Where a pruned file has fewer zeros than its record says, one of few codes has more, or weights are larger together."""
     problems = []
     zeros = options.get("zeros")
     if zeros is not None and not (found.zero_weight_share or 0) >= _number(zeros) - _ROUNDED:
@@ -168,6 +168,12 @@ def _not_as_declared(found: Audit, options: Mapping[str, Any]) -> list[str]:
     if codes is not None and not (found.most_weight_codes or 0) <= _number(codes):
         problems.append(
             f"a layer has {found.most_weight_codes} different weights, and {printable(str(codes))} are declared"
+        )
+    pairs = options.get("largest_pair_sum")
+    if pairs is not None and not (found.largest_pair_sum or 0) <= _number(pairs):
+        problems.append(
+            f"two weights whose products a CPU may add in 16 bits reach {found.largest_pair_sum} together, and "
+            f"{printable(str(pairs))} is declared"
         )
     return problems
 

@@ -14,6 +14,7 @@ from typing import Any
 from tledge.audit import Interface, counted, largest, printable
 from tledge.audit.macs import elements, totals
 from tledge.audit.onnx_graph import Graph, checked, is_standard, num_bytes, parse, tensors, type_name
+from tledge.audit.onnx_pairs import largest_pair_sum
 from tledge.audit.onnx_products import INTEGER_OPERATORS, PRODUCTS, products_of
 from tledge.audit.shapes import inferred_shapes
 from tledge.errors import ArtifactError
@@ -75,6 +76,7 @@ def audit_onnx(data: bytes) -> Audit:
         integer_mac_share=integer_share,
         weight_granularity=granularities,
         float_constants=largest(_float_constants(graphs)),
+        largest_pair_sum=largest_pair_sum(graphs),
     )
 
 

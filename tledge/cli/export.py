@@ -96,7 +96,7 @@ def export(
         "learning_rate": learning_rate,
         "sparsity": sparsity,
         "clusters": clusters,
-        "reduce_range": None if target is None else targets.load(target).int8_saturates,
+        "int8_saturates": None if target is None else targets.load(target).int8_saturates,
     }
     options = Options(**{name: value for name, value in given.items() if value is not None})
     progress = TerminalProgress(quiet=as_json)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from tledge.compression.ranges import Range, Seen
 
 LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
-REDUCED_CODE = 64  # where a CPU adds two products with codes of activations in 16 bits: 2 * 255 * 64 < 2**15
 FEW_PHOTOS = 4  # they do for a quantizer that asks for representative data although every range is known
 SAME = 1e-4  # of an output's range: other sums of the same float numbers
 
@@ -42,7 +41,7 @@ class Prepared:
     ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. ``notes``: how
     it was made, for the record of an export. ``seen``: what the ranges follow from, of two halves of the photos, as far as
     it is kept. ``float_layers``: those that compute in float, with weights as they were trained.
-    ``largest_code``: of a weight.
+    ``bounds_pairs``: whether every pair of weights fits into 16 bits, as in a ``Grid``.
     """
 
     network: Any
@@ -51,7 +50,7 @@ class Prepared:
     notes: Mapping[str, Any]
     seen: Mapping[str, tuple[Seen, Seen]] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
-    largest_code: int = LARGEST_CODE
+    bounds_pairs: bool = False
 
     def probabilities(self, values: Any) -> Any:
         """What is deployed: float32 (N, S, S, 3) of the network's own input to probabilities, float32 (N, C)."""

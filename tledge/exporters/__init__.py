@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE, Prepared
+from tledge.compression import Prepared
 from tledge.errors import unknown
 from tledge.exporters.mixed import PROMISE, SUFFIX, float_options
 from tledge.records import Promise
@@ -34,7 +34,7 @@ class Model:
 
     ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact. ``prepared``: the
     network with weights and ranges for integer arithmetic; None where its layers are unknown, or none is needed.
-    ``largest_code``: of an int8 weight.
+    ``bounds_pairs``: whether every pair of int8 weights has to fit into 16 bits.
     """
 
     saved_model: Path
@@ -42,7 +42,7 @@ class Model:
     metadata: str
     calibration: npt.NDArray[np.uint8] | None
     prepared: Prepared | None = None
-    largest_code: int = LARGEST_CODE
+    bounds_pairs: bool = False
 
 
 @dataclass(frozen=True)

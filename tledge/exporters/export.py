@@ -15,7 +15,6 @@ from pathlib import Path
 from tledge import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
-from tledge.compression import LARGEST_CODE
 from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters import Format, Model, chosen, formats
 from tledge.exporters.material import Material, Materials, Options
@@ -148,7 +147,7 @@ def model_of(run: Run, format_name: str, material: Material | None) -> Model:
         _metadata(run, format_name),
         material.pixels if material else None,
         material.prepared if material else None,
-        material.largest_code if material else LARGEST_CODE,
+        material.bounds_pairs if material else False,
     )
 
 

@@ -59,7 +59,7 @@ def _int8(model: Model) -> bytes:
     else:
         function, images = model.prepared.probabilities, model.prepared.input_codes.real(model.calibration)
     graph = of_function(function, model.input_size, "float32")
-    return _finish(quantize(graph, images, model.prepared, model.largest_code), model.metadata)
+    return _finish(quantize(graph, images, model.prepared, bounds_pairs=model.bounds_pairs), model.metadata)
 
 
 def _mixed(model: Model) -> Format:
@@ -67,7 +67,7 @@ def _mixed(model: Model) -> Format:
     assert prepared is not None
     assert model.calibration is not None
     graph = of_function(prepared.probabilities, model.input_size, "float32")
-    draft = Draft(graph, prepared.input_codes.real(model.calibration), prepared, model.largest_code)
+    draft = Draft(graph, prepared.input_codes.real(model.calibration), prepared, bounds_pairs=model.bounds_pairs)
     return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finish(draft.quantized(), of.metadata))
 
 
