@@ -66,8 +66,9 @@ def export(
     target: Annotated[
         str | None,
         typer.Option(
-            help="A target's name (see: tledge targets) or a .toml file, whose CPU the codes of int8 weights are for.",
-            show_default="any CPU that adds products in 32 bits",
+            help="Make int8 weights for the CPU of a target: its name (see: tledge targets) or a .toml file. A target that says "
+            "int8_saturates = false gets ONNX weights of all 8 bits.",
+            show_default="any CPU"
         ),
     ] = None,
     jobs: Annotated[
