@@ -24,6 +24,7 @@ from tledge.run import Run, open_run
 from tledge.verification import targets
 
 Exported = tuple[Run, dict[str, ExportRecord]]
+ONE_CODE = 1.01 / 255  # of a probability
 STATIC = ["onnx-int8", "onnx-int8-qat"]
 
 
@@ -54,15 +55,17 @@ def test_every_onnx_file_in_integers_answers_the_same_without_vnni(exported: Exp
     assert set(STATIC) < set(names)
     files = {run.export_folder(name) / records[name].file: photos for name in names}
     for path, found in answers_without_vnni(files, tmp_path).items():
-        # Codes of 1/256 and more, none of which may differ; what is float in onnx-dynamic differs by its own rounding.
-        np.testing.assert_allclose(found, exact_answers(path, photos), atol=1e-4, err_msg=str(path))
+        # Instructions that round once where others round twice move a code here and there: by one at the output of static
+        # files, further in onnx-dynamic, whose scales follow from what is measured. Sums that are cut off move far more.
+        may_differ = 0.05 if records[path.parent.name].promise == "dynamic-range int8" else ONE_CODE
+        np.testing.assert_allclose(found, exact_answers(path, photos), rtol=0, atol=may_differ, err_msg=str(path))
 
 
 def test_a_file_whose_weights_are_not_bounded_answers_otherwise_there(unbounded: Run, tmp_path: Path) -> None:
     photos = np.stack(list(load_split(unbounded, "test", Silent()).pixels[:100]))
     path = unbounded.export_folder("onnx-int8") / "model.onnx"
     found = answers_without_vnni({path: photos}, tmp_path)[path]
-    assert np.abs(found - exact_answers(path, photos)).max() > 1e-4
+    assert np.abs(found - exact_answers(path, photos)).max() > 3 * ONE_CODE
 
 
 def test_the_weights_were_fitted_to_the_bound_and_not_rounded_once_more(exported: Exported) -> None:

@@ -68,7 +68,7 @@ def export(
         typer.Option(
             help="Make int8 weights for the CPU of a target: its name (see: tledge targets) or a .toml file. A target that says "
             "int8_saturates = false gets ONNX weights of all 8 bits.",
-            show_default="any CPU"
+            show_default="any CPU",
         ),
     ] = None,
     jobs: Annotated[
