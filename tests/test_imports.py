@@ -25,6 +25,7 @@ LAYERS = [
         "tensorflow_setup",
         "confinement",
         "room",
+        "printable",
     },
     {"datasets", "backbones", "runtimes", "audit", "classifier", "compression"},
     {"training", "exporters", "verification", "reporting"},
