@@ -125,6 +125,8 @@ def _own_answers(run: Run, name: str, photos: npt.NDArray[np.uint8]) -> npt.NDAr
 
 def table(found: Sequence[Row]) -> Table:
     """As it is read by people."""
+    from tledge.printable import one_line  # it may quote names that stand in the file
+
     out = Table(title="artifacts in their clients", title_justify="left")
     for heading in ("client", "file", "loads", "agree", "largest dp", "shape", "names classes", "problem"):
         out.add_column(heading, overflow="fold")
@@ -135,7 +137,7 @@ def table(found: Sequence[Row]) -> Table:
             agree, names = f"{row.num_agreeing}/{row.num_photos}", "yes" if row.names_classes else "no"
             figures = ["yes", agree, largest, str(row.shape), names]
         said = "; ".join(filter(None, [row.problem, row.refused and row.refused[:160]]))
-        out.add_row(f"{row.client} {row.version}", row.format, *figures, escape(said))
+        out.add_row(f"{row.client} {row.version}", row.format, *figures, escape(one_line(said)))
     return out
 
 

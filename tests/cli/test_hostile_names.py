@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 import tledge.cli
+from tledge import export
 from tledge.cli.console import TerminalProgress, run_guarded
 from tledge.errors import InputError
 from tledge.printable import printable_lines
+from tledge.run import Run
 
 HOSTILE = "x\x1b[2J\x1b[1;1H\u202e\x9b\udcff\nverdict: passed"
 PRINTING = {"console.py", "main.py", "output.py"}  # the last prints the version
@@ -41,33 +43,34 @@ def test_only_what_makes_text_printable_prints() -> None:
 
 
 def test_photos_and_folders_of_hostile_names_are_named_without_harm(
-    tledge: Command, photo_folder: Any, tiny_backbone: Path, tmp_path: Path
+    tledge: Command, lenet_copy: Run, photo_folder: Any, tmp_path: Path
 ) -> None:
-    folder, artifacts = photo_folder({"cat": 30, "dog": 30}), tmp_path / "artifacts"
-    folder = folder.rename(tmp_path / HOSTILE.replace("\udcff", ""))  # a record holds the path, and is UTF-8
-    (folder / "cat" / HOSTILE).with_suffix(".jpg").write_bytes(b"torn")
-    whole = (folder / "dog" / "000.png").rename(folder / "dog" / f"{HOSTILE}.png")
-    options = ("--artifacts", artifacts)
+    export(lenet_copy, ["tflite-float32"])
+    folder = photo_folder({"0": 30, "1": 30}).rename(tmp_path / HOSTILE.replace("\udcff", ""))
+    (folder / "0" / f"{HOSTILE}.jpg").write_bytes(b"torn")
+    whole = (folder / "1" / "000.png").rename(folder / "1" / f"{HOSTILE}.png")
+    model = ("--artifact", "tflite-float32", "--artifacts", tmp_path / "artifacts", "--run", "lenet")
 
     def told(*arguments: str | Path, code: int = 0) -> Any:
-        outcome = tledge(*arguments, *options)
+        outcome = tledge(*arguments)
         assert outcome.code == code, outcome.err
         _assert_printable(outcome.out)
         _assert_printable(outcome.err)
         return outcome
 
-    built = told("build", "--dataset", folder, "--backbone", tiny_backbone, "--max-epochs", "1", "--run", "odd")
-    assert "verdict: passed.jpg" in built.err  # told of, all the same
-    told("runs")
-    told("evaluate", "--dataset", folder, "--include-seen")
-    told("predict", whole)
-    told("predict", folder / "cat" / f"{HOSTILE}.jpg", code=2)
-    told("predict", tmp_path / f"none-{HOSTILE}", code=2)
-    told("build", "--dataset", tmp_path / f"none-{HOSTILE}", code=2)
-    told("predict", f"--{HOSTILE}", code=2)
-    (answered,) = json.loads(told("predict", whole, "--json").out)["photos"]
+    assert "verdict: passed.jpg" in told("evaluate", "--dataset", folder, *model).err  # named, all the same
+    scored = json.loads(told("evaluate", "--dataset", folder, "--json", *model).out)
+    assert HOSTILE.replace("\udcff", "") in scored["dataset"]
+    (answered,) = json.loads(told("predict", whole, "--json", *model).out)["photos"]
     assert answered["path"] == str(whole)  # to the letter
-    assert json.loads(told("evaluate", "--dataset", folder, "--include-seen", "--json").out)["dataset"]
+    told("predict", whole, *model)
+    told("predict", folder / "0" / f"{HOSTILE}.jpg", *model, code=2)
+    told("predict", tmp_path / f"none-{HOSTILE}", *model, code=2)
+    told("predict", f"--{HOSTILE}", code=2)
+    told("build", "--dataset", tmp_path / f"none-{HOSTILE}", "--artifacts", tmp_path, code=2)
+    told("runs", "--artifacts", folder)
+    (folder / "0").rename(folder / HOSTILE.replace("\udcff", ""))
+    assert "does not know" in told("evaluate", "--dataset", folder, *model, code=2).err
 
 
 def test_an_error_is_one_line_whatever_it_quotes(capfd: pytest.CaptureFixture[str]) -> None:
