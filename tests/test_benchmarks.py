@@ -26,7 +26,7 @@ from tledge.run import Run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 LIMIT, FEW = 64, 8
-LIBRARIES = ("common.py", "plain_int8.py", "whole.py")  # what the programs share
+LIBRARIES = ("client_environments.py", "common.py", "plain_int8.py", "whole.py")  # what the programs share
 IMPORT_FIRST = ("naive_transfer.py",)  # its own clock starts before TensorFlow is imported
 
 

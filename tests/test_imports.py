@@ -26,6 +26,7 @@ LAYERS = [
         "confinement",
         "room",
         "int8_pairs",
+        "printable",
     },
     {"datasets", "backbones", "runtimes", "audit", "classifier", "compression"},
     {"training", "exporters", "verification", "reporting"},

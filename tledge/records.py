@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tledge.errors import ArtifactError
 from tledge.files import read_sealed, write_sealed
@@ -29,7 +29,18 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Points = Annotated[float, Field(ge=-100, le=100)]
 Milliseconds = Annotated[float, Field(ge=1e-6, le=1e13)]
 Ratio = Annotated[float, Field(gt=0, le=1e30)]
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # of a file: it leads nowhere else
 Thumbnail = Annotated[str, Field(pattern=r"^/9j/(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
+
+
+def _stays_below(path: str) -> str:
+    if not set(path.split("/")).isdisjoint(("", ".", "..")) or "\0" in path:
+        raise ValueError(f"{path!r} leads out of the folder")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_stays_below)]
+"""Of a file below the record's folder, with ``/`` between its parts."""
 
 
 class Record(BaseModel):
@@ -151,7 +162,7 @@ class Manifest(Record):
     device: DeviceRecord
     wall_time_s: float
     library_versions: dict[str, str]
-    files_sha256: dict[str, str]
+    files_sha256: dict[RelativePath, str]
 
 
 class OperatorCount(Record):
@@ -269,7 +280,7 @@ class ExportRecord(Record):
     schema_version: int = 4
     format: str
     promise: Promise
-    file: str
+    file: PlainName
     sha256: str
     size_bytes: int
     compressed_bytes: int = Field(description="by deflate, level 9, with what makes it smallest of zlib's settings")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tledge.errors import ArtifactError, PromiseBroken
+from tledge.printable import one_line
 from tledge.records import Audit, OperatorCount, Promise, TensorRecord
 
 INTEGER_TYPES = frozenset(
@@ -64,8 +65,8 @@ def read_with(path: Path, readers: Mapping[str, Callable[[bytes], _Found]]) -> _
 
 
 def printable(name: str) -> str:
-    """A name from a file, for a terminal or a page: no control characters, and cut where it is long."""
-    shown = "".join(character if character.isprintable() else "?" for character in name[: _MAX_NAME + 1])
+    """A name from a file in one line that a terminal or a page may show, cut where it is long."""
+    shown = one_line(name[: _MAX_NAME + 1])
     return shown if len(shown) <= _MAX_NAME else f"{shown[: _MAX_NAME - 3]}..."
 
 

@@ -16,11 +16,16 @@ def contract_problems(path: Path, labels: Sequence[str], input_size: int) -> lis
     ``labels``: the run's, in the order of its outputs. ``input_size``: side of the input, in pixels. Read are the
     metadata inside the file and the declared tensors; nothing is run. Raises ArtifactError for an unreadable file.
     """
+    found = interface(path)
+    return [*_metadata_problems(found, labels, input_size), *_tensor_problems(found, len(labels), input_size)]
+
+
+def interface(path: Path) -> Interface:
+    """What a file says of itself. Raises ArtifactError for one that is damaged, or keeps a part of itself elsewhere."""
     from tledge.audit.onnx import interface_onnx
     from tledge.audit.tflite import interface_tflite
 
-    found = read_with(path, {".tflite": interface_tflite, ".onnx": interface_onnx})
-    return [*_metadata_problems(found, labels, input_size), *_tensor_problems(found, len(labels), input_size)]
+    return read_with(path, {".tflite": interface_tflite, ".onnx": interface_onnx})
 
 
 def _metadata_problems(found: Interface, labels: Sequence[str], input_size: int) -> list[str]:

@@ -242,7 +242,7 @@ def _refuse_others(context: typer.Context) -> None:
 
 
 def _tell(made: Run | None, as_json: bool) -> None:
-    from tledge.cli.console import print_json
+    from tledge.cli.output import print_json, print_line
 
     if made is None:  # a worker has done its share, and was told so
         if as_json:
@@ -253,7 +253,7 @@ def _tell(made: Run | None, as_json: bool) -> None:
         print_json({"run": made.name, "folder": str(made.folder), "manifest": manifest.as_json()})
         return
     test, validation = manifest.metrics["test"], manifest.metrics["validation"]
-    print(
+    print_line(
         f"run {made.name}: test accuracy {test.accuracy:.2%} on {test.num_photos} photos "
         f"(macro F1 {test.f1_macro:.4f}), validation {validation.accuracy:.2%}; {manifest.wall_time_s:.1f} s; {made.folder}"
     )

@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from tledge import __version__
 from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
+from tledge.printable import one_line
+
+
+class _Commands(TyperGroup):
+    """The subcommands; an error of usage names words of the command line, which a shell may have made of file names."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _printable_message():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, context: Any) -> Any:
+        with _printable_message():
+            return super().invoke(context)
+
+
+@contextlib.contextmanager
+def _printable_message() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):  # Typer's errors of usage have one
+            error.message = one_line(message)  # type: ignore[attr-defined]
+        raise
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="tledge",
     help="From labelled photos to a verified image classifier for small devices.",
     no_args_is_help=True,
