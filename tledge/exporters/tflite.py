@@ -20,6 +20,7 @@ from tledge.exporters import (
     Model,
     tflite_prepared,
 )
+from tledge.exporters.tflite_names import name_tensors
 from tledge.records import Promise
 
 _FILE = "model.tflite"
@@ -46,27 +47,27 @@ def _converter(model: Model, signature: str) -> tuple[Any, Any]:
 
 def _float32(model: Model) -> bytes:
     converter, _ = _converter(model, "serving_default")
-    return _with_metadata(converter.convert(), model.metadata)
+    return _finished(converter.convert(), model.metadata)
 
 
 def _float16(model: Model) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return _with_metadata(converter.convert(), model.metadata)
+    return _finished(converter.convert(), model.metadata)
 
 
 def _dynamic(model: Model) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return _with_metadata(converter.convert(), model.metadata)
+    return _finished(converter.convert(), model.metadata)
 
 
 def _int8(model: Model) -> bytes:
     photos = model.calibration
     assert photos is not None
     if model.prepared is not None:
-        return _with_metadata(tflite_prepared.convert(model.prepared, model.input_size, photos), model.metadata)
+        return _finished(tflite_prepared.convert(model.prepared, model.input_size, photos), model.metadata)
     converter, tf = _converter(model, "float_pixels")
 
     def representative_data() -> Iterator[list[Any]]:
@@ -78,16 +79,14 @@ def _int8(model: Model) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.uint8
-    return _with_metadata(converter.convert(), model.metadata)
+    return _finished(converter.convert(), model.metadata)
 
 
 def _mixed(model: Model) -> Format:
     assert model.prepared is not None
     assert model.calibration is not None
     draft = tflite_prepared.Draft(model.prepared, model.input_size, model.calibration)
-    return _PLAIN_INT8.with_float_operators(
-        draft.float_operators, lambda of: _with_metadata(draft.quantized(), of.metadata)
-    )
+    return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finished(draft.quantized(), of.metadata))
 
 
 def _int16x8(model: Model) -> bytes:
@@ -108,7 +107,7 @@ def _int16x8(model: Model) -> bytes:
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
         tf.lite.OpsSet.TFLITE_BUILTINS,  # the cast of the pixels has no int16; the audit sees that all else has
     ]
-    return _with_metadata(tflite_prepared.shortly_named(converter.convert()), model.metadata)
+    return _finished(converter.convert(), model.metadata)
 
 
 def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
@@ -128,12 +127,16 @@ def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
     return tflite_prepared.converter_of(probabilities.get_concrete_function()), tf
 
 
-def _with_metadata(flatbuffer: bytes, metadata: str) -> bytes:
-    """The same model with a named metadata buffer; the converter adds its own record in the same way."""
+def _finished(flatbuffer: bytes, metadata: str) -> bytes:
+    """The same model with names of its tensors that tell them apart, and tledge's metadata.
+
+    The metadata is a named buffer; the converter adds its own record in the same way.
+    """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(flatbuffer))
+    name_tensors(model)
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(metadata.encode(), np.uint8)
     entry = schema.MetadataT()
