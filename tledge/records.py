@@ -202,6 +202,10 @@ class Audit(Record):
         default=None,
         description="most different int8 weights in one such operator of 2,048 weights or more; None where there are none",
     )
+    min_runtime_version: Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,4}){1,3}$")] | None = Field(
+        default=None,
+        description="oldest TensorFlow Lite runtime that has the operators, as the file says; None where it says none",
+    )
 
     def names_of(self, *kinds: str) -> list[str]:
         """``NAME (data type) x count`` of the operators of these kinds."""
