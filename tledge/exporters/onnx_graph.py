@@ -103,7 +103,7 @@ def _drop_idle_reshapes(model: Any) -> None:
     On maps of 1 x 1 pixel tf2onnx leaves pairs of transpositions that undo each other, as such a Reshape; one that stands
     between a convolution and its batch normalization keeps ONNX Runtime from making one operator of the two.
     """
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     graph = model.graph
     outputs = {value.name for value in graph.output}
     stands_for: dict[str, str] = {}
@@ -115,7 +115,7 @@ def _drop_idle_reshapes(model: Any) -> None:
             graph.node.remove(node)
 
 
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
     """Of every tensor of the graph whose shape is known whole."""
     import onnx
 
@@ -190,7 +190,7 @@ def batch_normalizations_to_convolutions(model: Any) -> None:
     """
     from onnx import helper, numpy_helper
 
-    graph, shapes = model.graph, _shapes(model)
+    graph, shapes = model.graph, shapes_of(model)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     producer = {name: node for node in graph.node for name in node.output}
     readers = Counter(name for node in graph.node for name in node.input)

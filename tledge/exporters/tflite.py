@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,8 @@ def _float16(model: Model) -> bytes:
 def _dynamic(model: Model) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    # With a scale a channel only runtimes from 2.17 on know the operator: not tflite-runtime, which ended with 2.14.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return _finished(converter.convert(), model.metadata)
 
 
@@ -167,20 +170,24 @@ _INT16X8_OPTIONS = {
     "output": "float32",
     "ranges": "min-max",
 }
+_DYNAMIC_OPTIONS = {"weights": "int8; one scale for all channels of a dense layer"}
 _SLOW_INT16 = (
     "LiteRT computes int16 activations by plain loops on a CPU, slower than float32; it is meant for accelerators"
 )
 
-_PLAIN_INT8 = Format("tflite-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES)
+_format = partial(
+    Format, one_photo="a TFLite file is made for one photo; resize_tensor_input of its interpreter changes that"
+)
+_PLAIN_INT8 = _format("tflite-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES)
 FORMATS = (
-    Format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
-    Format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
-    Format("tflite-dynamic", _FILE, "dynamic-range int8", None, _dynamic, {"weights": "int8"}, _LIBRARIES),
+    _format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
+    _format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
+    _format("tflite-dynamic", _FILE, "dynamic-range int8", None, _dynamic, _DYNAMIC_OPTIONS, _LIBRARIES),
     _PLAIN_INT8,
     *(
-        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS)
+        _format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS)
         for name, preparation in _TRAINED_INT8.items()
     ),
-    Format("tflite-int16x8", _FILE, _INT16X8, WEIGHTS, _int16x8, _INT16X8_OPTIONS, _LIBRARIES, _SLOW_INT16),
+    _format("tflite-int16x8", _FILE, _INT16X8, WEIGHTS, _int16x8, _INT16X8_OPTIONS, _LIBRARIES, _SLOW_INT16),
 )
 MIXED = {"tflite-int8": _mixed}
