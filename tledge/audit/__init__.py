@@ -178,10 +178,11 @@ def _another_batch(found: Audit, options: Mapping[str, Any]) -> list[str]:
     """Where input or output are of another number of photos than the record says, and than each other."""
     declared = options.get("batch", "1")  # records from before the option say nothing of it
     first = {"1": 1, "any": FREE}.get(declared) if isinstance(declared, str) else None
-    batches = [tensor.shape[0] if tensor.shape else None for tensor in (*found.inputs, *found.outputs)]
-    if first is not None and set(batches) == {first}:
+    batches = sorted({tensor.shape[0] for tensor in (*found.inputs, *found.outputs) if tensor.shape})
+    if first is not None and set(batches) <= {first}:
         return []
-    return [f"input and output are of {batches} photos, and a batch of {printable(str(declared))} is declared"]
+    wanted = printable(str(declared))
+    return [f"input and output are of {batches} photos ({FREE}: any number), and a batch of {wanted} is declared"]
 
 
 def _number(recorded: Any) -> float:

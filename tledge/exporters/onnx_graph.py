@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tledge.errors import PromiseBroken
+from tledge.exporters.float16 import require_within
 
 OPSET = 17  # tf2onnx 1.17 writes 15 to 18
 INPUT, OUTPUT = "pixels", "probabilities"
-_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 def of_function(function: Any, input_size: int, dtype: str) -> Any:
@@ -140,12 +139,7 @@ def weights_to_float16(model: Any) -> None:
         values = numpy_helper.to_array(tensor)
         if tensor.data_type != TensorProto.FLOAT or values.size < 2:
             continue
-        largest = float(np.max(np.abs(values)))
-        if largest > _LARGEST_FLOAT16:
-            raise PromiseBroken(
-                f"the constant {tensor.name} holds {largest:g}, and float16 ends at {_LARGEST_FLOAT16:g}. "
-                "Nothing was written; choose a float32 or int8 format."
-            )
+        require_within(tensor.name, values)
         name, small = tensor.name, f"{tensor.name}/float16"
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), small))
         casts.append(helper.make_node("Cast", [small], [name], f"{name}/Cast", to=TensorProto.FLOAT))

@@ -21,6 +21,7 @@ from tledge.exporters import (
     Model,
     tflite_prepared,
 )
+from tledge.exporters.float16 import require_unclipped
 from tledge.exporters.tflite_names import name_tensors
 from tledge.records import Promise
 
@@ -55,7 +56,9 @@ def _float16(model: Model) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return _finished(converter.convert(), model.metadata)
+    made = _finished(converter.convert(), model.metadata)
+    require_unclipped(made)
+    return made
 
 
 def _dynamic(model: Model) -> bytes:
