@@ -24,6 +24,11 @@ def test_dynamic_range_runs_in_the_last_tflite_runtime_and_says_so(lenet_copy: R
     assert made.audit.weight_granularity["per-tensor"] == 3  # the dense layers
 
 
+def test_int16_says_the_version_of_its_kernels_and_not_that_of_the_float_graph(small_run: Run) -> None:
+    (made,) = export(small_run, ["tflite-int16x8"])
+    assert made.audit.min_runtime_version == "2.4.0"
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [(b"2.4.0\0\0\0", "2.4.0"), (b"", None), (b"\xff\xfe", None), (b"2.4.0\nverdict: passed", None), (b"9" * 99, None)],

@@ -27,6 +27,9 @@ from tledge.records import Promise
 
 _FILE = "model.tflite"
 METADATA_NAME = "TLEDGE_METADATA"
+RUNTIME_NAME, _VERSION_BYTES = "min_runtime_version", 16  # of the record that TensorFlow's converter writes
+# Its quantizer for int16 leaves the version of the float graph, 1.6, where the kernels came with 2.3 and, of ADD and MEAN, 2.4.
+_INT16_RUNTIME = "2.4.0"
 _LIBRARIES = ("tensorflow", "ai-edge-litert", "numpy")
 
 
@@ -113,7 +116,7 @@ def _int16x8(model: Model) -> bytes:
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
         tf.lite.OpsSet.TFLITE_BUILTINS,  # the cast of the pixels has no int16; the audit sees that all else has
     ]
-    return _finished(converter.convert(), model.metadata)
+    return _finished(converter.convert(), model.metadata, _INT16_RUNTIME)
 
 
 def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
@@ -133,16 +136,20 @@ def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
     return tflite_prepared.converter_of(probabilities.get_concrete_function()), tf
 
 
-def _finished(flatbuffer: bytes, metadata: str) -> bytes:
+def _finished(flatbuffer: bytes, metadata: str, oldest_runtime: str = "") -> bytes:
     """The same model with names of its tensors that tell them apart, and tledge's metadata.
 
-    The metadata is a named buffer; the converter adds its own record in the same way.
+    The metadata is a named buffer; the converter adds its own records in the same way. ``oldest_runtime``: a version in place
+    of the one that it wrote.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(flatbuffer))
     name_tensors(model)
+    if oldest_runtime:
+        (number,) = [entry.buffer for entry in model.metadata if entry.name == RUNTIME_NAME.encode()]
+        model.buffers[number].data = np.frombuffer(oldest_runtime.encode().ljust(_VERSION_BYTES, b"\0"), np.uint8)
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(metadata.encode(), np.uint8)
     entry = schema.MetadataT()
