@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tledge.accuracy_aware.search import export_within
 from tledge.errors import InputError
+from tledge.exporters import ONE_PHOTO
 from tledge.exporters.export import export as export_as_asked
 from tledge.exporters.material import Options
 from tledge.progress import Progress
@@ -23,6 +24,7 @@ def export(
     format_names: Sequence[str],
     *,
     options: Options | None = None,
+    batch: str = ONE_PHOTO,
     jobs: int = 1,
     max_drop_points: float | None = None,
     artifacts: Path | None = None,
@@ -30,16 +32,21 @@ def export(
 ) -> list[ExportRecord]:
     """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
 
-    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``jobs``: how many are converted at a
-    time; a search knows one. ``max_drop_points``: of accuracy on the validation photos; with it each int8 format becomes the
-    first file that is shown to lose no more, or the best where none is, which the record's ``search`` says. What is raised,
-    :func:`tledge.exporters.export.export` and :func:`tledge.accuracy_aware.search.export_within` say.
+    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``batch``: photos that a file takes at a
+    time, ``1`` or ``any``. ``jobs``: how many are converted at a time; a search knows one. ``max_drop_points``: of accuracy on
+    the validation photos; with it each int8 format becomes the first file that is shown to lose no more, or the best where none
+    is, which the record's ``search`` says. What is raised, :func:`tledge.exporters.export.export` and
+    :func:`tledge.accuracy_aware.search.export_within` say.
     """
     if max_drop_points is None:
-        return export_as_asked(run, format_names, options=options, jobs=jobs, artifacts=artifacts, progress=progress)
+        return export_as_asked(
+            run, format_names, options=options, batch=batch, jobs=jobs, artifacts=artifacts, progress=progress
+        )
     if jobs != 1:
         raise InputError("--max-drop tries one file after another: leave out --jobs")
-    return export_within(max_drop_points, run, format_names, options=options, artifacts=artifacts, progress=progress)
+    return export_within(
+        max_drop_points, run, format_names, options=options, batch=batch, artifacts=artifacts, progress=progress
+    )
 
 
 def verify(

@@ -218,6 +218,10 @@ class Audit(Record):
         description="largest sum of two int8 weights of one sign that ONNX Runtime adds products of at once; above 128 it may not "
         "fit into the 16 bits that CPUs without VNNI have for it; None where no ONNX operator has such weights",
     )
+    min_runtime_version: Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,4}){1,3}$")] | None = Field(
+        default=None,
+        description="oldest TensorFlow Lite runtime that has the operators, as the file says; None where it says none",
+    )
 
     def names_of(self, *kinds: str) -> list[str]:
         """``NAME (data type) x count`` of the operators of these kinds."""

@@ -14,7 +14,7 @@ from tledge.compression.calibration import with_stability
 from tledge.compression.codes import Grid
 from tledge.compression.fitting import prepare
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
-from tledge.exporters import FITTED, TRAINED, Format, chosen, formats, mixed_formats
+from tledge.exporters import FITTED, ONE_PHOTO, TRAINED, Format, chosen, formats, mixed_formats, require_batch
 from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of
 from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.mixed import SUFFIX
@@ -31,6 +31,7 @@ def export_within(
     format_names: Sequence[str],
     *,
     options: Options | None = None,
+    batch: str = ONE_PHOTO,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
@@ -51,6 +52,8 @@ def export_within(
             f"--max-drop is for {' and '.join(sorted(known))}, and not for {', '.join(others) or 'no format at all'}; "
             "export those without it"
         )
+    require_batch(wanted, batch)
+    wanted = [form.with_batch(batch) for form in wanted]
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     options = options or Options()
@@ -172,7 +175,7 @@ class _Search:
         number = fewest(len(in_float), suffices)
         if number is not None:
             return found[number]
-        trained = formats()[f"{self._form.name}-qat"]
+        trained = formats()[f"{self._form.name}-qat"].with_batch(self._form.batch)
         last = self._if_it_can_be(lambda: self._attempt(trained, self._material(TRAINED)))
         return last if last is not None and self._suffices(last) else None
 
@@ -198,8 +201,9 @@ class _Search:
         )
         own = {**plain.options, **prepared.notes, "float_layers": list(float_layers)}
         material = replace(plain, prepared=prepared, options=own)
-        model = model_of(self._run, self._form.name + SUFFIX, material)
-        return self._attempt(mixed_formats()[self._form.name](model), material)
+        model = model_of(self._run, self._form.name + SUFFIX, material, self._form.batch)
+        mixed = mixed_formats()[self._form.name](model).with_batch(self._form.batch)
+        return self._attempt(mixed, material)
 
     def _material(self, preparation: str) -> Material:
         return self._materials.of(preparation, saturates=self._form.saturates)

@@ -26,6 +26,7 @@ _SAME_SCALE = 1e-6  # files hold scales in 32 bits
 _ROUNDED = 1e-4  # shares in a record
 _TO_AND_FROM_FLOAT = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _INT16 = re.compile(r"int16( with \S+)? to int16")  # the data type of an operator on such activations
+FREE = -1  # stands for a dimension of any size in the shape of a tensor
 _MAX_FILE_BYTES = 2**31  # neither a flatbuffer nor a protobuf can be larger
 _MAX_NAME = 100
 _MAX_LISTED = 20
@@ -138,6 +139,7 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
             not count, f"{count} of {sum(quantized.values())} quantized weight tensors have one scale for all channels"
         )
     problems += _not_as_declared(found, options)
+    problems += _another_batch(found, options)
     if "opset" in options:
         opset = found.file_versions.get("opset")
         require(str(opset) == str(options["opset"]), f"opset {opset}, not {options['opset']}")
@@ -177,6 +179,17 @@ def _not_as_declared(found: Audit, options: Mapping[str, Any]) -> list[str]:
             f"{printable(str(pairs))} is declared"
         )
     return problems
+
+
+def _another_batch(found: Audit, options: Mapping[str, Any]) -> list[str]:
+    """Where input or output are of another number of photos than the record says, and than each other."""
+    declared = options.get("batch", "1")  # records from before the option say nothing of it
+    first = {"1": 1, "any": FREE}.get(declared) if isinstance(declared, str) else None
+    batches = sorted({tensor.shape[0] for tensor in (*found.inputs, *found.outputs) if tensor.shape})
+    if first is not None and set(batches) <= {first}:
+        return []
+    wanted = printable(str(declared))
+    return [f"input and output are of {batches} photos ({FREE}: any number), and a batch of {wanted} is declared"]
 
 
 def _number(recorded: Any) -> float:

@@ -71,6 +71,9 @@ def export(
             show_default="any CPU",
         ),
     ] = None,
+    batch: Annotated[
+        str, typer.Option(metavar="1|any", help="Photos that a file takes at a time; any is for ONNX.")
+    ] = "1",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -105,7 +108,14 @@ def export(
     if jobs is None:
         jobs = 1 if max_drop is not None else usable_cores()
     records = export_run(
-        run, formats, options=options, jobs=jobs, max_drop_points=max_drop, artifacts=artifacts, progress=progress
+        run,
+        formats,
+        options=options,
+        batch=batch,
+        jobs=jobs,
+        max_drop_points=max_drop,
+        artifacts=artifacts,
+        progress=progress,
     )
     if as_json:
         print_json({"exports": [record.as_json() for record in records]})

@@ -14,6 +14,7 @@ from tledge.compression.ranges import Range, Seen
 LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
 FEW_PHOTOS = 4  # they do for a quantizer that asks for representative data although every range is known
 SAME = 1e-4  # of an output's range: other sums of the same float numbers
+_LAST_BITS = 1e-6  # of its largest number
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,24 @@ class Prepared:
         return next((self.ranges[name] for name in names if name in self.ranges), None)
 
     def require_all(self, found: Iterable[Iterable[str]]) -> None:
-        """Raise RuntimeError where a layer's output is in no tensor of a converted model: its range would be lost."""
+        """Raise RuntimeError where a layer's output is in no tensor of a converted model: its range would be lost.
+
+        A layer that gives the same for every photo, such as one behind a ReLU that lets nothing through, may be none:
+        converters fold it into what reads it, where it needs no range.
+        """
         lost = self.ranges.keys() - {name for names in found for name in names}
-        if lost:
+        if lost and (lost := lost & self._varying()):
             raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
+
+    def _varying(self) -> set[str]:
+        """The layers whose output is not the same for every one of a few very different images."""
+        shape = self.network.input_shape[1:]
+        noise = np.random.default_rng(0).integers(0, 256, (FEW_PHOTOS, *shape), np.uint8)
+        images = np.concatenate(
+            [np.zeros((1, *shape), np.uint8), np.full((1, *shape), 255, np.uint8), noise, noise // 8]
+        )
+        outputs = self.outputs(self.input_codes.real(images))
+        return {name for name, values in outputs.items() if np.any(values != values[:1])}
 
     def outputs(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         """The output of every layer that has a range or computes in float, by its name."""
@@ -103,4 +118,5 @@ def named_by_value(
 
 def _is_same(values: npt.NDArray[np.float32], output: npt.NDArray[np.float32]) -> bool:
     difference = np.max(np.abs(np.reshape(values, -1) - np.reshape(output, -1)))
-    return bool(difference <= SAME * np.ptp(output))
+    # The last bits of a sum are of its size, which is all that there is where every element is the same.
+    return bool(difference <= max(SAME * np.ptp(output), _LAST_BITS * np.max(np.abs(output))))

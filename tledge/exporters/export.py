@@ -16,7 +16,7 @@ from tledge import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
 from tledge.errors import InputError, PromiseBroken, disk_full
-from tledge.exporters import Format, Model, chosen, formats
+from tledge.exporters import ONE_PHOTO, Format, Model, chosen, formats, require_batch
 from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
@@ -34,13 +34,15 @@ def export(
     format_names: Sequence[str],
     *,
     options: Options | None = None,
+    batch: str = ONE_PHOTO,
     jobs: int = 1,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
     """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
 
-    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``jobs``: how many formats are converted
+    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``batch``: photos that
+    a file takes at a time, ``1`` or ``any``. ``jobs``: how many formats are converted
     at a time, as far as memory has room; more than one in processes of their own, for which a script must keep its work below
     ``if __name__ == "__main__"``, and ``progress`` hears steps that overlap, from several threads. An artifact replaces an
     earlier one of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run,
@@ -52,6 +54,8 @@ def export(
     if not format_names:
         raise InputError(f"name at least one --format: {', '.join(formats())}, or all")
     wanted = chosen(list(format_names))
+    require_batch(wanted, batch)
+    wanted = [form.with_batch(batch) for form in wanted]
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     options = options or Options()
@@ -102,7 +106,7 @@ def _at_once(
         what = f"exporting {form.name}"
         try:
             with progress.step(what):
-                made = processes.call(what, _converted_apart, run, form.name, material)
+                made = processes.call(what, _converted_apart, run, form.name, form.batch, material)
         except PromiseBroken as error:
             return error
         return keep(run, made)
@@ -119,10 +123,10 @@ def _at_once(
     return {name: one.result() for name, one in found.items()}
 
 
-def _converted_apart(run: Run, format_name: str, material: Material | None) -> Artifact:
+def _converted_apart(run: Run, format_name: str, batch: str, material: Material | None) -> Artifact:
     """In a process of its own, to which a format has no other address than its name."""
     tensorflow()  # its import is no part of the conversion's time
-    return artifact(run, formats()[format_name], material, Silent())
+    return artifact(run, formats()[format_name].with_batch(batch), material, Silent())
 
 
 def _raise_first(outcomes: Collection[Future[Outcome]]) -> None:
@@ -139,15 +143,16 @@ class Artifact:
     record: ExportRecord
 
 
-def model_of(run: Run, format_name: str, material: Material | None) -> Model:
+def model_of(run: Run, format_name: str, material: Material | None, batch: str = ONE_PHOTO) -> Model:
     """What a converter reads to make a format of a run."""
     return Model(
         run.folder / "model",
         run.manifest.backbone.input_size,
-        _metadata(run, format_name),
+        _metadata(run, format_name, batch),
         material.pixels if material else None,
         material.prepared if material else None,
         material.bounds_pairs if material else False,
+        batch,
     )
 
 
@@ -162,13 +167,14 @@ def keep(run: Run, made: Artifact) -> ExportRecord:
     return made.record
 
 
-def _metadata(run: Run, format_name: str) -> str:
+def _metadata(run: Run, format_name: str, batch: str) -> str:
     manifest = run.manifest
     handle = manifest.backbone.handle
     return json.dumps(
         {
             "labels": manifest.labels,
             "input": manifest.preprocessing,
+            "batch": batch,
             "output": "class probabilities in the order of the labels",
             "provenance": {
                 "run": manifest.name,
@@ -204,10 +210,10 @@ def _converted(form: Format, model: Model) -> bytes:
 
 def artifact(run: Run, form: Format, material: Material | None, progress: Progress) -> Artifact:
     """Convert a run to one format and audit it. Raises PromiseBroken where it does not hold what its format says."""
-    options = {**form.options, **(material.options if material else {})}
+    options = {**form.options, "batch": form.batch, **(material.options if material else {})}
     started = time.perf_counter()
     with progress.step(f"exporting {form.name}"):
-        data = _converted(form, model_of(run, form.name, material))
+        data = _converted(form, model_of(run, form.name, material, form.batch))
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
         candidate = Path(folder, form.file)

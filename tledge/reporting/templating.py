@@ -55,6 +55,7 @@ def environment(*, html: bool) -> jinja2.Environment:
         one_line=one_line,
         noise=wording.noise,
         granularity=wording.granularity,
+        oldest_runtime=wording.oldest_runtime,
         operators_by_kind=wording.operators_by_kind,
         worst_classes=wording.worst_classes,
         flips=wording.flips,

@@ -183,6 +183,14 @@ def granularity(audit: Audit) -> str:
     return ", ".join(f"{count} {name}" for name, count in audit.weight_granularity.items()) or "none"
 
 
+def oldest_runtime(audit: Audit) -> str:
+    """The oldest runtime that has the operators of a TFLite file, as the file says; of ONNX, the opset that one must know."""
+    opset = audit.file_versions.get("opset")
+    if audit.min_runtime_version:
+        return f"TensorFlow Lite {audit.min_runtime_version}"
+    return "not told" if opset is None else f"any of opset {opset}"
+
+
 def operators_by_kind(audit: Audit) -> list[tuple[str, int]]:
     """How many operators compute in which kind of arithmetic, most first."""
     counts: Counter[str] = Counter()
