@@ -16,14 +16,8 @@ from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone, is_address
 from tledge.errors import EnvironmentFault, InputError, disk_full, unknown
 from tledge.files import sha256_file
 from tledge.network import require_reachable
+from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
 
-# Graph operators that touch the machine. A feature extractor needs none; loading or running one that has them could
-# let a downloaded module read or write files or call back into Python. Restoring and saving the module's own variables
-# is done by operators that every SavedModel has, so this is a first line of defence and no sandbox.
-_FORBIDDEN_OPERATORS = re.compile(
-    r"ReadFile|WriteFile|MatchingFiles|.*PyFunc.*|.*Dataset.*|.*Reader.*|.*Summary.*|ImmutableConst|Print.*|Debug.*"
-    r"|InitializeTableFromTextFile.*|.*Socket.*|.*Rpc.*"
-)
 _CLOCKS_S = 5.0  # by which the clocks of the processes and of the files may differ
 _REMEDY = (
     "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
@@ -38,13 +32,15 @@ def open_hub(handle: str, input_size: int | None) -> Backbone:
     where the module would have to be downloaded and can't be.
     """
     folder = _resolve(handle)
-    _refuse_forbidden_operators(handle, folder / "saved_model.pb")
     import tensorflow as tf
     import tensorflow_hub
 
     try:
         # Loaded first: given a path, the layer would import Keras 3 to ask it for load options, which takes a second.
-        layer = tensorflow_hub.KerasLayer(tensorflow_hub.load(str(folder)), trainable=False)
+        loaded = load_saved_model(folder, f"backbone {handle!r}", tensorflow_hub.load)
+        layer = tensorflow_hub.KerasLayer(loaded, trainable=False)
+    except DamagedSavedModel as error:
+        raise (_cut_short(handle, folder) if is_address(handle) else error) from error
     except (ValueError, OSError, AttributeError, RuntimeError, IndexError, tf.errors.OpError) as error:
         if is_address(handle) and not _is_whole(folder):
             raise _cut_short(handle, folder) from error
@@ -75,15 +71,15 @@ def _resolve(handle: str) -> Path:
         return Path(__file__).parent / "bundled"
     if "://" not in handle:
         folder = Path(handle).expanduser()
-        if (folder / "saved_model.pb").is_file():
+        if (folder / GRAPH).is_file():
             return folder
         if folder.is_dir():
-            raise InputError(f"backbone folder {handle}: holds no saved_model.pb")
+            raise InputError(f"backbone folder {handle}: holds no {GRAPH}")
         raise unknown(
             "backbone",
             handle,
             [BUNDLED, *SMALL],
-            f"Or give {KERAS}NAME as in {KERAS}VGG16, a TensorFlow Hub URL, or a folder that holds saved_model.pb.",
+            f"Or give {KERAS}NAME as in {KERAS}VGG16, a TensorFlow Hub URL, or a folder that holds {GRAPH}.",
         )
     if not handle.startswith("https://"):
         raise InputError(f"backbone {handle!r}: only https:// handles and local folders are loaded")
@@ -91,7 +87,7 @@ def _resolve(handle: str) -> Path:
     from tensorflow_hub import resolver
 
     cached = Path(resolver.tfhub_cache_dir(use_temp=True), hashlib.sha1(handle.encode()).hexdigest())  # noqa: S324 - the Hub's own cache key
-    if not (cached / "saved_model.pb").is_file():
+    if not (cached / GRAPH).is_file():
         if cached.is_dir() and any(cached.iterdir()):  # the Hub would take it for the module
             raise _cut_short(handle, cached)
         _forget_killed_download(cached)
@@ -123,7 +119,7 @@ def _is_whole(folder: Path) -> bool:
             reader.get_tensor(name)
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError):  # the third for a file cut short
         return False
-    return (folder / "saved_model.pb").stat().st_size > 0
+    return (folder / GRAPH).stat().st_size > 0
 
 
 def _forget_killed_download(cached: Path) -> None:
@@ -161,27 +157,6 @@ def _may_have_written(process: int, lock: Path) -> bool:
         return True
     began_s = int(begun[1]) + ticks / os.sysconf("SC_CLK_TCK")
     return began_s <= lock.stat().st_mtime + _CLOCKS_S
-
-
-def _refuse_forbidden_operators(handle: str, path: Path) -> None:
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    try:
-        saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    except DecodeError as error:
-        if is_address(handle):
-            raise _cut_short(handle, path.parent) from error
-        raise InputError(f"backbone {handle!r}: {path.name} is damaged ({error})") from error
-    found = set()
-    for meta_graph in saved_model.meta_graphs:
-        graph = meta_graph.graph_def
-        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-            found |= {node.op for node in nodes if _FORBIDDEN_OPERATORS.fullmatch(node.op)}
-    if found:
-        raise InputError(
-            f"backbone {handle!r} is refused: its graph can reach the machine through {', '.join(sorted(found))}"
-        )
 
 
 def _signature(handle: str, layer: Any, input_size: int | None) -> tuple[int | None, int]:

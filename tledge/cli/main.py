@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import sys
-from types import FrameType
 
 import typer
 
 from tledge import __version__
 from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
+from tledge.cli.signals import heed_signals
 
 app = typer.Typer(
     name="tledge",
@@ -47,15 +46,9 @@ def _options(
     """From labelled photos to a verified image classifier for small devices."""
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
     """Entry point of the console script."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
-            signal.signal(number, _end)  # by default they end Python with nothing tidied up
+    heed_signals()
     code = run_guarded(app)
     try:
         for stream in (sys.stdout, sys.stderr):
