@@ -23,9 +23,13 @@ from concurrent.futures import ThreadPoolExecutor
 from tledge.cli.signals import heed_signals
 heed_signals()
 os.mkfifo(sys.argv[1])
-with ThreadPoolExecutor(1) as pool:
+
+def read():
     print("reading", flush=True)
-    pool.submit(lambda: open(sys.argv[1], "rb").read()).result()
+    open(sys.argv[1], "rb").read()
+
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(read).result()
 """
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import scratch_folder
-from tledge.errors import InputError
+from tledge.errors import InputError, disk_full
 from tledge.preprocessing import Pixels
 from tledge.runtimes.launch import WorkerFailed, WorkerProcess
 from tledge.runtimes.worker import Job, Worker, serve
@@ -75,7 +75,7 @@ class Apart:
         try:
             return self._asking.submit(ask, *arguments).result()
         except WorkerFailed as failure:
-            raise InputError(
+            raise disk_full(failure) or InputError(
                 f"{self._what} gives no features within the limits of its process: {failure}. Choose another --backbone"
             ) from failure
 
