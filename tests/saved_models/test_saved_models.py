@@ -163,9 +163,15 @@ def _serve_its_result(meta_graph: Any) -> None:
     meta_graph.signature_def["spy"].outputs["x"].name = meta_graph.saver_def.save_tensor_name
 
 
+def _ask_to_be_called_instead(meta_graph: Any) -> None:
+    for part in ("traced_save", "__inference___call__"):
+        _function(meta_graph, part).attr["api_implements"].s = b"the same"
+
+
 @pytest.mark.parametrize(
     "how",
     [
+        _ask_to_be_called_instead,
         _call_it_in_inference,
         _call_it_by_its_name,
         _call_it_in_a_list_of_branches,
@@ -208,6 +214,17 @@ def test_a_function_that_bears_the_name_of_a_forbidden_operator_does_not_open_th
 
     with pytest.raises(InputError, match="WriteFile"):
         require_image_network(changed(hide), "the model")
+
+
+def test_a_second_function_of_a_name_does_not_hide_behind_the_first(changed: Callable[..., Path]) -> None:
+    def twice(meta_graph: Any) -> None:
+        inference = _function(meta_graph, "__inference___call__")
+        hidden = meta_graph.graph_def.library.function.add()
+        hidden.CopyFrom(inference)
+        inference.node_def.add(name="spy", op="WriteFile")
+
+    with pytest.raises(InputError, match="a name in its graph occurs twice"):
+        require_image_network(changed(twice), "the model")
 
 
 def test_objects_that_run_code_when_they_are_loaded_are_refused(changed: Callable[..., Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import PurePosixPath
@@ -11,7 +10,12 @@ from typing import Any
 from tledge.saved_models.operators import IMAGE_NETWORK, SAVER
 
 # What TensorFlow makes again from a SavedModel's objects without running a function of it; of a resource it runs one.
-_PASSIVE = frozenset({"user_object", "function", "bare_concrete_function", "variable", "constant", "captured_tensor"})
+_PASSIVE = frozenset(
+    {"user_object", "function", "bare_concrete_function", "variable", "constant", "captured_tensor", "asset", None}
+)
+# With which a function asks TensorFlow to be called where another one is.
+_INSTEAD = frozenset({"api_implements", "api_preferred_device", "forward_function_name", "backward_function_name"})
+_PASSIVE_CLASSES = frozenset({"", "tf.TrackableConstant"})  # by the names under which TensorFlow registers them
 
 
 def objection(saved_model: Any) -> str | None:
@@ -26,10 +30,12 @@ def objection(saved_model: Any) -> str | None:
 
 
 def _operators(meta_graph: Any) -> str | None:
-    graph = meta_graph.graph_def
     from tensorflow.python.framework import op_def_registry
 
+    graph = meta_graph.graph_def
     functions = {function.signature.name: function for function in graph.library.function}
+    if len(functions) < len(graph.library.function) or len({node.name for node in graph.node}) < len(graph.node):
+        return "a name in its graph occurs twice"
     # A function that bears an operator's name would make the operator look like a call of it.
     found = {name for name in functions if op_def_registry.get(name)}
     saver = _Saver(meta_graph, functions)
@@ -38,8 +44,8 @@ def _operators(meta_graph: Any) -> str | None:
         found |= {node.op for node in function.node_def if not _is_allowed(node, functions, name in saver.functions)}
     if found:
         return f"its graph holds {', '.join(sorted(found))}, which no image network needs"
-    if caller := saver.called_from_elsewhere():
-        return f"{caller} calls the functions that write and read the variables' files"
+    if other := next(saver.others(), None):
+        return f"{other} calls the functions that write and read the variables' files"
     return None
 
 
@@ -69,26 +75,28 @@ class _Saver:
         """Whether a node of the graph itself, outside all functions, belongs to it."""
         return node.name in self._own
 
-    def called_from_elsewhere(self) -> str | None:
-        """What else calls it, or takes what it gives, as the subject of a sentence; None where nothing does."""
+    def others(self) -> Iterator[str]:
+        """What else calls it, or takes what it gives, each as the subject of a sentence."""
         reaching = {name for name in self.functions if any(node.op in SAVER for node in self._all[name].node_def)}
         while more := {n for n in self.functions - reaching if reaching & set(self._called_by(n))}:
             reaching |= more
-        for name in self._all.keys() - self.functions:
-            if reaching & set(self._called_by(name)):
-                return f"its function {name!r}"
+        yield from (
+            f"its function {name!r}"
+            for name in self._all.keys() - self.functions
+            if reaching & set(self._called_by(name))
+        )
         saving = {node.name for node in self._nodes.values() if node.op in SAVER and self.has_node(node)} | self._roots
         for node in self._nodes.values():
-            if node.name not in self._roots and reaching & set(_called(node, self._all)):
-                return f"its node {node.name!r}"
-            if not self.has_node(node) and saving & set(map(_node, node.input)):
-                return f"its node {node.name!r}"
+            calls = node.name not in self._roots and reaching & set(_called(node, self._all))
+            if calls or (not self.has_node(node) and saving & set(map(_node, node.input))):
+                yield f"its node {node.name!r}"
         for name, signature in self._meta_graph.signature_def.items():
             if saving & {_node(output.name) for output in signature.outputs.values()}:
-                return f"its signature {name!r}"
+                yield f"its signature {name!r}"
         if reaching & set(_exposed(self._meta_graph)):
-            return "an object of it"
-        return None
+            yield "an object of it"
+        if any(_INSTEAD & set(self._all[name].attr) for name in reaching):
+            yield "TensorFlow instead of another function"
 
     def _called_by(self, name: str) -> Iterator[str]:
         return chain.from_iterable(_called(node, self._all) for node in self._all[name].node_def)
@@ -141,15 +149,15 @@ def _node(name: str) -> str:
 
 
 def _objects(objects: Any) -> str | None:
-    kinds: dict[str, int] = defaultdict(int)
+    found = set()
     for one in objects.nodes:
-        kind = one.WhichOneof("kind") or "nothing"
-        if kind not in _PASSIVE and kind != "asset":
-            kinds[kind] += 1
-        if one.registered_name or one.registered_saver or one.saveable_objects:
-            kinds["code that runs when it is loaded"] += 1
-    if kinds:
-        return f"its objects hold {', '.join(sorted(kinds))}, which no image network needs"
+        kind = one.WhichOneof("kind")
+        found |= {kind} - _PASSIVE
+        found |= {one.registered_name, one.registered_saver} - _PASSIVE_CLASSES
+        # Functions with which an object reads itself from the variables' files.
+        found |= {f"{name} (restored by a function)" for name in one.saveable_objects}
+    if found:
+        return f"its objects hold {', '.join(sorted(map(str, found)))}, which no image network needs"
     return None
 
 
