@@ -24,6 +24,7 @@ LAYERS = [
         "network",
         "tensorflow_setup",
         "confinement",
+        "saved_models",
         "room",
         "int8_pairs",
         "printable",

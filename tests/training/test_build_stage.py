@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import tledge
+from tledge.backbones.fast_inference import TOLERANCE
 from tledge.datasets.prepare import load_split
 from tledge.progress import Silent
 from tledge.records import SPLITS
 from tledge.run import Run
-from tledge.training.fast_inference import TOLERANCE
 from tledge.training.recipe import Recipe
 
 

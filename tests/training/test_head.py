@@ -15,12 +15,12 @@ import pytest
 
 from tledge import build
 from tledge.backbones import open_backbone
+from tledge.backbones.fast_inference import TOLERANCE
 from tledge.cache import RowCache, Rows
 from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.progress import Silent
-from tledge.training.fast_inference import TOLERANCE
 from tledge.training.features import PROOF_PHOTOS, features_of, in_a_view
 from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
 from tledge.training.metrics import metrics_of

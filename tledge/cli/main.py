@@ -5,10 +5,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 import typer
@@ -41,6 +39,8 @@ def _printable_message() -> Iterator[None]:
             error.message = one_line(message)  # type: ignore[attr-defined]
         raise
 
+
+from tledge.cli.signals import heed_signals
 
 app = typer.Typer(
     cls=_Commands,
@@ -76,15 +76,9 @@ def _options(
     """From labelled photos to a verified image classifier for small devices."""
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
     """Entry point of the console script."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
-            signal.signal(number, _end)  # by default they end Python with nothing tidied up
+    heed_signals()
     code = run_guarded(app)
     try:
         for stream in (sys.stdout, sys.stderr):

@@ -37,6 +37,7 @@ from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 from tledge.records import CalibrationRecord, SplitName
 from tledge.run import Run
+from tledge.saved_models import load_original
 from tledge.tensorflow_setup import tensorflow
 
 _PROOF_PHOTOS = 16
@@ -296,7 +297,7 @@ class Materials:
                 )
             folded = fold(network_of(run, list(photos)))
             tf = tensorflow()
-            served = tf.saved_model.load(str(run.folder / "model")).signatures["serving_default"]
+            served = load_original(run.folder / "model").signatures["serving_default"]
             expected = served(pixels=tf.constant(photos))["probabilities"].numpy()
             found = tf.nn.softmax(folded.network(folded.images(photos), training=False)).numpy()
         difference = float(np.max(np.abs(found - expected)))

@@ -12,6 +12,7 @@ from tledge.exporters.onnx_dynamic import quantize_weights
 from tledge.exporters.onnx_graph import OPSET, of_function, weights_to_float16
 from tledge.exporters.onnx_int8 import Draft, quantize
 from tledge.exporters.onnx_tidy import tidy
+from tledge.saved_models import load_original
 
 _FILE = "model.onnx"
 METADATA_KEY = "tledge"
@@ -20,9 +21,7 @@ _LIBRARIES = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 def _signature(model: Model, name: str) -> Any:
     """A function of the SavedModel: images to probabilities."""
-    from tledge.tensorflow_setup import tensorflow
-
-    loaded = tensorflow().saved_model.load(str(model.saved_model))
+    loaded = load_original(model.saved_model)
     return lambda pixels: loaded.signatures[name](pixels=pixels)["probabilities"]
 
 

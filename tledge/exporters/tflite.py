@@ -24,6 +24,7 @@ from tledge.exporters import (
 from tledge.exporters.float16 import require_unclipped
 from tledge.exporters.tflite_names import name_tensors
 from tledge.records import Promise
+from tledge.saved_models import load_original
 
 _FILE = "model.tflite"
 METADATA_NAME = "TLEDGE_METADATA"
@@ -38,7 +39,7 @@ def _converter(model: Model, signature: str) -> tuple[Any, Any]:
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow()
-    loaded = tf.saved_model.load(str(model.saved_model))
+    loaded = load_original(model.saved_model)
     dtype = tf.uint8 if signature == "serving_default" else tf.float32
     shape = [1, model.input_size, model.input_size, 3]
 

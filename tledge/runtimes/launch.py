@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tledge.errors import InputError
 from tledge.runtimes.worker import Job
 
 _LAST_LINES = 3
@@ -36,7 +37,7 @@ class WorkerProcess:
     """
 
     def __init__(self, module: str, job: Job, folder: Path) -> None:
-        self.job = job
+        self.job, self._module = job, module
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=folder, delete=False) as file:
             json.dump(asdict(job), file)
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -70,7 +71,7 @@ class WorkerProcess:
     def call(self, command: str, timeout_s: float, **arguments: int | str) -> dict[str, Any]:
         """Send one command and return its answer: a JSON object.
 
-        Raises WorkerFailed where none comes within ``timeout_s``.
+        Raises WorkerFailed where none comes within ``timeout_s``, InputError where the original is refused.
         """
         assert self._process.stdin is not None
         try:
@@ -84,6 +85,8 @@ class WorkerProcess:
             raise WorkerFailed("the process gave no readable answer") from error
         if not isinstance(answer, dict):
             raise WorkerFailed("the process gave no readable answer")
+        if self._module == ORIGINAL and isinstance(refused := answer.get("refused"), str):
+            raise InputError(refused)
         return answer
 
     def _line(self, timeout_s: float) -> bytes:

@@ -106,7 +106,7 @@ def build(
         progress.say(f"device: {where.kind}, {where.name}")
         progress.say(f"recipe: {recipe.name}")
         with progress.step("loading the backbone"):
-            extractor = open_backbone(backbone, input_size, weights, seed)
+            extractor = stack.enter_context(contextlib.closing(open_backbone(backbone, input_size, weights, seed)))
         _check(recipe, extractor, where, progress)
         data = prepare(source, extractor.input_size, seed, progress, by_features.least_bytes_a_photo(recipe, extractor))
         method = by_features if recipe.method == "features" else by_network

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tledge import preprocessing
 from tledge.backbones import Backbone
+from tledge.backbones.fast_inference import TOLERANCE, answers, convert, difference
 from tledge.cache import Array, RowCache, Rows
 from tledge.datasets.prepare import Dataset
 from tledge.preprocessing import Pixels
@@ -27,10 +28,10 @@ from tledge.runtimes.litert import LiteRTSession
 from tledge.tensorflow_setup import device
 from tledge.training.augmentation import Augmentation, keys_of
 from tledge.training.batches import view
-from tledge.training.fast_inference import TOLERANCE, answers, convert, difference
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+_Run = Callable[[Iterable[Pixels]], Iterator[Floats]]
 PROOF_PHOTOS = 32
 _BATCH = 32
 _FAST, _ON_CPU, _ON_GPU = "litert", "TensorFlow on the CPU", "TensorFlow on the GPU"
@@ -81,19 +82,15 @@ def features_of(
         return _with_tensorflow(backbone, wanted, progress, _ON_GPU)
     sample = as_they_are(dataset, rows[np.unique(np.linspace(0, len(rows) - 1, PROOF_PHOTOS).astype(np.int64))])
     cache = _cache(backbone, _FAST)
-    model = b""
+    run: _Run = _not_converted
     if any(len(numbers) for numbers in _missing(cache, wanted)):
         try:
             with progress.step("converting the backbone for fast features"):
-                model = convert(backbone.features_of_pixels, backbone.input_size)
-                LiteRTSession(model, num_threads=1)
+                run = _converted(backbone)
         except Exception as error:  # the converter and the interpreter raise their own and built-in types
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             progress.warn(f"features are computed by TensorFlow, slower: LiteRT can't run this backbone ({reason})")
             return _with_tensorflow(backbone, wanted, progress, _ON_CPU)
-
-    def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
-        return answers(model, batches)
 
     actual = _fill(cache, [sample], run, progress, "LiteRT")[:].astype(np.float32)
     expected = np.concatenate(list(by_tensorflow(backbone, sample.read(np.arange(len(actual))))))
@@ -113,6 +110,20 @@ def features_of(
     return _fill(cache, wanted, run, progress, "LiteRT"), record
 
 
+def _converted(backbone: Backbone) -> _Run:
+    """A function of batches of photos to features by LiteRT: of a stranger's module in its process."""
+    if backbone.apart is not None:
+        backbone.apart.convert()
+        return backbone.apart.fast_features
+    model = convert(backbone.features_of_pixels, backbone.input_size)
+    LiteRTSession(model, num_threads=1)
+    return lambda batches: answers(model, batches)
+
+
+def _not_converted(batches: Iterable[Pixels]) -> Iterator[Floats]:
+    raise RuntimeError("the cache holds all features that are wanted")
+
+
 def num_missing(backbone: Backbone, wanted: Sequence[Photos]) -> int:
     """How many of the features the cache lacks."""
     cache = _cache(backbone, _ON_GPU if device().kind == "GPU" else _FAST)
@@ -129,7 +140,7 @@ def by_tensorflow(
     for batch in pixels:
         if not goes_on():
             return
-        yield backbone.features_of_pixels(batch).numpy()
+        yield backbone.features(batch)
 
 
 def _pixels(rows: Rows) -> Iterator[Pixels]:
@@ -140,7 +151,7 @@ def _with_tensorflow(
     backbone: Backbone, wanted: Sequence[Photos], progress: Progress, runtime: str
 ) -> tuple[Rows, FeatureRecord]:
     def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
-        return (backbone.features_of_pixels(batch).numpy() for batch in batches)
+        return (backbone.features(batch) for batch in batches)
 
     rows = _fill(_cache(backbone, runtime), wanted, run, progress, "TensorFlow")
     return rows, FeatureRecord(runtime=runtime, proof_photos=0, max_abs_difference=0.0, output_range=0.0)
@@ -167,7 +178,7 @@ def _missing(cache: RowCache, wanted: Sequence[Photos]) -> list[Indices]:
 def _fill(
     cache: RowCache,
     wanted: Sequence[Photos],
-    run: Callable[[Iterable[Pixels]], Iterator[Floats]],
+    run: _Run,
     progress: Progress,
     runtime: str,
 ) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
@@ -102,7 +103,7 @@ def tune(
         recipe=recipe,
         seed=seed,
     )
-    with begun(folder, asked) as found:
+    with contextlib.closing(extractor), begun(folder, asked) as found:
         if found.trials:
             progress.say(f"study {name} goes on after {len(found.trials)} trials")
         try:
