@@ -24,6 +24,8 @@ LAYERS = [
         "network",
         "tensorflow_setup",
         "confinement",
+        "search_paths",
+        "locks",
         "room",
     },
     {"datasets", "backbones", "runtimes", "audit", "classifier", "compression"},

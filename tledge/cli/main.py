@@ -13,6 +13,7 @@ import typer
 from tledge import __version__
 from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
+from tledge.search_paths import protect_this_process
 
 app = typer.Typer(
     name="tledge",
@@ -53,6 +54,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    protect_this_process()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
             signal.signal(number, _end)  # by default they end Python with nothing tidied up
