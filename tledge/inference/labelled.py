@@ -38,7 +38,7 @@ class Labelled:
             raise unknown("split", split, get_args(Part))
         self.source = source
         self.skipped: list[SkippedPhoto] = []
-        self._split = split
+        self.split = split
         self._source_splits: set[str] = set()
 
     def photos(
@@ -61,7 +61,7 @@ class Labelled:
         for photo in self.source.photos():
             if photo.source_split:
                 self._source_splits.add(photo.source_split)
-            if self._split in ("all", photo.source_split) and is_chosen(key := content_key(photo)):
+            if self.split in ("all", photo.source_split) and is_chosen(key := content_key(photo)):
                 yield photo, key
 
     def warnings(self, num_read: int) -> list[str]:
@@ -80,9 +80,9 @@ class Labelled:
     def nothing(self) -> InputError:
         """The error for no photo at all, once they were read."""
         spec = self.source.spec
-        if self._split == "all":
+        if self.split == "all":
             return InputError(f"data set {spec}: no photos in it")
         own = f"its own splits are {', '.join(sorted(self._source_splits))}" if self._source_splits else ""
         return InputError(
-            f"data set {spec}: no {self._split} photo; {own or 'it has no splits of its own'}. Use --split all."
+            f"data set {spec}: no {self.split} photo; {own or 'it has no splits of its own'}. Use --split all."
         )
