@@ -25,6 +25,8 @@ LAYERS = [
         "tensorflow_setup",
         "confinement",
         "saved_models",
+        "search_paths",
+        "locks",
         "room",
         "int8_pairs",
         "printable",

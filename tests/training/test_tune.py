@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import hashlib
 import json
@@ -71,7 +70,7 @@ def test_the_printed_command_builds_what_the_search_promised(
     with Image.open(Path(made["folder"]) / "trials.png") as picture:
         assert picture.format == "PNG"
     files = {path.name for path in Path(made["folder"]).iterdir()}
-    assert files == {"lock", "s.toml", "study.json", "trials.png"}
+    assert files == {"s.toml", "study.json", "trials.png"}
 
 
 def test_a_person_reads_the_winner_and_the_command(tledge: Command, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -240,14 +239,6 @@ def test_a_study_of_something_else_is_not_gone_on_with(
             backbone=_study(folder).backbone, recipe=SHORT, study="s", artifacts=folder.parent.parent,
         )  # fmt: skip
     assert (folder / STUDY).read_bytes() == before
-
-
-def test_a_study_that_another_process_is_at_is_left_alone(search: Callable[..., Tuned]) -> None:
-    folder = search(num_trials=1).folder
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another process is at study s"):
-            search()
 
 
 def test_a_damaged_study_is_an_error_that_names_its_folder(search: Callable[..., Tuned]) -> None:

@@ -15,7 +15,7 @@ from tledge.compression.codes import Grid
 from tledge.compression.fitting import prepare
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
 from tledge.exporters import FITTED, ONE_PHOTO, TRAINED, Format, chosen, formats, mixed_formats, require_batch
-from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of
+from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of, reserved_formats
 from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.mixed import SUFFIX
 from tledge.progress import Progress, Silent
@@ -23,6 +23,8 @@ from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
 from tledge.run import Run, artifacts_root, open_run
 from tledge.runtimes.launch import WorkerFailed
 from tledge.verification.certification import certify
+
+_ENDS = ("", SUFFIX, "-qat")  # of the names under which the file that a search finds may be kept
 
 
 def export_within(
@@ -39,7 +41,8 @@ def export_within(
 
     A drop is shown to be inside where its 95% interval is, paired with the original on the validation photos. What was
     tried, and how far a budget was missed, is in the record's ``search``. Raises InputError for a budget that is no number
-    of points, a format that has no int8 to begin with, and a run without validation photos.
+    of points, a format that has no int8 to begin with or that another process is exporting, and a run without validation
+    photos.
     """
     progress = progress or Silent()
     if not 0 <= max_drop_points <= 100:
@@ -59,7 +62,8 @@ def export_within(
     options = options or Options()
     options.require_readers({FITTED, TRAINED})
     materials = Materials(run, options, progress)
-    with scratch_folder() as folder:
+    ways = [f"{form.name}{end}" for form in wanted for end in _ENDS]
+    with reserved_formats(run, ways), scratch_folder() as folder:
         judge = Judge(run, folder, progress)
         if why := too_few(judge.num_photos, max_drop_points):
             progress.warn(why)
@@ -147,7 +151,7 @@ class _Search:
             steps=[attempt.step for attempt in self._attempts],
         )
         record = keep(self._run, replace(best.made, record=best.made.record.model_copy(update={"search": search})))
-        for name in (self._form.name, f"{self._form.name}{SUFFIX}", f"{self._form.name}-qat"):
+        for name in (f"{self._form.name}{end}" for end in _ENDS):
             if name != record.format and name in self._run.export_names():
                 self._progress.warn(f"{name} is still there from an earlier export; of this budget is {record.format}")
         return record

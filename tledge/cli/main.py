@@ -15,7 +15,9 @@ from typer.core import TyperGroup
 from tledge import __version__
 from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
+from tledge.cli.signals import heed_signals
 from tledge.printable import one_line
+from tledge.search_paths import protect_this_process
 
 
 class _Commands(TyperGroup):
@@ -35,12 +37,10 @@ def _printable_message() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(message := getattr(error, "message", None), str):  # Typer's errors of usage have one
+        if isinstance(message := vars(error).get("message"), str):  # Typer's errors of usage have one, that can be set
             error.message = one_line(message)  # type: ignore[attr-defined]
         raise
 
-
-from tledge.cli.signals import heed_signals
 
 app = typer.Typer(
     cls=_Commands,
@@ -78,6 +78,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the console script."""
+    protect_this_process()
     heed_signals()
     code = run_guarded(app)
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
-from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
+from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run, reserved_part
 from tledge.tensorflow_setup import tensorflow
 
 Outcome = ExportRecord | PromiseBroken
@@ -41,12 +42,11 @@ def export(
 ) -> list[ExportRecord]:
     """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
 
-    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``batch``: photos that
-    a file takes at a time, ``1`` or ``any``. ``jobs``: how many formats are converted
-    at a time, as far as memory has room; more than one in processes of their own, for which a script must keep its work below
-    ``if __name__ == "__main__"``, and ``progress`` hears steps that overlap, from several threads. An artifact replaces an
-    earlier one of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run,
-    PromiseBroken for an artifact that does not hold what its format says.
+    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``batch``: photos that a file takes at a
+    time, ``1`` or ``any``. ``jobs``: how many formats are converted at a time, as far as memory has room; more than one in
+    processes of their own, and ``progress`` hears steps that overlap, from several threads. An artifact replaces an earlier one
+    of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run, and one that
+    another process is exporting; PromiseBroken for an artifact that does not hold what its format says.
     """
     progress = progress or Silent()
     if jobs < 1:
@@ -63,8 +63,30 @@ def export(
     materials = Materials(run, options, progress)
     for form in wanted:
         materials.require(form)
-        if form.on_request and not form.is_trained:
-            progress.warn(f"{form.name}: {form.on_request}")
+    with reserved_formats(run, [form.name for form in wanted]):
+        for form in wanted:
+            if form.on_request and not form.is_trained:
+                progress.warn(f"{form.name}: {form.on_request}")
+        outcomes = _outcomes(run, wanted, materials, jobs, progress)
+    made = [one for one in outcomes if isinstance(one, ExportRecord)]
+    refused = [str(one) for one in outcomes if isinstance(one, PromiseBroken)]
+    if refused:
+        raise PromiseBroken("; ".join(refused) + and_exported(made))
+    return made
+
+
+@contextlib.contextmanager
+def reserved_formats(run: Run, names: Iterable[str]) -> Iterator[None]:
+    """Keep other processes from exporting formats of a run. Raises InputError where one is at one of them."""
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            busy = f"exporting {name} of run {run.name}; wait for its end"
+            stack.enter_context(reserved_part(run, name, busy))
+        yield
+
+
+def _outcomes(run: Run, wanted: Sequence[Format], materials: Materials, jobs: int, progress: Progress) -> list[Outcome]:
+    """What each format came to, in their order."""
     # What nothing has to be made ready for comes first: where there are processes, it is converted in the meantime.
     order = sorted(wanted, key=lambda form: form.preparation is not None)
     jobs = min(jobs, len(order))
@@ -72,12 +94,7 @@ def export(
     if jobs > 1 and room < jobs:
         progress.say(f"formats at a time: {max(1, room)} instead of {jobs}, for memory has room for no more")
     found = _at_once(run, order, materials, room, progress) if room else _in_turn(run, order, materials, progress)
-    outcomes = [found[form.name] for form in wanted]
-    made = [one for one in outcomes if isinstance(one, ExportRecord)]
-    refused = [str(one) for one in outcomes if isinstance(one, PromiseBroken)]
-    if refused:
-        raise PromiseBroken("; ".join(refused) + and_exported(made))
-    return made
+    return [found[form.name] for form in wanted]
 
 
 def and_exported(made: Sequence[ExportRecord]) -> str:

@@ -17,7 +17,7 @@ from tledge.classifier.of_run import module_of, network_of
 from tledge.datasets import open_source
 from tledge.datasets.splits import split_digest
 from tledge.errors import unknown
-from tledge.inference.features_file import check_out, features_file
+from tledge.inference.features_file import features_file, reserved_out
 from tledge.inference.labelled import Entry, Labelled, Part
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress, Silent
@@ -69,13 +69,19 @@ def embed(
     ``layer``: by its name in the network; None for the head's input. An output of more than one axis is flattened.
     ``split``: all, or one that the source itself has. ``weights``: of a ``keras:`` backbone, where they came from a file.
     Memory does not grow with the photos but by their ids. Raises InputError for an unknown run, layer or split, for an
-    ``out`` that can't be written, and for over 5% unreadable photos; ArtifactError where the backbone has changed.
+    ``out`` that can't be written or that another process is writing, and for over 5% unreadable photos; ArtifactError where the
+    backbone has changed.
     """
     progress = progress or Silent()
-    check_out(out)
-    if not isinstance(run, Run):
-        run = open_run(artifacts_root(artifacts), run)
-    labelled = Labelled(open_source(dataset), split)
+    with reserved_out(out):
+        if not isinstance(run, Run):
+            run = open_run(artifacts_root(artifacts), run)
+        return _written(run, Labelled(open_source(dataset), split), out, layer, weights, progress)
+
+
+def _written(
+    run: Run, labelled: Labelled, out: Path, layer: str | None, weights: str | None, progress: Progress
+) -> Embedding:
     size = run.manifest.backbone.input_size
     keys: list[bytes] = []
     names: list[str] = []
@@ -102,7 +108,7 @@ def embed(
             layer=name,
             shape=list(shape),
             dataset=labelled.source.name,
-            split=split,
+            split=labelled.split,
             photos_sha256=split_digest(keys, names),
             num_photos=len(keys),
             skipped=labelled.skipped,

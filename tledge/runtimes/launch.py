@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 
 from tledge.errors import InputError
 from tledge.runtimes.worker import Job
+from tledge.search_paths import environment
 
 _LAST_LINES = 3
 _LAST_BYTES = 20_000
@@ -33,18 +34,17 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """``python -m module`` on a job; a context, at whose end the process is gone.
 
-    It gets no accelerator and, with -P, no modules of the working directory.
+    It gets no accelerator, and no modules of the working directory.
     """
 
     def __init__(self, module: str, job: Job, folder: Path) -> None:
         self.job, self._module = job, module
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=folder, delete=False) as file:
             json.dump(asdict(job), file)
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
         self._said: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the context
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, file.name, str(os.getpid())],
-            env=environment,
+            env=environment(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

@@ -31,6 +31,8 @@ from tledge.run import (
     library_versions,
     now_utc,
     open_run,
+    reserved_new_run,
+    reserved_run,
     staged_run,
     tree_hashes,
 )
@@ -65,8 +67,9 @@ def build(
 
     ``dataset``, ``backbone`` and ``weights`` as :func:`tledge.datasets.open_source` and
     :func:`tledge.backbones.open_backbone` take them; ``recipe``: None is the fast one for a trained backbone, and the
-    one from scratch for another; ``run`` names the run (default: data set, backbone, time). A network's training keeps
-    its state after each epoch; ``resume`` goes on from that of an unfinished build of the same name and arguments.
+    one from scratch for another; ``run`` names the run (default: data set, backbone, time), which no other process may build
+    meanwhile. A network's training keeps its state after each epoch; ``resume`` goes on from that of an unfinished build of
+    the same name and arguments.
     ``tensorboard``: a folder for its logs, by epoch; ``mlflow``: whether an MLflow run is recorded.
     With strategy multi-worker every worker calls it with the same arguments; the chief writes, the others return None.
     Raises InputError for bad input, EnvironmentFault for a machine that lacks network, disk or files.
@@ -81,24 +84,29 @@ def build(
 
         tensorflow(seed)
     met = start(recipe, seed, {"tledge": __version__, **library_versions(*LIBRARIES)}, progress)
-    with progress.step("opening the data set"):
-        source = open_source(dataset)
-    name = default_name(source.name, backbone) if run is None else run
-    request = Request(
-        dataset=source.spec,
-        backbone=backbone if is_name(backbone) else _absolute(backbone),
-        input_size=input_size,
-        weights=weights if weights in (None, IMAGENET, NO_WEIGHTS) else _absolute(weights),
-        recipe=recipe,
-        seed=seed,
-        run=name,
-        tensorboard=None if tensorboard is None else str(tensorboard.absolute()),
-        mlflow=mlflow,
-    )
     with contextlib.ExitStack() as stack:
-        state = None
-        if recipe.method != "features" and met.is_chief:
-            state = stack.enter_context(kept(root, request, progress, goes_on=resume))
+        if run is not None and met.is_chief:
+            stack.enter_context(reserved_run(root, run))
+        with progress.step("opening the data set"):
+            source = open_source(dataset)
+        name = default_name(source.name, backbone) if run is None else run
+        if run is None and met.is_chief:
+            name = stack.enter_context(reserved_new_run(root, name))
+        request = Request(
+            dataset=source.spec,
+            backbone=backbone if is_name(backbone) else _absolute(backbone),
+            input_size=input_size,
+            weights=weights if weights in (None, IMAGENET, NO_WEIGHTS) else _absolute(weights),
+            recipe=recipe,
+            seed=seed,
+            run=name,
+            tensorboard=None if tensorboard is None else str(tensorboard.absolute()),
+            mlflow=mlflow,
+        )
+        keeps = recipe.method != "features" and met.is_chief
+        state = stack.enter_context(
+            kept(root, request, progress, goes_on=resume) if keeps else contextlib.nullcontext()
+        )
         staging = stack.enter_context(staged_run(root, name) if met.is_chief else scratch_folder())
         from tledge.training import by_features, by_network, metrics
 
@@ -174,7 +182,9 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
     """
     root = artifacts_root(artifacts)
     request = recall(root, run)
-    if remove_finished(root, request.run, progress or Silent()):
+    with reserved_run(root, request.run):
+        is_finished = remove_finished(root, request.run, progress or Silent())
+    if is_finished:
         return open_run(root, request.run)
     return build(
         request.dataset,

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 
+@contextlib.contextmanager
+def _own_style() -> Iterator[None]:
+    """Matplotlib's own settings: it reads a ``matplotlibrc`` of the working directory, which may ask for a LaTeX."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@_own_style()
 def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -> None:
     """Loss and accuracy by epoch, training and validation, with the chosen epoch marked."""
     from matplotlib.figure import Figure
@@ -23,6 +36,7 @@ def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -
     figure.savefig(path, dpi=120)
 
 
+@_own_style()
 def plot_trials(accuracies: list[float | None], is_pruned: list[bool], path: Path) -> None:
     """Validation accuracy of each trial, in fractions, and the best so far; None for one that reached no accuracy.
 

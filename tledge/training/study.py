@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,10 @@ from pydantic import Field, model_validator
 from tledge.errors import InputError
 from tledge.files import make_folder
 from tledge.records import Fraction, Record
+from tledge.run import ELSEWHERE
 from tledge.training.recipe import Recipe
 
-STUDY, _LOCK = "study.json", "lock"
+STUDY = "study.json"
 
 
 class Choice(Record):
@@ -84,35 +84,30 @@ class Study(Record):
 
 @contextlib.contextmanager
 def begun(folder: Path, asked: Study) -> Iterator[Study]:
-    """The study of ``folder``, held against other processes: as it was kept there, or as ``asked`` where it is new.
+    """The study of ``folder``: as it was kept there, or as ``asked`` where it is new.
 
-    Raises InputError where another process is at it, or it is of other photos, another backbone, recipe or seed;
-    ArtifactError where its file is damaged.
+    Precondition: this process holds the folder's name. Raises InputError where it is of other photos, another backbone,
+    recipe or seed; ArtifactError where its file is damaged.
     """
-    make_folder(folder, "Name another folder with --artifacts.")
-    with (folder / _LOCK).open("w") as lock:
+    make_folder(folder, ELSEWHERE)
+    if not (folder / STUDY).is_file():
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is at study {folder.name}") from error
-        if not (folder / STUDY).is_file():
-            try:
-                yield asked
-            finally:
-                if not (folder / STUDY).is_file():  # no trial ended
-                    shutil.rmtree(folder)
-            return
-        kept = Study.load(folder / STUDY, f"remove {folder}, or choose another --study")
-        compared = {
-            f"photos (from {kept.dataset}, now {asked.dataset}) or --seed": kept.splits_sha256 != asked.splits_sha256,
-            f"--backbone (was {kept.backbone})": kept.backbone_sha256 != asked.backbone_sha256,
-            f"--image-size (was {kept.input_size})": kept.input_size != asked.input_size,
-            f"--recipe (was {kept.recipe.name})": kept.recipe != asked.recipe,
-            f"--seed (was {kept.seed})": kept.seed != asked.seed,
-        }
-        others = [what for what, differs in compared.items() if differs]
-        if others:
-            raise InputError(
-                f"study {folder.name} was begun with other values: {'; '.join(others)}. Give those, or another --study."
-            )
-        yield kept
+            yield asked
+        finally:
+            if not (folder / STUDY).is_file():  # no trial ended
+                shutil.rmtree(folder)
+        return
+    kept = Study.load(folder / STUDY, f"remove {folder}, or choose another --study")
+    compared = {
+        f"photos (from {kept.dataset}, now {asked.dataset}) or --seed": kept.splits_sha256 != asked.splits_sha256,
+        f"--backbone (was {kept.backbone})": kept.backbone_sha256 != asked.backbone_sha256,
+        f"--image-size (was {kept.input_size})": kept.input_size != asked.input_size,
+        f"--recipe (was {kept.recipe.name})": kept.recipe != asked.recipe,
+        f"--seed (was {kept.seed})": kept.seed != asked.seed,
+    }
+    others = [what for what, differs in compared.items() if differs]
+    if others:
+        raise InputError(
+            f"study {folder.name} was begun with other values: {'; '.join(others)}. Give those, or another --study."
+        )
+    yield kept
