@@ -132,7 +132,7 @@ def embedding_differences(run: Path, photos: Path, features: Path, layer: Path) 
 
     from tledge.backbones import open_backbone
     from tledge.backbones.mobilenet_v2 import flatten
-    from tledge.inference.photos import pixels
+    from tledge.preprocessing import prepare
     from tledge.tensorflow_setup import tensorflow
 
     tensorflow()
@@ -141,7 +141,9 @@ def embedding_differences(run: Path, photos: Path, features: Path, layer: Path) 
     recorded = json.loads((run / "manifest.json").read_text())["backbone"]
     backbone = open_backbone(recorded["handle"], recorded["input_size"])
     table = parquet.read_table(features)
-    images = np.stack([pixels((photos / name).read_bytes(), backbone.input_size) for name in table["id"].to_pylist()])
+    images = np.stack(
+        [prepare((photos / name).read_bytes(), backbone.input_size).pixels for name in table["id"].to_pylist()]
+    )
     graph: Any = flatten(backbone, images[:16]).graph
     upto = tf_keras.Model(graph.input, graph.get_layer(LAYER).output)
     written = {"features": np.stack(table["vector"].to_numpy()), LAYER: np.load(layer)}

@@ -13,7 +13,15 @@ import pytest
 
 from tledge import files
 from tledge.errors import ArtifactError, disk_full
-from tledge.files import atomic_write, compressed_bytes, read_sealed, sha256_file, working_folder, write_sealed
+from tledge.files import (
+    atomic_write,
+    compressed_bytes,
+    read_file,
+    read_sealed,
+    sha256_file,
+    working_folder,
+    write_sealed,
+)
 from tledge.records import SkippedPhoto
 
 
@@ -135,3 +143,20 @@ def test_working_folders_that_begin_and_end_side_by_side_leave_each_other_alone(
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(work, range(6)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_size_of_a_file_is_asked_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.json").open("wb") as file:
+        file.truncate(20 << 30)  # takes no room on the disk
+    with pytest.raises(ArtifactError, match=r"large\.json: can't be read \(more than 256 MiB\); build again"):
+        read_sealed(tmp_path / "large.json", "build again")
+    (tmp_path / "four").write_bytes(b"four")
+    assert read_file(tmp_path / "four", 4) == b"four"
+    with pytest.raises(OSError, match="more than"):
+        read_file(tmp_path / "four", 3)
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        read_file(tmp_path / "pipe", 1)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from tledge.preprocessing import UnreadableImage, decode, pixel_digest, resize, to_rgb
+from tledge import preprocessing
+from tledge.preprocessing import UnreadableImage, decode, pixel_digest, prepare, resize, to_rgb
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -184,3 +188,72 @@ def test_the_digest_is_of_the_picture_and_not_of_its_file() -> None:
 def test_the_digest_tells_shapes_apart() -> None:
     flat = np.zeros((2, 8, 3), np.uint8)
     assert pixel_digest(flat) != pixel_digest(flat.reshape(4, 4, 3))
+
+
+def _by_pillow(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """What Pillow's own functions make of a whole picture of 8 bits."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "LAB"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_strips_change_no_bit(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocessing, "_STRIP_PIXELS", 150)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for shape in ((40, 13), (13, 40)):
+        values = np.random.default_rng(0).integers(0, 256, (*shape, 4), np.uint8)
+        image = Image.fromarray(values if mode in ("LA", "PA", "RGBA") else values[:, :, :3]).convert(mode)
+        options = {"transparency": 3} if mode == "P" else {}
+        data = _encoded(image, "TIFF" if mode in ("CMYK", "LAB", "PA") else "PNG", exif=exif, **options)
+        expected = _by_pillow(data)
+        assert np.array_equal(decode(data), expected)
+        for size in (5, 16, 50):
+            prepared = prepare(data, size)
+            assert np.array_equal(prepared.pixels, resize(expected, size))
+            assert prepared.digest == pixel_digest(expected)
+
+
+def test_pixels_are_those_of_the_one_decoder() -> None:
+    data = _encoded(Image.fromarray(_pattern()), "JPEG")
+    assert np.array_equal(prepare(data, 16).pixels, resize(decode(data), 16))
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    assert np.array_equal(prepare(grey, 8).pixels, np.stack([grey] * 3, axis=2))
+
+
+@pytest.mark.parametrize("size", [(200_000, 1), (1, 200_000)])
+def test_a_picture_that_is_a_line_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(UnreadableImage, match="the limit of a side is 131,072"):
+        decode(_encoded(Image.new("1", size), "PNG"))
+
+
+_TWO_AT_ONCE = """
+import re, sys
+from pathlib import Path
+from tledge.ahead import ahead
+from tledge.preprocessing import prepare
+
+def peak_kb():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+small, large = (Path(name).read_bytes() for name in sys.argv[1:])
+prepare(small, 64)
+before = peak_kb()
+list(ahead(lambda data: prepare(data, 64), [large, large]))
+print(peak_kb() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of a process is read from /proc")
+def test_large_pictures_are_in_memory_one_at_a_time_and_once(tmp_path: Path) -> None:
+    paths = [tmp_path / "small.png", tmp_path / "large.png"]
+    for path, side in zip(paths, (8, 5000), strict=True):
+        path.write_bytes(_encoded(Image.new("P", (side, side)), "PNG", transparency=0))
+    measured = subprocess.run(
+        [sys.executable, "-c", _TWO_AT_ONCE, *map(str, paths)], capture_output=True, text=True, check=True
+    )
+    # A byte a pixel as it is stored, four in RGB, and strips; two at once over white would be 40 bytes a pixel.
+    assert int(measured.stdout) * 1024 < 25e6 * 5 + 48 * 2**20

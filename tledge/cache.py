@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.files import atomic_write, make_folder, working_folder
+from tledge.outputs import make_cache
 from tledge.room import require_space
 
 Array = npt.NDArray[np.generic]
@@ -40,6 +41,7 @@ def cache_root() -> Path:
 
 def scratch_folder() -> contextlib.AbstractContextManager[Path]:
     """A folder on the cache's disk that is gone at the end: a temporary folder of the system may be memory."""
+    make_cache(cache_root(), _ELSEWHERE)
     root = cache_root() / "scratch"
     make_folder(root, _ELSEWHERE)
     return working_folder(root, "")
@@ -153,6 +155,7 @@ class RowCache:
 
         Raises EnvironmentFault before anything is written where they would not fit.
         """
+        make_cache(cache_root(), _ELSEWHERE)
         make_folder(self.folder, _ELSEWHERE)
         require_space(self.folder, expected * self.row_bytes + later_bytes)
         self._remove_abandoned()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 import zlib
@@ -18,12 +20,36 @@ from tledge.errors import ArtifactError, EnvironmentFault
 from tledge.locks import abandoned, held
 
 SEAL = "record_sha256"
+MAX_TABLE_BYTES = 2**20  # of a TOML file that a person wrote
+_MAX_RECORD_BYTES = 2**28  # a record of a million photos has less
 
 
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a regular file of at most ``max_bytes``: what it is and its size are asked before it is read.
+
+    Raises OSError for any other, which says so.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device need not end
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    too_large = OSError(errno.EFBIG, f"more than {_size(max_bytes)}", str(path))
+    if status.st_size > max_bytes:
+        raise too_large
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)  # it may have grown
+    if len(data) > max_bytes:
+        raise too_large
+    return data
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes >> 30} GiB" if num_bytes >= 1 << 30 else f"{num_bytes / (1 << 20):g} MiB"
 
 
 def compressed_bytes(data: bytes) -> int:
@@ -141,9 +167,11 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
     Raises ArtifactError, ending in ``remedy``, for a file that is cut short or was changed since.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        record: dict[str, Any] = json.loads(read_file(path, _MAX_RECORD_BYTES))
         is_sealed = isinstance(record, dict) and record.pop(SEAL, None) == _digest(record)
-    except (ValueError, OSError, RecursionError) as error:  # NaN and half a surrogate pair are seen by the digest
+    except OSError as error:
+        raise ArtifactError(f"{path}: can't be read ({error.strerror}); {remedy}") from error
+    except (ValueError, RecursionError) as error:  # NaN and half a surrogate pair are seen by the digest
         raise ArtifactError(f"{path}: not a whole JSON record ({type(error).__name__}); {remedy}") from error
     if not is_sealed:
         raise ArtifactError(f"{path}: changed since tledge wrote it (its {SEAL} differs); {remedy}")

@@ -1,24 +1,30 @@
 """THE decode, resize and scale: the same for training, calibration, verification and prediction.
 
 An image becomes uint8 RGB at the model's input size; the scale to [0, 1] is in the model's graph,
-so the pixel byte itself is what every artifact takes.
+so the pixel byte itself is what every artifact takes. A large picture is worked on strip by strip, and while no other
+one is: beside what its decoder needs there is at most one copy of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import threading
 import warnings
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import InputError
+from tledge.pixel_range import OPTION, WHOLE, PixelRange, leaves_range_unknown, way_out
+from tledge.wide_pixels import Values, Wide, wide
 
 Pixels = npt.NDArray[np.uint8]
 
-VERSION = 1
+VERSION = 2
 DESCRIPTION = (
     "Pillow decode, EXIF orientation, RGB, bilinear resize with antialiasing to the input size (aspect not kept)"
 )
@@ -26,30 +32,79 @@ PIXEL_SCALE = 1.0 / 255.0
 # Photo formats that Pillow decodes by itself: EPS, for one, would start another program.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
 MAX_PIXELS = 100_000_000  # a larger picture is a mistake or an attack
+_MAX_SIDE = 1 << 17  # likewise; a resize may need memory for each row, however short
+_STRIP_PIXELS = 1 << 20
+_LARGE_PIXELS = 1 << 24
+_alone = threading.Lock()  # of large pictures one is decoded at a time: a decoder needs up to 20 bytes a pixel
 
 
 class UnreadableImage(InputError):
     """Bytes that are not a whole image Pillow can read."""
 
 
-def decode(data: bytes) -> Pixels:
-    """Encoded image to uint8 RGB (H, W, 3), upright, the first frame of an animation.
+class UnknownRange(UnreadableImage):
+    """A 16-bit photo whose values leave most of their range empty. ``highest``: of them."""
 
-    16-bit grey keeps its high byte (Pillow's own conversion clips at 255). Transparency is laid over white.
-    Raises UnreadableImage for anything that is not a whole image of at most ``MAX_PIXELS`` pixels.
+    def __init__(self, highest: int) -> None:
+        super().__init__(f"16 bits a channel, and no value over {highest} of {WHOLE.high}. {way_out(highest)}")
+        self.highest = highest
+
+
+class Prepared(NamedTuple):
+    """``pixels``: uint8 RGB (S, S, 3); ``digest``: SHA-256 as :func:`pixel_digest` has it, of all pixels before the resize."""
+
+    pixels: Pixels
+    digest: bytes
+
+
+def version(pixel_range: PixelRange | None) -> str:
+    """What pixels depend on beside the photo and their size, for the names of what is kept of them."""
+    return f"v{VERSION}" if pixel_range is None else f"v{VERSION}-{pixel_range}"
+
+
+def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
+    """Encoded image to uint8 RGB (H, W, 3), upright, the first frame of an animation. Transparency is laid over white.
+
+    ``pixel_range``: of 16-bit values, where the file itself does not say it; None for the whole of 16 bits, of which the
+    high byte is kept. Raises UnreadableImage for anything that is not a whole image of at most ``MAX_PIXELS`` pixels, and
+    for values outside ``pixel_range``; UnknownRange, where that is None, for 16-bit values that are all small.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    with _opened(data, pixel_range) as image:
+        return np.concatenate(list(_rows(image)))
+
+
+def prepare(data: bytes | npt.NDArray[np.uint8], size: int, pixel_range: PixelRange | None = None) -> Prepared:
+    """An encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C), at the model's input size.
+
+    The pixels are those of :func:`resize` after :func:`decode`, in less memory. Raises what :func:`decode` raises.
+    """
+    if not isinstance(data, bytes):
+        image = to_rgb(data)
+        return Prepared(resize(image, size), pixel_digest(image))
+    with _opened(data, pixel_range) as opened:
+        digest = _digest_of_shape(opened.height, opened.width)
+        for rows in _rows(opened):
+            digest.update(rows.data)
+        return Prepared(_resized(opened, size), digest.digest())
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[Any]:
+    """An image as Pillow's, upright and RGB; whatever goes wrong with it inside the block is an UnreadableImage too."""
+    from PIL import ExifTags, Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            # Pillow warns of a large picture, and of odd metadata; our own limit decides on size.
+            # Pillow warns of a large picture, and of odd metadata; our own limits decide on size.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image, _by_itself_if_large(image):
+                found = wide(data, image)
                 image.load()
-                ImageOps.exif_transpose(image, in_place=True)
-                return _rgb(image)
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+                if found is None:
+                    yield _upright(image, orientation)
+                else:
+                    yield _upright(image, orientation, *_values(found, pixel_range))
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its own message is the address of our buffer
@@ -59,18 +114,86 @@ def decode(data: bytes) -> Pixels:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 
-def _rgb(image: Any) -> Pixels:
+@contextlib.contextmanager
+def _by_itself_if_large(image: Any) -> Iterator[None]:
+    """Raise UnreadableImage for an image that is too large, by its header; wait for another large one to be done."""
+    num_pixels = image.width * image.height
+    if num_pixels > MAX_PIXELS:
+        raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
+    if max(image.size) > _MAX_SIDE:
+        raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit of a side is {_MAX_SIDE:,}")
+    with _alone if num_pixels > _LARGE_PIXELS else contextlib.nullcontext():
+        yield
+
+
+def _upright(image: Any, orientation: Any, values: Values | None = None, pixel_range: PixelRange = WHOLE) -> Any:
+    """A decoded image in RGB, turned as its EXIF orientation asks: strip by strip, so that there is no third one of its size.
+
+    ``values``: of 16 bits, with their range, where the image's own pixels are not those of 8 bits.
+    """
+    from PIL import Image
+    from PIL.Image import Transpose
+
+    turn = {
+        2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90,
+    }.get(orientation)  # fmt: skip
+    if turn is None and values is None and image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    is_on_its_side = turn is not None and orientation >= 5
+    is_reversed = orientation in (3, 4, 7, 8)  # upright rows count from the far end of what is stored
+    width, height = image.size[::-1] if is_on_its_side else image.size
+    made = Image.new("RGB", (width, height))
+    for top, bottom in _strips(width, height):
+        first, last = (height - bottom, height - top) if is_reversed else (top, bottom)
+        box = (first, 0, last, width) if is_on_its_side else (0, first, width, last)
+        strip = image.crop(box) if values is None else values.to_8_bits(box, pixel_range)
+        made.paste(_rgb(strip if turn is None else strip.transpose(turn)), (0, top))
+    return made
+
+
+def _strips(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """The first row of each strip, and the row after its last."""
+    step = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        yield top, min(top + step, height)
+
+
+def _rows(image: Any) -> Iterator[Pixels]:
+    """The pixels of a Pillow image in RGB, uint8 (h, W, 3), from the top down."""
+    for top, bottom in _strips(*image.size):
+        yield np.asarray(image.crop((0, top, image.width, bottom)))
+
+
+def _values(found: Wide, asked: PixelRange | None) -> tuple[Values | None, PixelRange]:
+    """A 16-bit picture's values and the range they are in; None for values whose high byte is all that is needed."""
+    own_range = found.declared or asked or WHOLE
+    is_known = found.declared is not None or asked == WHOLE
+    if asked is None and not is_known and not leaves_range_unknown(found.least_highest() or 1):
+        is_known = True
+    if is_known and own_range == WHOLE and found.is_colour:
+        return None, WHOLE
+    values = found.values()
+    if not is_known:
+        lowest, highest = values.extremes(_strips(*found.image.size))
+        if asked is None and leaves_range_unknown(highest):
+            raise UnknownRange(highest)
+        if not own_range.low <= lowest <= highest <= own_range.high:
+            raise UnreadableImage(f"16-bit values from {lowest} to {highest}, outside of {OPTION} {own_range}")
+    return values, own_range
+
+
+def _rgb(strip: Any) -> Any:
+    """A Pillow image of 8 bits a channel in RGB, transparency laid over white."""
     from PIL import Image
 
-    if image.mode.startswith("I;16"):
-        return to_rgb((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
+    if strip.mode in ("I", "F"):
         raise UnreadableImage("32-bit pixels have no agreed range; save the image with 8 or 16 bits a channel")
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
+    if strip.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in strip.info:
+        layer = strip.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, layer)
-    return np.asarray(image.convert("RGB"))
+        strip = Image.alpha_composite(white, layer)
+    return strip.convert("RGB")
 
 
 def to_rgb(values: npt.NDArray[np.uint8]) -> Pixels:
@@ -84,13 +207,21 @@ def resize(image: Pixels, size: int) -> Pixels:
     """uint8 (H, W, 3) to (size, size, 3), bilinear with antialiasing."""
     from PIL import Image
 
-    if image.shape[:2] == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return image if image.shape[:2] == (size, size) else _resized(Image.fromarray(image), size)
+
+
+def _resized(image: Any, size: int) -> Pixels:
+    from PIL import Image
+
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def pixel_digest(image: Pixels) -> bytes:
     """SHA-256 of a decoded image before its resize: equal for the same picture in another file format."""
-    digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}:".encode())
+    digest = _digest_of_shape(*image.shape[:2])
     digest.update(np.ascontiguousarray(image).data)
-    return digest.digest()
+    return bytes(digest.digest())
+
+
+def _digest_of_shape(height: int, width: int) -> Any:
+    return hashlib.sha256(f"{height}x{width}:".encode())

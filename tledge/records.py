@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from tledge.errors import ArtifactError
 from tledge.files import read_sealed, write_sealed
+from tledge.pixel_range import PixelRange
 
 SplitName = Literal["train", "validation", "test"]
 Promise = Literal[
@@ -140,6 +141,24 @@ class FeatureRecord(Record):
     output_range: float
 
 
+class PreprocessingRecord(Record):
+    """How a photo becomes what the network takes; it is in each artifact's metadata too."""
+
+    version: int
+    description: str
+    input: str
+    scale_in_graph: float
+    pixel_range: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="black and white of 16-bit photos; None where the build was told of none"
+    )
+
+    @model_validator(mode="after")
+    def _the_range_is_possible(self) -> Self:
+        if self.pixel_range and not PixelRange(*self.pixel_range).is_possible():
+            raise ValueError(f"no range of 16-bit values: {self.pixel_range}")
+        return self
+
+
 class Manifest(Record):
     """manifest.json: what a run is and came from."""
 
@@ -154,7 +173,7 @@ class Manifest(Record):
     backbone: BackboneRecord
     recipe: dict[str, Any]
     seed: int
-    preprocessing: dict[str, Any]
+    preprocessing: PreprocessingRecord
     features: FeatureRecord | None = Field(description="None where no features of a frozen backbone were used")
     metrics: dict[Literal["validation", "test"], Metrics]
     best_epoch: int
@@ -163,6 +182,12 @@ class Manifest(Record):
     wall_time_s: float
     library_versions: dict[str, str]
     files_sha256: dict[RelativePath, str]
+
+    @property
+    def pixel_range(self) -> PixelRange | None:
+        """Of 16-bit photos; None where the build was told of none."""
+        named = self.preprocessing.pixel_range
+        return PixelRange(*named) if named else None
 
 
 class OperatorCount(Record):

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tledge.errors import ArtifactError, InputError, TledgeError, unknown
-from tledge.files import atomic_write, make_folder, sha256_file, sync_folder, sync_tree, working_folder
+from tledge.files import atomic_write, read_file, sha256_file, sync_folder, sync_tree, working_folder
 from tledge.locks import reserved, reserved_new
+from tledge.outputs import make_root
 from tledge.records import ExportRecord, Manifest, Record
 
 MANIFEST = "manifest.json"
@@ -134,8 +135,7 @@ class RunSummary(Record):
 
 def list_runs(root: Path) -> list[RunSummary]:
     """Every run of a folder, oldest first; a damaged one is listed with what is wrong."""
-    marker = root / LATEST
-    latest = marker.read_text(errors="replace").strip() if marker.is_file() else None
+    latest = _latest(root) if (root / LATEST).is_file() else None
     summaries = []
     for name in run_names(root):
         run, artifacts, problem = None, [], None
@@ -158,6 +158,14 @@ def list_runs(root: Path) -> list[RunSummary]:
     return summaries
 
 
+def _latest(root: Path) -> str:
+    """The name of the latest run, as its marker holds it. Raises ArtifactError where that can not be read."""
+    try:
+        return read_file(root / LATEST, 1 << 10).decode(errors="replace").strip()
+    except OSError as error:
+        raise ArtifactError(f"{root / LATEST}: {error.strerror}; name a run with --run") from error
+
+
 def open_run(root: Path, name: str | None = None) -> Run:
     """Open a run, the latest where none is named, and check every file of it.
 
@@ -172,7 +180,7 @@ def open_run(root: Path, name: str | None = None) -> Run:
                     f"{root} does not say which run is the latest; name one with --run: {', '.join(standing)}"
                 )
             raise InputError(f"no run in {root} yet. Build one first: tledge build --dataset digits --backbone bundled")
-        name = latest.read_text(errors="replace").strip()
+        name = _latest(root)
     check_name(name)
     folder = root / name
     if not folder.is_dir():
@@ -198,7 +206,7 @@ def reserved_part(run: Run, part: str, busy: str) -> contextlib.AbstractContextM
 def reserved_run(root: Path, name: str) -> Iterator[None]:
     """Keep other processes from building ``name``; the lock ends with this process. Raises InputError where one is at it."""
     check_name(name)
-    make_folder(root, ELSEWHERE)
+    make_root(root, ELSEWHERE)
     with reserved(root, name, f"building run {name!r} in {root}; choose another --run, or wait for its end"):
         yield
 
@@ -206,7 +214,7 @@ def reserved_run(root: Path, name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def reserved_new_run(root: Path, stem: str) -> Iterator[str]:
     """The same of a name that no run has, finished or not: ``stem``, which is one, or that with a number at its end."""
-    make_folder(root, ELSEWHERE)
+    make_root(root, ELSEWHERE)
 
     def is_taken(name: str) -> bool:
         return any((root / other).exists() for other in (name, f"{UNFINISHED}{name}"))
@@ -224,7 +232,7 @@ def staged_run(root: Path, name: str) -> Iterator[Path]:
     On any exception the folder is removed. A killed process leaves it; the next build removes it.
     """
     check_name(name)
-    make_folder(root, ELSEWHERE)
+    make_root(root, ELSEWHERE)
     if (root / name).exists():
         raise InputError(f"run {name!r} exists already in {root}. Choose another --run, or remove that folder.")
     with working_folder(root, _STAGING) as staging:

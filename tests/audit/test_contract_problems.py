@@ -13,6 +13,7 @@ from small_models import rewrite_onnx, rewrite_tflite
 
 from tledge.audit.contract import contract_problems
 from tledge.errors import ArtifactError
+from tledge.pixel_range import PixelRange
 from tledge.records import ExportRecord
 from tledge.run import Run
 
@@ -74,6 +75,20 @@ def _labels(order: Callable[[list[str]], list[str]]) -> Callable[[str], str]:
 def test_an_exported_artifact_has_no_problem(exported: Exported, path: Path) -> None:
     manifest = exported[0].manifest
     assert contract_problems(path, manifest.labels, manifest.backbone.input_size) == []
+
+
+def test_another_range_of_16_bit_photos_is_named(
+    exported: Exported, path: Path, problems: Callable[[Any], str]
+) -> None:
+    manifest = exported[0].manifest
+
+    def ranged(text: str) -> str:
+        inside = json.loads(text)
+        return json.dumps({**inside, "input": {**inside["input"], "pixel_range": [0, 4095]}})
+
+    assert problems(ranged) == "The file's metadata says the range [0, 4095] of 16-bit photos, the run none."
+    said = contract_problems(path, manifest.labels, manifest.backbone.input_size, PixelRange(0, 4095))
+    assert said == ["The file's metadata says no range of 16-bit photos, the run 0..4095."]
 
 
 def test_a_label_order_shifted_by_one_is_named(problems: Callable[[Any], str]) -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tledge.cache import RowCache
 from tledge.datasets import open_source
 from tledge.datasets.folder import open_folder
 from tledge.errors import InputError
+from tledge.inference.features_file import features_file
+from tledge.inference.labelled import Entry
+from tledge.outputs import make_root
+from tledge.records import SkippedPhoto
+from tledge.run import Run
+from tledge.training.trackers import TensorBoard
 
 PhotoFolder = Callable[..., Path]
 
@@ -84,7 +93,7 @@ def test_a_link_to_itself_does_not_hang_and_adds_nothing(photo_folder: PhotoFold
     (root / "self").symlink_to(root / "self")
     source = open_folder(root)
     assert source.labels == ("cat", "dog")
-    assert {photo.id for photo in source.photos() if photo.data} == {
+    assert {photo.id for photo in source.photos() if isinstance(photo.data, bytes)} == {
         "cat/000.png", "cat/001.png", "dog/000.png", "dog/001.png",
     }  # fmt: skip
 
@@ -110,7 +119,16 @@ def test_what_can_not_be_read_as_a_file_is_kept_as_an_unreadable_photo(photo_fol
     (root / "cat" / "gone.jpg").symlink_to(root / "nowhere.jpg")
     (root / "cat" / "ring.jpg").symlink_to(root / "cat" / "ring.jpg")
     photos = {photo.id: photo.data for photo in open_folder(root).photos()}
-    assert photos["cat/pipe.jpg"] == photos["cat/gone.jpg"] == photos["cat/ring.jpg"] == b""
+    assert str(photos["cat/pipe.jpg"]) == "no regular file; use - for a pipe"
+    assert str(photos["cat/gone.jpg"]) == str(photos["cat/ring.jpg"]) == "no such file"
+
+
+def test_the_size_of_a_file_is_asked_before_it_is_read(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    with (root / "cat" / "film.jpg").open("wb") as file:
+        file.truncate(20 << 30)  # takes no room on the disk
+    photos = {photo.id: photo.data for photo in open_folder(root).photos()}
+    assert str(photos["cat/film.jpg"]) == "more than 1 GiB"
 
 
 def test_a_name_that_is_no_utf8_is_written_as_escapes(photo_folder: PhotoFolder) -> None:
@@ -179,3 +197,74 @@ def test_a_split_folder_without_photos_is_refused_by_name(photo_folder: PhotoFol
     (root / "test" / "cat").mkdir(parents=True)
     with pytest.raises(InputError, match="test: a split folder without photos"):
         open_folder(root)
+
+
+def _features(path: Path) -> None:
+    entry, record = Entry("cat/000.png", "cat", bytes(32)), SkippedPhoto(id="any", reason="record")
+    with features_file(path, 2) as file:
+        file.add([entry], np.zeros((1, 2), np.float32))
+        file.finish(record)
+
+
+def test_what_tledge_wrote_into_the_folder_is_no_data(
+    photo_folder: PhotoFolder, lenet: Run, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this version, with its marks, and of those before, which left none."""
+    root = photo_folder({"cat": 2, "dog": 2})
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(root / "cache"))
+    RowCache("pixels-v2/2", (2,), np.uint8).add([(bytes(32), np.zeros(2, np.uint8))], 1)
+    old_cache = root / "old-cache" / "pixels-v1" / "224"
+    old_cache.mkdir(parents=True)
+    for path in (root / "cache" / "pixels-v2" / "2").iterdir():
+        shutil.copy(path, old_cache)
+    make_root(root / "killed", "")
+    (root / "killed" / ".building-12345678").mkdir()
+    shutil.copytree(lenet.folder.parent, root / "artifacts")
+    shutil.copytree(lenet.folder, root / "cat" / "run-of-lenet")
+    (root / "artifacts" / "README.md").write_text("Runs.")
+    TensorBoard(root / "curves", "run").abandon()
+    for name in ("features.npy", "features.npz", "features.parquet"):
+        _features(root / "cat" / name)
+    source = open_folder(root)
+    assert source.labels == ("cat", "dog")
+    assert [photo.id for photo in source.photos()] == ["cat/000.png", "cat/001.png", "dog/000.png", "dog/001.png"]
+    left_out = (
+        "artifacts, cache, curves, killed, old-cache, cat/run-of-lenet, cat/features.json, cat/features.npy, "
+        "cat/features.npz, cat/features.parquet"
+    )
+    assert sorted(source.warnings[0].removeprefix("left out what tledge itself wrote: ").split(", ")) == sorted(
+        left_out.split(", ")
+    )
+    assert len(source.warnings) == 1
+    with pytest.raises(InputError, match="no class folders but what tledge itself wrote"):
+        open_folder(root / "artifacts")
+    with pytest.raises(InputError, match="tledge itself wrote it"):
+        open_folder(root / "artifacts" / lenet.name)
+
+
+def test_runs_beside_split_folders_are_no_class(photo_folder: PhotoFolder, lenet: Run) -> None:
+    root = photo_folder({"train/cat": 1, "train/dog": 1})
+    shutil.copytree(lenet.folder.parent, root / "artifacts")
+    assert open_folder(root).labels == ("cat", "dog")
+
+
+def test_photos_between_runs_are_data_all_the_same(photo_folder: PhotoFolder, lenet: Run) -> None:
+    """A folder of photos may have been named for --artifacts, and none of them is lost for it."""
+    root = photo_folder({"cat": 1, "dog": 1})
+    for folder in (root, root / "cat"):
+        make_root(folder, "")
+        shutil.copytree(lenet.folder.parent, folder, dirs_exist_ok=True)
+    source = open_folder(root)
+    assert [photo.id for photo in source.photos()] == ["cat/000.png", "dog/000.png"]
+    assert source.warnings == ("left out what tledge itself wrote: lenet, cat/lenet, cat/latest",)
+
+
+def test_files_of_the_same_names_that_others_wrote_are_data(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 1, "dog": 1})
+    for name, content in (
+        ("manifest.json", b'{"name": "a web page"}'), ("CACHEDIR.TAG", b"Signature: none"), ("latest", b"x"),
+        ("x.npy", b"x"), ("x.npz", b"x"), ("x.parquet", b"x"), ("events.out.tfevents.1", b"x"),
+    ):  # fmt: skip
+        (root / "cat" / name).write_bytes(content)
+    source = open_folder(root)
+    assert (source.num_photos, source.warnings) == (9, ())

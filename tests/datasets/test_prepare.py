@@ -6,17 +6,20 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tledge import preprocessing
+from tledge import datasets, preprocessing
 from tledge.datasets import open_source
 from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, pixel_cache, prepare
 from tledge.errors import EnvironmentFault, InputError
+from tledge.pixel_range import PixelRange
 from tledge.progress import Silent
+from tledge.training.features import as_they_are
 
 PhotoFolder = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -34,13 +37,13 @@ def _places(data: Dataset) -> dict[str, str]:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The length of every file that is decoded, as it happens."""
     seen: list[int] = []
-    real = preprocessing.decode
+    real = datasets.prepare
 
-    def counted(data: bytes) -> preprocessing.Pixels:
+    def counted(data: bytes, *arguments: Any) -> preprocessing.Prepared:
         seen.append(len(data))
-        return real(data)
+        return real(data, *arguments)
 
-    monkeypatch.setattr(preprocessing, "decode", counted)
+    monkeypatch.setattr(datasets, "prepare", counted)
     yield seen
 
 
@@ -178,7 +181,7 @@ def test_every_input_size_has_its_own_pixels(photo_folder: PhotoFolder) -> None:
     root = photo_folder({"cat": 20, "dog": 20})
     assert _prepare(root, size=16).pixels[0].shape == (16, 16, 3)
     assert _prepare(root, size=32).pixels[0].shape == (32, 32, 3)
-    assert len(pixel_cache(16)) == len(pixel_cache(32)) == 40
+    assert len(pixel_cache(16, None)) == len(pixel_cache(32, None)) == 40
 
 
 def test_odd_photos_are_read_each_in_its_right_colours(photo_folder: PhotoFolder) -> None:
@@ -232,3 +235,36 @@ def test_photos_that_do_not_fit_on_the_disk_are_refused_before_they_are_read_als
     with pytest.raises(EnvironmentFault, match="no space left on the disk"):
         _prepare(many, size=64)
     assert decodes == []
+
+
+def _add_12_bits(folder: Path, count: int) -> list[np.ndarray[Any, np.dtype[np.uint16]]]:
+    """Grey photos of 16 bits with values of 12, which are returned."""
+    made = []
+    for number in range(count):
+        made.append(np.random.default_rng(number).integers(0, 4096, (16, 16)).astype(np.uint16))
+        made[-1][0, 0] = 4095
+        Image.fromarray(made[-1]).save(folder / f"wide-{number}.png")
+    return made
+
+
+def test_16_bit_photos_of_an_unknown_range_are_refused_with_their_count_however_few(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 40, "dog": 40})
+    _add_12_bits(root / "cat", 2)
+    with pytest.raises(InputError, match=r"2 of 82 photos have 16 bits a channel, and no value over 4095 .*cat/wide-0"):
+        _prepare(root)
+
+
+def test_pixels_of_one_range_are_never_found_under_another(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({"cat": 20, "dog": 20})
+    wide = _add_12_bits(root / "cat", 2)
+    asked = (PixelRange(0, 4095), PixelRange(0, 65535))
+    narrow, dark = (prepare(open_folder(root), 16, 0, Silent(), pixel_range=one) for one in asked)
+    rows = [narrow.ids.index(f"cat/wide-{number}.png") for number in range(2)]
+    assert narrow.ids == dark.ids
+    for row, values in zip(rows, wide, strict=True):
+        assert np.array_equal(narrow.pixels[row][:, :, 0], values >> 4)
+        assert np.array_equal(dark.pixels[row][:, :, 0], values >> 8)
+    keys = [set(as_they_are(data, np.array(rows)).keys) for data in (narrow, dark)]
+    assert not keys[0] & keys[1]
+    with pytest.raises(InputError, match="2 of 42 photos have 16 bits"):  # nor where none was said
+        _prepare(root)

@@ -103,7 +103,7 @@ def test_an_artifact_carries_labels_input_contract_and_provenance(exported: Expo
     run = exported[0]
     inside = _embedded(path)
     assert inside["labels"] == run.manifest.labels
-    assert inside["input"] == run.manifest.preprocessing
+    assert inside["input"] == run.manifest.preprocessing.as_json()
     assert inside["provenance"]["manifest_sha256"] == run.manifest_sha256
     assert inside["provenance"]["format"] == form.name
     assert str(run.folder) not in json.dumps(inside)

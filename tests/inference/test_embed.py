@@ -20,7 +20,7 @@ from tledge.datasets import open_source
 from tledge.errors import ArtifactError, InputError
 from tledge.inference import embed as embed_module
 from tledge.inference.embed import Embedding, embed
-from tledge.inference.photos import pixels
+from tledge.preprocessing import prepare
 from tledge.progress import Silent
 from tledge.run import Run
 from tledge.training.recipe import RECIPES
@@ -43,7 +43,7 @@ def network_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def _pixels(folder: Path, size: int) -> npt.NDArray[np.uint8]:
-    photos = [pixels(path.read_bytes(), size) for path in sorted(folder.rglob("*.png"))]
+    photos = [prepare(path.read_bytes(), size).pixels for path in sorted(folder.rglob("*.png"))]
     return np.stack(photos)
 
 

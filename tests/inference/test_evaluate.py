@@ -13,7 +13,7 @@ from tledge.datasets.prepare import load_split
 from tledge.errors import InputError
 from tledge.inference.evaluate import Evaluation, evaluate
 from tledge.inference.model import Model, open_model
-from tledge.inference.photos import pixels
+from tledge.preprocessing import prepare
 from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
 from tledge.run import Run
@@ -58,7 +58,10 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, ph
     folder = photo_folder({"2": 3, "7": 1})
     session = runtime("litert").load(model.task.artifact.read_bytes(), 1, "XNNPACK")
     predicted = [
-        (int(path.parent.name), int(np.argmax(session.predict(pixels(path.read_bytes(), model.input_size)[None]))))
+        (
+            int(path.parent.name),
+            int(np.argmax(session.predict(prepare(path.read_bytes(), model.input_size).pixels[None]))),
+        )
         for path in folder.rglob("*.png")
     ]
     confusion = np.zeros((10, 10), int)

@@ -23,6 +23,7 @@ from tledge.backbones import open_backbone
 from tledge.classifier.network import HeadShape, classifier
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
+from tledge.outputs import MARK
 from tledge.progress import Silent
 from tledge.training import by_network
 from tledge.training.checkpoint import STATE, Checkpoint
@@ -140,7 +141,7 @@ def test_the_chief_alone_writes_the_run(folder: Path, resumed: Broken) -> None:
     assert "run both: test accuracy" in resumed.chief.out
     assert resumed.other.code == 0, resumed.other.err
     assert json.loads(resumed.other.out) == {"run": None, "folder": None, "manifest": None}
-    assert sorted(path.name for path in (folder / "artifacts").iterdir()) == ["both", "latest"]
+    assert sorted(path.name for path in (folder / "artifacts").iterdir()) == [MARK, "both", "latest"]
     assert list((folder / "cache" / "scratch").iterdir()) == []
 
 

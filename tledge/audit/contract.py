@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tledge.audit import FREE, Interface, printable, read_with
+from tledge.pixel_range import PixelRange
 from tledge.records import TensorRecord
 
 
-def contract_problems(path: Path, labels: Sequence[str], input_size: int) -> list[str]:
+def contract_problems(
+    path: Path, labels: Sequence[str], input_size: int, pixel_range: PixelRange | None = None
+) -> list[str]:
     """In sentences, where an artifact differs from its run; empty where it does not.
 
-    ``labels``: the run's, in the order of its outputs. ``input_size``: side of the input, in pixels. Read are the
+    ``labels``: the run's, in the order of its outputs. ``input_size``: side of the input, in pixels. ``pixel_range``: of
+    16-bit photos, None where the run was told of none. Read are the
     metadata inside the file and the declared tensors; nothing is run. Raises ArtifactError for an unreadable file.
     """
     found = interface(path)
-    problems = _metadata_problems(found, labels, input_size)
+    problems = _metadata_problems(found, labels, input_size, pixel_range)
     return [*problems, *_tensor_problems(found, len(labels), input_size, FREE if _takes_any_batch(found) else 1)]
 
 
@@ -37,13 +41,16 @@ def _takes_any_batch(found: Interface) -> bool:
         return False
 
 
-def _metadata_problems(found: Interface, labels: Sequence[str], input_size: int) -> list[str]:
+def _metadata_problems(
+    found: Interface, labels: Sequence[str], input_size: int, pixel_range: PixelRange | None
+) -> list[str]:
     if found.metadata is None:
         return ["The file holds no metadata of tledge: neither its labels nor its input are described."]
     try:
         inside = json.loads(found.metadata)
         own_labels, own_input = inside["labels"], inside["input"]["input"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        own_range = inside["input"].get("pixel_range")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return [f"The file's metadata can't be read ({type(error).__name__}): labels and input are not described."]
     problems = []
     if not isinstance(own_labels, list) or not all(isinstance(label, str) for label in own_labels):
@@ -55,6 +62,13 @@ def _metadata_problems(found: Interface, labels: Sequence[str], input_size: int)
         problems.append(
             f"The file's metadata says its input is {printable(str(own_input))!r}, the run says {expected!r}."
         )
+    if own_range != (None if pixel_range is None else list(pixel_range)):
+        said = (
+            "no range of 16-bit photos"
+            if own_range is None
+            else f"the range {printable(str(own_range))} of 16-bit photos"
+        )
+        problems.append(f"The file's metadata says {said}, the run {pixel_range or 'none'}.")
     return problems
 
 

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from tledge.backbones import Backbone, rebuild
 from tledge.errors import ArtifactError
-from tledge.files import atomic_write
+from tledge.files import atomic_write, read_file
 
 NETWORK, WEIGHTS = "network.json", "weights.npz"
+_MAX_BYTES = 2**26  # of the layers as text
 LINEAR = "linear"
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # kernel (inputs, outputs), bias (outputs,)
 
@@ -100,7 +101,7 @@ def load_network(folder: Path) -> Any:
 
     tensorflow()
     try:
-        described = json.loads((folder / NETWORK).read_text(encoding="utf-8"))
+        described = json.loads(read_file(folder / NETWORK, _MAX_BYTES))
         head = HeadShape(tuple(described["hidden_units"]), described["num_classes"], described["dropout"])
         graph = rebuild(described["backbone"])
         network = with_head(graph.input, graph.output, head, seed=0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption
+from tledge.cli.options import ArtifactsOption, JsonOption, PixelRangeOption
 
 if TYPE_CHECKING:
     from tledge.run import Run
@@ -166,6 +166,7 @@ def build(
         bool,
         typer.Option("--mlflow", help="Record an MLflow run (needs tledge\\[mlflow]).", rich_help_panel=_WATCHING),
     ] = False,
+    pixel_range: PixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -173,6 +174,7 @@ def build(
     from tledge.cli.console import TerminalProgress
     from tledge.cli.options import seconds
     from tledge.errors import InputError
+    from tledge.pixel_range import parse
     from tledge.training.build import build as build_run
     from tledge.training.build import go_on
     from tledge.training.recipe import default, resolve
@@ -222,6 +224,7 @@ def build(
         progress=progress,
         tensorboard=tensorboard,
         mlflow=mlflow,
+        pixel_range=parse(pixel_range),
     )
     _tell(made, as_json)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+from tledge.cli.options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
 
 
 def embed(
@@ -33,6 +33,7 @@ def embed(
             metavar="FILE", help="Of a keras: backbone, where build had them from a file.", show_default="none"
         ),
     ] = None,
+    pixel_range: OtherPixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,10 +41,19 @@ def embed(
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_line
     from tledge.inference.embed import embed as embed_photos
+    from tledge.pixel_range import parse
 
     progress = TerminalProgress(quiet=as_json)
     made = embed_photos(
-        run, dataset, out, layer=layer, split=split, weights=weights, artifacts=artifacts, progress=progress
+        run,
+        dataset,
+        out,
+        layer=layer,
+        split=split,
+        weights=weights,
+        pixel_range=parse(pixel_range),
+        artifacts=artifacts,
+        progress=progress,
     )
     if as_json:
         print_json({"file": str(out), "dim": made.dim, **made.as_json()})

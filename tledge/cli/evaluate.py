@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+from tledge.cli.options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
 
 
 def evaluate(
@@ -24,6 +24,7 @@ def evaluate(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Score photos too that the run was trained on.")
     ] = False,
+    pixel_range: OtherPixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,8 +33,9 @@ def evaluate(
     from tledge.cli.output import print_json, print_line, print_table
     from tledge.inference.evaluate import evaluate as evaluate_model
     from tledge.inference.model import open_model
+    from tledge.pixel_range import parse
 
-    model = open_model(run, artifact=artifact, artifacts=artifacts)
+    model = open_model(run, artifact=artifact, pixel_range=parse(pixel_range), artifacts=artifacts)
     progress = TerminalProgress(quiet=as_json)
     scored = evaluate_model(model, dataset, split=split, include_seen=include_seen, progress=progress)
     if as_json:

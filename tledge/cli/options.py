@@ -14,6 +14,14 @@ ArtifactsOption = Annotated[
         "--artifacts", metavar="DIR", envvar="TLEDGE_ARTIFACTS", help="Folder of the runs.", show_default="artifacts"
     ),
 ]
+_RANGE_HELP = "Black and white of 16-bit photos as in 0..4095."
+PixelRangeOption = Annotated[
+    str | None,
+    typer.Option("--pixel-range", metavar="LOW..HIGH", help=_RANGE_HELP, show_default="0..65535, if it is used"),
+]
+OtherPixelRangeOption = Annotated[
+    str | None, typer.Option("--pixel-range", metavar="LOW..HIGH", help=_RANGE_HELP, show_default="the run's")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text and bars.")]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+from tledge.cli.options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
 
 if TYPE_CHECKING:
     from tledge.inference.predict import Prediction
@@ -29,6 +29,7 @@ def predict(
     top: Annotated[
         int | None, typer.Option(help="How many classes of each photo.", show_default="3, or all of fewer")
     ] = None,
+    pixel_range: OtherPixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,8 +38,9 @@ def predict(
     from tledge.errors import InputError
     from tledge.inference.model import open_model
     from tledge.inference.predict import Prediction
+    from tledge.pixel_range import parse
 
-    model = open_model(run, artifact=artifact, runtime=runtime, artifacts=artifacts)
+    model = open_model(run, artifact=artifact, runtime=runtime, pixel_range=parse(pixel_range), artifacts=artifacts)
     prediction = Prediction(model, photos, top=top, progress=TerminalProgress(quiet=as_json))
     (_print_object if as_json else _print_lines)(prediction)
     num_unreadable, num_photos = len(prediction.unreadable), len(prediction.photos)

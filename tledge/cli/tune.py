@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption
+from tledge.cli.options import ArtifactsOption, JsonOption, PixelRangeOption
 
 
 def tune(
@@ -36,6 +36,7 @@ def tune(
         typer.Option(metavar="NAME", help="A new search, or one to go on with.", show_default="a new one"),
     ] = None,
     image_size: Annotated[int | None, typer.Option(help="Input size in pixels, for a backbone that takes any.")] = None,
+    pixel_range: PixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,6 +47,7 @@ def tune(
     from tledge.cli.console import TerminalProgress
     from tledge.cli.options import seconds
     from tledge.cli.output import print_json, print_line
+    from tledge.pixel_range import parse
     from tledge.training.recipe import resolve
     from tledge.training.tune import tune as search
 
@@ -59,6 +61,7 @@ def tune(
         timeout_s=seconds("--timeout", timeout),
         seed=seed,
         study=study,
+        pixel_range=parse(pixel_range),
         artifacts=artifacts,
         progress=TerminalProgress(quiet=as_json),
     )
@@ -69,6 +72,7 @@ def tune(
         "--image-size": image_size,
         "--recipe": tuned.recipe_file,
         "--seed": seed,
+        "--pixel-range": pixel_range,
         "--artifacts": artifacts,
     }
     given = [str(word) for option, value in options.items() if value is not None for word in (option, value)]

@@ -12,17 +12,35 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import InputError
+from tledge.pixel_range import PixelRange
+from tledge.preprocessing import Prepared, UnreadableImage, prepare
 from tledge.records import SplitName
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One example as its source gives it: encoded bytes, or uint8 pixels (H, W) or (H, W, C)."""
+    """One example as its source gives it: encoded bytes, uint8 pixels (H, W) or (H, W, C), or why it can't be read."""
 
     id: str
     label: int
     source_split: SplitName | None
-    data: bytes | npt.NDArray[np.uint8]
+    data: bytes | npt.NDArray[np.uint8] | UnreadableImage
+
+    @property
+    def num_bytes(self) -> int:
+        """What it holds in memory."""
+        if isinstance(self.data, UnreadableImage):
+            return 0
+        return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
+
+    def prepared(self, size: int, pixel_range: PixelRange | None) -> Prepared | UnreadableImage:
+        """What :func:`tledge.preprocessing.prepare` makes of it, or why it can't be read."""
+        if isinstance(self.data, UnreadableImage):
+            return self.data
+        try:
+            return prepare(self.data, size, pixel_range)
+        except UnreadableImage as error:
+            return error
 
 
 class Source(Protocol):

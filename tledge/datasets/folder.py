@@ -8,6 +8,9 @@ from pathlib import Path
 
 from tledge.datasets import Photo, Source
 from tledge.errors import InputError
+from tledge.outputs import holds_only_output, is_output, walk
+from tledge.photo_files import read_photo
+from tledge.preprocessing import UnreadableImage
 from tledge.records import SplitName
 
 _SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -32,28 +35,33 @@ class Folder:
         labels: tuple[str, ...],
         files: list[tuple[Path, int, SplitName | None]],
         parents: tuple[Path, ...],
+        outputs: list[Path],
     ) -> None:
         self.spec = str(root.resolve())  # later stages may run in another working directory
         self.name = root.resolve().name
         self.labels = labels
         self.num_photos = len(files)
-        self.warnings = tuple(
+        beside = tuple(
             f"{path} lies beside the class folders and belongs to no class: left out"
             for parent in parents
             for path in sorted(parent.iterdir())
             if path.is_file() and path.suffix.lower() in _PHOTO_SUFFIXES
         )
+        left_out = ", ".join(_text(path.relative_to(root)) for path in outputs)
+        self.warnings = (f"left out what tledge itself wrote: {left_out}", *beside) if outputs else beside
         self._root = root
         self._files = files
 
     def photos(self) -> Iterator[Photo]:
         """In the order of their paths."""
         for path, label, split in self._files:
+            data: bytes | UnreadableImage
             try:
-                data = path.read_bytes() if path.is_file() else b""  # reading a pipe or a device would not end
-            except OSError:
-                data = b""  # decoding names and counts it with the other unreadable ones
+                data = read_photo(path)
+            except UnreadableImage as error:
+                data = error
             yield Photo(_text(path.relative_to(self._root)), label, split, data)
+            del data  # the next may be as large
 
 
 def open_folder(root: Path) -> Source:
@@ -62,7 +70,12 @@ def open_folder(root: Path) -> Source:
         raise InputError(f"data set folder {root}: {'not a folder' if root.exists() else 'no such folder'}")
     if _text(root.resolve()) != root.resolve().as_posix():
         raise InputError(f"data set folder {_text(root)}: its path is not UTF-8, so no record can hold it; rename it")
-    children = _subfolders(root)
+    if is_output(root):
+        raise InputError(
+            f"data set folder {_text(root)}: tledge itself wrote it, and it is no data; give the photos' folder"
+        )
+    outputs: list[Path] = []
+    children = _subfolders(root, outputs)
     splits = {child: _SPLIT_FOLDERS[child.name.lower()] for child in children if child.name.lower() in _SPLIT_FOLDERS}
     if splits and len(splits) != len(children):
         others = ", ".join(child.name for child in children if child not in splits)
@@ -72,20 +85,21 @@ def open_folder(root: Path) -> Source:
     if len(set(splits.values())) != len(splits):
         raise InputError(f"{root}: two folders mean the same split ({', '.join(c.name for c in splits)}); keep one")
     parents: dict[Path, SplitName | None] = {**splits} or {root: None}
-    labels = tuple(sorted({_text(folder.name) for parent in parents for folder in _class_folders(parent)}))
-    if not labels:
-        raise InputError(f"{root}: no class folders. Expected {root}/<class>/<photo>, one folder a class.")
-    number = {label: i for i, label in enumerate(labels)}
-    files = [
-        (path, number[_text(folder.name)], split)
+    classes = [
+        (folder, split)
         for parent, split in parents.items()
-        for folder in _class_folders(parent)
-        for path in _files(folder)
+        for folder in _class_folders(parent, children if parent == root else _subfolders(parent, outputs))
     ]
+    labels = tuple(sorted({_text(folder.name) for folder, _ in classes}))
+    if not labels:
+        but = f" but what tledge itself wrote ({', '.join(_text(path.name) for path in outputs)})" if outputs else ""
+        raise InputError(f"{root}: no class folders{but}. Expected {root}/<class>/<photo>, one folder a class.")
+    number = {label: i for i, label in enumerate(labels)}
+    files = [(path, number[_text(folder.name)], split) for folder, split in classes for path in _files(folder, outputs)]
     for parent, split in parents.items():
         if split and not any(place == split for _, _, place in files):
             raise InputError(f"{_text(parent)}: a split folder without photos; fill it or remove it")
-    return Folder(root, labels, files, tuple(parents))
+    return Folder(root, labels, files, tuple(parents), outputs)
 
 
 def _text(path: Path | str) -> str:
@@ -93,34 +107,36 @@ def _text(path: Path | str) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _visible(path: Path) -> bool:
+def _is_visible(name: str) -> bool:
     # Thumbs.db and desktop.ini are put there by Windows, .DS_Store by macOS: no photos anyone lost.
-    return not path.name.startswith(".") and path.name not in ("Thumbs.db", "desktop.ini", "__MACOSX")
+    return not name.startswith(".") and name not in ("Thumbs.db", "desktop.ini", "__MACOSX")
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and _visible(path))
+def _subfolders(folder: Path, outputs: list[Path]) -> list[Path]:
+    """Those of photos; ``outputs`` grows by those that tledge wrote."""
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and _is_visible(path.name))
+    outputs += [path for path in found if holds_only_output(path, _is_visible)]
+    return [path for path in found if path not in outputs]
 
 
-def _class_folders(parent: Path) -> list[Path]:
-    folders = _subfolders(parent)
+def _class_folders(parent: Path, folders: list[Path]) -> list[Path]:
     for folder in folders:
         if parent.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{_text(folder)}: a link to a folder that it is in, not a class; remove the link")
     return folders
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, outputs: list[Path]) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise InputError(f"data set folder {_text(str(error.filename))}: can't be read ({error.strerror})") from error
 
     found = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):  # does not follow links to folders: no loops
-        folders[:] = sorted(name for name in folders if _visible(Path(name)))
-        linked = [_text(Path(parent, name)) for name in folders if Path(parent, name).is_symlink()]
+    for walked in walk(folder, _is_visible, refuse):
+        linked = [_text(path) for name in walked.folders if (path := walked.folder / name).is_symlink()]
         if linked:
             raise InputError(
                 f"{', '.join(linked)}: a link to a folder inside a class; put the photos there, or remove the link"
             )
-        found += [Path(parent, name) for name in sorted(names) if _visible(Path(name))]
+        found += [walked.folder / name for name in walked.files]
+        outputs += walked.outputs
     return found

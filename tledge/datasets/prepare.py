@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,19 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge import preprocessing
+from tledge.ahead import ahead
 from tledge.cache import Array, RowCache, Rows
 from tledge.datasets import Photo, Source, open_source
 from tledge.datasets.splits import Assignment, assign, split_digest
+from tledge.datasets.unreadable import Unreadable
 from tledge.errors import InputError
 from tledge.files import atomic_write
+from tledge.pixel_range import PixelRange
+from tledge.preprocessing import UnreadableImage
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, Manifest, SkippedPhoto, SplitName, SplitRecord
 from tledge.run import Run
 
-MAX_SKIPPED_SHARE = 0.05
 SPLITS_FILE = "splits.csv"
-_DECODE_THREADS = 2  # Pillow frees the interpreter lock while it decodes; more threads than cores gain nothing
-_WINDOW = 64  # photos in flight: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,20 @@ class Dataset:
 
     source: Source
     input_size: int
+    pixel_range: PixelRange | None
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     content_sha256: tuple[bytes, ...]
     pixels: Rows
     splits: Assignment
     skipped: tuple[SkippedPhoto, ...]
+
+    def pixels_key(self, row: int) -> bytes:
+        """32 bytes that name what a photo's pixels were made from: its content, and the range where one was said."""
+        content = self.content_sha256[row]
+        return (
+            content if self.pixel_range is None else hashlib.sha256(f"{self.pixel_range} ".encode() + content).digest()
+        )
 
     def record(self) -> DatasetRecord:
         """What the manifest says of the data."""
@@ -93,126 +100,128 @@ class SplitPhotos:
     pixels: Rows
 
 
-def pixel_cache(input_size: int) -> RowCache:
-    """Where pixels of this size are kept; a change of the preprocessing starts a new cache."""
-    namespace = f"pixels-v{preprocessing.VERSION}/{input_size}"
+def pixel_cache(input_size: int, pixel_range: PixelRange | None) -> RowCache:
+    """Where pixels of this size are kept; a change of the preprocessing, or another range, starts a new cache."""
+    namespace = f"pixels-{preprocessing.version(pixel_range)}/{input_size}"
     return RowCache(namespace, (input_size, input_size, 3), np.uint8)
 
 
-def _digest_cache() -> RowCache:
-    return RowCache(f"pixel-digests-v{preprocessing.VERSION}", (32,), np.uint8)
+def _digest_cache(pixel_range: PixelRange | None) -> RowCache:
+    return RowCache(f"pixel-digests-{preprocessing.version(pixel_range)}", (32,), np.uint8)
 
 
 def content_key(photo: Photo) -> bytes:
-    """SHA-256 of the example as its source holds it."""
+    """SHA-256 of the example as its source holds it; of nothing, where that can't be read."""
+    if isinstance(photo.data, UnreadableImage):
+        return hashlib.sha256().digest()
     if isinstance(photo.data, bytes):
         return hashlib.sha256(photo.data).digest()
     return hashlib.sha256(f"{photo.data.shape}".encode() + photo.data.tobytes()).digest()
 
 
-def prepare(source: Source, input_size: int, seed: int, progress: Progress, later_bytes_a_photo: int = 0) -> Dataset:
+def prepare(
+    source: Source,
+    input_size: int,
+    seed: int,
+    progress: Progress,
+    later_bytes_a_photo: int = 0,
+    pixel_range: PixelRange | None = None,
+) -> Dataset:
     """Read a source once: decode what is not cached, split, and check that it can be trained on.
 
+    ``pixel_range``: of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it.
     ``later_bytes_a_photo``: what will be kept of each new one beside its pixels, at least; a disk without room for all is an
     EnvironmentFault before any is read.
-    Raises InputError for no photos, fewer than two classes, a class with fewer than two photos, or over
-    5% unreadable photos (all named). Unreadable photos below that are warned of and recorded.
+    Raises InputError for no photos, fewer than two classes, a class with fewer than two photos, over
+    5% unreadable photos, or 16-bit photos of an unknown range. Unreadable photos below that are warned of and recorded.
     """
     for warning in source.warnings:
         progress.warn(warning)
-    ids, labels, keys, source_splits, skipped = _ingest(source, input_size, progress, later_bytes_a_photo)
-    _check_readable(source, len(ids), skipped, progress)
+    ids, labels, keys, source_splits, unreadable = _ingest(
+        source, input_size, pixel_range, progress, later_bytes_a_photo
+    )
+    if found := unreadable.warning(len(ids)):
+        progress.warn(found)
+    if not ids:
+        raise InputError(f"data set {source.spec}: no photos in it")
     label_array = np.array(labels, np.int64)
     _check_classes(source, label_array)
-    digests = _digest_cache().rows(keys)[:]
+    digests = _digest_cache(pixel_range).rows(keys)[:]
     splits = assign([row.tobytes() for row in digests], label_array, source_splits, seed)
     _check_split_classes(source, label_array, splits, progress)
-    pixels = pixel_cache(input_size).rows(keys)
-    return Dataset(source, input_size, tuple(ids), label_array, tuple(keys), pixels, splits, tuple(skipped))
+    pixels = pixel_cache(input_size, pixel_range).rows(keys)
+    skipped = tuple(unreadable.skipped)
+    return Dataset(source, input_size, pixel_range, tuple(ids), label_array, tuple(keys), pixels, splits, skipped)
 
 
 def _ingest(
-    source: Source, input_size: int, progress: Progress, later_bytes_a_photo: int = 0
-) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], list[SkippedPhoto]]:
-    cached_pixels, cached_digests = pixel_cache(input_size), _digest_cache()
+    source: Source,
+    input_size: int,
+    pixel_range: PixelRange | None,
+    progress: Progress,
+    later_bytes_a_photo: int = 0,
+) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], Unreadable]:
+    cached_pixels, cached_digests = pixel_cache(input_size, pixel_range), _digest_cache(pixel_range)
     ids: list[str] = []
     labels: list[int] = []
     keys: list[bytes] = []
     source_splits: list[SplitName | None] = []
-    skipped: list[SkippedPhoto] = []
+    unreadable = Unreadable(source.spec)
     new_digests: dict[bytes, Array] = {}
 
     def new_pixels() -> Iterator[tuple[bytes, Array]]:
         written: set[bytes] = set()
-        for photo, key, outcome in _decoded(source, cached_pixels, cached_digests, input_size):
+        for photo in _decoded(source, cached_pixels, cached_digests, input_size, pixel_range):
             advance(1)
-            if isinstance(outcome, preprocessing.UnreadableImage):
-                skipped.append(SkippedPhoto(id=photo.id, reason=str(outcome)))
+            if isinstance(photo.outcome, UnreadableImage):
+                unreadable.add(photo.id, photo.outcome)
                 continue
             ids.append(photo.id)
             labels.append(photo.label)
-            keys.append(key)
+            keys.append(photo.key)
             source_splits.append(photo.source_split)
-            if outcome is not None:
-                pixels, digest = outcome
-                new_digests[key] = np.frombuffer(digest, np.uint8)
-                if key not in cached_pixels and key not in written:
-                    written.add(key)
-                    yield key, pixels
+            if photo.outcome is not None:
+                new_digests[photo.key] = np.frombuffer(photo.outcome.digest, np.uint8)
+                if photo.key not in cached_pixels and photo.key not in written:
+                    written.add(photo.key)
+                    yield photo.key, photo.outcome.pixels
 
     with progress.step(f"reading {source.name}", source.num_photos) as advance:
         # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
         num_new = max(0, source.num_photos - len(cached_pixels))
         cached_pixels.add(new_pixels(), num_new, num_new * later_bytes_a_photo)
     cached_digests.add(((k, d) for k, d in new_digests.items() if k not in cached_digests), len(new_digests))
-    return ids, labels, keys, source_splits, skipped
+    return ids, labels, keys, source_splits, unreadable
 
 
-_Outcome = tuple[preprocessing.Pixels, bytes] | preprocessing.UnreadableImage | None
+class _Read(NamedTuple):
+    """A photo without its data, and what it became; None where its pixels and their digest are cached."""
+
+    id: str
+    label: int
+    source_split: SplitName | None
+    key: bytes
+    outcome: preprocessing.Prepared | UnreadableImage | None
 
 
 def _decoded(
-    source: Source, pixels: RowCache, digests: RowCache, input_size: int
-) -> Iterator[tuple[Photo, bytes, _Outcome]]:
-    """Every photo in order with its decoded pixels and their digest; None where both are cached."""
+    source: Source, pixels: RowCache, digests: RowCache, input_size: int, pixel_range: PixelRange | None
+) -> Iterator[_Read]:
+    """Every photo in order."""
 
-    def work(photo: Photo, key: bytes) -> _Outcome:
-        if key in pixels and key in digests:
-            return None
-        try:
-            image = (
-                preprocessing.decode(photo.data) if isinstance(photo.data, bytes) else preprocessing.to_rgb(photo.data)
-            )
-        except preprocessing.UnreadableImage as error:
-            return error
-        return preprocessing.resize(image, input_size), preprocessing.pixel_digest(image)
+    def work(item: tuple[Photo, bytes]) -> _Read:
+        photo, key = item
+        is_cached = key in pixels and key in digests
+        outcome = None if is_cached else photo.prepared(input_size, pixel_range)
+        return _Read(photo.id, photo.label, photo.source_split, key, outcome)
 
-    pending: deque[tuple[Photo, bytes, Future[_Outcome]]] = deque()
-    with ThreadPoolExecutor(_DECODE_THREADS) as pool:
-        for photo in source.photos():
-            key = content_key(photo)
-            pending.append((photo, key, pool.submit(work, photo, key)))
-            if len(pending) >= _WINDOW:
-                first, first_key, future = pending.popleft()
-                yield first, first_key, future.result()
-        for photo, key, future in pending:
-            yield photo, key, future.result()
+    return ahead(work, _with_keys(source.photos()), lambda item: item[0].num_bytes)
 
 
-def _check_readable(source: Source, num_read: int, skipped: list[SkippedPhoto], progress: Progress) -> None:
-    if not skipped:
-        if not num_read:
-            raise InputError(f"data set {source.spec}: no photos in it")
-        return
-    shown = "; ".join(f"{photo.id} ({photo.reason})" for photo in skipped[:5])
-    more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-    total = num_read + len(skipped)
-    if len(skipped) > MAX_SKIPPED_SHARE * total:
-        raise InputError(
-            f"data set {source.spec}: {len(skipped)} of {total} photos can't be read, "
-            f"over {MAX_SKIPPED_SHARE:.0%}: {shown}{more}. Repair or remove them."
-        )
-    progress.warn(f"skipped {len(skipped)} of {total} photos that can't be read: {shown}{more}")
+def _with_keys(photos: Iterator[Photo]) -> Iterator[tuple[Photo, bytes]]:
+    for photo in photos:
+        yield photo, content_key(photo)
+        del photo  # it may be large, and so may be the next
 
 
 def _check_classes(source: Source, labels: npt.NDArray[np.int64]) -> None:
@@ -272,7 +281,7 @@ def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
     """
     manifest, photos = run.manifest, members(run, split)
     ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
-    cache = pixel_cache(manifest.backbone.input_size)
+    cache = pixel_cache(manifest.backbone.input_size, manifest.pixel_range)
     if any(key not in cache for key in keys):
         cache = _read_again(manifest, keys, ids, progress)
     labels = np.array([photo.label for photo in photos], np.int64)
@@ -280,14 +289,15 @@ def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
 
 
 def _read_again(manifest: Manifest, keys: Sequence[bytes], ids: Sequence[str], progress: Progress) -> RowCache:
-    size = manifest.backbone.input_size
-    _ingest(open_source(manifest.dataset.spec), size, progress)
-    cache = pixel_cache(size)
+    size, spec = manifest.backbone.input_size, manifest.dataset.spec
+    *_, unreadable = _ingest(open_source(spec), size, manifest.pixel_range, progress)
+    cache = pixel_cache(size, manifest.pixel_range)
     missing = [photo_id for photo_id, key in zip(ids, keys, strict=True) if key not in cache]
     if missing:
-        shown = ", ".join(missing[:5])
+        reasons = {photo.id: photo.reason for photo in unreadable.skipped}
+        shown = ", ".join(f"{one} ({reasons[one]})" if one in reasons else one for one in missing[:5])
         raise InputError(
-            f"data set {manifest.dataset.spec} changed since run {manifest.name} was built: {len(missing)} photos of it "
-            f"are missing or differ ({shown}{', ...' if len(missing) > 5 else ''}). Restore them, or build again."
+            f"data set {spec} changed since run {manifest.name} was built: {len(missing)} photos of it are missing, "
+            f"differ or can't be read ({shown}{', ...' if len(missing) > 5 else ''}). Restore them, or build again."
         )
     return cache

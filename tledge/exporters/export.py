@@ -190,7 +190,7 @@ def _metadata(run: Run, format_name: str, batch: str) -> str:
     return json.dumps(
         {
             "labels": manifest.labels,
-            "input": manifest.preprocessing,
+            "input": manifest.preprocessing.as_json(),
             "batch": batch,
             "output": "class probabilities in the order of the labels",
             "provenance": {

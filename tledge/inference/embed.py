@@ -19,6 +19,7 @@ from tledge.datasets.splits import split_digest
 from tledge.errors import unknown
 from tledge.inference.features_file import features_file, reserved_out
 from tledge.inference.labelled import Entry, Labelled, Part
+from tledge.pixel_range import PixelRange
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress, Silent
 from tledge.records import Record, SkippedPhoto
@@ -46,6 +47,9 @@ class Embedding(Record):
     num_photos: int
     skipped: list[SkippedPhoto]
     preprocessing_version: int
+    pixel_range: list[int] | None = Field(
+        default=None, description="black and white of 16-bit photos, where it was said"
+    )
 
     @property
     def dim(self) -> int:
@@ -61,6 +65,7 @@ def embed(
     layer: str | None = None,
     split: str = "all",
     weights: str | None = None,
+    pixel_range: PixelRange | None = None,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Embedding:
@@ -68,6 +73,7 @@ def embed(
 
     ``layer``: by its name in the network; None for the head's input. An output of more than one axis is flattened.
     ``split``: all, or one that the source itself has. ``weights``: of a ``keras:`` backbone, where they came from a file.
+    ``pixel_range``: of 16-bit photos, where it is not the run's.
     Memory does not grow with the photos but by their ids. Raises InputError for an unknown run, layer or split, for an
     ``out`` that can't be written or that another process is writing, and for over 5% unreadable photos; ArtifactError where the
     backbone has changed.
@@ -76,7 +82,8 @@ def embed(
     with reserved_out(out):
         if not isinstance(run, Run):
             run = open_run(artifacts_root(artifacts), run)
-        return _written(run, Labelled(open_source(dataset), split), out, layer, weights, progress)
+        labelled = Labelled(open_source(dataset), split, pixel_range or run.manifest.pixel_range)
+        return _written(run, labelled, out, layer, weights, progress)
 
 
 def _written(
@@ -113,6 +120,7 @@ def _written(
             num_photos=len(keys),
             skipped=labelled.skipped,
             preprocessing_version=preprocessing.VERSION,
+            pixel_range=None if labelled.pixel_range is None else list(labelled.pixel_range),
         )
         file.finish(made)
     for warning in warnings:
@@ -130,7 +138,7 @@ def _reader(
         with contextlib.closing(module):
             yield module.features, module.layer.name
         return
-    with contextlib.closing(Labelled(labelled.source, labelled.split).photos(size)) as stream:
+    with contextlib.closing(Labelled(labelled.source, labelled.split, labelled.pixel_range).photos(size)) as stream:
         some = [pixels for _, pixels in itertools.islice(stream, _PROOF_PHOTOS)] if layer else []
     yield _activations(network_of(run, some, weights, needs_layers=layer is not None), layer, size)
 

@@ -30,6 +30,9 @@ class Evaluation(Record):
     run: str
     artifact: str = Field(description="original, or the artifact's format")
     runtime: str
+    pixel_range: list[int] | None = Field(
+        default=None, description="black and white of 16-bit photos, where it was said"
+    )
     dataset: str
     split: Part = Field(description="of the data set's own splits")
     photos_sha256: str = Field(description="of the photos scored and their labels, as the splits in manifest.json")
@@ -59,7 +62,7 @@ def evaluate(
     """
     progress = progress or Silent()
     source = open_source(dataset)
-    labelled = Labelled(source, split)
+    labelled = Labelled(source, split, model.pixel_range)
     _check_classes(source, model)
     chosen = _Chosen(labelled, _own_photos(model.run), include_seen)
     numbers = {label: number for number, label in enumerate(model.labels)}
@@ -84,6 +87,7 @@ def evaluate(
         run=model.run.name,
         artifact=model.name,
         runtime=model.task.runtime,
+        pixel_range=None if model.pixel_range is None else list(model.pixel_range),
         dataset=source.name,
         split=split,
         photos_sha256=split_digest(keys, names),

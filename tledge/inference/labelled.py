@@ -8,10 +8,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from tledge.ahead import ahead
 from tledge.datasets import Photo, Source
-from tledge.datasets.prepare import MAX_SKIPPED_SHARE, content_key, pixel_cache
+from tledge.datasets.prepare import content_key, pixel_cache
+from tledge.datasets.unreadable import Unreadable
 from tledge.errors import InputError, unknown
-from tledge.inference.photos import ahead, few, pixels
+from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, UnreadableImage
 from tledge.records import SkippedPhoto
 
@@ -30,32 +32,42 @@ class Entry:
 class Labelled:
     """The photos of a source, or of one split that the source itself has. ``skipped`` grows while they are read.
 
-    Raises InputError for an unknown split.
+    ``pixel_range``: of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it. Raises InputError for an unknown
+    split.
     """
 
-    def __init__(self, source: Source, split: str) -> None:
+    def __init__(self, source: Source, split: str, pixel_range: PixelRange | None) -> None:
         if split not in get_args(Part):
             raise unknown("split", split, get_args(Part))
         self.source = source
-        self.skipped: list[SkippedPhoto] = []
-        self.split = split
+        self._unreadable = Unreadable(source.spec)
+        self.split, self.pixel_range = split, pixel_range
         self._source_splits: set[str] = set()
+
+    @property
+    def skipped(self) -> list[SkippedPhoto]:
+        """Those that could not be read."""
+        return self._unreadable.skipped
 
     def photos(
         self, size: int, is_chosen: Callable[[bytes], bool] = lambda key: True
     ) -> Generator[tuple[Entry, Pixels], None, None]:
         """Every readable photo that ``is_chosen`` by the SHA-256 of its content, with uint8 pixels (size, size, 3)."""
-        cached = pixel_cache(size)
+        cached = pixel_cache(size, self.pixel_range)
 
-        def work(item: tuple[Photo, bytes]) -> Pixels:
+        def work(item: tuple[Photo, bytes]) -> tuple[Entry, Pixels | UnreadableImage]:
             photo, key = item
-            return np.asarray(cached.rows([key])[0], np.uint8) if key in cached else pixels(photo.data, size)
+            entry = Entry(photo.id, self.source.labels[photo.label], key)
+            if key in cached:
+                return entry, np.asarray(cached.rows([key])[0], np.uint8)
+            made = photo.prepared(size, self.pixel_range)
+            return entry, made if isinstance(made, UnreadableImage) else made.pixels
 
-        for (photo, key), outcome in ahead(work, self._selected(is_chosen)):
+        for entry, outcome in ahead(work, self._selected(is_chosen), lambda item: item[0].num_bytes):
             if isinstance(outcome, UnreadableImage):
-                self.skipped.append(SkippedPhoto(id=photo.id, reason=str(outcome)))
+                self._unreadable.add(entry.id, outcome)
             else:
-                yield Entry(photo.id, self.source.labels[photo.label], key), outcome
+                yield entry, outcome
 
     def _selected(self, is_chosen: Callable[[bytes], bool]) -> Iterator[tuple[Photo, bytes]]:
         for photo in self.source.photos():
@@ -63,19 +75,12 @@ class Labelled:
                 self._source_splits.add(photo.source_split)
             if self.split in ("all", photo.source_split) and is_chosen(key := content_key(photo)):
                 yield photo, key
+            del photo  # it may be large, and so may be the next
 
     def warnings(self, num_read: int) -> list[str]:
-        """What could not be read. Raises InputError where that is over 5%."""
-        if not self.skipped:
-            return []
-        total = num_read + len(self.skipped)
-        shown = few([f"{photo.id} ({photo.reason})" for photo in self.skipped])
-        problem = f"{len(self.skipped)} of {total} photos can't be read"
-        if len(self.skipped) > MAX_SKIPPED_SHARE * total:
-            raise InputError(
-                f"data set {self.source.spec}: {problem}, over {MAX_SKIPPED_SHARE:.0%}: {shown}. Repair or remove them."
-            )
-        return [f"skipped: {problem}: {shown}"]
+        """What could not be read. Raises InputError as :meth:`Unreadable.warning` does."""
+        warning = self._unreadable.warning(num_read)
+        return [] if warning is None else [warning]
 
     def nothing(self) -> InputError:
         """The error for no photo at all, once they were read."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tledge.audit.contract import interface
 from tledge.cache import scratch_folder
 from tledge.errors import ArtifactError, InputError, unknown
+from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 from tledge.room import require_space
@@ -35,11 +36,15 @@ BLOCK_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Model:
-    """Made by :func:`open_model`. ``name``: ``original``, or the artifact's format."""
+    """Made by :func:`open_model`. ``name``: ``original``, or the artifact's format.
+
+    ``pixel_range``: that of 16-bit photos it is asked about, the run's where no other was named.
+    """
 
     run: Run
     name: str
     task: Task
+    pixel_range: PixelRange | None
 
     @property
     def labels(self) -> list[str]:
@@ -103,19 +108,24 @@ def open_model(
     *,
     artifact: str | None = None,
     runtime: str | None = None,
+    pixel_range: PixelRange | None = None,
     artifacts: Path | None = None,
 ) -> Model:
     """The original of a run (the latest where none is named), or its artifact of a format, on the runtime of that file.
 
+    ``pixel_range``: of 16-bit photos, where theirs is not that of the photos that the run was trained on.
     Raises InputError for an unknown run, artifact or runtime, or a runtime for other files; ArtifactError where a file
     changed since it was written, is no model, or keeps weights outside itself.
     """
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
+    pixel_range = pixel_range or run.manifest.pixel_range
     if artifact is None:
         if runtime is not None:
             raise InputError(f"--runtime {runtime} is for an artifact: name it with --artifact, or drop --runtime")
-        return Model(run, ORIGINAL_NAME, Task(ORIGINAL_NAME, run.folder / "model", "tensorflow", "", ORIGINAL))
+        return Model(
+            run, ORIGINAL_NAME, Task(ORIGINAL_NAME, run.folder / "model", "tensorflow", "", ORIGINAL), pixel_range
+        )
     names = run.export_names()
     if artifact not in names:
         raise unknown(f"artifact of run {run.name}", artifact, names, "Or make it with tledge export.")
@@ -126,4 +136,4 @@ def open_model(
         raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {artifact}{listed}")
     interface(path)  # a file that the audit would not read is not run, as in a verification
     chosen = runtime or usable[0]
-    return Model(run, artifact, Task(f"{artifact} on {chosen}", path, chosen))
+    return Model(run, artifact, Task(f"{artifact} on {chosen}", path, chosen), pixel_range)

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-
-import numpy as np
-import numpy.typing as npt
 
 from tledge.errors import InputError
-from tledge.preprocessing import Pixels, UnreadableImage, decode, resize, to_rgb
-
-T = TypeVar("T")
-R = TypeVar("R")
+from tledge.outputs import is_output, walk
+from tledge.photo_files import read_photo, read_photo_stream
+from tledge.preprocessing import UnreadableImage
 
 STDIN = "-"
 # Of the formats that tledge.preprocessing decodes, as Pillow registers them.
@@ -30,17 +23,18 @@ PHOTO_SUFFIXES = frozenset(
     }
 )
 _LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")  # no photos that anyone lost
-MAX_FILE_BYTES = 2**30  # a larger file is no photo of at most 100 million pixels, and would fill the memory
-_DECODE_THREADS = 2  # Pillow frees the interpreter lock while it decodes
-_WINDOW = 64  # photos in flight: bounds the memory
 
 
 @dataclass
 class Found:
-    """``photos``: files, or ``-``, in the order to answer them. ``skipped``: what lay in a folder and is no photo by its name."""
+    """``photos``: files, or ``-``, in the order to answer them.
+
+    ``skipped``: what lay in a folder and is no photo by its name; ``outputs``: what tledge itself wrote there.
+    """
 
     photos: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
 
 def find(names: Sequence[str | Path]) -> Found:
@@ -59,6 +53,7 @@ def find(names: Sequence[str | Path]) -> Found:
             found.photos.append(name)
     if not found.photos:
         passed_over = f"; no photos by their names: {few(list(map(text, found.skipped)))}" if found.skipped else ""
+        passed_over += f"; tledge itself wrote {few(list(map(text, found.outputs)))}" if found.outputs else ""
         raise InputError(f"no photo in {', '.join(text(str(name)) for name in names)}{passed_over}")
     return found
 
@@ -67,12 +62,16 @@ def _walk(root: str, found: Found) -> None:
     def refuse(error: OSError) -> None:
         raise InputError(f"folder {text(str(error.filename))}: can't be read ({error.strerror})") from error
 
-    for parent, folders, files in os.walk(root, onerror=refuse):
-        folders[:] = sorted(filter(_is_visible, folders))
-        found.skipped += [path for name in folders if Path(path := str(Path(parent, name))).is_symlink()]
-        for name in sorted(filter(_is_visible, files)):
+    if is_output(Path(root)):
+        found.outputs.append(root)
+        return
+    for walked in walk(Path(root), _is_visible, refuse):
+        paths = [str(walked.folder / name) for name in walked.folders]
+        found.skipped += [path for path in paths if Path(path).is_symlink()]
+        found.outputs += map(str, walked.outputs)
+        for name in walked.files:
             is_photo = Path(name).suffix.lower() in PHOTO_SUFFIXES
-            (found.photos if is_photo else found.skipped).append(str(Path(parent, name)))
+            (found.photos if is_photo else found.skipped).append(str(walked.folder / name))
 
 
 def _is_visible(name: str) -> bool:
@@ -91,47 +90,8 @@ def few(items: Sequence[str]) -> str:
 
 def read(photo: str) -> bytes:
     """The bytes of a file, or of standard input for ``-``. Raises UnreadableImage where there are none to read."""
-    if photo == STDIN:
-        if sys.stdin is None:
-            raise UnreadableImage("standard input is closed")
-        data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-    else:
-        path = Path(photo)
-        if not path.is_file():  # reading a pipe or a device need not end
-            raise UnreadableImage("no regular file; use - for a pipe" if path.exists() else "no such file")
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise UnreadableImage(error.strerror or type(error).__name__) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise UnreadableImage(f"more than {MAX_FILE_BYTES >> 30} GiB")
-    return data
-
-
-def pixels(data: bytes | npt.NDArray[np.uint8], size: int) -> Pixels:
-    """An encoded photo, or uint8 (H, W) or (H, W, C), to uint8 RGB (size, size, 3). Raises UnreadableImage."""
-    return resize(decode(data) if isinstance(data, bytes) else to_rgb(data), size)
-
-
-def ahead(work: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[T, R | UnreadableImage], None, None]:
-    """Every item in order with what ``work`` makes of it, or why it is no photo; threads work some items ahead."""
-
-    def attempt(item: T) -> R | UnreadableImage:
-        try:
-            return work(item)
-        except UnreadableImage as error:
-            return error
-
-    pending: deque[tuple[T, Future[R | UnreadableImage]]] = deque()
-    with ThreadPoolExecutor(_DECODE_THREADS) as pool:
-        try:
-            for item in items:
-                pending.append((item, pool.submit(attempt, item)))
-                if len(pending) >= _WINDOW:
-                    first, future = pending.popleft()
-                    yield first, future.result()
-            for item, future in pending:
-                yield item, future.result()
-        finally:  # who asked may have stopped: nothing more is decoded for nobody
-            pool.shutdown(cancel_futures=True)
+    if photo != STDIN:
+        return read_photo(Path(photo))
+    if sys.stdin is None:
+        raise UnreadableImage("standard input is closed")
+    return read_photo_stream(sys.stdin.buffer)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tledge.ahead import ahead
 from tledge.errors import InputError
 from tledge.inference.model import Model
-from tledge.inference.photos import Found, ahead, few, find, pixels, read, text
-from tledge.preprocessing import Pixels, UnreadableImage
+from tledge.inference.photos import Found, few, find, read, text
+from tledge.preprocessing import Pixels, UnreadableImage, prepare
 from tledge.progress import Progress, Silent
 
 _USUAL_TOP = 3
@@ -61,6 +62,10 @@ class Prediction:
         self._progress = progress or Silent()
         self.photos = [text(path) for path in self._found.photos]
         self.skipped = [text(path) for path in self._found.skipped]
+        if self._found.outputs:
+            self._progress.warn(
+                f"left out what tledge itself wrote: {few([text(path) for path in self._found.outputs])}"
+            )
         if self.skipped:
             self._progress.warn(f"skipped, as no photos by their names: {few(self.skipped)}")
 
@@ -77,9 +82,15 @@ class Prediction:
                 yield Answered(path, [Answer(labels[number], float(row[number])) for number in best])
 
     def _readable(self) -> Iterator[tuple[str, Pixels]]:
-        size = self.model.input_size
-        for photo, outcome in ahead(lambda photo: pixels(read(photo), size), self._found.photos):
-            path = text(photo)
+        size, pixel_range = self.model.input_size, self.model.pixel_range
+
+        def work(photo: str) -> tuple[str, Pixels | UnreadableImage]:
+            try:
+                return text(photo), prepare(read(photo), size, pixel_range).pixels
+            except UnreadableImage as error:
+                return text(photo), error
+
+        for path, outcome in ahead(work, self._found.photos):
             if isinstance(outcome, UnreadableImage):
                 self.unreadable.append(Unreadable(path, str(outcome)))
                 self._progress.warn(f"{path}: not answered: {outcome}")

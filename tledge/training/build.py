@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from tledge.datasets.prepare import prepare
 from tledge.datasets.splits import RULE
 from tledge.errors import InputError
 from tledge.files import atomic_write
+from tledge.pixel_range import PixelRange
 from tledge.progress import Progress, Silent
-from tledge.records import DeviceRecord, Manifest
+from tledge.records import DeviceRecord, Manifest, PreprocessingRecord
 from tledge.run import (
     MANIFEST,
     Run,
@@ -62,6 +64,7 @@ def build(
     resume: bool = False,
     tensorboard: Path | None = None,
     mlflow: bool = False,
+    pixel_range: PixelRange | None = None,
 ) -> Run | None:
     """Train a classifier and write its run folder.
 
@@ -71,6 +74,7 @@ def build(
     meanwhile. A network's training keeps its state after each epoch; ``resume`` goes on from that of an unfinished build of
     the same name and arguments.
     ``tensorboard``: a folder for its logs, by epoch; ``mlflow``: whether an MLflow run is recorded.
+    ``pixel_range``: the values of black and white in 16-bit photos; None refuses those that leave most of 16 bits unused.
     With strategy multi-worker every worker calls it with the same arguments; the chief writes, the others return None.
     Raises InputError for bad input, EnvironmentFault for a machine that lacks network, disk or files.
     """
@@ -102,6 +106,7 @@ def build(
             run=name,
             tensorboard=None if tensorboard is None else str(tensorboard.absolute()),
             mlflow=mlflow,
+            pixel_range=None if pixel_range is None else list(pixel_range),
         )
         keeps = recipe.method != "features" and met.is_chief
         state = stack.enter_context(
@@ -116,7 +121,8 @@ def build(
         with progress.step("loading the backbone"):
             extractor = stack.enter_context(contextlib.closing(open_backbone(backbone, input_size, weights, seed)))
         _check(recipe, extractor, where, progress)
-        data = prepare(source, extractor.input_size, seed, progress, by_features.least_bytes_a_photo(recipe, extractor))
+        later_bytes = by_features.least_bytes_a_photo(recipe, extractor)
+        data = prepare(source, extractor.input_size, seed, progress, later_bytes, pixel_range)
         method = by_features if recipe.method == "features" else by_network
         wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
         watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
@@ -131,15 +137,9 @@ def build(
         if recipe.augment != PRESETS["none"]:
             photos = np.asarray(data.pixels[splits["train"][:6]], np.uint8)
             contact_sheet(photos, recipe.augment, seed, staging / "augmentation.png")
-        broken = [data.ids[row] for row in test[~np.isfinite(trained.test_logits).all(axis=1)]]
-        if broken:
-            raise InputError(
-                f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
-                "choose another --backbone"
-            )
-        _write_reference(
-            staging / "reference.npz", [data.ids[row] for row in test], data.labels[test], trained.test_logits
-        )
+        ids = [data.ids[row] for row in test]
+        _require_finite(ids, trained.test_logits)
+        _write_reference(staging / "reference.npz", ids, data.labels[test], trained.test_logits)
         manifest = Manifest(
             name=name,
             created_utc=now_utc(),
@@ -151,12 +151,13 @@ def build(
             backbone=extractor.record(),
             recipe=trained.recipe.as_json(),
             seed=seed,
-            preprocessing={
-                "version": preprocessing.VERSION,
-                "description": preprocessing.DESCRIPTION,
-                "input": f"uint8 RGB, NHWC, {extractor.input_size} x {extractor.input_size}",
-                "scale_in_graph": preprocessing.PIXEL_SCALE,
-            },
+            preprocessing=PreprocessingRecord(
+                version=preprocessing.VERSION,
+                description=preprocessing.DESCRIPTION,
+                input=f"uint8 RGB, NHWC, {extractor.input_size} x {extractor.input_size}",
+                scale_in_graph=preprocessing.PIXEL_SCALE,
+                pixel_range=None if pixel_range is None else list(pixel_range),
+            ),
             features=trained.features,
             metrics={
                 "validation": metrics.metrics_of(data.labels[splits["validation"]], trained.validation_logits),
@@ -199,7 +200,18 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         resume=True,
         tensorboard=None if request.tensorboard is None else Path(request.tensorboard),
         mlflow=request.mlflow,
+        pixel_range=None if request.pixel_range is None else PixelRange(*request.pixel_range),
     )
+
+
+def _require_finite(ids: Sequence[str], logits: npt.NDArray[np.float32]) -> None:
+    """Raise InputError where the model's answer to a photo is none. ``logits``: (N, C), of the photos of ``ids``."""
+    broken = [ids[row] for row in np.flatnonzero(~np.isfinite(logits).all(axis=1))]
+    if broken:
+        raise InputError(
+            f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
+            "choose another --backbone"
+        )
 
 
 def _check_asked(seed: int, run: str | None, tensorboard: Path | None, mlflow: bool) -> None:

@@ -51,7 +51,7 @@ class Photos:
 
 def as_they_are(dataset: Dataset, rows: Indices) -> Photos:
     """The photos ``rows`` of a data set."""
-    keys = [dataset.content_sha256[row] for row in rows]
+    keys = [dataset.pixels_key(row) for row in rows]
     return Photos(keys, lambda some: _pixels(dataset.pixels.select(rows[some])))
 
 
@@ -60,7 +60,7 @@ def in_a_view(dataset: Dataset, rows: Indices, augment: Augmentation, seed: int,
     settings = f"{_VIEWS_VERSION} {json.dumps(augment.as_json(), sort_keys=True)}".encode()
     drawn = keys_of(seed, number, rows)
     keys = [
-        hashlib.sha256(settings + dataset.content_sha256[row] + key.tobytes()).digest()
+        hashlib.sha256(settings + dataset.pixels_key(row) + key.tobytes()).digest()
         for row, key in zip(rows, drawn, strict=True)
     ]
     return Photos(keys, lambda some: view(dataset.pixels, rows[some], augment, seed, number))

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from tledge.backbones import is_pretrained
 from tledge.classifier.network import LINEAR
 from tledge.errors import InputError, unknown
+from tledge.files import MAX_TABLE_BYTES, read_file
 from tledge.records import Record
 from tledge.training.augmentation import PRESETS, Augmentation
 
@@ -182,7 +183,7 @@ def _toml(value: object) -> str:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_file(path, MAX_TABLE_BYTES).decode())
     except FileNotFoundError as error:
         raise InputError(f"recipe {path}: no such file") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -74,12 +74,19 @@ class Study(Record):
     input_size: int
     recipe: Recipe = Field(description="where the search starts; what is not searched stays as it is there")
     seed: int
+    pixel_range: list[int] | None = Field(
+        default=None, description="black and white of 16-bit photos, where it was said"
+    )
     trials: list[Trial] = Field(default=[])
 
     def best(self) -> int | None:
         """Place of the first whole trial of the highest accuracy; None where there is none."""
         whole = [(place, trial.accuracy) for place, trial in enumerate(self.trials) if trial.accuracy is not None]
         return max(whole, key=lambda entry: entry[1], default=(None, 0.0))[0]
+
+
+def _range(study: Study) -> str:
+    return "not given" if study.pixel_range is None else "..".join(map(str, study.pixel_range))
 
 
 @contextlib.contextmanager
@@ -104,6 +111,7 @@ def begun(folder: Path, asked: Study) -> Iterator[Study]:
         f"--image-size (was {kept.input_size})": kept.input_size != asked.input_size,
         f"--recipe (was {kept.recipe.name})": kept.recipe != asked.recipe,
         f"--seed (was {kept.seed})": kept.seed != asked.seed,
+        f"--pixel-range (was {_range(kept)})": kept.pixel_range != asked.pixel_range,
     }
     others = [what for what, differs in compared.items() if differs]
     if others:

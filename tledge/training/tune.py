@@ -18,6 +18,8 @@ from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.files import atomic_write, make_folder
 from tledge.locks import reserved, reserved_new
+from tledge.outputs import make_root
+from tledge.pixel_range import PixelRange
 from tledge.progress import Progress, Silent
 from tledge.records import Fraction, Record
 from tledge.run import ELSEWHERE, artifacts_root
@@ -64,6 +66,7 @@ def tune(
     timeout_s: float | None = None,
     seed: int = 0,
     study: str | None = None,
+    pixel_range: PixelRange | None = None,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
@@ -86,6 +89,7 @@ def tune(
         tensorflow(seed)
     with contextlib.ExitStack() as stack:
         studies = artifacts_root(artifacts) / STUDIES
+        make_root(studies.parent, ELSEWHERE)
         make_folder(studies, ELSEWHERE)
         if study is not None:
             busy = f"at study {study} in {studies}; choose another --study, or wait for its end"
@@ -102,7 +106,7 @@ def tune(
             raise InputError(
                 f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
             )
-        data = prepare(source, extractor.input_size, seed, progress)
+        data = prepare(source, extractor.input_size, seed, progress, pixel_range=pixel_range)
         folder = studies / name
         asked = Study(
             dataset=dataset,
@@ -112,6 +116,7 @@ def tune(
             input_size=extractor.input_size,
             recipe=recipe,
             seed=seed,
+            pixel_range=None if pixel_range is None else list(pixel_range),
         )
         found = stack.enter_context(begun(folder, asked))
         if found.trials:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, unknown
+from tledge.outputs import make_root
 from tledge.progress import Progress
 from tledge.records import Record
 from tledge.run import UNFINISHED, check_name, open_run
@@ -30,6 +31,7 @@ class Request(Record):
     run: str
     tensorboard: str | None
     mlflow: bool
+    pixel_range: list[int] | None = None
 
 
 def recall(root: Path, run: str | None) -> Request:
@@ -82,7 +84,8 @@ def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> 
     is_new = True
     try:
         remove_finished(root, request.run, progress)
-        folder.mkdir(parents=True)
+        make_root(root, "Name another folder with --artifacts.")
+        folder.mkdir()
     except FileExistsError as error:
         is_new = not (folder / _REQUEST).exists()  # killed before it was written: nothing was begun
         if not goes_on and not is_new:

@@ -253,7 +253,7 @@ class Measurement:
         try:
             self.audits[subject.name] = audit(subject.path)
             self.contracts[subject.name] = contract_problems(
-                subject.path, manifest.labels, manifest.backbone.input_size
+                subject.path, manifest.labels, manifest.backbone.input_size, manifest.pixel_range
             )
         except ArtifactError as error:
             self.contracts[subject.name] = [str(error)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ConfigDict, Field, ValidationError
 
 from tledge.errors import InputError, unknown
+from tledge.files import MAX_TABLE_BYTES, read_file
 from tledge.records import LimitBasis, Limits, Record
 from tledge.runtimes import runtimes
 
@@ -72,8 +73,8 @@ def load(name: str) -> Target:
     else:
         path = folder() / f"{name}.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = tomllib.loads(read_file(path, MAX_TABLE_BYTES).decode())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"target {path}: not TOML: {error}") from error
     try:
         target = Target.model_validate(table)

@@ -1,0 +1,29 @@
+"""The bytes of a photo's file, read within a bound of memory and without waiting for what is no file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+from tledge.files import read_file
+from tledge.preprocessing import UnreadableImage
+
+MAX_BYTES = 2**30  # a larger file is no photo of at most 100 million pixels, and would fill the memory
+
+
+def read_photo(path: Path) -> bytes:
+    """The bytes of a photo's file. Raises UnreadableImage where there are none to read, or too many."""
+    if not path.is_file():  # reading a pipe or a device need not end
+        raise UnreadableImage("no regular file; use - for a pipe" if path.exists() else "no such file")
+    try:
+        return read_file(path, MAX_BYTES)
+    except OSError as error:
+        raise UnreadableImage(error.strerror or type(error).__name__) from error
+
+
+def read_photo_stream(file: IO[bytes]) -> bytes:
+    """The bytes of a photo from a stream that is no file, whose size nobody can ask for."""
+    data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise UnreadableImage(f"more than {MAX_BYTES >> 30} GiB")
+    return data

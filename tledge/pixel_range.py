@@ -1,0 +1,69 @@
+"""What the values of 16-bit photos mean: cameras and microscopes write 10 or 12 bits into files of 16."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.errors import InputError
+
+OPTION = "--pixel-range"
+_LARGEST = 65535
+_FEWEST_VALUES = 256  # fewer would leave 8-bit pixels unused, and are no 16-bit data
+# A picture that leaves three quarters of the range empty has a smaller range, or is very dark: nobody can tell which.
+_LEAST_HIGHEST = 1 << 14
+
+
+class PixelRange(NamedTuple):
+    """The values of black and of white in 16-bit photos, both included."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}"
+
+    def is_possible(self) -> bool:
+        """Whether 16-bit values can have it, and 8-bit pixels are filled by it."""
+        return self.low >= 0 and self.low + _FEWEST_VALUES - 1 <= self.high <= _LARGEST
+
+    def to_8_bits(self, values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+        """Values inside the range to 0..255, in equal steps. Of the whole range that is the high byte."""
+        num_values = self.high - self.low + 1
+        return ((values.astype(np.uint32) - self.low) * 256 // num_values).astype(np.uint8)
+
+
+WHOLE = PixelRange(0, _LARGEST)
+
+
+def parse(text: str | None) -> PixelRange | None:
+    """``0..4095`` as a range; None for None. Raises InputError for anything else."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})\.\.([0-9]{1,5})", text.strip())
+    asked = PixelRange(int(found[1]), int(found[2])) if found else None
+    if asked is None or not asked.is_possible():
+        raise InputError(
+            f"{OPTION} {text!r}: use the values of black and white as in 0..4095, at least 255 apart, within 0..{_LARGEST}"
+        )
+    return asked
+
+
+def leaves_range_unknown(highest: int) -> bool:
+    """Whether a 16-bit photo of this highest value may well be of fewer bits. One that is all black is black anyhow."""
+    return 0 < highest < _LEAST_HIGHEST
+
+
+def likely(highest: int) -> PixelRange:
+    """The range of the fewest bits, of those that devices have, that holds ``highest``."""
+    return next(PixelRange(0, (1 << bits) - 1) for bits in (8, 10, 12, 14, 16) if highest < 1 << bits)
+
+
+def way_out(highest: int) -> str:
+    """What to say of photos whose range is unknown; ``highest``: of all their values."""
+    return (
+        f"Say which values they have with {OPTION} {likely(highest)}, or with {OPTION} {WHOLE} if they are only dark."
+    )
