@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import io
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -152,9 +154,12 @@ def with_files(run: Run, files: Mapping[str, bytes]) -> Run:
 def without_split(run: Run, split: str) -> Run:
     """A run, which changes in place, in which no photo is of a split."""
     lines = (run.folder / "splits.csv").read_text().splitlines(keepends=True)
-    others = [line for line in lines if not line.startswith(f'"{split}"')]
-    assert len(others) < len(lines)
-    return with_files(run, {"splits.csv": "".join(others).encode()})
+    is_other = [not line.startswith(f'"{split}"') for line in lines]
+    assert not all(is_other)
+    fingerprints = io.BytesIO()
+    np.save(fingerprints, np.load(run.folder / "fingerprints.npy")[is_other[1:]])  # the first line is the header
+    others = "".join(itertools.compress(lines, is_other))
+    return with_files(run, {"splits.csv": others.encode(), "fingerprints.npy": fingerprints.getvalue()})
 
 
 def most_significant_bits(values: np.ndarray) -> int:

@@ -30,6 +30,7 @@ LAYERS = [
         "room",
         "int8_pairs",
         "printable",
+        "near_copies",
         "ahead",
         "outputs",
         "photo_files",

@@ -1,9 +1,12 @@
 """Fixed-size rows on disk, found by what they were made from.
 
 Pixels and features are expensive and never change, so both are kept as rows of one shape and dtype,
-keyed by a SHA-256. A namespace is a folder of segments; a segment is a data file and an index that
+keyed by a SHA-256. A namespace is a folder of segments; a segment is a data file, checksums and an index that
 is written last, so a segment without its index was never finished and is not read. Writers only add
 segments: two processes may fill one namespace at once, and at worst both keep the same row.
+
+A disk may give other bytes than were written: each row is compared with its checksum whenever it is read, and
+made again where it differs. The checksum is a CRC-32 of key and row, the fastest of the standard library.
 """
 
 from __future__ import annotations
@@ -12,20 +15,28 @@ import contextlib
 import fcntl
 import mmap
 import os
+import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from tledge.errors import EnvironmentFault
 from tledge.files import atomic_write, make_folder, working_folder
 from tledge.outputs import make_cache
+from tledge.progress import Progress
 from tledge.room import require_space
 
 Array = npt.NDArray[np.generic]
+Places = npt.NDArray[np.int64]  # (N, 2): segment, row in it
 KEY_BYTES = 32
+_SUM_BYTES = 4
+_LOOKED_AT = 256  # rows at a time, where one was found damaged
 _ELSEWHERE = "Set TLEDGE_CACHE_DIR to a folder that can be written."
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -77,16 +88,67 @@ def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
     return np.asarray(found)
 
 
-class Rows(Sequence[Array]):
-    """Rows in the order of their keys, read from disk as they are asked for."""
+class Checked:
+    """Rows of a scratch file, compared with their checksums whenever they are read; made by :func:`checked`."""
 
-    def __init__(self, cache: RowCache, places: npt.NDArray[np.int64]) -> None:
+    def __init__(self, path: Path, rows: npt.NDArray[Any], sums: npt.NDArray[np.uint32]) -> None:
+        self.shape = rows.shape
+        self._path, self._rows, self._sums = path, rows, sums
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Some rows, (n, *row_shape). Raises EnvironmentFault for one that is not as it was written."""
+        found = read(self._rows, index)
+        if [zlib.crc32(row) for row in found] != self._sums[index].tolist():
+            raise EnvironmentFault(
+                f"{self._path}: its disk gives other bytes than were written. Begin again, on another disk. {_ELSEWHERE}"
+            )
+        return found
+
+
+def checked(
+    path: Path, batches: Iterable[npt.NDArray[Any]], row_shape: tuple[int, ...], dtype: type[np.generic]
+) -> Checked:
+    """Write batches (n, *row_shape) one after another to a new file, as :func:`stored` does; its rows, to be read."""
+    sums: list[int] = []
+
+    def noted() -> Iterator[npt.NDArray[Any]]:
+        for batch in batches:
+            rows = np.ascontiguousarray(batch, dtype)
+            sums.extend(zlib.crc32(row) for row in rows)
+            yield rows
+
+    rows = stored(path, noted(), row_shape, dtype)
+    return Checked(path, rows, np.array(sums, np.uint32))
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """How rows are made again whose bytes on the disk are no longer those that were written.
+
+    ``make``: the rows of these keys, with their keys; it raises EnvironmentFault, with the way out, where it can't.
+    """
+
+    make: Callable[[Collection[bytes]], Iterable[tuple[bytes, Array]]]
+    progress: Progress
+
+
+class Rows(Sequence[Array]):
+    """Rows in the order of their keys, read from disk as they are asked for, and checked each time."""
+
+    def __init__(
+        self, cache: RowCache, places: Places, remedy: Remedy | None = None, among: Places | None = None
+    ) -> None:
         self._cache = cache
-        self._places = places  # (N, 2): segment, row in it
+        self._places = places
+        self._remedy = remedy
+        self._among = places if among is None else among  # where one is damaged, all of these are looked at
 
     def select(self, index: npt.NDArray[np.int64]) -> Rows:
         """Some of the rows, in the order of ``index``; nothing is read yet."""
-        return Rows(self._cache, self._places[index])
+        return Rows(self._cache, self._places[index], self._remedy, self._among)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -97,15 +159,18 @@ class Rows(Sequence[Array]):
         return len(self._places)
 
     def __getitem__(self, index: int | slice | npt.NDArray[np.int64]) -> Array:  # type: ignore[override]
-        """One row for an int; for a slice or an index array, rows stacked as (N, *shape)."""
+        """One row for an int; for a slice or an index array, rows stacked as (N, *shape).
+
+        Damaged rows are made again. Raises EnvironmentFault where they can't be.
+        """
         places = self._places[index]
-        if places.ndim == 1:
-            return read(self._cache.segment(int(places[0])), places[1])
-        out = np.empty((len(places), *self._cache.shape), self._cache.dtype)
-        for segment in np.unique(places[:, 0]):
-            mine = places[:, 0] == segment
-            out[mine] = read(self._cache.segment(int(segment)), places[mine, 1])
-        return out
+        found, is_whole = self._cache.read(places.reshape(-1, 2))
+        if not is_whole.all():
+            self._cache.mend(self._among, self._remedy)
+            found, is_whole = self._cache.read(places.reshape(-1, 2))
+            if not is_whole.all():
+                raise EnvironmentFault(f"{self._cache.folder}: its disk does not keep what is written. {_ELSEWHERE}")
+        return found[0] if places.ndim == 1 else found
 
     def batches(self, size: int) -> Iterator[Array]:
         """The rows in order, ``size`` at a time."""
@@ -113,28 +178,70 @@ class Rows(Sequence[Array]):
             yield self[start : start + size]
 
 
-class RowCache:
-    """One namespace of rows, each ``shape`` of ``dtype``."""
+class _Segment(NamedTuple):
+    """Read-only memory maps of one: ``rows`` (N, *shape), ``keys`` uint8 (N, 32), ``sums`` uint32 (N,)."""
 
-    def __init__(self, namespace: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    data: Path
+    rows: Array
+    keys: npt.NDArray[np.uint8]
+    sums: npt.NDArray[np.uint32]
+
+
+class RowCache:
+    """One namespace of rows, each ``shape`` of ``dtype``.
+
+    ``progress`` is told of segments that can't be read: they are removed, and their rows made again by whoever needs
+    them. Without it they are passed over.
+    """
+
+    def __init__(
+        self, namespace: str, shape: tuple[int, ...], dtype: npt.DTypeLike, progress: Progress | None = None
+    ) -> None:
         self.folder = cache_root() / namespace
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.row_bytes = int(np.prod(shape)) * self.dtype.itemsize
         self._places: dict[bytes, tuple[int, int]] = {}
-        self._segments: list[Array] = []  # read-only memory maps (N, *shape)
-        for index in sorted(self.folder.glob("*.keys")):
-            self._adopt(index)
+        self._segments: list[_Segment] = []
+        self._mending = threading.Lock()
+        unread = [index for index in sorted(self.folder.glob("*.keys")) if not self._adopt(index)]
+        if unread and progress:
+            self._remove(unread, progress)
 
-    def _adopt(self, index: Path) -> None:
-        keys = index.read_bytes()
+    def _adopt(self, index: Path) -> bool:
+        """Take in a segment. False where it has no checksums, is not as long as it was, or its keys are not what they were."""
+        keys, data, sums = index.read_bytes(), index.with_suffix(".rows"), index.with_suffix(".sums")
         count = len(keys) // KEY_BYTES
-        data = index.with_suffix(".rows")
-        if not count or not data.is_file() or data.stat().st_size != count * self.row_bytes:
-            return  # cut short by someone else: its rows are made again
+        sizes = {index: count * KEY_BYTES, data: count * self.row_bytes, sums: (count + 1) * _SUM_BYTES}
+        if not count or any(not path.is_file() or path.stat().st_size != size for path, size in sizes.items()):
+            return False
+        found = np.memmap(sums, np.uint32, "r")
+        if found[count] != zlib.crc32(keys):
+            return False
         for row in range(count):
             self._places.setdefault(keys[row * KEY_BYTES : (row + 1) * KEY_BYTES], (len(self._segments), row))
-        self._segments.append(np.memmap(data, self.dtype, "r", shape=(count, *self.shape)))
+        self._segments.append(
+            _Segment(
+                data,
+                np.memmap(data, self.dtype, "r", shape=(count, *self.shape)),
+                np.frombuffer(keys, np.uint8).reshape(count, KEY_BYTES),
+                found[:count],
+            )
+        )
+        return True
+
+    def _remove(self, unread: Sequence[Path], progress: Progress) -> None:
+        old = [index for index in unread if not index.with_suffix(".sums").exists()]
+        torn = len(unread) - len(old)
+        if old:
+            progress.warn(f"{self.folder}: kept by an earlier tledge, without checksums; it is made again, once")
+        if torn:
+            progress.warn(
+                f"{self.folder}: {torn} of its files are not as they were written; what they held is made again"
+            )
+        for index in unread:
+            for suffix in (".keys", ".rows", ".sums"):  # the index first: without it the others are not read
+                index.with_suffix(suffix).unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -142,13 +249,62 @@ class RowCache:
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
 
-    def segment(self, number: int) -> Array:
-        """A segment's rows, (N, *shape)."""
-        return self._segments[number]
+    def rows(self, keys: Sequence[bytes], remedy: Remedy | None = None) -> Rows:
+        """The rows of ``keys``, in their order. Raises KeyError where one is not cached.
 
-    def rows(self, keys: Sequence[bytes]) -> Rows:
-        """The rows of ``keys``, in their order. Raises KeyError where one is not cached."""
-        return Rows(self, np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2))
+        ``remedy``: how damaged ones are made again; None: reading one is an EnvironmentFault.
+        """
+        return Rows(self, np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2), remedy)
+
+    def whole(self, key: bytes) -> Array | None:
+        """The row of a key; None where it is not cached, or not as it was written."""
+        if key not in self._places:
+            return None
+        (found,), (is_whole,) = self.read(np.array([self._places[key]], np.int64))
+        return found if is_whole else None
+
+    def read(self, places: Places) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """The rows at these places, (N, *shape), and whether each is as it was written, (N,)."""
+        rows, is_whole = np.empty((len(places), *self.shape), self.dtype), np.empty(len(places), np.bool_)
+        for number in np.unique(places[:, 0]):
+            segment, mine = self._segments[number], places[:, 0] == number
+            some = places[mine, 1]
+            rows[mine] = found = read(segment.rows, some)
+            is_whole[mine] = _sums(segment.keys[some], found) == segment.sums[some]
+        return rows, is_whole
+
+    def mend(self, among: Places, remedy: Remedy | None) -> None:
+        """Make the damaged ones of these rows again, in their place, and tell how many there were.
+
+        Raises EnvironmentFault where that can't be.
+        """
+        with self._mending:  # who waited finds nothing left to do
+            damaged = [
+                place
+                for start in range(0, len(among), _LOOKED_AT)
+                for place in among[start : start + _LOOKED_AT][~self.read(among[start : start + _LOOKED_AT])[1]]
+            ]
+            keys = {self._segments[number].keys[row].tobytes() for number, row in damaged}
+            if not keys:
+                return
+            told = f"{self.folder}: {len(keys)} of {len(among)} rows are not as they were written"
+            if remedy is None:
+                raise EnvironmentFault(f"{told}. Remove this folder: what it holds is made again.")
+            remedy.progress.warn(f"{told}; they are made again")
+            for key, row in remedy.make(frozenset(keys)):
+                self.rewrite(key, row)
+                keys.remove(key)
+            if keys:
+                raise EnvironmentFault(f"{told}, and {len(keys)} of them can't be made again. Build the run again.")
+
+    def rewrite(self, key: bytes, row: Array) -> None:
+        """Write a damaged row again. Other processes that read it meanwhile find it whole, or make it again themselves."""
+        number, place = self._places[key]
+        data, content = self._segments[number].data, np.ascontiguousarray(row, self.dtype)
+        for path, found in ((data, content.tobytes()), (data.with_suffix(".sums"), _sum(key, content).tobytes())):
+            with path.open("r+b") as file:
+                file.seek(place * len(found))
+                file.write(found)
 
     def add(self, rows: Iterable[tuple[bytes, Array]], expected: int, later_bytes: int = 0) -> None:
         """Append a segment. ``expected`` rows at most; the disk must have room for them, and for ``later_bytes``.
@@ -161,21 +317,27 @@ class RowCache:
         self._remove_abandoned()
         data = self.folder / f"{uuid.uuid4().hex}.rows"
         keys: list[bytes] = []
+        sums: list[bytes] = []
         try:
             with data.open("wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # held until the index stands: see _remove_abandoned
                 for key, row in rows:
-                    file.write(np.ascontiguousarray(row, self.dtype).tobytes())
+                    content = np.ascontiguousarray(row, self.dtype)
+                    file.write(content.tobytes())
                     keys.append(key)
+                    sums.append(_sum(key, content).tobytes())
                 if not keys:
                     data.unlink()
                     return
                 file.flush()
                 os.fsync(file.fileno())
-                index = data.with_suffix(".keys")
-                atomic_write(index, b"".join(keys))
+                index, names = data.with_suffix(".keys"), b"".join(keys)
+                sums.append(np.uint32(zlib.crc32(names)).tobytes())
+                atomic_write(data.with_suffix(".sums"), b"".join(sums))
+                atomic_write(index, names)
         except BaseException:
-            data.unlink(missing_ok=True)
+            for path in (data, data.with_suffix(".sums")):
+                path.unlink(missing_ok=True)
             raise
         self._adopt(index)
 
@@ -185,4 +347,14 @@ class RowCache:
             with contextlib.suppress(OSError), data.open("rb") as file:  # another process may remove it first
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not data.with_suffix(".keys").exists() and data.stat().st_size:
+                    data.with_suffix(".sums").unlink(missing_ok=True)
                     data.unlink()
+
+
+def _sum(key: bytes, row: Array) -> np.uint32:
+    return np.uint32(zlib.crc32(row.data, zlib.crc32(key)))
+
+
+def _sums(keys: npt.NDArray[Any], rows: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    """The checksum of each row, uint32 (N,); ``keys`` uint8 (N, 32), ``rows`` (N, *shape) in C order."""
+    return np.array([zlib.crc32(row, zlib.crc32(key)) for key, row in zip(keys, rows, strict=True)], np.uint32)

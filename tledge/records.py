@@ -84,6 +84,15 @@ class SkippedPhoto(Record):
     reason: str
 
 
+class NearCopy(Record):
+    """A photo that is another one, encoded or resized again."""
+
+    id: str
+    of: str = Field(description="the id of the photo in the run")
+    split: SplitName = Field(description="where that one is")
+    distance: Figure = Field(description="root mean square of the differences of 16 x 16 mean grey levels, of 255")
+
+
 class DatasetRecord(Record):
     """The data a run was built from."""
 
@@ -94,6 +103,14 @@ class DatasetRecord(Record):
     skipped: list[SkippedPhoto]
     duplicates_dropped: int = Field(description="training copies of photos that are in a held-out split of the source")
     conflicting_labels: int = Field(description="pictures that occur under more than one label")
+    near_copies_dropped: list[NearCopy] = Field(
+        default=[],
+        description="photos of earlier splits that are near copies of photos of later ones, of the same class",
+    )
+    near_copies_kept: int = Field(
+        default=0,
+        description="photos as near to one of a later split, and kept: many photos of their kind are, or classes differ",
+    )
 
 
 class SplitRecord(Record):
@@ -265,6 +282,11 @@ class CalibrationRecord(Record):
     disjoint_from_test: Literal[True] = True
     test_num_photos: int
     test_sha256: str = Field(description="of the test split that they were compared with, as the run's manifest has it")
+    near_copies_left_out: int = Field(default=0, description="training photos that are near copies of test photos")
+    near_copies_kept: int = Field(
+        default=0,
+        description="of these photos, those as near to a test photo as a copy is, where many photos are alike",
+    )
 
 
 class Interval(Record):

@@ -14,8 +14,9 @@ from PIL import Image
 
 from tledge import datasets, preprocessing
 from tledge.datasets import open_source
+from tledge.datasets.caches import pixel_cache
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, pixel_cache, prepare
+from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import EnvironmentFault, InputError
 from tledge.pixel_range import PixelRange
 from tledge.progress import Silent

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tledge.datasets.prepare import load_split
+from tledge import preprocessing
+from tledge.datasets import open_source
+from tledge.datasets.prepare import load_split, members, prepare
 from tledge.errors import InputError
 from tledge.inference.evaluate import Evaluation, evaluate
 from tledge.inference.model import Model, open_model
-from tledge.preprocessing import prepare
 from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
-from tledge.run import Run
+from tledge.run import Run, open_run
 from tledge.runtimes import runtime
 from tledge.verification.statistics import wilson_interval
 
@@ -60,7 +63,7 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, ph
     predicted = [
         (
             int(path.parent.name),
-            int(np.argmax(session.predict(prepare(path.read_bytes(), model.input_size).pixels[None]))),
+            int(np.argmax(session.predict(preprocessing.prepare(path.read_bytes(), model.input_size).pixels[None]))),
         )
         for path in folder.rglob("*.png")
     ]
@@ -133,3 +136,82 @@ def test_a_folder_without_photos_is_an_error(model: Model, tmp_path: Path) -> No
     (tmp_path / "photos" / "1").mkdir(parents=True)
     with pytest.raises(InputError, match="no photos in it"):
         evaluate(model, str(tmp_path / "photos"))
+
+
+@pytest.fixture
+def enlarged(tmp_path: Path) -> Path:
+    """The digits as another program would have them: larger, and JPEG files."""
+    for photo in open_source("digits").photos():
+        path = tmp_path / "enlarged" / str(photo.label) / f"{photo.id.replace('/', '-')}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo.data).resize((96, 96), Image.Resampling.BILINEAR).save(path, quality=90)
+    return tmp_path / "enlarged"
+
+
+def test_photos_that_were_learned_from_are_left_out_and_named_when_they_come_encoded_and_resized_again(
+    model: Model, enlarged: Path
+) -> None:
+    counts = {name: split.num_photos for name, split in model.run.manifest.splits.items()}
+    scored = evaluate(model, str(enlarged))
+    assert scored.metrics.num_photos == counts["test"]
+    assert scored.own_photos == {}
+    assert Counter(copy.split for copy in scored.near_copies) == counts
+    assert all(Path(copy.id).stem == copy.of.replace("/", "-") for copy in scored.near_copies)
+    left_out, named, of_test = scored.warnings
+    assert f"left out {counts['train']} photos that run digits was trained on and {counts['validation']}" in left_out
+    assert f"{counts['train'] + counts['validation']} of these are no files of the run, but its photos" in named
+    assert "0/digits-0000.jpg (of digits/0000)" in named
+    assert (
+        f"{counts['test']} of the {counts['test']} photos scored are of the test split of run digits itself" in of_test
+    )
+    with_seen = evaluate(model, str(enlarged), include_seen=True)
+    assert with_seen.metrics.num_photos == 1797
+    assert "the accuracy says little of new photos" in with_seen.warnings[0]
+
+
+def test_nothing_but_near_copies_of_what_was_learned_from_is_an_error(model: Model, enlarged: Path) -> None:
+    for member in members(model.run, "test"):
+        (path,) = enlarged.glob(f"*/{member.id.replace('/', '-')}.jpg")
+        path.unlink()
+    with pytest.raises(InputError, match=r"nothing but \d+ photos that run digits was trained on"):
+        evaluate(model, str(enlarged))
+
+
+def test_a_run_of_an_earlier_tledge_makes_its_fingerprints_of_the_pixels(lenet_copy: Run, enlarged: Path) -> None:
+    old = _without_fingerprints(lenet_copy, lenet_copy.manifest.dataset.spec)
+    scored = evaluate(open_model(old), str(enlarged))
+    assert scored.metrics.num_photos == old.manifest.splits["test"].num_photos
+
+
+def test_a_run_without_fingerprints_whose_photos_are_gone_says_that_near_copies_are_not_known(
+    lenet_copy: Run, photo_folder: Folder, empty_cache: Path
+) -> None:
+    old = _without_fingerprints(lenet_copy, "/nonexistent/photos")
+    scored = evaluate(open_model(old), str(photo_folder({"1": 3})))
+    assert scored.metrics.num_photos == 3
+    assert any(
+        "run lenet holds no fingerprints of its photos, and they can't be made" in one for one in scored.warnings
+    )
+
+
+def _without_fingerprints(run: Run, spec: str) -> Run:
+    (run.folder / "fingerprints.npy").unlink()
+    manifest = run.manifest
+    files = {name: sha256 for name, sha256 in manifest.files_sha256.items() if name != "fingerprints.npy"}
+    dataset = manifest.dataset.model_copy(update={"spec": spec})
+    manifest.model_copy(update={"files_sha256": files, "dataset": dataset}).save(run.folder / "manifest.json")
+    return open_run(run.folder.parent, run.name)
+
+
+def test_damaged_pixels_are_read_again_from_the_photos_and_told(
+    model: Model, photo_folder: Folder, empty_cache: Path
+) -> None:
+    folder = photo_folder({"1": 30, "2": 30})
+    prepare(open_source(str(folder)), model.input_size, 0, Silent())
+    expected = evaluate(model, str(folder))
+    (path,) = empty_cache.glob("pixels-v*/**/*.rows")
+    path.write_bytes(bytes(path.stat().st_size))
+    found = evaluate(model, str(folder))
+    assert found.metrics == expected.metrics
+    assert set(found.warnings) - set(expected.warnings) == {"60 photos were damaged in the cache: read again"}
+    assert evaluate(model, str(folder)) == expected

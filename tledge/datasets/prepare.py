@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tledge import preprocessing
 from tledge.ahead import ahead
 from tledge.cache import Array, RowCache, Rows
 from tledge.datasets import Photo, Source, open_source
-from tledge.datasets.splits import Assignment, assign, split_digest
+from tledge.datasets.caches import Made, Part, content_key, digest_cache, fingerprint_cache, made, pixel_cache, remedy
+from tledge.datasets.splits import Assignment, NearCopies, assign, split_digest, without_near_copies
 from tledge.datasets.unreadable import Unreadable
 from tledge.errors import InputError
 from tledge.files import atomic_write
+from tledge.near_copies import Fingerprints
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import UnreadableImage
 from tledge.progress import Progress
@@ -28,6 +29,7 @@ from tledge.records import SPLITS, DatasetRecord, Manifest, SkippedPhoto, SplitN
 from tledge.run import Run
 
 SPLITS_FILE = "splits.csv"
+FINGERPRINTS_FILE = "fingerprints.npy"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Dataset:
     labels: npt.NDArray[np.int64]
     content_sha256: tuple[bytes, ...]
     pixels: Rows
+    fingerprints: Fingerprints
     splits: Assignment
+    near_copies: NearCopies
     skipped: tuple[SkippedPhoto, ...]
 
     def pixels_key(self, row: int) -> bytes:
@@ -64,6 +68,8 @@ class Dataset:
             num_photos=len(self.ids),
             skipped=list(self.skipped),
             duplicates_dropped=len(self.splits.dropped),
+            near_copies_dropped=list(self.near_copies.dropped),
+            near_copies_kept=self.near_copies.num_kept,
             conflicting_labels=self.splits.conflicting_labels,
         )
 
@@ -80,7 +86,10 @@ class Dataset:
         return records
 
     def write_splits(self, folder: Path) -> None:
-        """Write splits.csv: who is in which split, so that later stages find the very same photos."""
+        """Write splits.csv: who is in which split, so that later stages find the very same photos.
+
+        And fingerprints.npy, uint8 (N, 256) in the order of its lines, by which near copies of them are found.
+        """
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold a line end
         table.writerow(["split", "label", "content_sha256", "id"])
@@ -88,6 +97,9 @@ class Dataset:
             for row in self.splits.rows[name]:
                 table.writerow([name, self.labels[row], self.content_sha256[row].hex(), self.ids[row]])
         atomic_write(folder / SPLITS_FILE, out.getvalue().encode())
+        rows = np.concatenate([self.splits.rows[name] for name in SPLITS])
+        with (folder / FINGERPRINTS_FILE).open("wb") as file:
+            np.save(file, self.fingerprints[rows], allow_pickle=False)
 
 
 @dataclass(frozen=True)
@@ -98,25 +110,6 @@ class SplitPhotos:
     labels: npt.NDArray[np.int64]
     content_sha256: tuple[bytes, ...]
     pixels: Rows
-
-
-def pixel_cache(input_size: int, pixel_range: PixelRange | None) -> RowCache:
-    """Where pixels of this size are kept; a change of the preprocessing, or another range, starts a new cache."""
-    namespace = f"pixels-{preprocessing.version(pixel_range)}/{input_size}"
-    return RowCache(namespace, (input_size, input_size, 3), np.uint8)
-
-
-def _digest_cache(pixel_range: PixelRange | None) -> RowCache:
-    return RowCache(f"pixel-digests-{preprocessing.version(pixel_range)}", (32,), np.uint8)
-
-
-def content_key(photo: Photo) -> bytes:
-    """SHA-256 of the example as its source holds it; of nothing, where that can't be read."""
-    if isinstance(photo.data, UnreadableImage):
-        return hashlib.sha256().digest()
-    if isinstance(photo.data, bytes):
-        return hashlib.sha256(photo.data).digest()
-    return hashlib.sha256(f"{photo.data.shape}".encode() + photo.data.tobytes()).digest()
 
 
 def prepare(
@@ -146,12 +139,31 @@ def prepare(
         raise InputError(f"data set {source.spec}: no photos in it")
     label_array = np.array(labels, np.int64)
     _check_classes(source, label_array)
-    digests = _digest_cache(pixel_range).rows(keys)[:]
+
+    def kept(cache: Callable[[int, PixelRange | None], RowCache], part: Part) -> Rows:
+        again = remedy(lambda: source, input_size, pixel_range, part, dict(zip(keys, ids, strict=True)), progress)
+        return cache(input_size, pixel_range).rows(keys, again)
+
+    digests = kept(digest_cache, "digest")[:]
     splits = assign([row.tobytes() for row in digests], label_array, source_splits, seed)
+    fingerprints = np.asarray(kept(fingerprint_cache, "fingerprint")[:], np.uint8)
+    splits, copies = without_near_copies(splits, fingerprints, label_array, ids)
+    for warning in copies.warnings():
+        progress.warn(warning)
     _check_split_classes(source, label_array, splits, progress)
-    pixels = pixel_cache(input_size, pixel_range).rows(keys)
-    skipped = tuple(unreadable.skipped)
-    return Dataset(source, input_size, pixel_range, tuple(ids), label_array, tuple(keys), pixels, splits, skipped)
+    return Dataset(
+        source=source,
+        input_size=input_size,
+        pixel_range=pixel_range,
+        ids=tuple(ids),
+        labels=label_array,
+        content_sha256=tuple(keys),
+        pixels=kept(pixel_cache, "pixels"),
+        fingerprints=fingerprints,
+        splits=splits,
+        near_copies=copies,
+        skipped=tuple(unreadable.skipped),
+    )
 
 
 def _ingest(
@@ -161,17 +173,18 @@ def _ingest(
     progress: Progress,
     later_bytes_a_photo: int = 0,
 ) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], Unreadable]:
-    cached_pixels, cached_digests = pixel_cache(input_size, pixel_range), _digest_cache(pixel_range)
+    caches = [cache(input_size, pixel_range, progress) for cache in (pixel_cache, digest_cache, fingerprint_cache)]
+    cached_pixels, *small_caches = caches
     ids: list[str] = []
     labels: list[int] = []
     keys: list[bytes] = []
     source_splits: list[SplitName | None] = []
     unreadable = Unreadable(source.spec)
-    new_digests: dict[bytes, Array] = {}
+    small: dict[bytes, tuple[Array, Array]] = {}  # digest and fingerprint
 
     def new_pixels() -> Iterator[tuple[bytes, Array]]:
         written: set[bytes] = set()
-        for photo in _decoded(source, cached_pixels, cached_digests, input_size, pixel_range):
+        for photo in _decoded(source, caches, input_size, pixel_range):
             advance(1)
             if isinstance(photo.outcome, UnreadableImage):
                 unreadable.add(photo.id, photo.outcome)
@@ -181,7 +194,7 @@ def _ingest(
             keys.append(photo.key)
             source_splits.append(photo.source_split)
             if photo.outcome is not None:
-                new_digests[photo.key] = np.frombuffer(photo.outcome.digest, np.uint8)
+                small[photo.key] = photo.outcome.digest, photo.outcome.fingerprint
                 if photo.key not in cached_pixels and photo.key not in written:
                     written.add(photo.key)
                     yield photo.key, photo.outcome.pixels
@@ -190,30 +203,37 @@ def _ingest(
         # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
         num_new = max(0, source.num_photos - len(cached_pixels))
         cached_pixels.add(new_pixels(), num_new, num_new * later_bytes_a_photo)
-    cached_digests.add(((k, d) for k, d in new_digests.items() if k not in cached_digests), len(new_digests))
+    for number, cache in enumerate(small_caches):
+        cache.add(((key, parts[number]) for key, parts in small.items() if key not in cache), len(small))
     return ids, labels, keys, source_splits, unreadable
 
 
 class _Read(NamedTuple):
-    """A photo without its data, and what it became; None where its pixels and their digest are cached."""
+    """A photo without its data, and what it became; None where all of that is cached."""
 
     id: str
     label: int
     source_split: SplitName | None
     key: bytes
-    outcome: preprocessing.Prepared | UnreadableImage | None
+    outcome: Made | UnreadableImage | None
 
 
 def _decoded(
-    source: Source, pixels: RowCache, digests: RowCache, input_size: int, pixel_range: PixelRange | None
+    source: Source, caches: Sequence[RowCache], input_size: int, pixel_range: PixelRange | None
 ) -> Iterator[_Read]:
     """Every photo in order."""
 
+    def attempt(photo: Photo, key: bytes) -> Made | UnreadableImage | None:
+        if all(key in cache for cache in caches):
+            return None
+        try:
+            return made(photo, input_size, pixel_range)
+        except UnreadableImage as error:
+            return error
+
     def work(item: tuple[Photo, bytes]) -> _Read:
         photo, key = item
-        is_cached = key in pixels and key in digests
-        outcome = None if is_cached else photo.prepared(input_size, pixel_range)
-        return _Read(photo.id, photo.label, photo.source_split, key, outcome)
+        return _Read(photo.id, photo.label, photo.source_split, key, attempt(photo, key))
 
     return ahead(work, _with_keys(source.photos()), lambda item: item[0].num_bytes)
 
@@ -276,16 +296,19 @@ def members(run: Run, split: SplitName) -> list[Member]:
 def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
     """The photos of one split of a run, found by their content.
 
-    They come from the pixel cache; where it lacks some, the data set is read again.
-    Raises InputError where photos of the split are no longer in the data set.
+    They come from the pixel cache; where it lacks some, the data set is read again, and so it is for damaged ones.
+    Raises InputError where photos of the split are no longer in the data set; reading a damaged one that can't be made again
+    is an EnvironmentFault.
     """
-    manifest, photos = run.manifest, members(run, split)
+    manifest, photos, size = run.manifest, members(run, split), run.manifest.backbone.input_size
     ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
-    cache = pixel_cache(manifest.backbone.input_size, manifest.pixel_range)
+    cache = pixel_cache(size, manifest.pixel_range, progress)
     if any(key not in cache for key in keys):
         cache = _read_again(manifest, keys, ids, progress)
     labels = np.array([photo.label for photo in photos], np.int64)
-    return SplitPhotos(ids, labels, keys, cache.rows(keys))
+    names = dict(zip(keys, ids, strict=True))
+    again = remedy(lambda: open_source(manifest.dataset.spec), size, manifest.pixel_range, "pixels", names, progress)
+    return SplitPhotos(ids, labels, keys, cache.rows(keys, again))
 
 
 def _read_again(manifest: Manifest, keys: Sequence[bytes], ids: Sequence[str], progress: Progress) -> RowCache:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import InputError
-from tledge.records import SPLITS, SplitName
+from tledge.near_copies import Fingerprints, neighbours
+from tledge.records import SPLITS, NearCopy, SplitName
 
 Indices = npt.NDArray[np.int64]
 
 TRAIN, VALIDATION = 0.70, 0.15
 RULE = (
     "a photo's place is SHA-256(seed, decoded pixels) as a fraction: below 0.70 train, below 0.85 validation, else test; "
-    "a split that the source itself has is kept, and the missing ones are cut from its train split in the same proportion"
+    "a split that the source itself has is kept, and the missing ones are cut from its train split in the same proportion; "
+    "near copies of photos of a later split are left out of the earlier ones"
 )
+_LATER: tuple[tuple[SplitName, tuple[SplitName, ...]], ...] = (
+    ("validation", ("test",)),
+    ("train", ("validation", "test")),
+)
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,55 @@ def assign(
         by_picture.setdefault(digest, set()).add(int(label))
     conflicts = sum(len(found) > 1 for found in by_picture.values())
     return Assignment(rows, dropped, conflicts)
+
+
+@dataclass(frozen=True)
+class NearCopies:
+    """Photos of an earlier split that are near copies of one of a later split: ``dropped`` ones, and how many were kept."""
+
+    dropped: tuple[NearCopy, ...] = ()
+    num_kept: int = 0
+
+    def warnings(self) -> list[str]:
+        """What the user must hear."""
+        found = []
+        if self.dropped:
+            shown = [f"{one.id} (of {one.of}, {one.split})" for one in self.dropped[:_NAMED]]
+            more = f" and {len(self.dropped) - _NAMED} more" if len(self.dropped) > _NAMED else ""
+            found.append(f"left out near copies of photos of a later split: {', '.join(shown)}{more}")
+        if self.num_kept:
+            found.append(
+                f"{self.num_kept} photos are as near to one of a later split as a copy is, and were kept: many photos here are "
+                "alike, or their classes differ. Where they are copies, the test accuracy says little of new photos."
+            )
+        return found
+
+
+def without_near_copies(
+    assigned: Assignment, fingerprints: Fingerprints, labels: npt.NDArray[np.int64], ids: Sequence[str]
+) -> tuple[Assignment, NearCopies]:
+    """Leave out of train and validation what is a near copy of a photo of a later split, and of the same class.
+
+    ``fingerprints``: of all photos, uint8 (N, 256). No test photo moves. Photos are kept where so many are near that this is
+    how the data look, or where the near ones are of another class: then a small difference matters.
+    Raises InputError where a split would be empty.
+    """
+    rows, num_kept = dict(assigned.rows), 0
+    records: list[NearCopy] = []
+    for earlier, later in _LATER:
+        mine, others = rows[earlier], np.concatenate([rows[name] for name in later])
+        found = neighbours(fingerprints[mine], fingerprints[others])
+        nearest = others[found.nearest]
+        is_dropped = found.is_copy & (labels[mine] == labels[nearest])
+        num_kept += int(np.count_nonzero(found.is_near & ~is_dropped))
+        split_of = {int(row): name for name in later for row in rows[name]}
+        for row, of, distance in zip(mine[is_dropped], nearest[is_dropped], found.distance[is_dropped], strict=True):
+            records.append(
+                NearCopy(id=ids[row], of=ids[of], split=split_of[int(of)], distance=round(float(distance), 2))
+            )
+        rows[earlier] = mine[~is_dropped]
+    _require_filled(rows, labels)
+    return replace(assigned, rows=rows), NearCopies(tuple(records), num_kept)
 
 
 def _own_split(value: float, source_has: set[SplitName]) -> SplitName:

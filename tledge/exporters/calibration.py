@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from tledge.datasets.prepare import Member
+from tledge.datasets.prepare import Member, SplitPhotos
 from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
+from tledge.near_copies import Fingerprints, fingerprint, neighbours
 from tledge.records import CalibrationRecord
 
 DEFAULT_SAMPLES = 200
@@ -51,6 +53,34 @@ def choose(
     return np.array(sorted(rows[:num_samples]), np.int64)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """``rows``: int64, of training photos. ``num_copies``: near copies of test photos, none of which is among them.
+
+    ``num_alike``: how many of them are as near to a test photo as a copy is, where many photos are alike.
+    """
+
+    rows: npt.NDArray[np.int64]
+    num_copies: int
+    num_alike: int
+
+
+def choose_apart(train: SplitPhotos, num_samples: int, seed: int, test_fingerprints: Fingerprints) -> Chosen:
+    """Choose as :func:`choose` does, among the training photos that are no near copies of test photos.
+
+    Only a run of an earlier tledge has such. ``test_fingerprints``: uint8 (N, 256).
+    """
+    left, num_copies = np.arange(len(train.labels)), 0
+    while True:
+        rows = left[choose([train.content_sha256[row] for row in left], train.labels[left], num_samples, seed)]
+        photos = (fingerprint(np.asarray(train.pixels[int(row)], np.uint8)) for row in rows)
+        found = neighbours(np.stack(list(photos)), test_fingerprints)
+        if not found.is_copy.any():
+            return Chosen(rows, num_copies, int(np.count_nonzero(found.is_near)))
+        num_copies += int(np.count_nonzero(found.is_copy))
+        left = np.setdiff1d(left, rows[found.is_copy])
+
+
 def record(
     ids: Sequence[str],
     content_sha256: Sequence[bytes],
@@ -58,8 +88,13 @@ def record(
     names: Sequence[str],
     seed: int,
     test: Sequence[Member],
+    num_copies: int = 0,
+    num_alike: int = 0,
 ) -> CalibrationRecord:
-    """What export.json says of the chosen photos. Raises InputError where one is also in ``test``, the whole test split."""
+    """What export.json says of the chosen photos. Raises InputError where one is also in ``test``, the whole test split.
+
+    ``num_copies`` and ``num_alike``: as :class:`Chosen` has them.
+    """
     shared = set(content_sha256) & {photo.content_sha256 for photo in test}
     if shared:
         raise InputError(f"{len(shared)} calibration photos are in the test split; build the run again")
@@ -70,6 +105,8 @@ def record(
         seed=seed,
         ids=list(ids),
         content_sha256=[key.hex() for key in content_sha256],
+        near_copies_left_out=num_copies,
+        near_copies_kept=num_alike,
         test_num_photos=len(test),
         test_sha256=split_digest([photo.content_sha256 for photo in test], [names[photo.label] for photo in test]),
     )

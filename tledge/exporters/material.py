@@ -21,12 +21,13 @@ from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_depthwise, is_weighted
 from tledge.compression.pruning import Sparsity, prune, require_zeros
 from tledge.compression.qat import train
+from tledge.datasets.own_photos import fingerprints_of
 from tledge.datasets.prepare import load_split, members
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.exporters import CLUSTERED, FITTED, PRUNED, PRUNED_CLUSTERED, TRAINED, WEIGHTS, Format, formats
 from tledge.exporters.calibration import (
     DEFAULT_SAMPLES,
-    choose,
+    choose_apart,
     pin_input_range,
     record,
     require_photos,
@@ -191,6 +192,7 @@ class Materials:
 
     def _folded_for(self, what: str) -> Folded:
         """The network's layers; where they can't be had, the error begins with ``what``."""
+        _ = self._calibration  # an error of the photos is none of the layers
         try:
             return self.folded
         except (InputError, ArtifactError, EnvironmentFault) as error:
@@ -320,9 +322,18 @@ class Materials:
     def _calibration(self) -> tuple[CalibrationRecord, Pixels]:
         run, num_samples = self._run, self._options.calibration_samples or DEFAULT_SAMPLES
         train = load_split(run, "train", self._progress)
-        rows = choose(train.content_sha256, train.labels, num_samples, run.manifest.seed)
+        test = fingerprints_of(run, "test", self._progress)
+        chosen = choose_apart(train, num_samples, run.manifest.seed, test)
+        rows = chosen.rows
+        if chosen.num_copies:
+            self._progress.warn(
+                f"not calibrated on {chosen.num_copies} training photos that are near copies of test photos"
+            )
         if len(rows) < num_samples:
             self._progress.warn(f"calibrating on all {len(rows)} training photos: {num_samples} were asked for")
         ids, keys = ([values[row] for row in rows] for values in (train.ids, train.content_sha256))
-        samples = record(ids, keys, train.labels[rows], run.manifest.labels, run.manifest.seed, members(run, "test"))
+        samples = record(
+            ids, keys, train.labels[rows], run.manifest.labels, run.manifest.seed, members(run, "test"),
+            chosen.num_copies, chosen.num_alike,
+        )  # fmt: skip
         return samples, pin_input_range(np.asarray(train.pixels[rows], np.uint8))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tledge.ahead import ahead
 from tledge.datasets import Photo, Source
-from tledge.datasets.prepare import content_key, pixel_cache
+from tledge.datasets.caches import content_key, pixel_cache
 from tledge.datasets.unreadable import Unreadable
 from tledge.errors import InputError, unknown
 from tledge.pixel_range import PixelRange
@@ -42,6 +42,7 @@ class Labelled:
         self.source = source
         self._unreadable = Unreadable(source.spec)
         self.split, self.pixel_range = split, pixel_range
+        self._damaged: list[str] = []
         self._source_splits: set[str] = set()
 
     @property
@@ -55,13 +56,20 @@ class Labelled:
         """Every readable photo that ``is_chosen`` by the SHA-256 of its content, with uint8 pixels (size, size, 3)."""
         cached = pixel_cache(size, self.pixel_range)
 
+        def attempt(photo: Photo, key: bytes) -> Pixels | UnreadableImage:
+            if (found := cached.whole(key)) is not None:
+                return np.asarray(found, np.uint8)
+            made = photo.prepared(size, self.pixel_range)
+            if isinstance(made, UnreadableImage):
+                return made
+            if key in cached:
+                self._damaged.append(photo.id)
+                cached.rewrite(key, made.pixels)
+            return made.pixels
+
         def work(item: tuple[Photo, bytes]) -> tuple[Entry, Pixels | UnreadableImage]:
             photo, key = item
-            entry = Entry(photo.id, self.source.labels[photo.label], key)
-            if key in cached:
-                return entry, np.asarray(cached.rows([key])[0], np.uint8)
-            made = photo.prepared(size, self.pixel_range)
-            return entry, made if isinstance(made, UnreadableImage) else made.pixels
+            return Entry(photo.id, self.source.labels[photo.label], key), attempt(photo, key)
 
         for entry, outcome in ahead(work, self._selected(is_chosen), lambda item: item[0].num_bytes):
             if isinstance(outcome, UnreadableImage):
@@ -78,9 +86,13 @@ class Labelled:
             del photo  # it may be large, and so may be the next
 
     def warnings(self, num_read: int) -> list[str]:
-        """What could not be read. Raises InputError as :meth:`Unreadable.warning` does."""
+        """What could not be read, and what the cache did not hold as it was.
+
+        Raises InputError as :meth:`Unreadable.warning` does.
+        """
         warning = self._unreadable.warning(num_read)
-        return [] if warning is None else [warning]
+        damaged = f"{len(self._damaged)} photos were damaged in the cache: read again" if self._damaged else None
+        return [one for one in (damaged, warning) if one is not None]
 
     def nothing(self) -> InputError:
         """The error for no photo at all, once they were read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import Rows
+from tledge.errors import TledgeError
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.room import require_memory
 from tledge.tensorflow_setup import tensorflow
@@ -40,6 +42,34 @@ def order(rows: Indices, seed: int, epoch: int) -> Indices:
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
+_raised: list[TledgeError] = []
+
+
+def _generated(read: Callable[[], Iterator[tuple[Any, ...]]], signature: tuple[Any, ...]) -> Dataset:
+    """What ``read`` yields. An error of ours that ends it is kept for :func:`own_errors`."""
+
+    def kept() -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from read()
+        except TledgeError as error:
+            _raised.append(error)
+            raise
+
+    return tensorflow().data.Dataset.from_generator(kept, output_signature=signature)
+
+
+@contextlib.contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise the error of ours that ended the reading of batches: TensorFlow leaves its text alone, in one of its own."""
+    _raised.clear()
+    try:
+        yield
+    except Exception:
+        if _raised:
+            raise _raised[0] from None
+        raise
+
+
 def view(pixels: Rows, rows: Indices, augment: Augmentation, seed: int, number: int) -> Iterator[Pixels]:
     """Batches of one view of the photos ``rows``, uint8 (n, S, S, 3), in their order: changed as ``augment`` says.
 
@@ -55,8 +85,8 @@ def view(pixels: Rows, rows: Indices, augment: Augmentation, seed: int, number: 
             yield pixels[part], keys_of(seed, number, part)
 
     signature = (tf.TensorSpec((None, size, size, 3), tf.uint8), tf.TensorSpec((None, 2), tf.int32))
-    batches = tf.data.Dataset.from_generator(read, output_signature=signature)
-    yield from batches.map(change, num_parallel_calls=1).prefetch(2).as_numpy_iterator()
+    with own_errors():
+        yield from _generated(read, signature).map(change, num_parallel_calls=1).prefetch(2).as_numpy_iterator()
 
 
 def photos(
@@ -92,8 +122,7 @@ def photos(
             tf.TensorSpec((None,), tf.int64),
             tf.TensorSpec((2,), tf.int32),
         )
-        batches = tf.data.Dataset.from_generator(read, output_signature=signature)
-        return batches.map(prepare, num_parallel_calls=2, deterministic=True).prefetch(_READ_AHEAD)
+        return _generated(read, signature).map(prepare, num_parallel_calls=2, deterministic=True).prefetch(_READ_AHEAD)
 
     return of_epoch
 
@@ -129,7 +158,7 @@ def activations(
             tf.TensorSpec((None, num_classes), tf.float32),
             tf.TensorSpec((None,), tf.float32),
         )
-        return tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(_READ_AHEAD)
+        return _generated(read, signature).prefetch(_READ_AHEAD)
 
     return of_epoch
 
@@ -160,4 +189,4 @@ def held_out(
             yield values(start, start + _SCORED).astype(np.float32), one_hot[labels[part]]
 
     signature = (tf.TensorSpec((None, *shape), tf.float32), tf.TensorSpec((None, num_classes), tf.float32))
-    return tf.data.Dataset.from_generator(read, output_signature=signature).prefetch(_READ_AHEAD)
+    return _generated(read, signature).prefetch(_READ_AHEAD)

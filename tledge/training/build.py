@@ -206,7 +206,7 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
 
 def _require_finite(ids: Sequence[str], logits: npt.NDArray[np.float32]) -> None:
     """Raise InputError where the model's answer to a photo is none. ``logits``: (N, C), of the photos of ``ids``."""
-    broken = [ids[row] for row in np.flatnonzero(~np.isfinite(logits).all(axis=1))]
+    broken = [ids[row] for row in np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()]
     if broken:
         raise InputError(
             f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "

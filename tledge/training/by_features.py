@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from tledge.backbones import Backbone
-from tledge.cache import Rows, cache_root, scratch_folder, stored
+from tledge.cache import Checked, Rows, cache_root, checked, scratch_folder
 from tledge.datasets.prepare import Dataset
 from tledge.progress import Progress
 from tledge.records import FeatureRecord
@@ -132,11 +132,11 @@ def least_bytes_a_photo(recipe: Recipe, backbone: Backbone) -> int:
     return int(4 * backbone.feature_dim * (1 + _LEAST_TRAINED * views))
 
 
-def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Floats:
+def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Checked:
     """Features of the test photos, float32 (N, feature_dim) on the disk; not of all of them where it is not to go on."""
     photos = features.as_they_are(task.data, task.rows("test"))
     found = features.by_tensorflow(task.backbone, photos.read(np.arange(len(photos.keys))), goes_on)
-    return stored(folder / "test-features", found, (task.backbone.feature_dim,), np.float32)
+    return checked(folder / "test-features", found, (task.backbone.feature_dim,), np.float32)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from tledge.backbones import Backbone
 from tledge.backbones.cuts import cut_below, split
 from tledge.backbones.mobilenet_v2 import NotMobileNetV2, flatten
-from tledge.cache import Rows, cache_root, read, scratch_folder
+from tledge.cache import Rows, cache_root, scratch_folder
 from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
@@ -170,18 +170,17 @@ def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path, me
     made = cut_activations.compute(lower, data.pixels, rows, validation, recipe, task.seed, folder, task.progress)
     place = np.empty(len(data.labels), np.int64)
     place[rows] = np.arange(len(rows))
-    views = len(made.train)
 
     def values(epoch: int, some: Indices) -> Any:
         # Each photo shows its views in turn, beginning with another one than its neighbours.
-        return read(made.train, ((epoch + place[some]) % views, place[some]))
+        return made.train[(epoch + place[some]) % made.num_views * len(rows) + place[some]]
 
     return _data(
         task,
         met,
         lambda share: batches.activations(values, made.shape, data.labels, rows, _weights(task), share, task.seed),
         batches.held_out(
-            lambda start, stop: read(made.validation, slice(start, stop)),
+            lambda start, stop: made.validation[start:stop],
             made.shape,
             data.labels[validation],
             task.num_classes,

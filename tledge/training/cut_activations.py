@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones.fast_inference import answers, convert, difference
-from tledge.cache import Rows, stored
+from tledge.cache import Checked, Rows, checked
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress
 from tledge.room import require_space
@@ -25,17 +25,17 @@ from tledge.training.batches import view
 from tledge.training.recipe import Recipe
 
 Indices = npt.NDArray[np.int64]
-Halves = npt.NDArray[np.float16]
 PROOF_PHOTOS = 16
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Activations:
-    """``train``: float16 (views, N, *shape), ``validation``: float16 (M, *shape); memory maps, in the rows' order."""
+    """``train``: float16 (views x N, *shape), view after view; ``validation``: float16 (M, *shape); in the rows' order."""
 
-    train: Halves
-    validation: Halves
+    train: Checked
+    validation: Checked
+    num_views: int
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,9 +77,9 @@ def compute(
 
         held_out = told(run(pixels.select(validation).batches(_BATCH)))
         views = (told(run(view(pixels, train, recipe.augment, seed, number))) for number in range(num_views))
-        kept = stored(folder / "validation-activations", held_out, shape, np.float16)
-        trained_on = stored(folder / "train-activations", chain.from_iterable(views), shape, np.float16)
-    return Activations(trained_on.reshape(num_views, len(train), *shape), kept)
+        kept = checked(folder / "validation-activations", held_out, shape, np.float16)
+        trained_on = checked(folder / "train-activations", chain.from_iterable(views), shape, np.float16)
+    return Activations(trained_on, kept, num_views)
 
 
 def _runner(lower: Any, proof: Any, progress: Progress) -> Any:

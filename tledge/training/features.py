@@ -7,11 +7,11 @@ TensorFlow computes them, and the user is told. On a GPU TensorFlow computes the
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,10 @@ import numpy.typing as npt
 from tledge import preprocessing
 from tledge.backbones import Backbone
 from tledge.backbones.fast_inference import TOLERANCE, answers, convert, difference
-from tledge.cache import Array, RowCache, Rows
+from tledge.cache import Array, Remedy, RowCache, Rows
 from tledge.datasets.prepare import Dataset
 from tledge.preprocessing import Pixels
-from tledge.progress import Progress
+from tledge.progress import Advance, Progress
 from tledge.records import FeatureRecord
 from tledge.runtimes.litert import LiteRTSession
 from tledge.tensorflow_setup import device
@@ -81,16 +81,23 @@ def features_of(
     if device().kind == "GPU":
         return _with_tensorflow(backbone, wanted, progress, _ON_GPU)
     sample = as_they_are(dataset, rows[np.unique(np.linspace(0, len(rows) - 1, PROOF_PHOTOS).astype(np.int64))])
-    cache = _cache(backbone, _FAST)
-    run: _Run = _not_converted
+    cache = _cache(backbone, _FAST, progress)
+
+    @functools.cache
+    def converted() -> _Run:
+        with progress.step("converting the backbone for fast features"):
+            return _converted(backbone)
+
     if any(len(numbers) for numbers in _missing(cache, wanted)):
         try:
-            with progress.step("converting the backbone for fast features"):
-                run = _converted(backbone)
+            converted()
         except Exception as error:  # the converter and the interpreter raise their own and built-in types
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             progress.warn(f"features are computed by TensorFlow, slower: LiteRT can't run this backbone ({reason})")
             return _with_tensorflow(backbone, wanted, progress, _ON_CPU)
+
+    def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
+        return converted()(batches)
 
     actual = _fill(cache, [sample], run, progress, "LiteRT")[:].astype(np.float32)
     expected = np.concatenate(list(by_tensorflow(backbone, sample.read(np.arange(len(actual))))))
@@ -118,10 +125,6 @@ def _converted(backbone: Backbone) -> _Run:
     model = convert(backbone.features_of_pixels, backbone.input_size)
     LiteRTSession(model, num_threads=1)
     return lambda batches: answers(model, batches)
-
-
-def _not_converted(batches: Iterable[Pixels]) -> Iterator[Floats]:
-    raise RuntimeError("the cache holds all features that are wanted")
 
 
 def num_missing(backbone: Backbone, wanted: Sequence[Photos]) -> int:
@@ -153,25 +156,31 @@ def _with_tensorflow(
     def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
         return (backbone.features(batch) for batch in batches)
 
-    rows = _fill(_cache(backbone, runtime), wanted, run, progress, "TensorFlow")
+    rows = _fill(_cache(backbone, runtime, progress), wanted, run, progress, "TensorFlow")
     return rows, FeatureRecord(runtime=runtime, proof_photos=0, max_abs_difference=0.0, output_range=0.0)
 
 
-def _cache(backbone: Backbone, runtime: str) -> RowCache:
+def _cache(backbone: Backbone, runtime: str, progress: Progress | None = None) -> RowCache:
     kind = runtime.lower().replace(" ", "-")
     namespace = f"features-v{preprocessing.VERSION}/{backbone.sha256[:32]}-{backbone.input_size}-{kind}"
-    return RowCache(namespace, (backbone.feature_dim,), np.float32)
+    return RowCache(namespace, (backbone.feature_dim,), np.float32, progress)
 
 
 def _missing(cache: RowCache, wanted: Sequence[Photos]) -> list[Indices]:
     """Numbers of the photos that the cache lacks, ascending; of photos that are the same, the first's."""
-    found = []
+    return _first(wanted, {key for photos in wanted for key in photos.keys if key not in cache})
+
+
+def _first(wanted: Sequence[Photos], keys: Collection[bytes]) -> list[Indices]:
+    """Numbers of the photos that have these keys, ascending; of those that have the same, the first's alone."""
+    left, found = set(keys), []
     for photos in wanted:
-        first: dict[bytes, int] = {}
+        numbers = []
         for number, key in enumerate(photos.keys):
-            if key not in cache:
-                first.setdefault(key, number)
-        found.append(np.array(list(first.values()), np.int64))
+            if key in left:
+                left.remove(key)
+                numbers.append(number)
+        found.append(np.array(numbers, np.int64))
     return found
 
 
@@ -182,19 +191,25 @@ def _fill(
     progress: Progress,
     runtime: str,
 ) -> Rows:
-    """All the features that are wanted, once those are added that the cache lacks."""
-    missing = _missing(cache, wanted)
-    total = sum(len(numbers) for numbers in missing)
+    """All the features that are wanted, once those are added that the cache lacks. Damaged ones are computed again."""
 
-    def computed(advance: Any) -> Iterator[tuple[bytes, Array]]:
-        for photos, numbers in zip(wanted, missing, strict=True):
-            keys = (photos.keys[number] for number in numbers)
-            for batch in run(photos.read(numbers)):
+    step = f"computing features ({runtime})"
+
+    def computed(numbers: Sequence[Indices], advance: Advance) -> Iterator[tuple[bytes, Array]]:
+        for photos, some in zip(wanted, numbers, strict=True):
+            keys = (photos.keys[number] for number in some)
+            for batch in run(photos.read(some)):
                 advance(len(batch))
                 for row in batch:
                     yield next(keys), row
 
+    def again(keys: Collection[bytes]) -> Iterator[tuple[bytes, Array]]:
+        with progress.step(step, len(keys)) as advance:
+            yield from computed(_first(wanted, keys), advance)
+
+    missing = _missing(cache, wanted)
+    total = sum(len(numbers) for numbers in missing)
     if total:
-        with progress.step(f"computing features ({runtime})", total) as advance:
-            cache.add(computed(advance), total)
-    return cache.rows([key for photos in wanted for key in photos.keys])
+        with progress.step(step, total) as advance:
+            cache.add(computed(missing, advance), total)
+    return cache.rows([key for photos in wanted for key in photos.keys], Remedy(again, progress))

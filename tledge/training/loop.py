@@ -12,6 +12,7 @@ import numpy as np
 
 from tledge.errors import InputError
 from tledge.progress import Progress
+from tledge.training.batches import own_errors
 from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.recipe import Recipe
 
@@ -89,11 +90,12 @@ def train(
             if recipe.schedule == "plateau":
                 optimizer.learning_rate.assign(state.learning_rate)
             callbacks = [average.callback] if average else []
-            seen = network.fit(
-                data.train(epoch), steps_per_epoch=data.num_steps, epochs=1, verbose=0, callbacks=callbacks
-            ).history
-            deployed = average.swap() if average else None
-            scored = network.evaluate(data.validation, steps=data.num_scored, verbose=0, return_dict=True)
+            with own_errors():
+                seen = network.fit(
+                    data.train(epoch), steps_per_epoch=data.num_steps, epochs=1, verbose=0, callbacks=callbacks
+                ).history
+                deployed = average.swap() if average else None
+                scored = network.evaluate(data.validation, steps=data.num_scored, verbose=0, return_dict=True)
             row = (seen["loss"][0], seen["accuracy"][0], scored["loss"], scored["accuracy"])
             state.history.append(dict(zip(HISTORY_COLUMNS, map(float, row), strict=True)))
             if not np.isfinite(row[0] + row[2]):

@@ -1,0 +1,102 @@
+"""What a run has learned from is known again in other data: by the content of a file, and as a near copy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.datasets.own_photos import own_photos
+from tledge.datasets.prepare import Member
+from tledge.inference.labelled import Entry
+from tledge.inference.photos import few
+from tledge.near_copies import Fingerprints, neighbours
+from tledge.progress import Progress
+from tledge.records import SPLITS, NearCopy, SplitName
+from tledge.run import Run
+
+_LEARNT_FROM: tuple[SplitName, ...] = ("train", "validation")
+
+
+class Seen:
+    """The photos of a run. ``by_content`` counts those of each split that :meth:`is_learnt_from` was asked for.
+
+    ``copies`` are those that :meth:`judge` finds, in any split; ``num_alike``: photos that are as near to one that was
+    learned from as a copy is, where many photos are alike.
+    """
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.by_content: Counter[SplitName] = Counter()
+        self.copies: list[NearCopy] = []
+        self.num_alike = 0
+        self._run, self._own = run, own_photos(run, progress)
+        # A content in several splits, of an earlier tledge, counts as of the last.
+        self._split_of = {one.content_sha256: split for split in SPLITS for one in self._own.members[split]}
+
+    def is_learnt_from(self, key: bytes) -> bool:
+        """Whether a photo of this content is in the train or validation split."""
+        split = self._split_of.get(key)
+        if split:
+            self.by_content[split] += 1
+        return split in _LEARNT_FROM
+
+    def judge(self, entries: Sequence[Entry], fingerprints: Fingerprints) -> npt.NDArray[np.bool_]:
+        """Which photos are near copies of one that was learned from, (N,); ``fingerprints`` uint8 (N, 256).
+
+        Those of the same content as one of the run's are none: they are known already.
+        """
+        is_other = np.array([entry.key not in self._split_of for entry in entries], np.bool_)
+        is_copy, num_near = self._compare(entries, fingerprints, is_other, _LEARNT_FROM)
+        self.num_alike = num_near - int(np.count_nonzero(is_copy))
+        self._compare(entries, fingerprints, is_other & ~is_copy, ("test",))
+        return is_copy
+
+    def _compare(
+        self,
+        entries: Sequence[Entry],
+        fingerprints: Fingerprints,
+        is_meant: npt.NDArray[np.bool_],
+        splits: Sequence[SplitName],
+    ) -> tuple[npt.NDArray[np.bool_], int]:
+        """Which of the photos that are meant are copies, and how many are as near as that."""
+        own: list[tuple[SplitName, Member]] = [(split, one) for split in splits for one in self._own.members[split]]
+        rows = np.flatnonzero(is_meant)
+        found = neighbours(fingerprints[rows], np.concatenate([self._own.fingerprints[split] for split in splits]))
+        for place in np.flatnonzero(found.is_copy):
+            split, of = own[found.nearest[place]]
+            distance = round(float(found.distance[place]), 2)
+            self.copies.append(NearCopy(id=entries[rows[place]].id, of=of.id, split=split, distance=distance))
+        is_copy = np.zeros(len(entries), np.bool_)
+        is_copy[rows[found.is_copy]] = True
+        return is_copy, int(np.count_nonzero(found.is_near))
+
+    def warnings(self, num_scored: int, includes_seen: bool) -> Iterator[str]:
+        """What was left out of the score, and what is doubtful of the rest."""
+        if self._own.problem:
+            yield self._own.problem
+        learnt = [one for one in self.copies if one.split in _LEARNT_FROM]
+        if any(self.by_content[split] for split in _LEARNT_FROM) or learnt:
+            if includes_seen:
+                yield f"scored with {self.told()}: the accuracy says little of new photos"
+            else:
+                yield f"left out {self.told()}; --include-seen scores them too"
+        if learnt:
+            shown = few([f"{one.id} (of {one.of})" for one in learnt])
+            yield f"{len(learnt)} of these are no files of the run, but its photos encoded or resized again: {shown}"
+        if self.num_alike:
+            yield (
+                f"{self.num_alike} photos scored are as near to one that run {self._run.name} has learned from as a copy is; many "
+                "photos here are alike, so they are not taken for copies. Where they are, the accuracy says little of new photos."
+            )
+        if test := self._count("test"):
+            yield f"{test} of the {num_scored} photos scored are of the test split of run {self._run.name} itself"
+
+    def told(self) -> str:
+        """How many photos were learned from, in words."""
+        train, validation = (self._count(split) for split in _LEARNT_FROM)
+        return f"{train} photos that run {self._run.name} was trained on and {validation} that chose its epoch"
+
+    def _count(self, split: SplitName) -> int:
+        return self.by_content[split] + sum(one.split == split for one in self.copies)

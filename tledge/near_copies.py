@@ -1,0 +1,88 @@
+"""The same photo, encoded or resized again: told by 16 x 16 means of its grey levels.
+
+Two photos are as far apart as the root mean square of the differences of their means, in grey levels of 0 to 255.
+docs/verification.md has the figures behind the limits, and benchmarks/near_copies.py measures them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.preprocessing import Pixels
+
+VERSION = 1
+CELLS = 16
+LENGTH = CELLS * CELLS
+MAX_DISTANCE = 4.0
+MOST_AROUND = 4  # others within twice the distance: where there are more, photos of this kind are alike
+_BLOCK = 4096  # fingerprints of each side at a time: a product of them is 64 MB
+Fingerprints = npt.NDArray[np.uint8]
+
+
+def fingerprint(pixels: Pixels) -> Fingerprints:
+    """Means of the grey levels of uint8 RGB (S, S, 3) over 16 x 16 cells, uint8 (256,)."""
+    from PIL import Image
+
+    grey = Image.fromarray(pixels).convert("L")
+    return np.asarray(grey.resize((CELLS, CELLS), Image.Resampling.BOX)).reshape(LENGTH)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Of each of N photos, among others: row of the ``nearest``, int64; its ``distance``, float64; how many are ``around``.
+
+    ``around``: those within twice ``MAX_DISTANCE``, int64.
+    """
+
+    nearest: npt.NDArray[np.int64]
+    distance: npt.NDArray[np.float64]
+    around: npt.NDArray[np.int64]
+
+    @property
+    def is_near(self) -> npt.NDArray[np.bool_]:
+        """Whether a photo is as near to its nearest as a copy is."""
+        return self.distance <= MAX_DISTANCE
+
+    @property
+    def is_copy(self) -> npt.NDArray[np.bool_]:
+        """Whether a photo is a copy of its nearest: it is near, and the two stand apart from all others.
+
+        Where more of those that are near do not stand apart than do, as in a series of a fixed camera, photos of this kind
+        are alike, and none is called a copy.
+        """
+        stands_apart = self.is_near & (self.around <= MOST_AROUND)
+        if np.count_nonzero(self.is_near) > 2 * np.count_nonzero(stands_apart):
+            return np.zeros(len(self.nearest), np.bool_)
+        return stands_apart
+
+
+def neighbours(photos: Fingerprints, others: Fingerprints) -> Neighbours:
+    """Compare each of ``photos`` (N, 256) with each of ``others`` (M, 256), in blocks: memory grows with N alone.
+
+    All numbers are whole and below 2^24 (256 x 255^2 is the largest), which float32 holds: the result is exact, whatever the
+    order of the sums.
+    """
+    nearest, around = np.zeros(len(photos), np.int64), np.zeros(len(photos), np.int64)
+    squared = np.full(len(photos), np.inf)
+    limit = LENGTH * (2 * MAX_DISTANCE) ** 2
+    for start in range(0, len(others), _BLOCK):
+        block = others[start : start + _BLOCK].astype(np.float32)
+        norms = np.einsum("ij,ij->i", block, block)
+        block *= -2
+        for first in range(0, len(photos), _BLOCK):
+            part = slice(first, first + _BLOCK)
+            mine = photos[part].astype(np.float32)
+            # |a - b|^2 = |a|^2 + (|b|^2 - 2ab): the bracket is exact where the distance is short, and that is what counts.
+            apart = mine @ block.T
+            apart += norms
+            own = np.einsum("ij,ij->i", mine, mine)
+            column = np.argmin(apart, axis=1)
+            found = own + apart[np.arange(len(mine)), column]
+            around[part] += np.count_nonzero(apart <= (limit - own)[:, None], axis=1)
+            is_nearer = found < squared[part]
+            nearest[part][is_nearer] = start + column[is_nearer]
+            squared[part][is_nearer] = found[is_nearer]
+    return Neighbours(nearest, np.sqrt(squared / LENGTH), around)
