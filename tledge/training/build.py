@@ -19,6 +19,7 @@ from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
 from tledge.datasets.splits import RULE
+from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.progress import Progress, Silent
@@ -164,7 +165,7 @@ def build(
         manifest.save(staging / MANIFEST)
         for tracker in watching:
             tracker.end(manifest)
-    return open_run(root, name)
+    return _told(open_run(root, name), progress)
 
 
 def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progress | None = None) -> Run | None:
@@ -174,8 +175,9 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
     """
     root = artifacts_root(artifacts)
     request = recall(root, run)
-    if remove_finished(root, request.run, progress or Silent()):
-        return open_run(root, request.run)
+    progress = progress or Silent()
+    if remove_finished(root, request.run, progress):
+        return _told(open_run(root, request.run), progress)
     return build(
         request.dataset,
         backbone=request.backbone,
@@ -190,6 +192,13 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         tensorboard=None if request.tensorboard is None else Path(request.tensorboard),
         mlflow=request.mlflow,
     )
+
+
+def _told(run: Run, progress: Progress) -> Run:
+    """The run, once the user has heard what speaks against its model."""
+    for doubt in doubts(run.manifest):
+        progress.warn(doubt)
+    return run
 
 
 def _check_asked(seed: int, run: str | None, tensorboard: Path | None, mlflow: bool) -> None:

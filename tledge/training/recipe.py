@@ -30,7 +30,12 @@ class Recipe(Record):
     name: str = "head"
     method: Literal["features", "cut", "whole", "plain"] = "features"
     head: str = Field(LINEAR, description="linear, or mlp:UNITS with hidden layers as in mlp:256 or mlp:256,64")
-    max_epochs: int = Field(100, ge=1, le=10_000)
+    max_epochs: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="of a linear head on features: strengths of regularisation, of which there are 25",
+    )
     patience: int = Field(8, ge=1, le=10_000, description="epochs without a lower validation loss before it stops")
     batch_size: int = Field(64, ge=1, le=65_536)
     learning_rate: float = Field(1e-3, gt=0, le=10, allow_inf_nan=False)
@@ -94,6 +99,8 @@ _UNREAD: dict[str, tuple[str, ...]] = {
     "cut": ("mixup_alpha", "cutmix_alpha"),
     "whole": ("views",),
 }
+# A head without hidden layers has one best solution for each strength of regularisation.
+_OF_STEPS = ("learning_rate", "batch_size", "dropout")
 _WAYS = {
     "features": "trains the head alone, on features that are computed before,",
     "plain": "trains the head alone",
@@ -106,6 +113,17 @@ _OTHERS = {
     "cut": "use --recipe best",
     "whole": "use --recipe finetune",
 }
+
+
+def without_unread(recipe: Recipe) -> Recipe:
+    """The recipe with what it does not read as in :data:`HEAD`, so that :func:`resolve` takes it."""
+    return recipe.model_copy(
+        update={key: getattr(HEAD, key) for key in (*_UNREAD[recipe.method], *_unread_steps(recipe))}
+    )
+
+
+def _unread_steps(recipe: Recipe) -> tuple[str, ...]:
+    return _OF_STEPS if recipe.method == "features" and recipe.head == LINEAR else ()
 
 
 def default(handle: str, weights: str | None, augment: str | None = None) -> str:
@@ -223,6 +241,12 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
         names = ", ".join(named(key) for key in unread)
         raise InputError(
             f"{names}: recipe {recipe.name} {_WAYS[recipe.method]} and does not use it; {_OTHERS[recipe.method]}"
+        )
+    unread = [key for key in _unread_steps(recipe) if getattr(recipe, key) != getattr(HEAD, key)]
+    if unread:
+        raise InputError(
+            f"{', '.join(named(key) for key in unread)}: recipe {recipe.name} finds the one best linear head, without steps, "
+            "and does not use it; drop it, or use hidden layers with --head mlp:256"
         )
     if recipe.method == "cut" and not (recipe.unfreeze_from or recipe.time_budget_s):
         raise InputError(f"recipe {recipe.name} trains above a cut: say which with --unfreeze-from or --time-budget")
