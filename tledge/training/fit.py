@@ -58,9 +58,10 @@ class Head:
 
 
 class Training(Protocol):
-    """A way to train a head, epoch by epoch, at most ``max_epochs`` of them."""
+    """A way to train a head: at most ``max_epochs``, and ``patience`` of them without a lower loss."""
 
     max_epochs: int
+    patience: int
 
     def train(self, epoch: int) -> tuple[float, float]:
         """One epoch, the first is 1; mean loss and accuracy on the training photos."""
@@ -120,7 +121,7 @@ def fit_head(
             on_epoch(epoch, history[-1])
             if judged < best:
                 best, best_epoch, best_layers = judged, epoch, training.layers()
-            elif epoch - best_epoch >= recipe.patience:
+            elif epoch - best_epoch >= min(recipe.patience, training.patience):
                 break
         advance(num_epochs - epoch)  # it stopped early: the step is done all the same
     (kernel, bias), *others = best_layers

@@ -45,7 +45,8 @@ class HiddenHead:
         self._features, self._labels, self._views, self._validation = features, labels, train, validation
         self._at_once, self._order, self._num_passes = at_once, np.random.default_rng(seed), 0
         steps_a_pass = -(-train.shape[1] // recipe.batch_size)
-        self.max_epochs, self._passes_an_epoch = recipe.max_epochs, -(-_LEAST_STEPS // steps_a_pass)
+        self.max_epochs, self.patience = recipe.max_epochs, recipe.patience
+        self._passes_an_epoch = -(-_LEAST_STEPS // steps_a_pass)
         tf = tensorflow(seed)
         num_classes = len(of_class)
         inputs = tf_keras.Input((len(mean),))

@@ -17,15 +17,17 @@ Labels = npt.NDArray[np.int64]
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 Blocks = Iterable[tuple[Doubles, Labels]]  # of features (n, feature_dim) and labels (n,); can be gone through again
 
-STRENGTHS = tuple(float(strength) for strength in np.logspace(0, -6, 25))
+STRENGTHS = tuple(float(strength) for strength in np.logspace(0, -6, 13))
 """From a head that hardly differs from the classes' shares to one that is hardly held back. A strength is that of the squared
 weights against the mean loss, where the features of a photo have a mean squared length of 1."""
+PATIENCE = 3
+"""Strengths without a lower loss after which weaker ones are not tried: the loss falls, and then rises."""
 NUM_FOLDS = 5
 ENOUGH = 500
 """Photos that choose a strength, if there are so many. With fewer their luck chooses, and much is lost by it: see
 docs/training.md."""
-_TOLERANCE = 1e-9  # of the loss: an iteration that lowers it by less is the last
-_SLOPE = 1e-6  # the largest of the gradient at the end
+_TOLERANCE = 1e-8  # of the loss: an iteration that lowers it by less is the last
+_SLOPE = 1e-5  # the largest of the gradient at the end
 _PAIRS = 10  # steps that L-BFGS remembers: each is two times the weights, in float64
 WEIGHT_COPIES = 2 * (2 * _PAIRS + 10)
 """float32 numbers a weight that it holds at a time: the steps, and the vectors of SciPy's own."""
@@ -112,7 +114,7 @@ class LinearHead:
     ``validation``: rows; ``of_class``: the weight of each class in the loss.
     """
 
-    max_epochs = len(STRENGTHS)
+    max_epochs, patience = len(STRENGTHS), PATIENCE
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ class Recipe(Record):
         100,
         ge=1,
         le=10_000,
-        description="of a linear head on features: strengths of regularisation, of which there are 25",
+        description="of a linear head on features: strengths of regularisation, of which there are 13",
     )
     patience: int = Field(8, ge=1, le=10_000, description="epochs without a lower validation loss before it stops")
     batch_size: int = Field(64, ge=1, le=65_536)
