@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
-import math
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -141,21 +141,23 @@ def chosen(cell: Cell, features: Floats, labels: Labels, seed: int) -> dict[str,
     num_fresh = min(
         _FRESH, *((len(pool) - count) * counts.sum() / count for pool, count in zip(pools, counts, strict=True))
     )
-    for label, (pool, count) in enumerate(zip(pools, counts, strict=True)):
-        place = np.array([fraction(hashlib.sha256(features[row].tobytes()).digest(), seed) for row in pool])
+    for label, (rows, count) in enumerate(zip(pools, counts, strict=True)):
+        place = np.array([fraction(hashlib.sha256(features[row].tobytes()).digest(), seed) for row in rows])
         # Two photos to train on come first, wherever the seed puts the others.
         first = np.flatnonzero(place < TRAIN)[:2]
-        order = np.concatenate([first, np.setdiff1d(np.arange(len(pool)), first)])
-        pool, place = pool[order], place[order]
-        own, where = pool[:count], place[:count]
+        order = np.concatenate([first, np.setdiff1d(np.arange(len(rows)), first)])
+        own, where = rows[order][:count], place[order][:count]
         found["train"].append((own[where < TRAIN], label))
         found["validation"].append((own[(where >= TRAIN) & (where < TRAIN + VALIDATION)], label))
         found["test"].append((own[where >= TRAIN + VALIDATION], label))
-        found["fresh"].append((pool[count : count + round(num_fresh * count / counts.sum())], label))
+        found["fresh"].append((rows[order][count : count + round(num_fresh * count / counts.sum())], label))
     joined = {
-        split: (np.concatenate([rows for rows, _ in parts]), np.repeat([label for _, label in parts], [len(rows) for rows, _ in parts]))
+        split: (
+            np.concatenate([rows for rows, _ in parts]),
+            np.concatenate([np.full(len(rows), label) for rows, label in parts]),
+        )
         for split, parts in found.items()
-    }  # fmt: skip
+    }
     for split in ("validation", "test"):  # a data set so small that a split is empty is refused by build
         if not len(joined[split][0]):
             return None
@@ -218,14 +220,12 @@ def row(cell: Cell, found: list[Answers]) -> tuple[str, bool]:
     """A line of the table, and whether the head is significantly worse there."""
     from tledge.verification.statistics import difference_interval_points
 
-    head, other = np.concatenate([one.head for one in found]), np.concatenate([one.regression for one in found])
+    head, other = (np.concatenate([getattr(one, name) for one in found]) for name in ("head", "regression"))
+    gain = difference_interval_points(int((head & ~other).sum()), int((other & ~head).sum()), len(head))
     frequent = np.concatenate([one.frequent for one in found])
-    fresh = np.concatenate([one.fresh_head for one in found]), np.concatenate([one.fresh_regression for one in found])
-    # The regression is the first of the pair: what is above zero are photos that the head alone gets right.
-    found_interval = difference_interval_points(int((head & ~other).sum()), int((other & ~head).sum()), len(head))
     shares = [f"{100 * part.mean():.1f}" for part in (frequent, other, head)]
-    difference = f"{100 * (head.mean() - other.mean()):+.1f} ({found_interval.low:+.1f} to {found_interval.high:+.1f})"
-    on_fresh = f"{100 * (fresh[0].mean() - fresh[1].mean()):+.2f}" if len(fresh[0]) else ""
+    gained = f"{100 * (head.mean() - other.mean()):+.1f} ({gain.low:+.1f} to {gain.high:+.1f})"
+    on_fresh = fresh_gain(found)
     values = [
         cell.source,
         f"{cell.num_classes}",
@@ -233,10 +233,17 @@ def row(cell: Cell, found: list[Answers]) -> tuple[str, bool]:
         f"1:{cell.balance}",
         f"{len(head):,}",
         *shares,
-        difference,
-        on_fresh,
+        gained,
     ]
-    return f"| {' | '.join(values)} |", found_interval.high < 0
+    return f"| {' | '.join([*values, '' if on_fresh is None else f'{on_fresh:+.1f}'])} |", gain.high < 0
+
+
+def fresh_gain(found: list[Answers]) -> float | None:
+    """How many points more of the fresh photos the head is right on; None where there are none."""
+    head = np.concatenate([one.fresh_head for one in found])
+    return (
+        100 * float(head.mean() - np.concatenate([one.fresh_regression for one in found]).mean()) if len(head) else None
+    )
 
 
 def _work(task: tuple[Cell, int, Path, Any]) -> Answers | None:
@@ -265,24 +272,22 @@ def main() -> int:
         "| data | classes | photos | balance | tested | most frequent | regression | head | head less regression | on fresh |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-    num_worse, num_cells, differences = 0, 0, []
-    import multiprocessing
-
+    num_worse, gains = 0, []
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
-        tasks = [(cell, seed, options.features, recipe) for cell in wanted for seed in options.seeds]
-        answers = pool.map(_work, tasks)
+        answers = pool.map(_work, [(cell, seed, options.features, recipe) for cell in wanted for seed in options.seeds])
         for cell in wanted:
             found = [one for one in itertools.islice(answers, len(options.seeds)) if one is not None]
             if not found:
-                console.print(f"left out: {cell} has too few photos")
+                console.print(f"left out, for its photos are too few: {cell}")
                 continue
             line, is_worse = row(cell, found)
-            print(line + (" worse" if is_worse else ""), flush=True)
-            num_cells, num_worse = num_cells + 1, num_worse + is_worse
-            fresh = np.concatenate([one.fresh_head * 1.0 - one.fresh_regression for one in found])
-            differences.append(fresh.mean() if len(fresh) else math.nan)
+            print(line, flush=True)
+            num_worse += is_worse
+            gains.append(fresh_gain(found))
+    fresh = [gain for gain in gains if gain is not None]
     print(
-        f"\n{num_worse} of {num_cells} cells worse; on fresh photos the mean difference is {100 * np.nanmean(differences):+.2f} points"
+        f"\nWorse: {num_worse} of {len(gains)} cells. On fresh photos, where there are any, the head gains {np.mean(fresh):+.2f} "
+        f"points in the mean, {np.median(fresh):+.2f} in the median; lowest {min(fresh):+.1f}, highest {max(fresh):+.1f}."
     )
     return int(num_worse > 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -97,18 +98,31 @@ def fit_head(
     weights = class_weights(labels[views[0]], num_classes, recipe.class_weights)
     mean, scale = _centre_and_scale(features, views.ravel())
     factor, at_once = np.float32(_SPREAD) / scale, _block(recipe, features.row_shape[0])
-    training: Training
-    if recipe.head == LINEAR:
+    with contextlib.ExitStack() as stack:
+        training: Training
+        if recipe.head == LINEAR:
 
-        def read(rows: Labels) -> linear_head.Blocks:
-            blocks = _Blocks(features, labels, rows, mean, factor, at_once)
-            return list(blocks) if len(rows) <= at_once else blocks
+            def read(rows: Labels) -> linear_head.Blocks:
+                blocks = _Blocks(features, labels, rows, mean, factor, at_once)
+                return list(blocks) if len(rows) <= at_once else blocks
 
-        training = LinearHead(read, labels, views, validation, weights, recipe.label_smoothing)
-    else:
-        training = HiddenHead(features, labels, views, validation, mean, factor, weights, recipe, seed, at_once)
+            if views.size <= at_once:
+                stack.enter_context(linear_head.one_thread())
+            training = LinearHead(read, labels, views, validation, weights, recipe.label_smoothing)
+        else:
+            training = HiddenHead(features, labels, views, validation, mean, factor, weights, recipe, seed, at_once)
+        best = _best(training, recipe, progress, on_epoch)
+    (kernel, bias), *others = best.layers
+    kernel = kernel * factor
+    return Head(((kernel, bias - mean @ kernel), *others), best.history, best.best_epoch)
+
+
+def _best(
+    training: Training, recipe: Recipe, progress: Progress, on_epoch: Callable[[int, dict[str, float]], None]
+) -> Head:
+    """The head of the epoch of the lowest loss, for features as ``training`` sees them."""
     history: list[dict[str, float]] = []
-    best, best_epoch, best_layers = np.inf, 0, training.layers()
+    lowest, best_epoch, layers = np.inf, 0, training.layers()
     num_epochs = min(recipe.max_epochs, training.max_epochs)
     with progress.step("training the head", num_epochs) as advance:
         for epoch in range(1, num_epochs + 1):
@@ -119,14 +133,12 @@ def fit_head(
             if not np.isfinite(loss + judged):
                 raise Diverged(_diverged(recipe, epoch))
             on_epoch(epoch, history[-1])
-            if judged < best:
-                best, best_epoch, best_layers = judged, epoch, training.layers()
+            if judged < lowest:
+                lowest, best_epoch, layers = judged, epoch, training.layers()
             elif epoch - best_epoch >= min(recipe.patience, training.patience):
                 break
         advance(num_epochs - epoch)  # it stopped early: the step is done all the same
-    (kernel, bias), *others = best_layers
-    kernel = kernel * factor
-    return Head(((kernel, bias - mean @ kernel), *others), history, best_epoch)
+    return Head(layers, history, best_epoch)
 
 
 def _diverged(recipe: Recipe, epoch: int) -> str:

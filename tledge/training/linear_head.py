@@ -6,6 +6,7 @@ part in it. Which strength is best is told by photos that the head was not train
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ NUM_FOLDS = 5
 ENOUGH = 500
 """Photos that choose a strength, if there are so many. With fewer their luck chooses, and much is lost by it: see
 docs/training.md."""
-_TOLERANCE = 1e-8  # of the loss: an iteration that lowers it by less is the last
+_TOLERANCE = 1e-7  # of the loss: an iteration that lowers it by less is the last
 _SLOPE = 1e-5  # the largest of the gradient at the end
 _PAIRS = 10  # steps that L-BFGS remembers: each is two times the weights, in float64
 WEIGHT_COPIES = 2 * (2 * _PAIRS + 10)
@@ -165,6 +166,15 @@ class LinearHead:
     def _seen(self, photos: Blocks) -> Blocks:
         """Blocks as the solvers see them."""
         return photos if self._basis is None else [(inputs @ self._basis, labels) for inputs, labels in photos]
+
+
+def one_thread() -> contextlib.AbstractContextManager[object]:
+    """One thread of linear algebra: for photos that are few, handing out the work takes longer than the work."""
+    import scipy.optimize  # noqa: F401 - threadpool_limits reaches libraries that are loaded already
+    from threadpoolctl import threadpool_limits
+
+    limits: contextlib.AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 def folds(labels: Labels) -> Labels:
