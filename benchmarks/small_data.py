@@ -37,9 +37,9 @@ Labels = npt.NDArray[np.int64]
 # Data set, backbone, photos that are read, and numbers of classes. Made features need neither data nor backbone.
 SOURCES = {
     "tf_flowers": ("tf_flowers", "", 3_670, (2, 5)),
-    "mnist": ("mnist", "bundled", 12_000, (2, 10)),
-    "cifar10": ("cifar10", "bundled", 12_000, (2, 10)),
-    "made": ("", "", 24_000, (2, 20, 100)),
+    "mnist": ("mnist", "bundled", 6_000, (2, 10)),
+    "cifar10": ("cifar10", "bundled", 6_000, (2, 10)),
+    "made": ("", "", 16_000, (20, 100)),
 }
 SIZES, BALANCES = (20, 60, 200, 600, 3_000), (1, 7, 50)
 _FRESH = 1_000  # photos at most beside the cell's own
@@ -255,7 +255,7 @@ def main() -> int:
     parser.add_argument("--features", type=Path, required=True, help="folder in which the features are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--source", action="append", choices=sorted(SOURCES), help="may be repeated [all]")
-    parser.add_argument("--most", type=int, default=max(SIZES), help="photos of the largest cells")
+    parser.add_argument("--sizes", type=int, nargs="+", choices=SIZES, default=SIZES, help="photos of the cells")
     parser.add_argument("--head", default="linear", help="as tledge build takes it")
     parser.add_argument("--label-smoothing", type=float, help="of the head [the recipe's]")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
@@ -264,7 +264,7 @@ def main() -> int:
 
     console, _ = begun()
     recipe = resolve("head", {"head": options.head, "label_smoothing": options.label_smoothing})
-    wanted = [cell for cell in cells() if cell.source in (options.source or SOURCES) and cell.size <= options.most]
+    wanted = [cell for cell in cells() if cell.source in (options.source or SOURCES) and cell.size in options.sizes]
     for source in dict.fromkeys(cell.source for cell in wanted):
         features_of(source, options.features)
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"

@@ -24,6 +24,7 @@ LAYERS = [
         "network",
         "tensorflow_setup",
         "confinement",
+        "doubts",
         "room",
     },
     {"datasets", "backbones", "runtimes", "audit", "classifier", "compression"},

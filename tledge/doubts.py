@@ -17,8 +17,8 @@ def _of_training(manifest: Manifest) -> list[str]:
 
     A rate that falls to zero over the epochs makes the last one the best by itself, so that nothing can be told there.
     """
-    last = manifest.recipe["max_epochs"]
-    if manifest.recipe["schedule"] == "cosine" or manifest.best_epoch != last:
+    last = manifest.recipe.get("max_epochs")
+    if manifest.recipe.get("schedule") == "cosine" or manifest.best_epoch != last:
         return []
     return [
         f"best epoch {last} of --max-epochs {last}: the training ended while the validation loss still fell, and more epochs "
