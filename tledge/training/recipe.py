@@ -45,7 +45,7 @@ class Recipe(Record):
     warmup_epochs: float = Field(0, ge=0, le=100, description="epochs over which the learning rate rises from zero")
     weight_decay: float = Field(0, ge=0, le=1, description="of kernels, decoupled from the gradient (AdamW)")
     dropout: float = Field(0.5, ge=0, lt=1)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(0, ge=0, lt=1)
     average_decay: float = Field(0, ge=0, lt=1, description="of the weights' moving average; 0: the weights themselves")
     mixup_alpha: float = Field(0, ge=0, le=10)
     cutmix_alpha: float = Field(0, ge=0, le=10)
@@ -70,19 +70,20 @@ RECIPES: dict[str, Recipe] = {
         HEAD,
         Recipe(
             name="finetune", method="cut", max_epochs=12, patience=12, batch_size=32, learning_rate=3e-4,
-            schedule="cosine", warmup_epochs=1, weight_decay=0.01, average_decay=0.99,
+            schedule="cosine", warmup_epochs=1, weight_decay=0.01, label_smoothing=0.1, average_decay=0.99,
             augment=PRESETS["light"], views=4, unfreeze_from="block_13",
         ),
         Recipe(
             name="best", method="whole", max_epochs=14, patience=14, batch_size=32, learning_rate=3e-4,
-            schedule="cosine", warmup_epochs=1, weight_decay=0.01, average_decay=0.995, augment=PRESETS["light"],
+            schedule="cosine", warmup_epochs=1, weight_decay=0.01, label_smoothing=0.1, average_decay=0.995,
+            augment=PRESETS["light"],
         ),
         Recipe(
             name="scratch", method="whole", max_epochs=5, patience=5, batch_size=64, schedule="cosine", warmup_epochs=0.5,
-            weight_decay=0.01, label_smoothing=0, batch_norm="trained",
+            weight_decay=0.01, batch_norm="trained",
         ),
         Recipe(
-            name="tutorial", method="plain", max_epochs=6, patience=6, batch_size=32, dropout=0, label_smoothing=0,
+            name="tutorial", method="plain", max_epochs=6, patience=6, batch_size=32, dropout=0,
         ),
     )
 }  # fmt: skip
