@@ -27,6 +27,7 @@ LAYERS = [
         "saved_models",
         "search_paths",
         "locks",
+        "doubts",
         "room",
         "int8_pairs",
         "printable",

@@ -246,14 +246,16 @@ def _refuse_others(context: typer.Context) -> None:
 
 def _tell(made: Run | None, as_json: bool) -> None:
     from tledge.cli.output import print_json, print_line
+    from tledge.doubts import doubts
 
     if made is None:  # a worker has done its share, and was told so
         if as_json:
-            print_json({"run": None, "folder": None, "manifest": None})
+            print_json({"run": None, "folder": None, "manifest": None, "warnings": []})
         return
     manifest = made.manifest
     if as_json:
-        print_json({"run": made.name, "folder": str(made.folder), "manifest": manifest.as_json()})
+        told = {"manifest": manifest.as_json(), "warnings": doubts(manifest)}
+        print_json({"run": made.name, "folder": str(made.folder), **told})
         return
     test, validation = manifest.metrics["test"], manifest.metrics["validation"]
     print_line(

@@ -20,6 +20,7 @@ from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
 from tledge.datasets.splits import RULE
+from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.pixel_range import PixelRange
@@ -173,7 +174,7 @@ def build(
         manifest.save(staging / MANIFEST)
         for tracker in watching:
             tracker.end(manifest)
-    return open_run(root, name)
+    return _told(open_run(root, name), progress)
 
 
 def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progress | None = None) -> Run | None:
@@ -183,10 +184,11 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
     """
     root = artifacts_root(artifacts)
     request = recall(root, run)
+    progress = progress or Silent()
     with reserved_run(root, request.run):
-        is_finished = remove_finished(root, request.run, progress or Silent())
+        is_finished = remove_finished(root, request.run, progress)
     if is_finished:
-        return open_run(root, request.run)
+        return _told(open_run(root, request.run), progress)
     return build(
         request.dataset,
         backbone=request.backbone,
@@ -212,6 +214,13 @@ def _require_finite(ids: Sequence[str], logits: npt.NDArray[np.float32]) -> None
             f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
             "choose another --backbone"
         )
+
+
+def _told(run: Run, progress: Progress) -> Run:
+    """The run, once the user has heard what speaks against its model."""
+    for doubt in doubts(run.manifest):
+        progress.warn(doubt)
+    return run
 
 
 def _check_asked(seed: int, run: str | None, tensorboard: Path | None, mlflow: bool) -> None:

@@ -27,7 +27,7 @@ def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -
     for axes, metric, unit in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), ("cross-entropy", "fraction"), strict=True
     ):
-        axes.plot(epochs, [row[metric] for row in history], label="training (with dropout)", color="#888888")
+        axes.plot(epochs, [row[metric] for row in history], label="training", color="#888888")
         axes.plot(epochs, [row[f"val_{metric}"] for row in history], label="validation", color="#0b6e99")
         axes.axvline(best_epoch, linestyle=":", color="#c0392b", label=f"kept: epoch {best_epoch}")
         axes.set(title=metric.capitalize(), xlabel="epoch", ylabel=unit)

@@ -10,11 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tledge.classifier.network import LINEAR
 from tledge.errors import InputError
 from tledge.files import make_folder
 from tledge.records import Fraction, Record
 from tledge.run import ELSEWHERE
-from tledge.training.recipe import Recipe
+from tledge.training.recipe import Recipe, without_unread
 
 STUDY = "study.json"
 
@@ -33,9 +34,14 @@ class Choice(Record):
         """Those of a recipe."""
         return cls(**{name: getattr(recipe, name) for name in cls.model_fields})
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether the head is trained by steps, so that its epochs compare with those of others of that kind."""
+        return self.head != LINEAR
+
     def applied(self, recipe: Recipe) -> Recipe:
-        """The recipe with these in place."""
-        return recipe.model_copy(update=dict(self))
+        """The recipe with these in place, but for those that a linear head has no use for."""
+        return without_unread(recipe.model_copy(update=dict(self)))
 
 
 class Trial(Record):
@@ -66,7 +72,7 @@ class Trial(Record):
 class Study(Record):
     """study.json. All but ``dataset``, ``backbone`` and ``trials`` must be the same where a study goes on."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     dataset: str
     backbone: str
     splits_sha256: dict[Literal["train", "validation"], str]

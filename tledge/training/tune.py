@@ -199,12 +199,13 @@ def _train(kept: Study, fit: Callable[[Recipe, OnEpoch], Head], deadline: float)
     import optuna
 
     asked = proposed(kept)
-    choice = Choice(**asked.params)
+    choice = Choice.of(Choice(**asked.params).applied(kept.recipe))
     accuracies: list[float] = []
 
     def judge(epoch: int, row: dict[str, float]) -> None:
         accuracies.append(row["val_accuracy"])
-        asked.report(row["val_accuracy"], epoch)
+        if choice.has_steps:
+            asked.report(row["val_accuracy"], epoch)
         if time.monotonic() >= deadline:
             raise _OutOfTime
         if asked.should_prune():
