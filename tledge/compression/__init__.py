@@ -14,6 +14,7 @@ from tledge.compression.ranges import Range, Seen
 LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
 FEW_PHOTOS = 4  # they do for a quantizer that asks for representative data although every range is known
 SAME = 1e-4  # of an output's range: other sums of the same float numbers
+_NEXT_TO_NOTHING = 1e-9  # what the scale of a channel of nothing but zeros is derived from (compression/codes.py)
 _LAST_BITS = 1e-6  # of its largest number
 
 
@@ -58,6 +59,16 @@ class Prepared:
         import tensorflow as tf
 
         return tf.nn.softmax(self.network(values, training=False))
+
+    def keep_products(self) -> None:
+        """Give every layer whose weights are all zero, as an untrained head has them, weights of next to nothing, in place.
+
+        Converters fold a product with zeros into a constant, and all layers before it go with it.
+        """
+        for layer in self.network.layers:
+            kernel, *others = layer.get_weights() or [None]
+            if kernel is not None and not np.any(kernel):
+                layer.set_weights([np.full_like(kernel, _NEXT_TO_NOTHING), *others])
 
     def range_of(self, names: Iterable[str]) -> Range | None:
         """That of a tensor which holds the outputs of these layers: the first one's, for they are equal."""

@@ -162,6 +162,8 @@ class Artifact:
 
 def model_of(run: Run, format_name: str, material: Material | None, batch: str = ONE_PHOTO) -> Model:
     """What a converter reads to make a format of a run."""
+    if material and material.prepared:
+        material.prepared.keep_products()
     return Model(
         run.folder / "model",
         run.manifest.backbone.input_size,

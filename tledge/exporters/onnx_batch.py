@@ -36,7 +36,7 @@ def _reshape_any_batch(graph: Any, shapes: dict[str, tuple[int, ...]]) -> None:
         if node.op_type != "Reshape" or node.input[1] not in constants:
             continue
         wanted = numpy_helper.to_array(constants[node.input[1]]).copy()
-        if shapes.get(node.input[0], (0,))[0] == 1 and len(wanted) and wanted[0] == 1:
+        if shapes.get(node.input[0], ())[:1] == (1,) and wanted[:1] == [1]:
             wanted[0] = 0  # in ONNX: as many as the input has there
             node.input[1] = f"{node.name}/any_batch"
             graph.initializer.append(numpy_helper.from_array(wanted, node.input[1]))

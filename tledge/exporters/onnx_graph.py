@@ -44,6 +44,7 @@ def canonical(model: Any) -> Any:
     names and order. A node becomes ``<operator>_<number>``, a constant ``<its first node>/<input number>``.
     """
     graph = model.graph
+    _compute_output(graph)
     producer = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     new_names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
@@ -94,6 +95,16 @@ def canonical(model: Any) -> Any:
     graph.ClearField("value_info")
     graph.name = "classifier"
     return model
+
+
+def _compute_output(graph: Any) -> None:
+    """Let an operator write the graph's output where tf2onnx made it a constant: the network is the same for every photo."""
+    from onnx import helper
+
+    constant = graph.output[0].name
+    if any(tensor.name == constant for tensor in graph.initializer):
+        graph.output[0].name = f"{constant}/output"
+        graph.node.append(helper.make_node("Identity", [constant], [graph.output[0].name]))
 
 
 def _drop_idle_reshapes(model: Any) -> None:
