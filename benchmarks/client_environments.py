@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import numpy.typing as npt
 FOLDER = Path(__file__).resolve().parent / "clients"
 _LAST_LINES = 4
 _PATIENCE_S = 600
+_EXCEPTION = re.compile(r"[\w.]*([Ee]rror|Exception|Fail)\w*: ")
 # pip's words where it reaches no index, or one that lacks the project altogether.
 _OUT_OF_REACH = ("connection broken by", "from versions: none", "Could not fetch URL", "Network is unreachable")
 
@@ -125,14 +127,20 @@ def answers(client: Client, python: Path, artifact: Path, photos: Path, folder: 
     except subprocess.TimeoutExpired as error:
         raise Refused(f"no answers in {_PATIENCE_S} s") from error
     if ended.returncode:
-        said = (ended.stderr.strip().splitlines() or ["nothing"])[-1]
         died = f"ended by signal {-ended.returncode}; it said last: " if ended.returncode < 0 else ""
-        raise Refused(f"{died}{said}")
+        raise Refused(f"{died}{_error(ended.stderr)}")
     told = json.loads(ended.stdout.splitlines()[-1])  # some clients greet on standard output
     outputs = np.load(out, allow_pickle=False)
     if len(outputs) != len(np.load(photos, mmap_mode="r", allow_pickle=False)):
         raise Refused(f"{len(outputs)} answers")
     return Answers(outputs, tuple(told["shape"]), told["labels"])
+
+
+def _error(said: str) -> str:
+    """The exception of a traceback, whose text may be several lines; else the last line."""
+    lines = said.strip().splitlines() or ["nothing"]
+    begins = [number for number, line in enumerate(lines) if _EXCEPTION.match(line)]
+    return " ".join(lines[begins[-1] if begins else -1 :])
 
 
 def _base_python(client: Client) -> str:

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 REFUSED = {
     ("opencv", "tflite-dynamic"): "hybrid convolution",
     ("opencv", "tflite-int8"): "MEAN of int8",
+    ("opencv", "tflite-int16x8"): "int64 tensors",
     ("opencv", "onnx-int8"): "uint8 input between QuantizeLinear and DequantizeLinear",
+    ("opencv", "onnx-dynamic"): "DynamicQuantizeLinear",
 }
 AGREEMENT = 0.95  # of photos: LiteRT's own two sets of kernels agree on 59 of 60 where all is int8
 PHOTOS = 60
