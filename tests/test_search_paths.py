@@ -180,8 +180,8 @@ def test_every_command_on_a_whole_line_runs_nothing_of_the_working_directory(
     budget = ["--max-drop", "100", "--p95-ms", "1e9", "--max-mb", "1e9", "--max-memory-mb", "1e9"]
     tledge("verify", "--run", "lenet", "--layers", "--protocol", "quick", *budget)
     tledge("predict", photo, "--run", "lenet")
-    tledge("predict", photo, "--run", "lenet", "--format", "onnx-int8")
-    tledge("evaluate", "--run", "lenet", *digits, "--format", "tflite-int8", "--include-seen")
+    tledge("predict", photo, "--run", "lenet", "--artifact", "onnx-int8")
+    tledge("evaluate", "--run", "lenet", *digits, "--artifact", "tflite-int8", "--include-seen")
     tledge("embed", "--run", "head", *digits, "--out", tmp_path / "features.parquet")
     tledge("tune", *digits, "--backbone", "bundled", "--trials", "2")
     tledge("report", "--run", "lenet")
