@@ -90,7 +90,9 @@ def test_an_error_is_one_line_whatever_it_quotes(capfd: pytest.CaptureFixture[st
 
 def test_what_python_and_libraries_say_by_themselves_is_printable(capfd: pytest.CaptureFixture[str]) -> None:
     def chatter() -> None:
-        warnings.showwarning(HOSTILE, UserWarning, "file.py", 1)
+        sys.stderr.write(
+            warnings.formatwarning(HOSTILE, UserWarning, "file.py", 1)
+        )  # as Python shows one, where no pytest is
         handler = logging.StreamHandler()
         handler.emit(logging.makeLogRecord({"msg": HOSTILE}))
         TerminalProgress(quiet=False).warn("told")

@@ -53,7 +53,7 @@ def hostile_runs(lenet: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("predict", "PHOTO"),
         ("evaluate", "--dataset", "digits", "--include-seen"),
-        ("verify", "--accuracy-only"),
+        ("verify", "--protocol", "quick"),
         ("export", "--format", "tflite-float32"),
         ("export", "--format", "onnx-float32"),
         ("export", "--format", "tflite-int8"),

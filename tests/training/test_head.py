@@ -177,12 +177,14 @@ def test_features_are_the_backbones_own_within_the_tolerance(tiny_backbone: Path
 
 
 def test_features_are_computed_once(tiny_backbone: Path, pets: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tledge.training import features
+    from tledge.backbones.apart import Apart
 
     backbone = open_backbone(str(tiny_backbone))
     first = features_of(backbone, pets, np.arange(len(pets.ids)), Silent())[0][:]
-    monkeypatch.setattr(features, "LiteRTSession", None)  # a second computation would fail
-    assert np.array_equal(features_of(backbone, pets, np.arange(len(pets.ids)), Silent())[0][:], first)
+    monkeypatch.setattr(Apart, "convert", None)  # a second computation would be TensorFlow's
+    rows, record = features_of(backbone, pets, np.arange(len(pets.ids)), Silent())
+    assert record.runtime == "LiteRT with XNNPACK on the CPU"
+    assert np.array_equal(rows[:], first)
 
 
 def test_features_that_differ_from_the_backbones_are_thrown_away_with_a_warning(
@@ -190,7 +192,7 @@ def test_features_that_differ_from_the_backbones_are_thrown_away_with_a_warning(
 ) -> None:
     backbone = open_backbone(str(tiny_backbone))
     features_of(backbone, pets, np.arange(len(pets.ids)), Silent())
-    changed = replace(backbone, layer=lambda pixels, training=False: backbone.layer(pixels) * 1.001)
+    changed = replace(backbone, layer=lambda pixels, training=False: backbone.layer(pixels) * 1.001, apart=None)
     progress = Silent()
     rows, record = features_of(changed, pets, np.arange(len(pets.ids)), progress)
     assert record.runtime == "TensorFlow on the CPU"

@@ -23,6 +23,7 @@ from tledge.errors import InputError, disk_full
 from tledge.preprocessing import Pixels
 from tledge.runtimes.launch import WorkerFailed, WorkerProcess
 from tledge.runtimes.worker import Job, Worker, serve
+from tledge.saved_models import load_saved_model
 
 PROGRAM = "tledge.backbones.apart"
 Floats = npt.NDArray[np.float32]
@@ -168,9 +169,14 @@ class BackboneWorker(Worker):
 
     def load(self) -> dict[str, Any]:
         from tledge.backbones import features_function
-        from tledge.backbones.hub import load_layer
 
-        self._layer = load_layer(Path(self._job.artifact), "the backbone")
+        module = load_saved_model(Path(self._job.artifact), "the backbone")
+        from tensorflow.python.util import tf_inspect
+
+        taken = tf_inspect.getfullargspec(module.__call__)
+        # What the Hub's own layer does in inference; importing it and Keras would take as long as the rest of the start.
+        inference = {"training": False} if "training" in (*taken.args, *taken.kwonlyargs) else {}
+        self._layer = lambda images, training: module(images, **inference)
         self._features = features_function(self._layer)
         return {}
 

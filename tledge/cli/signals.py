@@ -15,7 +15,7 @@ import threading
 import time
 from types import FrameType
 
-TIDY_UP_S = 4.0
+TIDY_UP_S = 5.0
 _HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = b"\x1b[?25h"  # bars hide it
 _MESSAGE = b"interrupted in the middle of a computation; what is half-written is removed by the next command\n"

@@ -41,10 +41,11 @@ class WorkerProcess:
         self.job, self._module = job, module
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=folder, delete=False) as file:
             json.dump(asdict(job), file)
+        self._own = tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)  # all that it may write
         self._said: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the context
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, file.name, str(os.getpid())],
-            env=environment(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2"),
+            env=environment(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2", TMPDIR=self._own.name),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -63,6 +64,7 @@ class WorkerProcess:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):  # a command that it never read
                     stream.close()
+        self._own.cleanup()
 
     def kill(self) -> None:
         """End it at once; whoever waits for its answer hears that it failed."""

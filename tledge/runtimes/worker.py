@@ -12,6 +12,7 @@ import os
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -167,7 +168,9 @@ def serve(make: Callable[[Job], Worker]) -> None:
         os.sched_setaffinity(0, job.cores)  # before a runtime makes its threads, which inherit it
     outputs = Path(job.outputs)
     outputs.touch()  # now: once confined it makes no file
-    confine([outputs])
+    confine(
+        [outputs, Path(tempfile.gettempdir())]
+    )  # libraries look for a folder of temporary files when they are imported
     commands = make(job).commands()
     for line in sys.stdin:
         command = json.loads(line)
