@@ -56,7 +56,7 @@ def is_output(folder: Path) -> bool:
         names = [path.name for path in folder.iterdir()]
     except OSError:
         return False  # who walks it tells of it
-    if CACHE_TAG in names and _look(folder / CACHE_TAG).startswith(_CACHE_SIGNATURE):
+    if CACHE_TAG in names and (tag := _look(folder / CACHE_TAG)).startswith(_CACHE_SIGNATURE) and b"tledge" in tag:
         return True
     if any(name in names and key in _look(folder / name) for name, key in _RECORDS.items()):
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def test_a_range_once_said_is_used_by_every_command_and_what_they_write_is_no_da
     values = np.asarray(Image.open(here / test.ids[0]))
     assert np.array_equal(test.pixels[0][:, :, 0], values >> 4)
 
+    shutil.rmtree(here / "cache")  # so that the photos are read again, for calibration and for verification
     assert tledge("export", "--format", "tflite-int8").code == 0
     path = run.export_folder("tflite-int8") / "model.tflite"
     metadata = read_with(path, {".tflite": interface_tflite}).metadata

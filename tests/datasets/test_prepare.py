@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tledge import datasets, preprocessing
+from tledge import preprocessing
 from tledge.datasets import open_source
 from tledge.datasets.caches import pixel_cache
 from tledge.datasets.folder import open_folder
@@ -38,13 +38,13 @@ def _places(data: Dataset) -> dict[str, str]:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The length of every file that is decoded, as it happens."""
     seen: list[int] = []
-    real = datasets.prepare
+    real = preprocessing.prepare
 
     def counted(data: bytes, *arguments: Any) -> preprocessing.Prepared:
         seen.append(len(data))
         return real(data, *arguments)
 
-    monkeypatch.setattr(datasets, "prepare", counted)
+    monkeypatch.setattr(preprocessing, "prepare", counted)
     yield seen
 
 

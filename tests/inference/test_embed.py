@@ -193,7 +193,7 @@ def test_few_unreadable_photos_are_skipped_by_name_and_many_leave_no_file(
     (folder / "cat" / "torn.png").write_bytes(b"torn")
     made = embed(network_run, str(folder), tmp_path / "f.npy", progress=progress)
     assert (made.num_photos, [photo.id for photo in made.skipped]) == (30, ["cat/torn.png"])
-    assert "1 of 31 photos can't be read: cat/torn.png" in progress.warnings[0]
+    assert "1 of 31 photos that can't be read: cat/torn.png" in progress.warnings[0]
     (folder / "cat" / "zero.png").touch()
     with pytest.raises(InputError, match="2 of 32 photos can't be read, over 5%"):
         embed(network_run, str(folder), tmp_path / "g.npy")

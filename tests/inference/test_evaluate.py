@@ -106,7 +106,7 @@ def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: 
     assert [(photo.id, photo.reason) for photo in scored.skipped] == [
         ("1/torn.png", "no image of a format that Pillow reads")
     ]
-    assert any("1 of 31 photos can't be read: 1/torn.png" in warning for warning in scored.warnings)
+    assert any("1 of 31 photos that can't be read: 1/torn.png" in warning for warning in scored.warnings)
     (folder / "1" / "zero.png").touch()
     with pytest.raises(InputError, match=r"2 of 32 photos can't be read, over 5%: .*torn\.png .*zero\.png"):
         evaluate(model, str(folder))

@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tledge import preprocessing
 from tledge.errors import InputError
 from tledge.pixel_range import PixelRange
-from tledge.preprocessing import Prepared, UnreadableImage, prepare
+from tledge.preprocessing import Prepared, UnreadableImage
 from tledge.records import SplitName
 
 
@@ -38,7 +39,7 @@ class Photo:
         if isinstance(self.data, UnreadableImage):
             return self.data
         try:
-            return prepare(self.data, size, pixel_range)
+            return preprocessing.prepare(self.data, size, pixel_range)
         except UnreadableImage as error:
             return error
 
