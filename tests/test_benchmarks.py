@@ -474,3 +474,14 @@ def test_a_cell_says_how_much_better_the_head_is_and_whether_it_is_worse(monkeyp
     assert "| -60.0 (-" in line
     assert line.endswith("|  |")
     assert is_worse
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_near_copies_are_measured_and_frames_of_a_fixed_camera_are_told_and_kept() -> None:
+    ended = program("near_copies.py", "--camera", "60", "--size", "32", "--copies", "2")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert all(0 <= one["median"] <= one["max"] < 4 and one["missed_share"] == 0 for one in found["copies"].values())
+    assert found["others"]["training_photos"] + found["others"]["held_out_photos"] == 60
+    assert found["others"]["dropped"] == 0
+    assert found["others"]["kept_and_told"] > 10

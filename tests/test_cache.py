@@ -119,7 +119,7 @@ def test_damaged_rows_are_made_again_in_their_place_once_and_told_together(suffi
     ]
     assert rows[7].tolist() == _row(7).tolist()
     assert asked == [3, 7]
-    assert progress.warnings == [f"{_cache().folder}: 2 of 10 rows are not as they were written; they are made again"]
+    assert progress.warnings == [f"{_cache().folder}: 2 of 10 rows are not as they were written; they were made again"]
     found = _cache().rows([_key(number) for number in numbers])  # no remedy is needed any more
     assert found[:][:, 0, 0].tolist() == numbers
 

@@ -89,6 +89,7 @@ def test_distances_are_exact_and_blocks_do_not_change_them(monkeypatch: pytest.M
         found = neighbours(photos, others)
         assert (found.nearest == expected.argmin(axis=1)).all()
         assert (found.distance == expected.min(axis=1)).all()
+        assert (found.close == (expected <= MAX_DISTANCE).sum(axis=1)).all()
         assert (found.around == (expected <= 2 * MAX_DISTANCE).sum(axis=1)).all()
 
 
@@ -109,6 +110,17 @@ def _frames(count: int, seed: int) -> Fingerprints:
 def test_in_a_series_of_a_fixed_camera_none_is_called_a_copy() -> None:
     found = neighbours(_frames(200, 0), _frames(60, 1))
     assert found.is_near.all()
+    assert not found.is_copy.any()
+
+
+def test_where_photos_differ_by_chance_without_a_gap_the_nearest_are_no_copies() -> None:
+    # A thing at any place of a plane: neighbours are near by chance, a few of each photo.
+    places = np.random.default_rng(4).uniform(0, 240, (400, 2))
+    photos = np.full((400, LENGTH), 100, np.uint8)
+    photos[:, :128] = places[:, :1]
+    photos[:, 128:] = places[:, 1:]
+    found = neighbours(photos[:200], photos[200:])
+    assert 10 < np.count_nonzero(found.is_near & (found.around <= MOST_AROUND)) < 100
     assert not found.is_copy.any()
 
 

@@ -290,12 +290,12 @@ class RowCache:
             told = f"{self.folder}: {len(keys)} of {len(among)} rows are not as they were written"
             if remedy is None:
                 raise EnvironmentFault(f"{told}. Remove this folder: what it holds is made again.")
-            remedy.progress.warn(f"{told}; they are made again")
             for key, row in remedy.make(frozenset(keys)):
                 self.rewrite(key, row)
                 keys.remove(key)
             if keys:
                 raise EnvironmentFault(f"{told}, and {len(keys)} of them can't be made again. Build the run again.")
+            remedy.progress.warn(f"{told}; they were made again")
 
     def rewrite(self, key: bytes, row: Array) -> None:
         """Write a damaged row again. Other processes that read it meanwhile find it whole, or make it again themselves."""

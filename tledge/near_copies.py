@@ -32,13 +32,14 @@ def fingerprint(pixels: Pixels) -> Fingerprints:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of each of N photos, among others: row of the ``nearest``, int64; its ``distance``, float64; how many are ``around``.
+    """Of each of N photos, among others: row of the ``nearest``, int64, and its ``distance``, float64.
 
-    ``around``: those within twice ``MAX_DISTANCE``, int64.
+    And how many of them are within ``MAX_DISTANCE`` (``close``), and within twice that (``around``), int64.
     """
 
     nearest: npt.NDArray[np.int64]
     distance: npt.NDArray[np.float64]
+    close: npt.NDArray[np.int64]
     around: npt.NDArray[np.int64]
 
     @property
@@ -50,11 +51,13 @@ class Neighbours:
     def is_copy(self) -> npt.NDArray[np.bool_]:
         """Whether a photo is a copy of its nearest: it is near, and the two stand apart from all others.
 
-        Where more of those that are near do not stand apart than do, as in a series of a fixed camera, photos of this kind
-        are alike, and none is called a copy.
+        None is called a copy where photos are alike, as in a series of a fixed camera: more of those that are near do not
+        stand apart than do, or more pairs are a little farther from each other than near. Copies leave a gap there, and what
+        varies by chance does not: of points in a plane three times as many are between one and two steps away as within one.
         """
         stands_apart = self.is_near & (self.around <= MOST_AROUND)
-        if np.count_nonzero(self.is_near) > 2 * np.count_nonzero(stands_apart):
+        most_are_alike = np.count_nonzero(self.is_near) > 2 * np.count_nonzero(stands_apart)
+        if most_are_alike or self.around.sum() > 2 * self.close.sum():
             return np.zeros(len(self.nearest), np.bool_)
         return stands_apart
 
@@ -65,9 +68,9 @@ def neighbours(photos: Fingerprints, others: Fingerprints) -> Neighbours:
     All numbers are whole and below 2^24 (256 x 255^2 is the largest), which float32 holds: the result is exact, whatever the
     order of the sums.
     """
-    nearest, around = np.zeros(len(photos), np.int64), np.zeros(len(photos), np.int64)
+    nearest, close, around = (np.zeros(len(photos), np.int64) for _ in range(3))
     squared = np.full(len(photos), np.inf)
-    limit = LENGTH * (2 * MAX_DISTANCE) ** 2
+    near = LENGTH * MAX_DISTANCE**2
     for start in range(0, len(others), _BLOCK):
         block = others[start : start + _BLOCK].astype(np.float32)
         norms = np.einsum("ij,ij->i", block, block)
@@ -81,8 +84,9 @@ def neighbours(photos: Fingerprints, others: Fingerprints) -> Neighbours:
             own = np.einsum("ij,ij->i", mine, mine)
             column = np.argmin(apart, axis=1)
             found = own + apart[np.arange(len(mine)), column]
-            around[part] += np.count_nonzero(apart <= (limit - own)[:, None], axis=1)
+            close[part] += np.count_nonzero(apart <= (near - own)[:, None], axis=1)
+            around[part] += np.count_nonzero(apart <= (4 * near - own)[:, None], axis=1)
             is_nearer = found < squared[part]
             nearest[part][is_nearer] = start + column[is_nearer]
             squared[part][is_nearer] = found[is_nearer]
-    return Neighbours(nearest, np.sqrt(squared / LENGTH), around)
+    return Neighbours(nearest, np.sqrt(squared / LENGTH), close, around)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from small_models import with_files
 
+from tledge.datasets.own_photos import fingerprints_of
 from tledge.datasets.prepare import Member, load_split
-from tledge.errors import InputError
+from tledge.errors import ArtifactError, InputError
 from tledge.exporters import formats
-from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, pin_input_range, record
+from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, choose_apart, pin_input_range, record
 from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
@@ -50,6 +53,29 @@ def test_fewer_than_one_sample_is_an_error_that_names_the_option(count: int) -> 
 def test_a_calibration_photo_that_is_also_a_test_photo_is_refused() -> None:
     with pytest.raises(InputError, match="1 calibration photos are in the test split"):
         record(["a", "b"], KEYS[:2], LABELS[:2], ["x", "y", "z"], 0, [Member("b", KEYS[1], 0), Member("j", KEYS[9], 1)])
+
+
+def test_no_near_copy_of_a_test_photo_is_calibrated_on(lenet: Run) -> None:
+    test, train = (fingerprints_of(lenet, split, Silent()) for split in ("test", "train"))
+    photos, seed = load_split(lenet, "train", Silent()), lenet.manifest.seed
+    usual = choose_apart(photos, 50, seed, test)
+    assert usual.rows.tolist() == choose(photos.content_sha256, photos.labels, 50, seed).tolist()
+    assert (usual.num_copies, usual.num_alike) == (0, 0)
+    copied = usual.rows[:3]
+    others = choose_apart(photos, 50, seed, np.concatenate([test, train[copied]]))
+    assert len(others.rows) == 50
+    assert not set(copied.tolist()) & set(others.rows.tolist())
+    assert (others.num_copies, others.num_alike) == (3, 0)
+
+
+def test_fingerprints_of_other_photos_are_refused(lenet_copy: Run) -> None:
+    shorter = io.BytesIO()
+    np.save(shorter, np.load(lenet_copy.folder / "fingerprints.npy")[1:])
+    run = with_files(lenet_copy, {"fingerprints.npy": shorter.getvalue()})
+    with pytest.raises(
+        ArtifactError, match=r"fingerprints.npy: uint8 \(1796, 256\) are not of its photos; build the run again"
+    ):
+        fingerprints_of(run, "test", Silent())
 
 
 def test_the_record_names_the_test_split_that_the_photos_were_compared_with(
