@@ -57,18 +57,22 @@ def test_few_photos_of_unequal_classes_are_learnt_better_than_the_most_frequent_
 
 
 @pytest.mark.usefixtures("empty_cache")
-@pytest.mark.parametrize("counts", [(12, 3), (134, 8), (60, 40, 20, 10, 5, 2)], ids=str)
+@pytest.mark.parametrize("counts", [(12, 3), (134, 8), (20, 10, 5, 2)], ids=str)
 def test_no_data_is_learnt_worse_than_by_logistic_regression(counts: tuple[int, ...]) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    rng = np.random.default_rng(len(counts))
-    train, test = _photos(rng, *counts), _photos(rng, *(8 * count for count in counts))
-    validation = _photos(rng, *(max(1, count // 5) for count in counts))
-    models = [LogisticRegression(C=c, max_iter=300).fit(*train) for c in np.logspace(-3, 1, 5)]
-    best = max(models, key=lambda model: model.score(*validation))
-    ours, theirs = _is_right(_fit(train, validation, Recipe()), test), best.predict(test[0]) == test[1]
-    worse = difference_interval_points(int((theirs & ~ours).sum()), int((ours & ~theirs).sum()), len(ours))
-    assert worse.low <= 0, f"{ours.mean():.2%} against {theirs.mean():.2%}"
+    ours, theirs = [], []
+    for draw in range(3):
+        rng = np.random.default_rng([len(counts), draw])
+        train, test = _photos(rng, *counts), _photos(rng, *(8 * count for count in counts))
+        validation = _photos(rng, *(max(1, count // 5) for count in counts))
+        models = [LogisticRegression(C=c, max_iter=300).fit(*train) for c in np.logspace(-4, 2, 7)]
+        best = max(models, key=lambda model: model.score(*validation))
+        ours.append(_is_right(_fit(train, validation, Recipe()), test))
+        theirs.append(best.predict(test[0]) == test[1])
+    one, other = np.concatenate(ours), np.concatenate(theirs)
+    worse = difference_interval_points(int((other & ~one).sum()), int((one & ~other).sum()), len(one))
+    assert worse.low <= 0, f"{one.mean():.2%} against {other.mean():.2%}"
 
 
 def test_a_solution_is_that_of_scikit_learn() -> None:
