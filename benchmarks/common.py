@@ -47,9 +47,9 @@ def _children_cpu_time_s() -> float:
 
 
 def project_environment(**changes: str) -> dict[str, str]:
-    """This process's environment with ``changes``, in which ``python -m tledge`` is this checkout's."""
+    """This process's environment with ``changes``, in which ``python -m tledge`` is this checkout's, wherever it runs."""
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **changes}
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", **changes}
 
 
 def load_average() -> float:

@@ -442,7 +442,9 @@ def main() -> None:
     formats = [] if commands == ["build"] else [form.name for form in chosen(options.format or ["all"])]
     folder = Path(tempfile.mkdtemp(prefix="tledge-kills-"))
     build_options = ["--dataset", options.dataset, "--backbone", options.backbone]
-    build_options += ["--recipe", options.recipe, "--dropout", "0"] if options.recipe else []
+    build_options += ["--recipe", options.recipe] if options.recipe else []
+    # A resumed training draws other random numbers for dropout; a head on frozen features is not resumed.
+    build_options += ["--dropout", "0"] if options.recipe not in (None, "head") else []
     build_options += [] if options.max_epochs is None else ["--max-epochs", str(options.max_epochs)]
     ground = Ground(folder, commands, formats, build_options, options.seed)
     others = [name for name in formats if name not in ground.killed_formats]

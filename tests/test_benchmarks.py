@@ -26,7 +26,7 @@ from tledge.run import Run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 LIMIT, FEW = 64, 8
-LIBRARIES = ("common.py", "plain_int8.py", "whole.py")  # what the programs share
+LIBRARIES = ("client_environments.py", "common.py", "plain_int8.py", "whole.py")  # what the programs share
 IMPORT_FIRST = ("naive_transfer.py",)  # its own clock starts before TensorFlow is imported
 
 
@@ -436,6 +436,44 @@ def test_a_format_misses_its_bar_in_each_of_its_ways(monkeypatch: pytest.MonkeyP
     assert quantization.missed({**whole, **apart}) == [
         "onnx-int8-qat: disagreement with its twin in percent is 1.500, over 1"
     ]
+
+
+def test_a_cell_of_small_data_has_two_photos_of_each_class_to_train_on_and_no_photo_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    small = runpy.run_path(str(BENCHMARKS / "small_data.py"))
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(3000, 4)).astype(np.float32), np.arange(3000) % 10
+    for cell in small["cells"]():
+        counts = small["class_counts"](cell)
+        assert len(counts) == cell.num_classes
+        assert counts.min() >= 3
+        assert counts.sum() <= cell.size + 3 * cell.num_classes
+    for num_classes, size, balance in ((2, 60, 50), (10, 600, 7)):
+        cell = small["Cell"]("made", num_classes, size, balance)
+        parts = small["chosen"](cell, features, labels, 0)
+        assert np.bincount(parts["train"][1]).min() >= 2
+        rows = np.concatenate([part for part, _ in parts.values()])
+        assert len(set(rows)) == len(rows)
+        # The classes are named anew: those of a cell are drawn.
+        assert all(len(set(labels[part[truth == label]])) <= 1 for part, truth in parts.values() for label in range(10))
+    assert small["chosen"](small["Cell"]("made", 2, 3000, 1), features, labels, 0) is None
+
+
+def test_a_cell_says_how_much_better_the_head_is_and_whether_it_is_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    small = runpy.run_path(str(BENCHMARKS / "small_data.py"))
+    good, bad, none = np.arange(40) < 36, np.arange(40) < 12, np.zeros(0, bool)
+    cell = small["Cell"]("made", 2, 60, 1)
+    line, is_worse = small["row"](cell, [small["Answers"](good, bad, good, bad, bad)])
+    assert line.startswith("| made | 2 | 60 | 1:1 | 40 | 30.0 | 30.0 | 90.0 | +60.0 (+")
+    assert line.endswith("| +60.0 |")
+    assert not is_worse
+    line, is_worse = small["row"](cell, [small["Answers"](bad, good, none, none, bad)])
+    assert "| -60.0 (-" in line
+    assert line.endswith("|  |")
+    assert is_worse
 
 
 @pytest.mark.usefixtures("empty_cache")

@@ -133,18 +133,6 @@ def test_a_full_disk_is_found_behind_other_errors() -> None:
     assert disk_full(OSError(2, os.strerror(2), "gone")) is None
 
 
-def test_a_lock_is_held_before_others_can_see_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-
-    def look(handle: int, operation: int) -> None:
-        seen.extend(path.name for path in tmp_path.glob("*.lock"))
-
-    monkeypatch.setattr(files.fcntl, "flock", look)
-    with working_folder(tmp_path, "") as folder:
-        assert folder.with_name(f"{folder.name}.lock").is_file()
-    assert seen == []
-
-
 def test_working_folders_that_begin_and_end_side_by_side_leave_each_other_alone(tmp_path: Path) -> None:
     def work(number: int) -> None:
         for _ in range(60):

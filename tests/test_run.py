@@ -93,6 +93,14 @@ def test_a_manifest_of_another_schema_version_is_refused_by_number(run_copy: Run
         open_run(run_copy.folder.parent)
 
 
+@pytest.mark.parametrize("name", ["../other", "/etc/hostname", "model/../../other", "model//x", "./x", ""])
+def test_a_manifest_lists_no_file_outside_its_run(lenet_copy: Run, name: str) -> None:
+    hashes = {**lenet_copy.manifest.files_sha256, name: "0" * 64}
+    lenet_copy.manifest.model_copy(update={"files_sha256": hashes}).save(lenet_copy.folder / "manifest.json")
+    with pytest.raises(ArtifactError, match="leads out of the folder"):
+        open_run(lenet_copy.folder.parent, "lenet")
+
+
 def test_the_latest_that_was_removed_is_an_error_with_the_runs_that_are_there(run_copy: Run) -> None:
     (run_copy.folder.parent / "latest").write_text("digitz\n")
     with pytest.raises(InputError, match="unknown run 'digitz'. Did you mean 'digits'"):

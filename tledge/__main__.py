@@ -1,6 +1,14 @@
-"""``python -m tledge`` is the command ``tledge``."""
+"""``python -m tledge`` is the command ``tledge``.
 
-from tledge.cli.main import main
+Python itself imports a few modules from the working directory before this one: ``python -P -m tledge`` does not.
+"""
+
+import sys
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the working directory, before anything else is imported
+
+    from tledge.cli.main import main
+
     main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tledge.errors import ArtifactError, EnvironmentFault
+from tledge.locks import abandoned, held
 
 SEAL = "record_sha256"
 MAX_TABLE_BYTES = 2**20  # of a TOML file that a person wrote
@@ -133,34 +133,16 @@ def working_folder(root: Path, prefix: str) -> Iterator[Path]:
 
     A killed process can't remove its own: those that no living process holds any more are removed first.
     """
-    _remove_abandoned(root, prefix)
+    for lock in abandoned(root, prefix):
+        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
     folder = root / f"{prefix}{uuid.uuid4().hex[:8]}"
-    # The lock lives beside the folder, not in it, and ends with the process however it dies.
-    lock = folder.with_name(f"{folder.name}.lock")
-    unseen = folder.with_name(f"{folder.name}.unseen")
-    try:
-        with unseen.open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            unseen.rename(lock)  # held before others can see it: one that nobody holds they take for abandoned
-            try:
-                folder.mkdir()  # after the lock: a folder without one can't be
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                lock.unlink(missing_ok=True)  # last: whoever is killed before it leaves a folder that is found
-    finally:
-        unseen.unlink(missing_ok=True)
-
-
-def _remove_abandoned(root: Path, prefix: str) -> None:
-    for lock in root.glob(f"{prefix}*.lock"):
-        with contextlib.suppress(FileNotFoundError), lock.open("r+") as handle:  # another process may remove it first
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # another process is at work there
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink(missing_ok=True)
+    # The lock lives beside the folder, is made before it and removed after it: a folder without one can't be.
+    with held(folder.with_name(f"{folder.name}.lock")):
+        try:
+            folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest(record: dict[str, Any]) -> str:

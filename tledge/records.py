@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tledge.errors import ArtifactError
 from tledge.files import read_sealed, write_sealed
@@ -30,7 +30,18 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Points = Annotated[float, Field(ge=-100, le=100)]
 Milliseconds = Annotated[float, Field(ge=1e-6, le=1e13)]
 Ratio = Annotated[float, Field(gt=0, le=1e30)]
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # of a file: it leads nowhere else
 Thumbnail = Annotated[str, Field(pattern=r"^/9j/(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
+
+
+def _stays_below(path: str) -> str:
+    if not set(path.split("/")).isdisjoint(("", ".", "..")) or "\0" in path:
+        raise ValueError(f"{path!r} leads out of the folder")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_stays_below)]
+"""Of a file below the record's folder, with ``/`` between its parts."""
 
 
 class Record(BaseModel):
@@ -187,7 +198,7 @@ class Manifest(Record):
     device: DeviceRecord
     wall_time_s: float
     library_versions: dict[str, str]
-    files_sha256: dict[str, str]
+    files_sha256: dict[RelativePath, str]
 
     @property
     def pixel_range(self) -> PixelRange | None:
@@ -243,6 +254,15 @@ class Audit(Record):
     most_weight_codes: Count | None = Field(
         default=None,
         description="most different int8 weights in one such operator of 2,048 weights or more; None where there are none",
+    )
+    largest_pair_sum: Count | None = Field(
+        default=None,
+        description="largest sum of two int8 weights of one sign that ONNX Runtime adds products of at once; above 128 it may not "
+        "fit into the 16 bits that CPUs without VNNI have for it; None where no ONNX operator has such weights",
+    )
+    min_runtime_version: Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,4}){1,3}$")] | None = Field(
+        default=None,
+        description="oldest TensorFlow Lite runtime that has the operators, as the file says; None where it says none",
     )
 
     def names_of(self, *kinds: str) -> list[str]:
@@ -311,7 +331,7 @@ class ExportRecord(Record):
     schema_version: int = 4
     format: str
     promise: Promise
-    file: str
+    file: PlainName
     sha256: str
     size_bytes: int
     compressed_bytes: int = Field(description="by deflate, level 9, with what makes it smallest of zlib's settings")

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from tledge.records import DeviceRecord
+from tledge.search_paths import require_no_gpu_tools
 
 
 def tensorflow(seed: int | None = None) -> Any:
@@ -20,7 +21,10 @@ def tensorflow(seed: int | None = None) -> Any:
 
     tf.get_logger().setLevel("ERROR")  # its warnings are of deprecated calls inside the libraries, not of ours
 
-    for gpu in tf.config.list_physical_devices("GPU"):
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        require_no_gpu_tools()
+    for gpu in gpus:
         # Without growth TensorFlow takes the whole card; it can't be set once the card is in use.
         if tf.config.experimental.get_memory_growth(gpu) is not True:
             tf.config.experimental.set_memory_growth(gpu, True)

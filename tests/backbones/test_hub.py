@@ -58,7 +58,7 @@ def test_a_module_that_writes_files_is_refused_before_it_is_loaded(save_module: 
 
     folder = save_module(spy)
     (tmp_path / "loot").unlink(missing_ok=True)
-    with pytest.raises(InputError, match="refused: its graph can reach the machine through WriteFile"):
+    with pytest.raises(InputError, match="refused: its graph holds WriteFile"):
         open_backbone(str(folder))
     assert not (tmp_path / "loot").exists()
 

@@ -154,7 +154,7 @@ def test_training_that_diverges_is_refused_and_leaves_no_run(
     folder = photo_folder({f"{split}/{label}": 8 for split in ("train", "val", "test") for label in ("cat", "dog")})
     Image.new("RGB", (24, 24), "white").save(folder / "val" / "cat" / "white.png")
     outcome = tledge(
-        "build", "--dataset", folder, "--backbone", module, "--learning-rate", "10",
+        "build", "--dataset", folder, "--backbone", module, "--head", "mlp:8", "--learning-rate", "10",
         "--artifacts", tmp_path / "artifacts",
     )  # fmt: skip
     assert outcome.code == INPUT, outcome.err

@@ -34,7 +34,9 @@ def test_ctrl_c_in_a_build_ends_in_130_and_leaves_the_earlier_run(
     command = [sys.executable, "-c", heed, "build", "--dataset", str(photo_folder({"cat": 30, "dog": 30}))]
     options = ["--backbone", str(tiny_backbone), "--run", "second", "--artifacts", str(root)]
     endless = (
-        ["--max-epochs", "10000", "--patience", "10000"] if moment == "training the head" else ["--max-epochs", "1"]
+        ["--head", "mlp:8", "--max-epochs", "10000", "--patience", "10000"]
+        if moment == "training the head"
+        else ["--max-epochs", "1"]
     )
     process = subprocess.Popen(
         [*command, *options, *endless], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -181,8 +181,9 @@ def test_both_converters_write_what_was_prepared(kind: str, network: Any, photos
     size = photos.shape[1]
     prepared = prepare(fold(network), photos, "mse", Silent())
     (tmp_path / "model.tflite").write_bytes(tflite_prepared.convert(prepared, size, photos))
-    graph = onnx_graph.of_function(prepared.probabilities, size, "float32")
-    made = onnx_int8.quantize(graph, prepared.input_codes.real(photos), prepared)
+    bounded = prepare(fold(network), photos, "mse", Silent(), bounds_pairs=True)
+    graph = onnx_graph.of_function(bounded.probabilities, size, "float32")
+    made = onnx_int8.quantize(graph, bounded.input_codes.real(photos), bounded, bounds_pairs=True)
     (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
     for name in ("model.tflite", "model.onnx"):
         session = runtimes_for(tmp_path / name)[0].load((tmp_path / name).read_bytes(), 1)

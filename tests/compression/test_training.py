@@ -193,9 +193,15 @@ def test_a_photo_and_its_mirror_image_are_learnt_with_answers_of_their_own(teach
     assert np.abs(as_they_are - mirrored).max() > 0.1
 
 
-@pytest.mark.parametrize("grid", [Grid(), Grid(64), Grid(scale_bits=4), Grid(127, uniform(9), 4)], ids=str)
+@pytest.mark.parametrize("grid", [Grid(), Grid(bounds_pairs=True), Grid(scale_bits=4), Grid(uniform(9), 4)], ids=str)
 @pytest.mark.parametrize(
-    ("kind", "shape"), [("Conv2D", (3, 3, 8, 1)), ("Conv2D", (3, 3, 1, 8)), ("DepthwiseConv2D", (3, 3, 8, 2))]
+    ("kind", "shape"),
+    [
+        ("Conv2D", (3, 3, 8, 1)),
+        ("Conv2D", (3, 3, 1, 8)),
+        ("DepthwiseConv2D", (3, 3, 8, 2)),
+        ("DepthwiseConv2D", (3, 3, 8, 1)),
+    ],
 )
 def test_weights_are_trained_through_the_very_codes_that_are_written(
     kind: str, shape: tuple[int, ...], grid: Grid
@@ -208,7 +214,7 @@ def test_weights_are_trained_through_the_very_codes_that_are_written(
     layer.build((None, 8, 8, shape[2]))
     kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32) * 2.0 ** np.arange(shape[2])[:, None]
     kernel = kernel.astype(np.float32)
-    config = Scheme({}, grid.largest_code, False, {layer.name: grid}).get_quantize_config(layer)
+    config = Scheme({}, grid.bounds_pairs, False, {layer.name: grid}).get_quantize_config(layer)
     ((_, quantizer),) = config.get_weights_and_quantizers(layer)
     variables = (
         {}

@@ -21,7 +21,7 @@ def built_on(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
     root = tmp_path_factory.mktemp("small")
     photos = two_classes(root / "photos")
-    recipe = Recipe(max_epochs=2, patience=2)
+    recipe = Recipe()
 
     def make(name: str, body: Callable[[Any], Any]) -> Run:
         module = hub_module(root / f"module-{name}", body)

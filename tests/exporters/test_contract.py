@@ -51,6 +51,27 @@ def _embedded(path: Path) -> dict[str, Any]:
     return json.loads(bytes(model.buffers[entries["TLEDGE_METADATA"]].data))
 
 
+def _tensor_names(path: Path) -> list[str]:
+    """Of every tensor, as often as the file gives it to one."""
+    if path.suffix == ".onnx":
+        import onnx
+
+        graph = onnx.load(path).graph
+        written = [name for node in graph.node for name in node.output]
+        return [value.name for value in (*graph.input, *graph.initializer)] + list(filter(None, written))
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(bytearray(path.read_bytes()), 0)
+    return [tensor.name.decode() for graph in model.subgraphs for tensor in graph.tensors]
+
+
+def test_no_two_tensors_of_an_artifact_share_a_name(exported: Exported, form: Format, path: Path) -> None:
+    names = _tensor_names(path)
+    assert sorted(names) == sorted(set(names))
+    assert {"pixels", "probabilities"} < set(names)
+    assert all(name.isprintable() and ";" not in name and len(name) <= 100 for name in names)
+
+
 def test_an_artifact_takes_one_raw_uint8_photo(exported: Exported, form: Format, path: Path) -> None:
     size = exported[0].manifest.backbone.input_size
     (pixels,) = audit(path).inputs

@@ -52,6 +52,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return _saved(tmp_path_factory.mktemp("network"), spread=1e2)
 
 
+@pytest.fixture(scope="module")
+def too_wide(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """One that float16 can't hold."""
+    return _saved(tmp_path_factory.mktemp("network"), spread=1e8)
+
+
 def _read(data: bytes) -> Any:
     import onnx
 
@@ -96,9 +102,14 @@ def test_onnx_runtime_casts_the_weights_once_when_it_loads_the_model(model: Mode
     assert [node.input[0] for node in casts] == [INPUT]
 
 
-def test_a_weight_beyond_float16_is_named_and_the_file_refused(tmp_path: Path) -> None:
-    with pytest.raises(PromiseBroken, match=r"the constant Conv_\d+/1 holds [0-9.e+]+, and float16 ends at 65504"):
-        formats()["onnx-float16"].convert(_saved(tmp_path / "large", spread=1e8))
+@pytest.mark.parametrize(
+    ("name", "constant"), [("onnx-float16", r"Conv_\d+/1"), ("tflite-float16", r"[\w/]*(wide|narrow)/\w+/float16")]
+)
+def test_a_weight_beyond_float16_is_named_and_the_file_refused(too_wide: Model, name: str, constant: str) -> None:
+    with pytest.raises(
+        PromiseBroken, match=rf"the constant {constant} holds [0-9.e+ormore ]+, and float16 ends at 65504"
+    ):
+        formats()[name].convert(too_wide)
 
 
 def test_scaling_every_channel_to_one_largest_weight_changes_no_answer(model: Model) -> None:

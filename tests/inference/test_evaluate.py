@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tledge import preprocessing
 from tledge.datasets import open_source
 from tledge.datasets.prepare import load_split, members
 from tledge.datasets.prepare import prepare as prepare_data
 from tledge.errors import InputError
 from tledge.inference.evaluate import Evaluation, evaluate
 from tledge.inference.model import Model, open_model
-from tledge.preprocessing import prepare
 from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, open_run
@@ -64,7 +64,7 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, ph
     predicted = [
         (
             int(path.parent.name),
-            int(np.argmax(session.predict(prepare(path.read_bytes(), model.input_size).pixels[None]))),
+            int(np.argmax(session.predict(preprocessing.prepare(path.read_bytes(), model.input_size).pixels[None]))),
         )
         for path in folder.rglob("*.png")
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from small_models import replace_artifact, rewrite_onnx
 
+from tledge import export, verify
 from tledge.cache import cache_root
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
@@ -21,6 +23,8 @@ from tledge.records import ExportRecord
 from tledge.run import Run
 from tledge.runtimes import runtime
 from tledge.verification.drift import softmax
+from tledge.verification.measure import Task
+from tledge.verification.measurement import Wanted
 
 Exported = tuple[Run, dict[str, ExportRecord]]
 
@@ -94,11 +98,70 @@ def test_an_artifact_that_answers_nan_is_named(run_copy: Run) -> None:
         _answers(model, _photos(2, model.input_size))
 
 
-def test_an_artifact_that_is_no_model_is_named_with_what_its_process_said(run_copy: Run) -> None:
-    replace_artifact(run_copy, "onnx-int8", b"not a model")
+def test_an_artifact_that_does_not_run_is_named_with_what_its_process_said(run_copy: Run) -> None:
+    def change(model: Any) -> None:
+        model.graph.node[-1].op_type = "NoSuchOperator"
+
+    data = (run_copy.export_folder("onnx-int8") / "model.onnx").read_bytes()
+    replace_artifact(run_copy, "onnx-int8", rewrite_onnx(data, change))
     model = open_model(run_copy, artifact="onnx-int8")
     with pytest.raises(ArtifactError, match=r"onnx-int8/model\.onnx: does not run on this machine: .+"):
         _answers(model, _photos(1, model.input_size))
+
+
+@pytest.fixture
+def lenet_as_onnx(lenet_copy: Run) -> Run:
+    """LeNet with one artifact."""
+    export(lenet_copy, ["onnx-float32"])
+    return lenet_copy
+
+
+def test_an_artifact_that_is_no_model_is_not_run(lenet_as_onnx: Run) -> None:
+    replace_artifact(lenet_as_onnx, "onnx-float32", b"not a model")
+    with pytest.raises(ArtifactError, match=r"onnx-float32/model\.onnx: not an ONNX model"):
+        open_model(lenet_as_onnx, artifact="onnx-float32")
+
+
+def test_weights_beside_an_artifact_are_read_on_no_road(lenet_as_onnx: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = lenet_as_onnx
+
+    def change(model: Any) -> None:
+        for tensor in model.graph.initializer:
+            if tensor.raw_data:
+                (folder / tensor.name.replace("/", "_")).write_bytes(tensor.raw_data)
+                tensor.external_data.add(key="location", value=tensor.name.replace("/", "_"))
+                tensor.ClearField("raw_data")
+                tensor.data_location = 1  # outside the file
+
+    folder = run.export_folder("onnx-float32")
+    replace_artifact(run, "onnx-float32", rewrite_onnx((folder / "model.onnx").read_bytes(), change))
+    monkeypatch.chdir(folder)  # where ONNX Runtime would find them
+    with pytest.raises(ArtifactError, match="keeps weights outside the file"):
+        open_model(run, artifact="onnx-float32")
+    task = Task("outside", folder / "model.onnx", "onnxruntime")
+    with pytest.raises(ArtifactError, match="does not run on this machine"):
+        _answers(Model(run, "onnx-float32", task), _photos(1, run.manifest.backbone.input_size))
+    verified = verify(run, wanted=Wanted(accuracy_only=True))
+    (row,) = verified.rows
+    assert row.verdict == "failed"
+    assert row.drift is None
+    assert any("keeps weights outside the file" in check.reason for check in row.checks)
+
+
+@pytest.mark.parametrize("file", ["../../../outside.onnx", "{folder}/outside.onnx", "..", "inner/model.onnx", ""])
+def test_an_artifact_is_a_plain_file_of_its_own_folder(lenet_as_onnx: Run, file: str) -> None:
+    run, root = lenet_as_onnx, lenet_as_onnx.folder.parent
+    folder = run.export_folder("onnx-float32")
+    outside = shutil.copy(folder / "model.onnx", root / "outside.onnx")
+    (folder / "inner").mkdir()
+    shutil.copy(outside, folder / "inner" / "model.onnx")
+    record = run.export_record("onnx-float32").model_copy(update={"file": file.format(folder=root)})
+    record.save(folder / "export.json")  # sealed, and of the same content
+    with pytest.raises(ArtifactError, match=r"export\.json: .*file.*tledge export"):
+        open_model(run, artifact="onnx-float32")
+    (row,) = verify(run, wanted=Wanted(accuracy_only=True)).rows
+    assert row.verdict == "failed"
+    assert "export.json" in (row.error or "")
 
 
 def test_an_artifact_that_was_changed_since_its_export_is_not_run(run_copy: Run) -> None:

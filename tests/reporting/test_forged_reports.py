@@ -6,9 +6,10 @@ import copy
 import io
 import json
 import random
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -17,7 +18,7 @@ from reporting.samples import sample_report
 from tledge.errors import ArtifactError
 from tledge.files import SEAL, write_sealed
 from tledge.records import Report
-from tledge.reporting import drawn
+from tledge.reporting import drawn, html, junit, markdown
 from tledge.reporting.compare import compare
 from tledge.reporting.compare_table import comparison_table
 from tledge.reporting.table import table
@@ -158,3 +159,22 @@ def test_a_name_that_looks_like_an_address_stays_text(record: Json, tmp_path: Pa
     page = drawn(Report.load(tmp_path / "report.json", ""))["report.html"].decode()
     assert "javascript:alert(1)" in page
     assert 'href="javascript' not in page
+
+
+HOSTILE = "x\x1b[2J\x9b1;1H\u202everdict\u2066\x00"
+
+
+@pytest.mark.parametrize(
+    "render", [html.render, markdown.render, junit.render, lambda report: _on_a_console(table(report, 120))]
+)
+def test_a_report_shows_no_control_character_of_a_name(render: Callable[[Report], str]) -> None:
+    labels = [f"{HOSTILE}{number}" for number in range(3)]
+    text = render(sample_report(num_gallery=4, error=f"{HOSTILE} is no model", labels=labels))
+    assert "x\N{REPLACEMENT CHARACTER}[2J" in text.replace("\\", "")
+    assert [character for character in text if unicodedata.category(character)[0] == "C"] == ["\n"] * text.count("\n")
+
+
+def _on_a_console(renderable: Any) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(renderable)
+    return cast(io.StringIO, console.file).getvalue()

@@ -12,7 +12,7 @@ from reporting.samples import ONNX, sample_report
 from tledge.records import Check, Report
 from tledge.reporting import markdown
 from tledge.reporting.table import table
-from tledge.reporting.wording import against_limit, findings, one_line, short_names, signed, significant
+from tledge.reporting.wording import against_limit, findings, short_names, signed, significant
 
 
 def _shown(report: Report, width: int = 400) -> str:
@@ -239,7 +239,3 @@ def test_a_gate_without_a_measurement_still_shows_its_limit() -> None:
     check = Check(name="max_memory_mb", limit=5.0, measured=None, verdict="not judged", reason="elsewhere")
     assert against_limit(check) == "not measured, limit 5 MB"
     assert against_limit(check.model_copy(update={"limit": None})) == ""
-
-
-def test_text_of_others_becomes_one_printable_line() -> None:
-    assert one_line("a\r\n b\x00\x1b[2J\tc") == "a b\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[2J c"

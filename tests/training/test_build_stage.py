@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import tledge
+from tledge.backbones.fast_inference import TOLERANCE
 from tledge.datasets.prepare import load_split
 from tledge.progress import Silent
 from tledge.records import SPLITS
 from tledge.run import Run
-from tledge.training.fast_inference import TOLERANCE
 from tledge.training.recipe import Recipe
 
 
@@ -95,8 +95,9 @@ def test_training_curves_have_a_row_an_epoch_and_a_picture(built: Run) -> None:
     with (built.folder / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(1, built.manifest.num_epochs + 1))
-    best = min(rows, key=lambda row: float(row["val_loss"]))
-    assert float(rows[built.manifest.best_epoch - 1]["val_loss"]) == float(best["val_loss"])
+    # The validation photos are too few to choose alone: training photos that were held out have a part in it.
+    losses = [float(row["val_loss"]) for row in rows]
+    assert losses[built.manifest.best_epoch - 1] < 1.1 * min(losses) < losses[0]
     with Image.open(built.folder / "history.png") as picture:
         assert picture.width > 500
 

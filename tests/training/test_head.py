@@ -15,13 +15,13 @@ import pytest
 
 from tledge import build
 from tledge.backbones import open_backbone
+from tledge.backbones.fast_inference import TOLERANCE
 from tledge.cache import RowCache, Rows
 from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.outputs import MARK
 from tledge.progress import Silent
-from tledge.training.fast_inference import TOLERANCE
 from tledge.training.features import PROOF_PHOTOS, features_of, in_a_view
 from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
 from tledge.training.metrics import metrics_of
@@ -49,7 +49,7 @@ def _fit(recipe: Recipe, seed: int = 0, scale: float = 1.0) -> Head:
 
 
 def test_a_head_learns_what_can_be_told_apart() -> None:
-    head = _fit(Recipe(max_epochs=30, learning_rate=0.05))
+    head = _fit(Recipe())
     logits = head.logits(np.asarray(_features()[VALIDATION], np.float32))
     assert np.array_equal(np.argmax(logits, axis=1), LABELS[VALIDATION])
     ((kernel, bias),) = head.layers
@@ -85,7 +85,7 @@ def test_class_weights_count_a_rare_class_as_much_as_a_frequent_one() -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
-    recipe = Recipe(max_epochs=3, dropout=0.5)
+    recipe = Recipe(head="mlp:8", max_epochs=3, dropout=0.5)
     first, same, other = _fit(recipe), _fit(recipe), _fit(recipe, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(first.layers[0], same.layers[0], strict=True))
     assert first.history == same.history
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 
 def test_the_weights_kept_are_those_of_the_best_epoch() -> None:
     # A rate this high overshoots, so the best epoch is not the last.
-    head = _fit(Recipe(max_epochs=40, patience=3, learning_rate=2.0, label_smoothing=0.1))
+    head = _fit(Recipe(head="mlp:8", max_epochs=40, patience=3, learning_rate=0.5, label_smoothing=0.1))
     losses = [row["val_loss"] for row in head.history]
     assert head.best_epoch == int(np.argmin(losses)) + 1 < len(losses)
     assert len(losses) == head.best_epoch + 3  # patience
@@ -106,7 +106,7 @@ def test_the_weights_kept_are_those_of_the_best_epoch() -> None:
 
 
 def test_the_best_epoch_is_kept_also_where_the_epochs_run_out() -> None:
-    overshooting = {"learning_rate": 2.0, "label_smoothing": 0.1}
+    overshooting = {"head": "mlp:8", "learning_rate": 0.5, "label_smoothing": 0.1}
     stopped = _fit(Recipe(max_epochs=40, patience=3, **overshooting))
     ran_out = _fit(Recipe(max_epochs=stopped.best_epoch + 1, patience=40, **overshooting))
     assert len(ran_out.history) == stopped.best_epoch + 1
@@ -118,7 +118,9 @@ def test_the_best_epoch_is_kept_also_where_the_epochs_run_out() -> None:
 def test_a_loss_that_is_not_finite_is_an_error_with_the_way_out() -> None:
     features = _features(spoilt=(95,))  # a validation photo: features are centred and scaled by the training ones
     with pytest.raises(InputError, match=r"training diverged: .* Lower --learning-rate 10"):
-        fit_head(features, LABELS, TRAIN, VALIDATION, 3, Recipe(learning_rate=10), 0, Silent())
+        fit_head(features, LABELS, TRAIN, VALIDATION, 3, Recipe(head="mlp:8", learning_rate=10), 0, Silent())
+    with pytest.raises(InputError, match="features of validation photos that are not finite .* another --backbone"):
+        fit_head(features, LABELS, TRAIN, VALIDATION, 3, Recipe(), 0, Silent())
 
 
 @pytest.mark.parametrize("features", [{"scale": 1e30}, {"spoilt": (3,)}])
@@ -134,7 +136,7 @@ def test_features_that_are_all_the_same_are_the_backbones_fault() -> None:
 
 @pytest.mark.parametrize("scale", [1e-3, 1e4])
 def test_the_scale_of_the_features_does_not_matter(scale: float) -> None:
-    recipe = Recipe(max_epochs=5, learning_rate=0.05)
+    recipe = Recipe()
     plain, scaled = _fit(recipe), _fit(recipe, scale=scale)
     validation = np.asarray(_features()[VALIDATION], np.float32)
     # float32 rounds the features once more after the scaling.
@@ -175,12 +177,14 @@ def test_features_are_the_backbones_own_within_the_tolerance(tiny_backbone: Path
 
 
 def test_features_are_computed_once(tiny_backbone: Path, pets: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tledge.training import features
+    from tledge.backbones.apart import Apart
 
     backbone = open_backbone(str(tiny_backbone))
     first = features_of(backbone, pets, np.arange(len(pets.ids)), Silent())[0][:]
-    monkeypatch.setattr(features, "LiteRTSession", None)  # a second computation would fail
-    assert np.array_equal(features_of(backbone, pets, np.arange(len(pets.ids)), Silent())[0][:], first)
+    monkeypatch.setattr(Apart, "convert", None)  # a second computation would be TensorFlow's
+    rows, record = features_of(backbone, pets, np.arange(len(pets.ids)), Silent())
+    assert record.runtime == "LiteRT with XNNPACK on the CPU"
+    assert np.array_equal(rows[:], first)
 
 
 def test_features_that_differ_from_the_backbones_are_thrown_away_with_a_warning(
@@ -188,7 +192,7 @@ def test_features_that_differ_from_the_backbones_are_thrown_away_with_a_warning(
 ) -> None:
     backbone = open_backbone(str(tiny_backbone))
     features_of(backbone, pets, np.arange(len(pets.ids)), Silent())
-    changed = replace(backbone, layer=lambda pixels, training=False: backbone.layer(pixels) * 1.001)
+    changed = replace(backbone, layer=lambda pixels, training=False: backbone.layer(pixels) * 1.001, apart=None)
     progress = Silent()
     rows, record = features_of(changed, pets, np.arange(len(pets.ids)), progress)
     assert record.runtime == "TensorFlow on the CPU"
@@ -207,7 +211,7 @@ def test_a_head_learns_from_every_view_of_a_photo() -> None:
     labels, told = np.tile(LABELS, 2), 120 + VALIDATION
 
     def accuracy(train: np.ndarray) -> float:
-        recipe = Recipe(max_epochs=15, patience=15, learning_rate=0.1, dropout=0)
+        recipe = Recipe(head="mlp:16", max_epochs=15, patience=15, learning_rate=0.1, dropout=0)
         head = fit_head(cache.rows(keys), labels, train, told, 3, recipe, 0, Silent())
         return float(np.mean(np.argmax(head.logits(telling[VALIDATION]), axis=1) == LABELS[VALIDATION]))
 
@@ -215,10 +219,12 @@ def test_a_head_learns_from_every_view_of_a_photo() -> None:
     assert accuracy(np.stack([TRAIN, TRAIN, 120 + TRAIN])) == 1.0
 
 
-def test_one_view_of_each_photo_is_what_a_list_of_photos_is() -> None:
-    recipe = Recipe(max_epochs=3)
+@pytest.mark.parametrize("head", ["linear", "mlp:8"])
+def test_one_view_of_each_photo_is_what_a_list_of_photos_is(head: str) -> None:
+    recipe = Recipe(head=head, max_epochs=3)
     views = fit_head(_features(), LABELS, np.stack([TRAIN, TRAIN]), VALIDATION, 3, recipe, 0, Silent())
-    assert np.array_equal(views.layers[0][0], _fit(recipe).layers[0][0])
+    # A linear head sees both at once, and adds them up in another order.
+    assert views.layers[0][0] == pytest.approx(_fit(recipe).layers[0][0], rel=1e-4, abs=0 if head == "mlp:8" else 1e-6)
 
 
 def test_features_of_views_are_the_backbones_own_of_the_changed_photos(tiny_backbone: Path, pets: Dataset) -> None:
@@ -285,12 +291,21 @@ def test_what_does_not_fit_into_memory_is_refused_before_anything_is_computed(
 
     module = save_module(lambda pixels: tf.tile(tf.reshape(pixels, (-1, 768)), (1, 1300)))
     limited = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34)); from tledge.cli.main import main; main()"
-    options = ["--backbone", str(module), "--batch-size", "65536", "--artifacts", str(tmp_path / "artifacts")]
+    options = [
+        "--backbone",
+        str(module),
+        "--batch-size",
+        "65536",
+        "--head",
+        "mlp:8",
+        "--artifacts",
+        str(tmp_path / "artifacts"),
+    ]
     command = [sys.executable, "-c", limited, "build", "--dataset", "digits", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == ENVIRONMENT, ended.stderr
     assert (
-        "too little memory: training the head linear on batches of 65,536 x 998,400 features needs about "
+        "too little memory: training the head mlp:8 on batches of 65,536 x 998,400 features needs about "
         in ended.stderr
     )
     assert "Use less than --batch-size 65536" in ended.stderr

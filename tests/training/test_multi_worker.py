@@ -140,7 +140,7 @@ def test_the_chief_alone_writes_the_run(folder: Path, resumed: Broken) -> None:
     assert "worker 0 of 2, the chief" in resumed.chief.err
     assert "run both: test accuracy" in resumed.chief.out
     assert resumed.other.code == 0, resumed.other.err
-    assert json.loads(resumed.other.out) == {"run": None, "folder": None, "manifest": None}
+    assert json.loads(resumed.other.out) == {"run": None, "folder": None, "manifest": None, "warnings": []}
     assert sorted(path.name for path in (folder / "artifacts").iterdir()) == [MARK, "both", "latest"]
     assert list((folder / "cache" / "scratch").iterdir()) == []
 

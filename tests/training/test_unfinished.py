@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import shutil
 from collections.abc import Callable
@@ -200,16 +199,3 @@ def test_a_build_that_was_to_be_recorded_by_mlflow_is_so_when_it_is_resumed(tmp_
         raise KeyboardInterrupt
     with pytest.raises(EnvironmentFault, match="--mlflow needs the package mlflow"):
         go_on(artifacts=tmp_path)
-
-
-def test_a_folder_that_another_process_holds_stays(tmp_path: Path) -> None:
-    folder = tmp_path / ".unfinished-one"
-    folder.mkdir()
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with (
-            pytest.raises(InputError, match="another process is building"),
-            kept(tmp_path, _request("one"), Silent(), goes_on=True),
-        ):
-            pass
-    assert folder.is_dir()

@@ -20,7 +20,7 @@ def small_exported(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory
     from tledge.training.recipe import Recipe
 
     folder = tmp_path_factory.mktemp("small")
-    photos, recipe = str(two_classes(folder / "photos")), Recipe(max_epochs=5)
+    photos, recipe = str(two_classes(folder / "photos")), Recipe()
     run = build(photos, backbone=str(tiny_backbone), recipe=recipe, run="small", artifacts=folder / "artifacts")
     export(run, ["tflite-float32", "onnx-float32", "onnx-int8"])
     return run

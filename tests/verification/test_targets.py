@@ -68,7 +68,7 @@ def test_a_file_of_ones_own_is_read(loaded: Callable[..., targets.Target]) -> No
     [
         ("threads = 2", "thread = 2", "threads"),
         ("threads = 2", "threads = 2\nrun_times = []", "runtimes"),
-        ("int8_saturates = false", "int8_saturate = true", "int8_saturates"),
+        ("int8_saturates = true", "int8_saturate = true", "int8_saturates"),
         ("max_size_mb = 100.0", "max_size_mb = 100.0\nmax_sise_mb = 1.0", "max_size_mb"),
         ('max_size_mb = "guess"', 'max_size_mb = "guess"\nmax_memory = "guess"', "max_memory_mb"),
     ],
@@ -92,7 +92,7 @@ def test_an_unknown_key_offers_the_nearest(refused: Callable[..., str], old: str
         ("max_size_mb = 100.0", "", "budget.max_size_mb"),
         ('max_size_mb = "guess"', 'max_size_mb = "hope"', "basis.max_size_mb"),
         ("architectures = []", 'architectures = "x86_64"', "architectures"),
-        ("int8_saturates = false", 'int8_saturates = "no"', "int8_saturates"),
+        ("int8_saturates = true", 'int8_saturates = "no"', "int8_saturates"),
         ("", "", "description"),
         ("", "budget = 3", "description"),
     ],
@@ -103,11 +103,11 @@ def test_a_wrong_value_is_named_with_its_place(refused: Callable[..., str], old:
     assert f"{key}: " in refused(old, new)
 
 
-def test_products_are_added_in_32_bits_unless_the_file_says_otherwise(loaded: Callable[..., targets.Target]) -> None:
-    assert not any(targets.load(name).int8_saturates for name in targets.names())
-    assert loaded("int8_saturates = false", "int8_saturates = true").int8_saturates
+def test_products_may_be_added_in_16_bits_unless_the_file_says_otherwise(loaded: Callable[..., targets.Target]) -> None:
+    assert {name for name in targets.names() if targets.load(name).int8_saturates} == {"cpu", "cpu-single-core"}
+    assert not loaded("int8_saturates = true", "int8_saturates = false").int8_saturates
     without = "\n".join(line for line in CPU.splitlines() if not line.startswith("int8_saturates"))
-    assert not loaded("", without).int8_saturates
+    assert loaded("", without).int8_saturates
 
 
 def test_an_unknown_runtime_offers_the_nearest(refused: Callable[..., str]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE
 from tledge.compression.codes import Grid
 from tledge.compression.fitting import KEEPING
 from tledge.compression.folding import Folded, is_fused, is_weighted
@@ -18,21 +17,22 @@ from tledge.tensorflow_setup import tensorflow
 
 Floats = npt.NDArray[np.float32]
 NUM_PHOTOS = 16
+_PLAIN = Grid()
 
 
-def ranked(folded: Folded, pixels: Pixels, largest_code: int = LARGEST_CODE) -> dict[str, float]:
+def ranked(folded: Folded, pixels: Pixels, grid: Grid = _PLAIN) -> dict[str, float]:
     """The relative squared error that integers bring into each layer by themselves, by its name, the largest first.
 
     A layer is given the float network's values, as codes give them back, and has rounded weights; what its own codes give
     back is compared with its float output: sum of squared differences over sum of squares. Layers that do not change codes
     are left out, and a ReLU stands for the layer that it alone reads. ``pixels``: photos, uint8 (N, S, S, 3);
-    ``largest_code``: of a weight.
+    ``grid``: of every layer.
     """
     network, rounded = folded.network, folded.copied().network
     for layer in rounded.layers:
         if is_weighted(layer):
             kernel, bias = layer.get_weights()
-            layer.set_weights([Grid(largest_code).on_codes(layer, kernel), bias])
+            layer.set_weights([grid.on_codes(layer, kernel), bias])
     first = network.layers[0].name
     real = {first: folded.images(pixels)}
     coded = {first: folded.input_codes.real(pixels)}  # of a fused layer: not coded yet

@@ -11,10 +11,11 @@ from tledge.accuracy_aware.layers import NUM_PHOTOS, choices, ranked
 from tledge.accuracy_aware.scoring import Judge, Score
 from tledge.cache import scratch_folder
 from tledge.compression.calibration import with_stability
+from tledge.compression.codes import Grid
 from tledge.compression.fitting import prepare
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
-from tledge.exporters import FITTED, TRAINED, Format, chosen, formats, mixed_formats
-from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of
+from tledge.exporters import FITTED, ONE_PHOTO, TRAINED, Format, chosen, formats, mixed_formats, require_batch
+from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of, reserved_formats
 from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.mixed import SUFFIX
 from tledge.progress import Progress, Silent
@@ -23,6 +24,8 @@ from tledge.run import Run, artifacts_root, open_run
 from tledge.runtimes.launch import WorkerFailed
 from tledge.verification.certification import certify
 
+_ENDS = ("", SUFFIX, "-qat")  # of the names under which the file that a search finds may be kept
+
 
 def export_within(
     max_drop_points: float,
@@ -30,6 +33,7 @@ def export_within(
     format_names: Sequence[str],
     *,
     options: Options | None = None,
+    batch: str = ONE_PHOTO,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
@@ -37,7 +41,8 @@ def export_within(
 
     A drop is shown to be inside where its 95% interval is, paired with the original on the validation photos. What was
     tried, and how far a budget was missed, is in the record's ``search``. Raises InputError for a budget that is no number
-    of points, a format that has no int8 to begin with, and a run without validation photos.
+    of points, a format that has no int8 to begin with or that another process is exporting, and a run without validation
+    photos.
     """
     progress = progress or Silent()
     if not 0 <= max_drop_points <= 100:
@@ -50,12 +55,15 @@ def export_within(
             f"--max-drop is for {' and '.join(sorted(known))}, and not for {', '.join(others) or 'no format at all'}; "
             "export those without it"
         )
+    require_batch(wanted, batch)
+    wanted = [form.with_batch(batch) for form in wanted]
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     options = options or Options()
     options.require_readers({FITTED, TRAINED})
     materials = Materials(run, options, progress)
-    with scratch_folder() as folder:
+    ways = [f"{form.name}{end}" for form in wanted for end in _ENDS]
+    with reserved_formats(run, ways), scratch_folder() as folder:
         judge = Judge(run, folder, progress)
         if why := too_few(judge.num_photos, max_drop_points):
             progress.warn(why)
@@ -143,7 +151,7 @@ class _Search:
             steps=[attempt.step for attempt in self._attempts],
         )
         record = keep(self._run, replace(best.made, record=best.made.record.model_copy(update={"search": search})))
-        for name in (self._form.name, f"{self._form.name}{SUFFIX}", f"{self._form.name}-qat"):
+        for name in (f"{self._form.name}{end}" for end in _ENDS):
             if name != record.format and name in self._run.export_names():
                 self._progress.warn(f"{name} is still there from an earlier export; of this budget is {record.format}")
         return record
@@ -158,7 +166,7 @@ class _Search:
             self._progress.warn(f"no layer can be left in float, and none trained: {error}")
             return None
         material = self._material(FITTED)
-        errors = ranked(folded, material.pixels[:NUM_PHOTOS], material.largest_code)
+        errors = ranked(folded, material.pixels[:NUM_PHOTOS], Grid(bounds_pairs=material.bounds_pairs))
         in_float = choices(folded.network, list(errors))
         found: dict[int, _Attempt] = {}
 
@@ -171,7 +179,7 @@ class _Search:
         number = fewest(len(in_float), suffices)
         if number is not None:
             return found[number]
-        trained = formats()[f"{self._form.name}-qat"]
+        trained = formats()[f"{self._form.name}-qat"].with_batch(self._form.batch)
         last = self._if_it_can_be(lambda: self._attempt(trained, self._material(TRAINED)))
         return last if last is not None and self._suffices(last) else None
 
@@ -192,13 +200,14 @@ class _Search:
                 plain.options["ranges"],
                 self._progress,
                 float_layers=float_layers,
-                largest_code=plain.largest_code,
+                bounds_pairs=plain.bounds_pairs,
             )
         )
         own = {**plain.options, **prepared.notes, "float_layers": list(float_layers)}
         material = replace(plain, prepared=prepared, options=own)
-        model = model_of(self._run, self._form.name + SUFFIX, material)
-        return self._attempt(mixed_formats()[self._form.name](model), material)
+        model = model_of(self._run, self._form.name + SUFFIX, material, self._form.batch)
+        mixed = mixed_formats()[self._form.name](model).with_batch(self._form.batch)
+        return self._attempt(mixed, material)
 
     def _material(self, preparation: str) -> Material:
         return self._materials.of(preparation, saturates=self._form.saturates)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tledge.errors import ArtifactError, PromiseBroken
+from tledge.printable import one_line
 from tledge.records import Audit, OperatorCount, Promise, TensorRecord
 
 INTEGER_TYPES = frozenset(
@@ -25,6 +26,7 @@ _SAME_SCALE = 1e-6  # files hold scales in 32 bits
 _ROUNDED = 1e-4  # shares in a record
 _TO_AND_FROM_FLOAT = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _INT16 = re.compile(r"int16( with \S+)? to int16")  # the data type of an operator on such activations
+FREE = -1  # stands for a dimension of any size in the shape of a tensor
 _MAX_FILE_BYTES = 2**31  # neither a flatbuffer nor a protobuf can be larger
 _MAX_NAME = 100
 _MAX_LISTED = 20
@@ -64,8 +66,8 @@ def read_with(path: Path, readers: Mapping[str, Callable[[bytes], _Found]]) -> _
 
 
 def printable(name: str) -> str:
-    """A name from a file, for a terminal or a page: no control characters, and cut where it is long."""
-    shown = "".join(character if character.isprintable() else "?" for character in name[: _MAX_NAME + 1])
+    """A name from a file in one line that a terminal or a page may show, cut where it is long."""
+    shown = one_line(name[: _MAX_NAME + 1])
     return shown if len(shown) <= _MAX_NAME else f"{shown[: _MAX_NAME - 3]}..."
 
 
@@ -137,6 +139,7 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Mapping[
             not count, f"{count} of {sum(quantized.values())} quantized weight tensors have one scale for all channels"
         )
     problems += _not_as_declared(found, options)
+    problems += _another_batch(found, options)
     if "opset" in options:
         opset = found.file_versions.get("opset")
         require(str(opset) == str(options["opset"]), f"opset {opset}, not {options['opset']}")
@@ -158,7 +161,7 @@ def _no_codes(found: Audit, file: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def _not_as_declared(found: Audit, options: Mapping[str, Any]) -> list[str]:
-    """Where a pruned file has fewer zeros than its record says, or one of few codes has more."""
+    """Where a pruned file has fewer zeros than its record says, one of few codes has more, or weights are larger together."""
     problems = []
     zeros = options.get("zeros")
     if zeros is not None and not (found.zero_weight_share or 0) >= _number(zeros) - _ROUNDED:
@@ -169,7 +172,24 @@ def _not_as_declared(found: Audit, options: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"a layer has {found.most_weight_codes} different weights, and {printable(str(codes))} are declared"
         )
+    pairs = options.get("largest_pair_sum")
+    if pairs is not None and not (found.largest_pair_sum or 0) <= _number(pairs):
+        problems.append(
+            f"two weights whose products a CPU may add in 16 bits reach {found.largest_pair_sum} together, and "
+            f"{printable(str(pairs))} is declared"
+        )
     return problems
+
+
+def _another_batch(found: Audit, options: Mapping[str, Any]) -> list[str]:
+    """Where input or output are of another number of photos than the record says, and than each other."""
+    declared = options.get("batch", "1")  # records from before the option say nothing of it
+    first = {"1": 1, "any": FREE}.get(declared) if isinstance(declared, str) else None
+    batches = sorted({tensor.shape[0] for tensor in (*found.inputs, *found.outputs) if tensor.shape})
+    if first is not None and set(batches) <= {first}:
+        return []
+    wanted = printable(str(declared))
+    return [f"input and output are of {batches} photos ({FREE}: any number), and a batch of {wanted} is declared"]
 
 
 def _number(recorded: Any) -> float:

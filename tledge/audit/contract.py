@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tledge.audit import Interface, printable, read_with
+from tledge.audit import FREE, Interface, printable, read_with
 from tledge.pixel_range import PixelRange
 from tledge.records import TensorRecord
 
@@ -20,14 +20,25 @@ def contract_problems(
     16-bit photos, None where the run was told of none. Read are the
     metadata inside the file and the declared tensors; nothing is run. Raises ArtifactError for an unreadable file.
     """
+    found = interface(path)
+    problems = _metadata_problems(found, labels, input_size, pixel_range)
+    return [*problems, *_tensor_problems(found, len(labels), input_size, FREE if _takes_any_batch(found) else 1)]
+
+
+def interface(path: Path) -> Interface:
+    """What a file says of itself. Raises ArtifactError for one that is damaged, or keeps a part of itself elsewhere."""
     from tledge.audit.onnx import interface_onnx
     from tledge.audit.tflite import interface_tflite
 
-    found = read_with(path, {".tflite": interface_tflite, ".onnx": interface_onnx})
-    return [
-        *_metadata_problems(found, labels, input_size, pixel_range),
-        *_tensor_problems(found, len(labels), input_size),
-    ]
+    return read_with(path, {".tflite": interface_tflite, ".onnx": interface_onnx})
+
+
+def _takes_any_batch(found: Interface) -> bool:
+    """Whether its metadata says so; what can't be read, and what older files lack, says nothing."""
+    try:
+        return bool(json.loads(found.metadata or b"")["batch"] == "any")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _metadata_problems(
@@ -78,15 +89,13 @@ def _label_problem(own: list[str], labels: list[str]) -> str:
     return f"The file's labels are in another order than the run's: {example}."
 
 
-def _tensor_problems(found: Interface, num_labels: int, input_size: int) -> list[str]:
+def _tensor_problems(found: Interface, num_labels: int, input_size: int, batch: int) -> list[str]:
     problems = []
-    wanted = [1, input_size, input_size, 3]
+    wanted, answers = [batch, input_size, input_size, 3], [batch, num_labels]
     if [(tensor.data_type, tensor.shape) for tensor in found.inputs] != [("UINT8", wanted)]:
         problems.append(f"The file takes {_listed(found.inputs)}, the run one uint8 image of {wanted}.")
-    if [tensor.shape for tensor in found.outputs] != [[1, num_labels]]:
-        problems.append(
-            f"The file gives {_listed(found.outputs)}, and the run's {num_labels} labels want {[1, num_labels]}."
-        )
+    if [tensor.shape for tensor in found.outputs] != [answers]:
+        problems.append(f"The file gives {_listed(found.outputs)}, and the run's {num_labels} labels want {answers}.")
     return problems
 
 

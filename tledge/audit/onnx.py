@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tledge.audit import Interface, counted, largest, printable
+from tledge.audit import FREE, Interface, counted, largest, printable
 from tledge.audit.macs import elements, totals
 from tledge.audit.onnx_graph import Graph, checked, is_standard, num_bytes, parse, tensors, type_name
+from tledge.audit.onnx_pairs import largest_pair_sum
 from tledge.audit.onnx_products import INTEGER_OPERATORS, PRODUCTS, products_of
 from tledge.audit.shapes import inferred_shapes
 from tledge.errors import ArtifactError
@@ -75,6 +76,7 @@ def audit_onnx(data: bytes) -> Audit:
         integer_mac_share=integer_share,
         weight_granularity=granularities,
         float_constants=largest(_float_constants(graphs)),
+        largest_pair_sum=largest_pair_sum(graphs),
     )
 
 
@@ -193,7 +195,7 @@ def _record(value: Any, graph: Graph) -> TensorRecord:
     scale, zero_point = _quantization(value.name, graph)
     return TensorRecord(
         name=printable(value.name),
-        shape=[dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim],
+        shape=[dim.dim_value if dim.HasField("dim_value") else FREE for dim in kind.shape.dim],
         data_type=type_name(kind.elem_type),
         scale=scale,
         zero_point=zero_point,

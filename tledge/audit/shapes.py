@@ -13,20 +13,22 @@ import sys
 
 from tledge.confinement import confine, die_with_parent
 from tledge.errors import ArtifactError
+from tledge.search_paths import environment
 
 _TIME_LIMIT_S = 60
 
 
 def inferred_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
-    """Of a model's bytes, the shape of every tensor of the main graph whose shape can be inferred whole.
+    """Of a model's bytes, the shape of every tensor of the main graph whose shape can be inferred whole, for one photo.
 
+    An input of any number of photos is taken for one of a single photo: counted is what one answer takes.
     What the file itself claims of tensors inside the graph is not read. Raises ArtifactError for a model that the
     inference refuses, crashes on, or does not finish.
     """
     try:
         child = subprocess.run(
             [sys.executable, "-P", "-m", "tledge.audit.shapes", str(os.getpid())],
-            input=data, capture_output=True, timeout=_TIME_LIMIT_S, check=False,
+            env=environment(), input=data, capture_output=True, timeout=_TIME_LIMIT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ArtifactError(f"its shapes were not inferred within {_TIME_LIMIT_S} s") from error
@@ -45,6 +47,10 @@ def _infer(data: bytes) -> dict[str, list[int]]:
     del model.graph.value_info[:]
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
+    for value in model.graph.input:
+        first = value.type.tensor_type.shape.dim[:1]
+        if first and not first[0].HasField("dim_value"):
+            first[0].dim_value = 1
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     found = {}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):

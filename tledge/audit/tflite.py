@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from tledge.errors import ArtifactError
 from tledge.records import Audit, TensorRecord
 
 METADATA_NAME = "TLEDGE_METADATA"
+RUNTIME_NAME = "min_runtime_version"  # TensorFlow's converter writes it
+_VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}", re.ASCII)
 _FLOATS = frozenset({"FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16", "FLOAT8_E4M3FN", "FLOAT8_E5M2"})
 _CONVERSIONS = frozenset({"CAST", "QUANTIZE", "DEQUANTIZE"})
 _SUMMING = frozenset({"CONV_2D", "FULLY_CONNECTED"})
@@ -81,12 +84,19 @@ def audit_tflite(data: bytes) -> Audit:
         float_constants=largest(float_constants),
         zero_weight_share=zero_share,
         most_weight_codes=most_codes,
+        min_runtime_version=_min_runtime_version(model),
     )
 
 
 def interface_tflite(data: bytes) -> Interface:
     """Inputs, outputs and tledge's own metadata. Raises as ``audit_tflite`` does."""
     return _interface(read(data))
+
+
+def _min_runtime_version(model: Model) -> str | None:
+    """What the converter wrote of it, padded with zero bytes; None for anything but a version."""
+    text = model.metadata.get(RUNTIME_NAME, b"").rstrip(b"\0").decode(errors="replace")
+    return text if _VERSION.fullmatch(text) else None
 
 
 def _interface(model: Model) -> Interface:

@@ -6,14 +6,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from tledge.errors import ArtifactError, InputError
-from tledge.preprocessing import PIXEL_SCALE
+from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.records import BackboneRecord, Record
+
+if TYPE_CHECKING:
+    from tledge.backbones.apart import Apart
 
 DEFAULT = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"
 BUNDLED = "bundled"
@@ -37,7 +41,8 @@ class Backbone:
     ``graph``: the same as a flat functional tf_keras.Model, whose layers can be named, cut and trained; None where the
     network is opaque, a Hub module of unknown structure. ``structure``: JSON values that build ``graph`` again, without
     its weights; None where there is no graph. ``is_pretrained``: whether its weights were trained; features of one
-    whose weights were drawn at random say little, and it is trained as a whole.
+    whose weights were drawn at random say little, and it is trained as a whole. ``apart``: what computes the features of
+    a stranger's module in a process of its own; None for a network that is ours.
     """
 
     handle: str
@@ -48,24 +53,41 @@ class Backbone:
     graph: Any | None = None
     structure: dict[str, Any] | None = None
     is_pretrained: bool = True
+    apart: Apart | None = None
 
     @cached_property
     def features_of_pixels(self) -> Any:
         """A tf.function of raw pixels, uint8 (N, S, S, 3), to features, float32 (N, feature_dim)."""
-        import tensorflow as tf
+        return features_function(self.layer)
 
-        # Without autograph: there is nothing to rewrite, and looking for it takes a second.
-        @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-        def features(pixels: Any) -> Any:
-            return self.layer(tf.cast(pixels, tf.float32) * PIXEL_SCALE, training=False)
+    def features(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """uint8 RGB (N, S, S, 3) to float32 (N, feature_dim), as TensorFlow computes them: a stranger's in its process."""
+        if self.apart is not None:
+            return self.apart.features(pixels)
+        return np.asarray(self.features_of_pixels(pixels), np.float32)
 
-        return features
+    def close(self) -> None:
+        """End the process of a stranger's module, if there is one."""
+        if self.apart is not None:
+            self.apart.close()
 
     def record(self) -> BackboneRecord:
         """What the manifest says of it."""
         return BackboneRecord(
             handle=self.handle, sha256=self.sha256, input_size=self.input_size, feature_dim=self.feature_dim
         )
+
+
+def features_function(layer: Any) -> Any:
+    """A tf.function of raw pixels, uint8 (N, S, S, 3), to what a layer of RGB in [0, 1] makes of them in inference."""
+    import tensorflow as tf
+
+    # Without autograph: there is nothing to rewrite, and looking for it takes a second.
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def features(pixels: Any) -> Any:
+        return layer(tf.cast(pixels, tf.float32) * PIXEL_SCALE, training=False)
+
+    return features
 
 
 def is_address(handle: str) -> bool:

@@ -9,22 +9,21 @@ import os
 import re
 import shutil
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone, is_address
-from tledge.errors import EnvironmentFault, InputError, disk_full, unknown
-from tledge.files import read_file, sha256_file
-from tledge.network import require_reachable
+import numpy as np
 
-# Graph operators that touch the machine. A feature extractor needs none; loading or running one that has them could
-# let a downloaded module read or write files or call back into Python. Restoring and saving the module's own variables
-# is done by operators that every SavedModel has, so this is a first line of defence and no sandbox.
-_FORBIDDEN_OPERATORS = re.compile(
-    r"ReadFile|WriteFile|MatchingFiles|.*PyFunc.*|.*Dataset.*|.*Reader.*|.*Summary.*|ImmutableConst|Print.*|Debug.*"
-    r"|InitializeTableFromTextFile.*|.*Socket.*|.*Rpc.*"
-)
-_MAX_GRAPH_BYTES = 2**29  # a graph that takes more holds its weights as constants, and a large network's
+from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone, is_address
+from tledge.backbones.apart import Apart
+from tledge.errors import EnvironmentFault, InputError, disk_full, unknown
+from tledge.files import sha256_file
+from tledge.network import require_reachable
+from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
+from tledge.tensorflow_setup import device, tensorflow
+
 _CLOCKS_S = 5.0  # by which the clocks of the processes and of the files may differ
 _REMEDY = (
     "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
@@ -38,21 +37,32 @@ def open_hub(handle: str, input_size: int | None) -> Backbone:
     Raises InputError for what is no image feature vector of the Hub's TF2 format, EnvironmentFault
     where the module would have to be downloaded and can't be.
     """
-    folder = _resolve(handle)
-    _refuse_forbidden_operators(handle, folder / "saved_model.pb")
+    folder, what = _resolve(handle), f"backbone {handle!r}"
     import tensorflow as tf
-    import tensorflow_hub
 
     try:
-        # Loaded first: given a path, the layer would import Keras 3 to ask it for load options, which takes a second.
-        layer = tensorflow_hub.KerasLayer(tensorflow_hub.load(str(folder)), trainable=False)
+        layer = load_layer(folder, what)
+    except DamagedSavedModel as error:
+        raise (_cut_short(handle, folder) if is_address(handle) else error) from error
     except (ValueError, OSError, AttributeError, RuntimeError, IndexError, tf.errors.OpError) as error:
         if is_address(handle) and not _is_whole(folder):
             raise _cut_short(handle, folder) from error
         raise InputError(
-            f"backbone {handle!r} is no whole TF2 SavedModel of TensorFlow Hub (read from {folder}): {error}"
+            f"{what} is no whole TF2 SavedModel of TensorFlow Hub (read from {folder}): {error}"
         ) from error
-    declared, feature_dim = _signature(handle, layer, input_size)
+
+    def apart(size: int) -> Apart | None:
+        # A GPU's driver wants files and addresses that the limits forbid.
+        return None if handle == BUNDLED or device().kind == "GPU" else Apart(folder, what, size)
+
+    def given(size: int) -> Given:
+        found = apart(size)
+        if found is None:
+            return given_for_one(layer, size)
+        with contextlib.closing(found):
+            return Given(*found.given())
+
+    declared, feature_dim = _signature(handle, layer, input_size, given)
     if declared is None and input_size is None:
         raise InputError(f"backbone {handle!r} takes any input size; say which with --image-size")
     if declared is not None and input_size not in (None, declared):
@@ -61,7 +71,16 @@ def open_hub(handle: str, input_size: int | None) -> Backbone:
         )
     size = declared or input_size
     assert size is not None
-    return Backbone(handle, folder_digest(folder), size, feature_dim, layer)
+    return Backbone(handle, folder_digest(folder), size, feature_dim, layer, apart=apart(size))
+
+
+def load_layer(folder: Path, what: str) -> Any:
+    """A module as a tf_keras layer of float32 RGB. Raises as :func:`tledge.saved_models.load_saved_model` does."""
+    tensorflow()
+    import tensorflow_hub
+
+    # Loaded first: given a path, the layer would import Keras 3 to ask it for load options, which takes a second.
+    return tensorflow_hub.KerasLayer(load_saved_model(folder, what, tensorflow_hub.load), trainable=False)
 
 
 def folder_digest(folder: Path) -> str:
@@ -76,15 +95,15 @@ def _resolve(handle: str) -> Path:
         return Path(__file__).parent / "bundled"
     if "://" not in handle:
         folder = Path(handle).expanduser()
-        if (folder / "saved_model.pb").is_file():
+        if (folder / GRAPH).is_file():
             return folder
         if folder.is_dir():
-            raise InputError(f"backbone folder {handle}: holds no saved_model.pb")
+            raise InputError(f"backbone folder {handle}: holds no {GRAPH}")
         raise unknown(
             "backbone",
             handle,
             [BUNDLED, *SMALL],
-            f"Or give {KERAS}NAME as in {KERAS}VGG16, a TensorFlow Hub URL, or a folder that holds saved_model.pb.",
+            f"Or give {KERAS}NAME as in {KERAS}VGG16, a TensorFlow Hub URL, or a folder that holds {GRAPH}.",
         )
     if not handle.startswith("https://"):
         raise InputError(f"backbone {handle!r}: only https:// handles and local folders are loaded")
@@ -92,7 +111,7 @@ def _resolve(handle: str) -> Path:
     from tensorflow_hub import resolver
 
     cached = Path(resolver.tfhub_cache_dir(use_temp=True), hashlib.sha1(handle.encode()).hexdigest())  # noqa: S324 - the Hub's own cache key
-    if not (cached / "saved_model.pb").is_file():
+    if not (cached / GRAPH).is_file():
         if cached.is_dir() and any(cached.iterdir()):  # the Hub would take it for the module
             raise _cut_short(handle, cached)
         _forget_killed_download(cached)
@@ -124,7 +143,7 @@ def _is_whole(folder: Path) -> bool:
             reader.get_tensor(name)
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError):  # the third for a file cut short
         return False
-    return (folder / "saved_model.pb").stat().st_size > 0
+    return (folder / GRAPH).stat().st_size > 0
 
 
 def _forget_killed_download(cached: Path) -> None:
@@ -164,32 +183,31 @@ def _may_have_written(process: int, lock: Path) -> bool:
     return began_s <= lock.stat().st_mtime + _CLOCKS_S
 
 
-def _refuse_forbidden_operators(handle: str, path: Path) -> None:
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
+@dataclass(frozen=True)
+class Given:
+    """What a module gives: the type of it, and of a tensor its shape, (N, ...) with None where that is open, and dtype."""
 
-    try:
-        saved_model = saved_model_pb2.SavedModel.FromString(read_file(path, _MAX_GRAPH_BYTES))
-    except OSError as error:
-        raise InputError(
-            f"backbone {handle!r}: {path}: {error.strerror}; its weights belong into variables/"
-        ) from error
-    except DecodeError as error:
-        if is_address(handle):
-            raise _cut_short(handle, path.parent) from error
-        raise InputError(f"backbone {handle!r}: {path.name} is damaged ({error})") from error
-    found = set()
-    for meta_graph in saved_model.meta_graphs:
-        graph = meta_graph.graph_def
-        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-            found |= {node.op for node in nodes if _FORBIDDEN_OPERATORS.fullmatch(node.op)}
-    if found:
-        raise InputError(
-            f"backbone {handle!r} is refused: its graph can reach the machine through {', '.join(sorted(found))}"
-        )
+    kind: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+
+    @classmethod
+    def of(cls, output: Any) -> Given:
+        """Of a tensor, its specification, or anything else."""
+        shape = getattr(output, "shape", None)
+        if shape is None or shape.rank is None:
+            return cls(type(output).__name__, None, "")
+        return cls(type(output).__name__, tuple(shape), output.dtype.name)
 
 
-def _signature(handle: str, layer: Any, input_size: int | None) -> tuple[int | None, int]:
+def given_for_one(layer: Any, size: int) -> Given:
+    """What a layer gives for one photo of so many pixels: it is run."""
+    return Given.of(layer(np.zeros((1, size, size, 3), np.float32), training=False))
+
+
+def _signature(
+    handle: str, layer: Any, input_size: int | None, given_for_one: Callable[[int], Given]
+) -> tuple[int | None, int]:
     """Input size (None: any) and feature dimension, as the module declares them; or of one image, where it does not."""
     call = layer.resolved_object.__call__
     shapes, outputs = [], []
@@ -197,25 +215,20 @@ def _signature(handle: str, layer: Any, input_size: int | None) -> tuple[int | N
         inputs = function.structured_input_signature[0]
         if inputs and getattr(inputs[0], "shape", None) is not None:
             shapes.append(inputs[0].shape)
-            given = function.structured_outputs
-            outputs.append(given if hasattr(given, "shape") else None)
+            outputs.append(Given.of(function.structured_outputs))
     if shapes and all(shape.rank == 4 and shape[0] is not None for shape in shapes):
         raise InputError(f"backbone {handle!r} takes batches of one size only; tledge needs one that takes any")
     square = [shape for shape in shapes if shape.rank == 4 and shape[1] == shape[2] and shape[3] in (3, None)]
     if not square:
         raise InputError(f"backbone {handle!r} is no image feature vector: its inputs are {shapes}, not (N, S, S, 3)")
-    size, output = square[0][1], outputs[shapes.index(square[0])]
-    if output is None or output.shape.rank is None or None in output.shape[1:]:
-        import numpy as np
-
+    size, given = square[0][1], outputs[shapes.index(square[0])]
+    if given.shape is None or None in given.shape[1:]:
         probe = size or input_size
         if probe is None:
             raise InputError(f"backbone {handle!r} takes any input size; say which with --image-size")
-        output = layer(np.zeros((1, probe, probe, 3), np.float32), training=False)
-    shape, dtype = getattr(output, "shape", None), getattr(output, "dtype", None)
-    if shape is None or shape.rank != 2 or getattr(dtype, "name", None) != "float32":
+        given = given_for_one(probe)
+    if given.shape is None or len(given.shape) != 2 or given.shape[1] is None or given.dtype != "float32":
         raise InputError(
-            f"backbone {handle!r} gives {type(output).__name__} of {shape} {getattr(dtype, 'name', '')}, "
-            "not one feature vector an image in float32"
+            f"backbone {handle!r} gives {given.kind} of {given.shape} {given.dtype}, not one feature vector an image in float32"
         )
-    return size, int(shape[1])
+    return size, given.shape[1]

@@ -84,7 +84,7 @@ def flatten(backbone: Backbone, photos: Pixels) -> Backbone:
 
     noise = np.random.default_rng(0).integers(0, 256, (_NUM_NOISE, size, size, 3), np.uint8)
     pixels = np.concatenate([noise, photos])
-    expected = backbone.features_of_pixels(pixels).numpy().astype(np.float64)
+    expected = backbone.features(pixels).astype(np.float64)
     if expected.shape != (len(pixels), structure.last):
         raise _refusal(backbone, f"{expected.shape[1]} features after a last kernel to {structure.last}")
     output_range = float(np.ptp(expected)) if np.isfinite(expected).all() else np.nan
@@ -94,8 +94,8 @@ def flatten(backbone: Backbone, photos: Pixels) -> Backbone:
     # No variable tells whether the network itself takes [-1, 1] or [0, 1].
     for candidate in (structure, structure.model_copy(update={"rescale": False})):
         graph = _filled(backbone, candidate, weights)
-        flat = dataclasses.replace(backbone, layer=graph, graph=graph, structure=candidate.as_json())
-        differences.append(float(np.max(np.abs(flat.features_of_pixels(pixels).numpy() - expected))))
+        flat = dataclasses.replace(backbone, layer=graph, graph=graph, structure=candidate.as_json(), apart=None)
+        differences.append(float(np.max(np.abs(flat.features(pixels) - expected))))
         if differences[-1] <= TOLERANCE * output_range:
             return flat
     raise _refusal(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tledge.backbones import open_backbone
+from tledge.backbones import KERAS, SMALL, Backbone, open_backbone
 from tledge.backbones.mobilenet_v2 import flatten
 from tledge.classifier.network import NETWORK, HeadShape, classifier, load_network, set_head
 from tledge.errors import ArtifactError, InputError
@@ -28,26 +29,43 @@ def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None, *
     """
     if (run.folder / "network" / NETWORK).is_file():
         return load_network(run.folder / "network")
+    backbone = _backbone_of(run, weights)
+    if needs_layers and backbone.graph is None:
+        size = backbone.input_size
+        with contextlib.closing(backbone):
+            backbone = flatten(backbone, np.array(photos, np.uint8).reshape(-1, size, size, 3))
     recipe = run.manifest.recipe
-    if recipe["method"] not in ("features", "plain"):
+    head = HeadShape.of(recipe["head"], len(run.manifest.labels), recipe["dropout"])
+    network = classifier(backbone, head, seed=0, keeps_statistics=True)
+    set_head(network, _head_layers(run, len(head.hidden_units) + 1))
+    return network
+
+
+def module_of(run: Run, weights: str | None = None) -> Backbone | None:
+    """The Hub module that gives a run's head its features; None where the network has layers of known names.
+
+    Who asks it for features closes it. Raises as :func:`network_of`.
+    """
+    handle = run.manifest.backbone.handle
+    if (run.folder / "network" / NETWORK).is_file() or handle in SMALL or handle.startswith(KERAS):
+        return None
+    return _backbone_of(run, weights)
+
+
+def _backbone_of(run: Run, weights: str | None) -> Backbone:
+    recorded = run.manifest.backbone
+    if run.manifest.recipe["method"] not in ("features", "plain"):
         raise InputError(
-            f"run {run.name} trained its opaque backbone, {run.manifest.backbone.handle}, of which nothing but the answers "
+            f"run {run.name} trained its opaque backbone, {recorded.handle}, of which nothing but the answers "
             "can be read. Build with --recipe head, or on a backbone of known layers such as bundled."
         )
-    recorded = run.manifest.backbone
     backbone = open_backbone(recorded.handle, recorded.input_size, weights)
     if backbone.sha256 != recorded.sha256:
         raise ArtifactError(
             f"backbone {recorded.handle} is not the one that run {run.name} was built on: its sha256 differs from "
             "manifest.json. Put that one back (of a keras: backbone, name its file with --weights), or build again."
         )
-    if needs_layers and backbone.graph is None:
-        size = backbone.input_size
-        backbone = flatten(backbone, np.array(photos, np.uint8).reshape(-1, size, size, 3))
-    head = HeadShape.of(recipe["head"], len(run.manifest.labels), recipe["dropout"])
-    network = classifier(backbone, head, seed=0, keeps_statistics=True)
-    set_head(network, _head_layers(run, len(head.hidden_units) + 1))
-    return network
+    return backbone
 
 
 def _head_layers(run: Run, count: int) -> list[tuple[Floats, Floats]]:

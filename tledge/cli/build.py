@@ -245,18 +245,20 @@ def _refuse_others(context: typer.Context) -> None:
 
 
 def _tell(made: Run | None, as_json: bool) -> None:
-    from tledge.cli.console import print_json
+    from tledge.cli.output import print_json, print_line
+    from tledge.doubts import doubts
 
     if made is None:  # a worker has done its share, and was told so
         if as_json:
-            print_json({"run": None, "folder": None, "manifest": None})
+            print_json({"run": None, "folder": None, "manifest": None, "warnings": []})
         return
     manifest = made.manifest
     if as_json:
-        print_json({"run": made.name, "folder": str(made.folder), "manifest": manifest.as_json()})
+        told = {"manifest": manifest.as_json(), "warnings": doubts(manifest)}
+        print_json({"run": made.name, "folder": str(made.folder), **told})
         return
     test, validation = manifest.metrics["test"], manifest.metrics["validation"]
-    print(
+    print_line(
         f"run {made.name}: test accuracy {test.accuracy:.2%} on {test.num_photos} photos "
         f"(macro F1 {test.f1_macro:.4f}), validation {validation.accuracy:.2%}; {manifest.wall_time_s:.1f} s; {made.folder}"
     )

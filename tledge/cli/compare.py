@@ -18,7 +18,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Put two reports side by side: better, worse, or inside noise; the outcome sets no exit code."""
-    from tledge.cli.console import print_json, stdout_console
+    from tledge.cli.output import print_json, print_renderable
     from tledge.reporting.compare import compare as compare_reports
     from tledge.reporting.compare_table import comparison_table
     from tledge.reporting.stored import named_report
@@ -27,4 +27,4 @@ def compare(
     if as_json:
         print_json(comparison.as_json())
         return
-    stdout_console().print(comparison_table(comparison))
+    print_renderable(comparison_table(comparison))

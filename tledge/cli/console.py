@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import io
-import json
 import os
 import select
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tledge.errors import TledgeError, environment_fault
+from tledge.printable import one_line, printable_lines
 from tledge.progress import Advance
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ class TerminalProgress:
     """Bars on stderr; a line a step where stderr is no terminal; nothing but warnings with ``--json``."""
 
     def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
+        from tledge.cli.output import PrintableConsole
 
-        self._console = Console(stderr=True, soft_wrap=True)
+        # Its own colours and bars go past the stream that lets no escape sequence through.
+        beneath = sys.stderr.beneath if isinstance(sys.stderr, _PrintableStream) else None
+        self._console = PrintableConsole(file=beneath, stderr=True, soft_wrap=True)
         self._quiet = quiet
         self._bars: Progress | None = None  # of all steps that are under way: a terminal has one place for them
         self._num_steps, self._counting = 0, threading.Lock()
@@ -49,6 +51,7 @@ class TerminalProgress:
         if self._quiet:
             yield lambda units: None
             return
+        description = one_line(description)
         if not self._console.is_terminal:
             self._console.print(f"{description} ...", markup=False, highlight=False)
             yield lambda units: None
@@ -90,10 +93,10 @@ class TerminalProgress:
 
     def say(self, message: str) -> None:
         if not self._quiet:
-            self._console.print(message, markup=False, highlight=False)
+            self._console.print(one_line(message), markup=False, highlight=False)
 
     def warn(self, message: str) -> None:
-        self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+        self._console.print(f"warning: {one_line(message)}", style="yellow", markup=False, highlight=False)
 
 
 def _new_bars(console: Console) -> Progress:
@@ -123,19 +126,6 @@ def _new_bars(console: Console) -> Progress:
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), *counted, TimeElapsedColumn(), console=console
     )
-
-
-def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def stdout_console() -> Console:
-    """For tables of results. A pipe has no width: it gets wide rows rather than folded ones."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
 
 
 def run_guarded(command: Callable[[], Any]) -> int:
@@ -204,31 +194,51 @@ def _run(command: Callable[[], Any], outputs: list[int]) -> int:
             print(_INTERRUPTED_MESSAGE, file=sys.stderr)
             return INTERRUPTED
         except TledgeError as error:
-            print(f"error: {error}", file=sys.stderr)
+            _say_error(str(error))
             return error.exit_code
         except Exception as error:
             if isinstance(error, BrokenPipeError) and _reader_is_gone(outputs):
                 raise
             fault = environment_fault(error)
             if fault:
-                print(f"error: {fault}", file=sys.stderr)
+                _say_error(str(fault))
                 return fault.exit_code
             return _report_bug(error, log)
     return 0
+
+
+def _say_error(message: str) -> None:
+    print(f"error: {one_line(message)}", file=sys.stderr)
 
 
 def _report_bug(error: Exception, log: IO[bytes]) -> int:
     log.seek(0)
     try:
         with tempfile.NamedTemporaryFile("wb", prefix="tledge-bug-", suffix=".log", delete=False) as report:
-            report.write("".join(traceback.format_exception(error)).encode())
-            report.write(b"\nNative libraries said:\n" + log.read())
+            said = log.read().decode(errors="replace")
+            text = f"{''.join(traceback.format_exception(error))}\nNative libraries said:\n{said}"
+            report.write(printable_lines(text).encode())
         where = f"the traceback is in {report.name}"
     except OSError as problem:
         where = f"and its traceback could not be saved ({problem.strerror})"
     first = (str(error).strip() or "no message").splitlines()[0]
-    print(f"error: a bug of tledge, not of yours: {type(error).__name__}: {first}; {where}", file=sys.stderr)
+    _say_error(f"a bug of tledge, not of yours: {type(error).__name__}: {first}; {where}")
     return BUG
+
+
+class _PrintableStream(io.TextIOWrapper):
+    """Python's stderr: what it and libraries say by themselves (warnings, logging, threads) holds names of others, too.
+
+    ``beneath`` is the same stream for those who write escape sequences of their own; Rich looks for it by its other name.
+    """
+
+    def __init__(self, binary: IO[bytes]) -> None:
+        super().__init__(binary, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        self.beneath = io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        self.rich_proxied_file = self.beneath
+
+    def write(self, text: str) -> int:
+        return super().write(printable_lines(text))
 
 
 @contextlib.contextmanager
@@ -237,7 +247,7 @@ def _native_log() -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as stack:
         try:
             log: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
-            python_stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+            python_stderr = _PrintableStream(os.fdopen(os.dup(2), "wb"))
         except OSError:  # no disk for a log, or no stderr at all: leave things as they are
             yield stack.enter_context(Path(os.devnull).open("rb"))
             return

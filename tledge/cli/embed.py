@@ -38,10 +38,10 @@ def embed(
     as_json: JsonOption = False,
 ) -> None:
     """Write what a run's network makes of photos, one vector each, for clustering and search."""
-    from tledge.cli.console import TerminalProgress, print_json
+    from tledge.cli.console import TerminalProgress
+    from tledge.cli.output import print_json, print_line
     from tledge.inference.embed import embed as embed_photos
     from tledge.pixel_range import parse
-    from tledge.reporting.wording import one_line
 
     progress = TerminalProgress(quiet=as_json)
     made = embed_photos(
@@ -59,7 +59,7 @@ def embed(
         print_json({"file": str(out), "dim": made.dim, **made.as_json()})
         return
     shape = " x ".join(map(str, made.shape))
-    print(
-        f"run {made.run}, layer {made.layer}: {made.num_photos} photos of {one_line(made.dataset)}, "
-        f"{made.dim} numbers each ({shape}); {one_line(str(out))}"
+    print_line(
+        f"run {made.run}, layer {made.layer}: {made.num_photos} photos of {made.dataset}, "
+        f"{made.dim} numbers each ({shape}); {out}"
     )

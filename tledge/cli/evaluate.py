@@ -29,14 +29,11 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a run or one of its artifacts on other labelled photos; the score sets no exit code."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from tledge.cli.console import TerminalProgress, print_json, stdout_console
+    from tledge.cli.console import TerminalProgress
+    from tledge.cli.output import print_json, print_line, print_table
     from tledge.inference.evaluate import evaluate as evaluate_model
     from tledge.inference.model import open_model
     from tledge.pixel_range import parse
-    from tledge.reporting.wording import one_line
 
     model = open_model(run, artifact=artifact, pixel_range=parse(pixel_range), artifacts=artifacts)
     progress = TerminalProgress(quiet=as_json)
@@ -45,20 +42,13 @@ def evaluate(
         print_json(scored.as_json())
         return
     metrics, interval = scored.metrics, scored.accuracy_interval
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("class", overflow="fold")
-    table.add_column("photos", justify="right")
-    table.add_column("recall", justify="right")
+    rows = []
     for one in scored.per_class:
         recall = "" if one.recall is None else f"{one.recall:.2%}"
-        table.add_row(Text(one_line(one.label)), str(one.num_photos), recall)
-    console = stdout_console()
-    console.print(table)
-    console.print(
+        rows.append([one.label, str(one.num_photos), recall])
+    print_table(("class", "photos", "recall"), rows, right=("photos", "recall"))
+    print_line(
         f"run {scored.run}, {model.task.name}, on {scored.dataset}: accuracy {metrics.accuracy:.2%} "
         f"({interval.low:.2%} to {interval.high:.2%}) on {metrics.num_photos} photos; macro precision "
-        f"{metrics.precision_macro:.4f}, recall {metrics.recall_macro:.4f}, F1 {metrics.f1_macro:.4f}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"{metrics.precision_macro:.4f}, recall {metrics.recall_macro:.4f}, F1 {metrics.f1_macro:.4f}"
     )

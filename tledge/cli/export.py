@@ -66,10 +66,14 @@ def export(
     target: Annotated[
         str | None,
         typer.Option(
-            help="A target's name (see: tledge targets) or a .toml file, whose CPU the codes of int8 weights are for.",
-            show_default="any CPU that adds products in 32 bits",
+            help="Make int8 weights for the CPU of a target: its name (see: tledge targets) or a .toml file. A target that says "
+            "int8_saturates = false gets ONNX weights of all 8 bits.",
+            show_default="any CPU",
         ),
     ] = None,
+    batch: Annotated[
+        str, typer.Option(metavar="1|any", help="Photos that a file takes at a time; any is for ONNX.")
+    ] = "1",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -84,7 +88,8 @@ def export(
     """Convert a run to formats for devices, each audited before it is kept."""
     from tledge.accuracy_aware.search import missed
     from tledge.api import export as export_run
-    from tledge.cli.console import TerminalProgress, print_json
+    from tledge.cli.console import TerminalProgress
+    from tledge.cli.output import print_json
     from tledge.exporters.material import Options
     from tledge.machine import usable_cores
     from tledge.verification import targets
@@ -96,14 +101,21 @@ def export(
         "learning_rate": learning_rate,
         "sparsity": sparsity,
         "clusters": clusters,
-        "reduce_range": None if target is None else targets.load(target).int8_saturates,
+        "int8_saturates": None if target is None else targets.load(target).int8_saturates,
     }
     options = Options(**{name: value for name, value in given.items() if value is not None})
     progress = TerminalProgress(quiet=as_json)
     if jobs is None:
         jobs = 1 if max_drop is not None else usable_cores()
     records = export_run(
-        run, formats, options=options, jobs=jobs, max_drop_points=max_drop, artifacts=artifacts, progress=progress
+        run,
+        formats,
+        options=options,
+        batch=batch,
+        jobs=jobs,
+        max_drop_points=max_drop,
+        artifacts=artifacts,
+        progress=progress,
     )
     if as_json:
         print_json({"exports": [record.as_json() for record in records]})
@@ -116,6 +128,8 @@ def export(
 
 
 def _print(records: list[ExportRecord]) -> None:
+    from tledge.cli.output import print_line
+
     for record in records:
         if record.search:
             _print_search(record.search)
@@ -124,7 +138,7 @@ def _print(records: list[ExportRecord]) -> None:
             kinds[operator.kind] = kinds.get(operator.kind, 0) + operator.count
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: -item[1]))
         sizes = f"{record.size_bytes / 1e6:.3f} MB, compressed {record.compressed_bytes / 1e6:.3f}"
-        print(
+        print_line(
             f"{record.format}: {sizes}; operators: {counted}; converted in {record.convert_s:.1f} s{_learned(record)}"
         )
 
@@ -143,12 +157,10 @@ def _learned(record: ExportRecord) -> str:
 
 def _print_search(search: AccuracySearch) -> None:
     """A row for each file that was tried."""
-    from rich.table import Table
-
-    from tledge.cli.console import stdout_console
+    from tledge.cli.output import print_line, print_table
 
     columns = ("tried", "float operators", "accuracy %", "drop, points (95%)", "MB", "p50 ms", "within the budget")
-    table = Table(*columns, box=None, header_style="bold")
+    rows = []
     for step in search.steps:
         interval = step.accuracy_drop_points_interval
         if step.error or interval is None or step.accuracy is None:
@@ -158,11 +170,9 @@ def _print_search(search: AccuracySearch) -> None:
             figures = [f"{100 * step.accuracy:.2f}", drop]
         latency = "" if step.p50_ms is None else f"{step.p50_ms:.2f}"
         kept = "yes" if step.is_within_budget else "not shown"
-        table.add_row(step.format, str(step.float_operators), *figures, f"{step.size_bytes / 1e6:.3f}", latency, kept)
-    console = stdout_console()
-    console.print(
+        rows.append([step.format, str(step.float_operators), *figures, f"{step.size_bytes / 1e6:.3f}", latency, kept])
+    print_line(
         f"{search.num_photos} validation photos, {search.original_accuracy:.2%} of which the original answers rightly; "
-        f"budget: a drop of at most {search.max_drop_points:g} points",
-        highlight=False,
+        f"budget: a drop of at most {search.max_drop_points:g} points"
     )
-    console.print(table)
+    print_table(columns, rows)

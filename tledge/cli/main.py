@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
-import signal
 import sys
-from types import FrameType
+from collections.abc import Iterator
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from tledge import __version__
 from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
+from tledge.cli.signals import heed_signals
+from tledge.printable import one_line
+from tledge.search_paths import protect_this_process
+
+
+class _Commands(TyperGroup):
+    """The subcommands; an error of usage names words of the command line, which a shell may have made of file names."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _printable_message():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, context: Any) -> Any:
+        with _printable_message():
+            return super().invoke(context)
+
+
+@contextlib.contextmanager
+def _printable_message() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := vars(error).get("message"), str):  # Typer's errors of usage have one, that can be set
+            error.message = one_line(message)  # type: ignore[attr-defined]
+        raise
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="tledge",
     help="From labelled photos to a verified image classifier for small devices.",
     no_args_is_help=True,
@@ -47,15 +76,10 @@ def _options(
     """From labelled photos to a verified image classifier for small devices."""
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
     """Entry point of the console script."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
-            signal.signal(number, _end)  # by default they end Python with nothing tidied up
+    protect_this_process()
+    heed_signals()
     code = run_guarded(app)
     try:
         for stream in (sys.stdout, sys.stderr):

@@ -53,7 +53,8 @@ def _print_lines(prediction: Prediction) -> None:
     """A line a photo, as they come; columns are as wide as the longest name that may come."""
     from rich.cells import cell_len
 
-    from tledge.reporting.wording import one_line
+    from tledge.cli.output import print_line
+    from tledge.printable import one_line
 
     def padded(words: str, width: int) -> str:
         return words + " " * (width - cell_len(words))
@@ -63,27 +64,19 @@ def _print_lines(prediction: Prediction) -> None:
     with contextlib.closing(prediction.answers()) as answered:
         for photo in answered:
             cells = [f"{padded(one_line(one.label), label_width)} {one.probability:7.2%}" for one in photo.answers]
-            print("  ".join([padded(one_line(photo.path), photo_width), *cells]))
+            print_line("  ".join([padded(one_line(photo.path), photo_width), *cells]))
 
 
 def _print_object(prediction: Prediction) -> None:
-    """One JSON object, when the last photo is answered: until then its lines wait on disk, as they may be many."""
-    import json
-    import shutil
-    import sys
-    import tempfile
     from dataclasses import asdict
 
+    from tledge.cli.output import print_json_of_many
+
     model = prediction.model
-    with contextlib.ExitStack() as stack:
-        waiting = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
-        between = ""
-        for photo in stack.enter_context(contextlib.closing(prediction.answers())):
-            waiting.write(f"{between}\n    {json.dumps(asdict(photo), ensure_ascii=False)}")
-            between = ","
-        waiting.seek(0)
-        head = {"run": model.run.name, "artifact": model.name, "runtime": model.task.runtime}
-        tail = {"unreadable": [asdict(photo) for photo in prediction.unreadable], "skipped": prediction.skipped}
-        print(json.dumps(head, ensure_ascii=False)[:-1], '"photos": [', sep=", ", end="")
-        shutil.copyfileobj(waiting, sys.stdout)
-        print("\n  ]", json.dumps(tail, ensure_ascii=False)[1:], sep=", ")
+    with contextlib.closing(prediction.answers()) as answered:
+        print_json_of_many(
+            {"run": model.run.name, "artifact": model.name, "runtime": model.task.runtime},
+            "photos",
+            map(asdict, answered),
+            lambda: {"unreadable": [asdict(photo) for photo in prediction.unreadable], "skipped": prediction.skipped},
+        )

@@ -44,8 +44,9 @@ def tune(
 
     The validation split judges; the test split is never scored. Recipes that train more than the head are not searched.
     """
-    from tledge.cli.console import TerminalProgress, print_json
+    from tledge.cli.console import TerminalProgress
     from tledge.cli.options import seconds
+    from tledge.cli.output import print_json, print_line
     from tledge.pixel_range import parse
     from tledge.training.recipe import resolve
     from tledge.training.tune import tune as search
@@ -80,9 +81,9 @@ def tune(
         print_json({**tuned.as_json(), "command": command})
         return
     start = "diverged" if tuned.start_accuracy is None else f"reached {tuned.start_accuracy:.2%}"
-    print(
+    print_line(
         f"study {tuned.study}: trial {tuned.best_trial} of {tuned.num_trials} ({tuned.num_pruned} pruned) is the best: "
         f"validation accuracy {tuned.accuracy:.2%} on {tuned.num_validation} photos; trial 1, the recipe as given, {start}; "
         f"{tuned.folder}"
     )
-    print(command)
+    print_line(command)

@@ -39,9 +39,9 @@ def verify(
 ) -> None:
     """Run every artifact against the original; exit code 1 where a gate fails."""
     from tledge.api import verify as verify_run
-    from tledge.cli.console import TerminalProgress, print_json, stdout_console
+    from tledge.cli.console import TerminalProgress
     from tledge.cli.options import whole_numbers
-    from tledge.reporting.table import table
+    from tledge.cli.output import print_json, print_report
     from tledge.run import artifacts_root
     from tledge.verification.measurement import Wanted
 
@@ -64,8 +64,6 @@ def verify(
     if as_json:
         print_json(report.as_json())
     else:
-        console = stdout_console()
-        console.print(table(report, console.width, is_warned=True))
-        console.print(f"{folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+        print_report(report, folder, is_warned=True)
     if report.verdict == "failed":
         raise typer.Exit(1)

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from tledge.compression.ranges import Range, Seen
 
 LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
-REDUCED_CODE = 64  # where a CPU adds two products with codes of activations in 16 bits: 2 * 255 * 64 < 2**15
 FEW_PHOTOS = 4  # they do for a quantizer that asks for representative data although every range is known
 SAME = 1e-4  # of an output's range: other sums of the same float numbers
+_NEXT_TO_NOTHING = 1e-9  # what the scale of a channel of nothing but zeros is derived from (compression/codes.py)
+_LAST_BITS = 1e-6  # of its largest number
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Prepared:
     ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. ``notes``: how
     it was made, for the record of an export. ``seen``: what the ranges follow from, of two halves of the photos, as far as
     it is kept. ``float_layers``: those that compute in float, with weights as they were trained.
-    ``largest_code``: of a weight.
+    ``bounds_pairs``: whether every pair of weights fits into 16 bits, as in a ``Grid``.
     """
 
     network: Any
@@ -51,7 +52,7 @@ class Prepared:
     notes: Mapping[str, Any]
     seen: Mapping[str, tuple[Seen, Seen]] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
-    largest_code: int = LARGEST_CODE
+    bounds_pairs: bool = False
 
     def probabilities(self, values: Any) -> Any:
         """What is deployed: float32 (N, S, S, 3) of the network's own input to probabilities, float32 (N, C)."""
@@ -59,15 +60,39 @@ class Prepared:
 
         return tf.nn.softmax(self.network(values, training=False))
 
+    def keep_products(self) -> None:
+        """Give every layer whose weights are all zero, as an untrained head has them, weights of next to nothing, in place.
+
+        Converters fold a product with zeros into a constant, and all layers before it go with it.
+        """
+        for layer in self.network.layers:
+            kernel, *others = layer.get_weights() or [None]
+            if kernel is not None and not np.any(kernel):
+                layer.set_weights([np.full_like(kernel, _NEXT_TO_NOTHING), *others])
+
     def range_of(self, names: Iterable[str]) -> Range | None:
         """That of a tensor which holds the outputs of these layers: the first one's, for they are equal."""
         return next((self.ranges[name] for name in names if name in self.ranges), None)
 
     def require_all(self, found: Iterable[Iterable[str]]) -> None:
-        """Raise RuntimeError where a layer's output is in no tensor of a converted model: its range would be lost."""
+        """Raise RuntimeError where a layer's output is in no tensor of a converted model: its range would be lost.
+
+        A layer that gives the same for every photo, such as one behind a ReLU that lets nothing through, may be none:
+        converters fold it into what reads it, where it needs no range.
+        """
         lost = self.ranges.keys() - {name for names in found for name in names}
-        if lost:
+        if lost and (lost := lost & self._varying()):
             raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
+
+    def _varying(self) -> set[str]:
+        """The layers whose output is not the same for every one of a few very different images."""
+        shape = self.network.input_shape[1:]
+        noise = np.random.default_rng(0).integers(0, 256, (FEW_PHOTOS, *shape), np.uint8)
+        images = np.concatenate(
+            [np.zeros((1, *shape), np.uint8), np.full((1, *shape), 255, np.uint8), noise, noise // 8]
+        )
+        outputs = self.outputs(self.input_codes.real(images))
+        return {name for name, values in outputs.items() if np.any(values != values[:1])}
 
     def outputs(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         """The output of every layer that has a range or computes in float, by its name."""
@@ -104,4 +129,5 @@ def named_by_value(
 
 def _is_same(values: npt.NDArray[np.float32], output: npt.NDArray[np.float32]) -> bool:
     difference = np.max(np.abs(np.reshape(values, -1) - np.reshape(output, -1)))
-    return bool(difference <= SAME * np.ptp(output))
+    # The last bits of a sum are of its size, which is all that there is where every element is the same.
+    return bool(difference <= max(SAME * np.ptp(output), _LAST_BITS * np.max(np.abs(output))))

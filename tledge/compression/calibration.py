@@ -47,7 +47,7 @@ def with_stability(prepared: Prepared) -> Prepared:
 
 def _divergence(prepared: Prepared, examples: Examples) -> float:
     """In the mean over the validation photos, in nats."""
-    student = quantized(prepared.network, prepared.ranges, largest_code=prepared.largest_code)
+    student = quantized(prepared.network, prepared.ranges, bounds_pairs=prepared.bounds_pairs)
     return float(divergences(student, prepared.input_codes, examples).mean())
 
 

@@ -29,7 +29,7 @@ def require_clusters(count: int) -> None:
         raise InputError(f"--clusters {count}: use {MIN_CLUSTERS} to {MAX_CLUSTERS}; {DEFAULT_CLUSTERS} is the default")
 
 
-def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dict[str, Codebook]:
+def codebooks(network: Any, count: int) -> dict[str, Codebook]:
     """Of each convolution and dense layer with many weights, by name, at most ``count`` codes.
 
     Depthwise kernels are not among them: their weights are few, and each of them counts. In a layer with fewer weights bits are
@@ -44,27 +44,23 @@ def codebooks(network: Any, count: int, largest_code: int = LARGEST_CODE) -> dic
     usual = np.average(sizes, weights=sizes)  # of the layer that a weight is in, on average
     prices = _PRICE * np.sqrt(sizes / usual)
     return {
-        layer.name: codebook(
-            np.round(Grid(largest_code).codes_of(layer, kernel)).astype(np.int64), count, largest_code, float(price)
-        )
+        layer.name: codebook(np.round(Grid().codes_of(layer, kernel)).astype(np.int64), count, float(price))
         for layer, kernel, price in zip(layers, kernels, prices, strict=True)
     }
 
 
-def codebook(
-    codes: npt.NDArray[np.int64], count: int, largest_code: int = LARGEST_CODE, price: float = _PRICE
-) -> Codebook:
-    """At most ``count`` codes for these, any shape, of at most ``largest_code`` and either sign.
+def codebook(codes: npt.NDArray[np.int64], count: int, price: float = _PRICE) -> Codebook:
+    """At most ``count`` codes for these, any shape, of at most ``LARGEST_CODE`` and either sign.
 
     A bit has a ``price``. Beyond the default, twice as many clusters buy one more a weight: so the price goes with their square,
     as the error of rounding does; fewer only limit the number. The two largest codes stay, for the largest weight of a channel
     must keep its code where a file derives the scale from it; so does zero, because pruned weights are zero.
     """
-    every = np.arange(-largest_code, largest_code + 1)
-    counts = np.bincount(codes.ravel() + largest_code, minlength=len(every)).astype(np.float64)
+    every = np.arange(-LARGEST_CODE, LARGEST_CODE + 1)
+    counts = np.bincount(codes.ravel() + LARGEST_CODE, minlength=len(every)).astype(np.float64)
     counts[[0, -1]] = 0  # they have values of their own
-    counts[largest_code] = max(counts[largest_code], 1)
-    spread = np.linspace(-largest_code, largest_code, 2 * ((count - 1) // 2))[1:-1]
+    counts[LARGEST_CODE] = max(counts[LARGEST_CODE], 1)
+    spread = np.linspace(-LARGEST_CODE, LARGEST_CODE, 2 * ((count - 1) // 2))[1:-1]
     centres = np.sort(np.append(spread, 0.0))
     shares = np.full(len(centres), 1 / len(centres))
     price *= min(1.0, (DEFAULT_CLUSTERS / count) ** 2)
@@ -75,7 +71,7 @@ def codebook(
         centres = np.where(centres == 0, 0.0, sums / np.maximum(mass, 1))[is_used]
         shares = (mass / mass.sum())[is_used]
     values = np.round(centres)[_cheapest(every, centres, shares, price)].astype(np.int64)
-    values[[0, -1]] = -largest_code, largest_code
+    values[[0, -1]] = -LARGEST_CODE, LARGEST_CODE
     steps = np.flatnonzero(np.diff(values))
     return Codebook(np.append(values[steps], values[-1]), every[steps].astype(np.float64) + 0.5)
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE
-from tledge.compression.folding import is_depthwise, summing
+from tledge.compression.folding import has_pairs, is_depthwise, summing
+from tledge.int8_pairs import LARGEST_SUM, largest_sums, rounded
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -37,14 +38,15 @@ class Codebook:
 class Grid:
     """What the weights of a layer may be: whole numbers times a scale of their output channel.
 
-    Its largest weight has the code ``largest_code``, of either sign, for a file derives the scale from it. ``book``: the
+    Its largest weight has the code ``LARGEST_CODE``, of either sign, for a file derives the scale from it. ``book``: the
     only codes that there are; None for all whole numbers. ``scale_bits``: significant ones of a scale; None for as many as
-    float32 has.
+    float32 has. ``bounds_pairs``: whether every pair of weights fits into 16 bits (see ``int8_pairs``), for which all codes are
+    there. Where a pair is what decides, its codes reach ``LARGEST_SUM`` together, and no code need be ``LARGEST_CODE``.
     """
 
-    largest_code: int = LARGEST_CODE
     book: Codebook | None = None
     scale_bits: int | None = None
+    bounds_pairs: bool = False
 
     @property
     def is_fine(self) -> bool:
@@ -53,7 +55,10 @@ class Grid:
 
     def scale_of(self, layer: Any, kernel: npt.NDArray[Any]) -> Doubles:
         """What one code of each output channel is worth, float64, of the kernel's shape but 1 along what a channel adds up."""
-        scale = np.maximum(_largest(layer, kernel), SMALLEST).astype(np.float64) / self.largest_code
+        scale = np.maximum(_largest(layer, kernel), SMALLEST).astype(np.float64) / LARGEST_CODE
+        if self._bounds(layer):
+            of_pairs = largest_sums(kernel.reshape(-1, scale.size)) / LARGEST_SUM
+            scale = np.maximum(scale, of_pairs.reshape(scale.shape))
         return scale if self.scale_bits is None else in_few_bits(scale, self.scale_bits)
 
     def codes_of(self, layer: Any, kernel: npt.NDArray[Any]) -> Doubles:
@@ -62,14 +67,21 @@ class Grid:
 
     def on_codes(self, layer: Any, kernel: npt.NDArray[Any]) -> Floats:
         """The kernel as the nearest codes that there are, float32 of the same shape."""
-        is_largest = np.abs(kernel) == np.maximum(_largest(layer, kernel), SMALLEST)
-        codes = np.where(is_largest, np.sign(kernel) * self.largest_code, self.nearest(self.codes_of(layer, kernel)))
-        return np.asarray(codes * self.scale_of(layer, kernel), np.float32)
+        scale, codes = self.scale_of(layer, kernel), self.codes_of(layer, kernel)
+        if self._bounds(layer):
+            codes = rounded(codes.reshape(-1, scale.size)).reshape(kernel.shape)
+        else:
+            is_largest = np.abs(kernel) == np.maximum(_largest(layer, kernel), SMALLEST)
+            codes = np.where(is_largest, np.sign(kernel) * LARGEST_CODE, self.nearest(codes))
+        return np.asarray(codes * scale, np.float32)
 
     def nearest(self, codes: npt.NDArray[Any]) -> Doubles:
         """The code that there is for each of these, which need not be whole, float64 of any shape."""
-        within = np.clip(codes, -self.largest_code, self.largest_code)
+        within = np.clip(codes, -LARGEST_CODE, LARGEST_CODE)
         return np.asarray(np.round(within) if self.book is None else self.book.nearest(within), np.float64)
+
+    def _bounds(self, layer: Any) -> bool:
+        return self.bounds_pairs and has_pairs(layer)
 
 
 NO_GRIDS: Mapping[str, Grid] = {}
@@ -80,9 +92,9 @@ def large(network: Any) -> list[Any]:
     return [layer for layer in summing(network) if layer.get_weights()[0].size >= _WORTH_WHILE]
 
 
-def uniform(count: int, largest_code: int = LARGEST_CODE) -> Codebook:
+def uniform(count: int) -> Codebook:
     """``count`` codes, an odd number, each as far from the next as whole numbers allow."""
-    values = np.round(np.linspace(-largest_code, largest_code, count)).astype(np.int64)
+    values = np.round(np.linspace(-LARGEST_CODE, LARGEST_CODE, count)).astype(np.int64)
     return Codebook(values, (values[1:] + values[:-1]) / 2)
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from tledge.cache import scratch_folder, stored
-from tledge.compression import LARGEST_CODE, Prepared
+from tledge.compression import Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.folding import RELUS, Folded, is_depthwise, is_fused, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
@@ -76,15 +76,15 @@ def prepare(
     *,
     keeps_zeros: bool = False,
     float_layers: Collection[str] = (),
-    largest_code: int = LARGEST_CODE,
+    bounds_pairs: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
 ) -> Prepared:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
     ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
     weight that is zero stays so. ``float_layers`` keep the weights that they have, and what only such layers read of
-    them gets no codes; a ReLU and the layer that it alone reads go together. ``largest_code``: of a weight.
-    ``grids``: of some layers, by name. The outputs of a few layers at a time lie on the cache's disk.
+    them gets no codes; a ReLU and the layer that it alone reads go together. ``bounds_pairs``: as in
+    a ``Grid``. ``grids``: of some layers, by name. The outputs of a few layers at a time lie on the cache's disk.
     """
     import scipy.linalg  # noqa: F401 - threadpool_limits reaches libraries that are loaded already
 
@@ -123,7 +123,7 @@ def prepare(
                 pending = ahead.submit(in_float, number + 1)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
-                grid = None if is_float else grids.get(layer.name, Grid(largest_code))
+                grid = None if is_float else grids.get(layer.name, Grid(bounds_pairs=bounds_pairs))
                 values, is_fitted = _fitted(layer, before[0], wanted, size, keeps_zeros, grid)
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
@@ -147,7 +147,7 @@ def prepare(
         "input_scale": codes.scale,
         "input_zero_point": codes.zero_point,
     }
-    return Prepared(network, codes, ranges, notes, seen, tuple(float_layers), largest_code)
+    return Prepared(network, codes, ranges, notes, seen, tuple(float_layers), bounds_pairs)
 
 
 def _read(layer: Any, outputs: Mapping[str, _Output]) -> list[_Output]:

@@ -123,6 +123,11 @@ def is_depthwise(layer: Any) -> bool:
     return type(layer).__name__ == "DepthwiseConv2D"
 
 
+def has_pairs(layer: Any) -> bool:
+    """Whether a CPU may add products of its weights in 16 bits: all layers with weights but those with one kernel a channel."""
+    return not (is_depthwise(layer) and layer.depth_multiplier == 1)
+
+
 def is_weighted(layer: Any) -> bool:
     """Whether it multiplies by weights that are fitted."""
     return type(layer).__name__ in WEIGHTED

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tledge.compression import LARGEST_CODE
 from tledge.compression.codes import Grid
 from tledge.compression.least_squares import MOST_INPUTS, Moments
 
@@ -67,7 +68,7 @@ def round_one_by_one(
     inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(firm[np.ix_(order, order)]), np.eye(num_inputs))
     passed_on = scipy.linalg.cholesky(inverse)  # upper: from each input to those after it
     wanted, largest = codes[order], np.argmax(np.abs(codes[order]), axis=0)
-    of_largest = np.sign(wanted[largest, outputs]) * grid.largest_code
+    of_largest = np.sign(wanted[largest, outputs]) * LARGEST_CODE
     may_be = None if free is None else free[order]
     found = np.empty_like(wanted)
     for row in range(num_inputs):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE, Prepared
+from tledge.compression import Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.distillation import Lessons, learn, notes
 from tledge.compression.folding import copied, is_depthwise, is_weighted
@@ -40,13 +40,13 @@ def train(
     InputError where TFMOT can't wrap a layer, which it names.
     """
     network = copied(start.network)
-    code = start.largest_code
-    student = quantized(network, start.ranges, largest_code=code, keeps_zeros=keeps_zeros, grids=grids)
+    pairs = start.bounds_pairs
+    student = quantized(network, start.ranges, bounds_pairs=pairs, keeps_zeros=keeps_zeros, grids=grids)
     learned = learn(student, start.input_codes, lessons, "quantization-aware training", progress)
     for layer in network.layers:
         if is_weighted(layer):
             kernel, bias = _weights(student, layer)
-            layer.set_weights([grids.get(layer.name, Grid(code)).on_codes(layer, kernel), bias])
+            layer.set_weights([grids.get(layer.name, Grid(bounds_pairs=pairs)).on_codes(layer, kernel), bias])
     return dataclasses.replace(start, network=network, notes={**start.notes, **notes(lessons, learned)})
 
 
@@ -54,7 +54,7 @@ def quantized(
     network: Any,
     ranges: Mapping[str, Range],
     *,
-    largest_code: int = LARGEST_CODE,
+    bounds_pairs: bool = False,
     keeps_zeros: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
 ) -> Any:
@@ -63,7 +63,7 @@ def quantized(
     from tensorflow_model_optimization.python.core.quantization.keras import quantize, quantize_config
 
     quantize_config.QuantizeConfig.register(LayerConfig)
-    scheme = Scheme(ranges, largest_code, keeps_zeros, grids)
+    scheme = Scheme(ranges, bounds_pairs, keeps_zeros, grids)
     try:
         with quantize.quantize_scope(CLASSES):
             made = quantize.quantize_apply(quantize.quantize_annotate_model(network), scheme)

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tledge.compression import LARGEST_CODE
 from tledge.compression.codes import SMALLEST, Grid
+from tledge.compression.folding import has_pairs
 from tledge.compression.ranges import Range
+from tledge.int8_pairs import LARGEST_SUM
 
 _DEPTHWISE = "depthwise_kernel"
 _KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": _DEPTHWISE, "Dense": "kernel"}
@@ -21,16 +24,17 @@ MASK, VALUES, EDGES = "mask", "codes", "edges"
 
 @dataclass(frozen=True)
 class PerChannel:
-    """Weights as codes of a scale of their output channel, in which the largest weight has the code ``largest_code``.
+    """Weights as codes of a scale of their output channel, in which the largest weight has the code ``LARGEST_CODE``.
 
     ``has_mask``: they are multiplied by a variable of their shape before, ones at first. ``num_codes``: of a variable of
-    the codes that there are, beside one of the edges between them; 0 for all whole numbers. ``scale_bits``: as in a ``Grid``.
+    the codes that there are, beside one of the edges between them; 0 for all whole numbers. ``scale_bits`` and
+    ``bounds_pairs``: as in a ``Grid``, the second of a layer that has pairs.
     """
 
-    largest_code: int
     has_mask: bool
     num_codes: int
     scale_bits: int | None
+    bounds_pairs: bool
     is_depthwise: bool
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
@@ -51,7 +55,9 @@ class PerChannel:
         num_output_axes = 2 if self.is_depthwise else 1
         summed = list(range(kernel.shape.rank - num_output_axes))
         largest = tf.maximum(tf.reduce_max(tf.abs(kernel), summed, keepdims=True), SMALLEST)
-        scale = tf.stop_gradient(largest) / self.largest_code
+        scale = tf.stop_gradient(largest) / LARGEST_CODE
+        if self.bounds_pairs:
+            scale = tf.maximum(scale, _largest_sums(tf.stop_gradient(kernel), scale.shape) / LARGEST_SUM)
         if self.scale_bits is not None:
             unit = 2.0 ** (tf.floor(tf.math.log(scale) / math.log(2)) + (1 - self.scale_bits))
             scale = tf.round(scale / unit) * unit
@@ -60,13 +66,26 @@ class PerChannel:
             places = tf.searchsorted(weights[EDGES], tf.reshape(codes, [-1]), "right")
             nearest = tf.reshape(tf.gather(weights[VALUES], places), tf.shape(codes))
         else:
-            nearest = tf.clip_by_value(tf.round(codes), -self.largest_code, self.largest_code)
-        nearest = tf.where(tf.abs(kernel) == largest, tf.sign(kernel) * self.largest_code, nearest)
+            nearest = tf.clip_by_value(tf.round(codes), -LARGEST_CODE, LARGEST_CODE)
+        if not self.bounds_pairs:
+            nearest = tf.where(tf.abs(kernel) == largest, tf.sign(kernel) * LARGEST_CODE, nearest)
         return kernel + tf.stop_gradient(nearest * scale - kernel)
 
     def get_config(self) -> dict[str, Any]:
         """What builds it again."""
         return asdict(self)
+
+
+def _largest_sums(kernel: Any, shape: Any) -> Any:
+    """Returns what ``int8_pairs.largest_sums`` does of a kernel, in ``shape``."""
+    import tensorflow as tf
+
+    rows = tf.reshape(kernel, (-1, shape.num_elements()))
+    rows = tf.pad(rows, [[0, rows.shape[0] % 2], [0, 0]])
+    first, second = rows[0::2], rows[1::2]
+    upward = tf.nn.relu(first) + tf.nn.relu(second)
+    downward = tf.nn.relu(-first) + tf.nn.relu(-second)
+    return tf.reshape(tf.reduce_max(tf.maximum(upward, downward), axis=0), shape)
 
 
 @dataclass(frozen=True)
@@ -97,15 +116,16 @@ class LayerConfig:
 
     kernel: str | None
     reach: Range | None
-    largest_code: int
     has_mask: bool
     num_codes: int
     scale_bits: int | None
+    bounds_pairs: bool
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, PerChannel]]:
         """The kernel."""
         is_depthwise = self.kernel == _DEPTHWISE
-        quantizer = PerChannel(self.largest_code, self.has_mask, self.num_codes, self.scale_bits, is_depthwise)
+        bounds_pairs = self.bounds_pairs and has_pairs(layer)
+        quantizer = PerChannel(self.has_mask, self.num_codes, self.scale_bits, bounds_pairs, is_depthwise)
         return [(getattr(layer, self.kernel), quantizer)] if self.kernel else []
 
     def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
@@ -139,7 +159,7 @@ class Scheme:
     """Every layer by its kind, and by its name in ``ranges`` and ``grids``. It is TFMOT's registry too."""
 
     ranges: Mapping[str, Range]
-    largest_code: int
+    bounds_pairs: bool
     has_masks: bool
     grids: Mapping[str, Grid]
 
@@ -161,10 +181,13 @@ class Scheme:
 
     def get_quantize_config(self, layer: Any) -> LayerConfig:
         """How one layer computes."""
-        kernel, grid = _KERNELS.get(type(layer).__name__), self.grids.get(layer.name, Grid(self.largest_code))
+        kernel, grid = (
+            _KERNELS.get(type(layer).__name__),
+            self.grids.get(layer.name, Grid(bounds_pairs=self.bounds_pairs)),
+        )
         num_codes = 0 if grid.book is None else len(grid.book.values)
         reach = self.ranges.get(layer.name)
-        return LayerConfig(kernel, reach, grid.largest_code, self.has_masks, num_codes, grid.scale_bits)
+        return LayerConfig(kernel, reach, self.has_masks, num_codes, grid.scale_bits, grid.bounds_pairs)
 
 
 CLASSES = {one.__name__: one for one in (PerChannel, InRange, LayerConfig)}

@@ -60,11 +60,11 @@ class Made:
     fingerprint: Fingerprints
 
 
-def made(photo: Photo, input_size: int, pixel_range: PixelRange | None) -> Made | UnreadableImage:
-    """What is kept of a photo, or why it can't be read."""
+def made(photo: Photo, input_size: int, pixel_range: PixelRange | None) -> Made:
+    """Decode a photo. Raises UnreadableImage."""
     found = photo.prepared(input_size, pixel_range)
     if isinstance(found, UnreadableImage):
-        return found
+        raise found
     return Made(found.pixels, np.frombuffer(found.digest, np.uint8), near_copies.fingerprint(found.pixels))
 
 
@@ -88,10 +88,7 @@ def remedy(
             for photo in source.photos():
                 if (key := content_key(photo)) in wanted:
                     wanted.remove(key)
-                    found = made(photo, input_size, pixel_range)
-                    if isinstance(found, UnreadableImage):
-                        raise found
-                    yield key, np.asarray(getattr(found, part))
+                    yield key, np.asarray(getattr(made(photo, input_size, pixel_range), part))
                 if not wanted:
                     return
         except UnreadableImage as error:

@@ -223,11 +223,17 @@ def _decoded(
 ) -> Iterator[_Read]:
     """Every photo in order."""
 
+    def attempt(photo: Photo, key: bytes) -> Made | UnreadableImage | None:
+        if all(key in cache for cache in caches):
+            return None
+        try:
+            return made(photo, input_size, pixel_range)
+        except UnreadableImage as error:
+            return error
+
     def work(item: tuple[Photo, bytes]) -> _Read:
         photo, key = item
-        is_cached = all(key in cache for cache in caches)
-        outcome = None if is_cached else made(photo, input_size, pixel_range)
-        return _Read(photo.id, photo.label, photo.source_split, key, outcome)
+        return _Read(photo.id, photo.label, photo.source_split, key, attempt(photo, key))
 
     return ahead(work, _with_keys(source.photos()), lambda item: item[0].num_bytes)
 

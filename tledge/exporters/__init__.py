@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE, Prepared
-from tledge.errors import unknown
+from tledge.compression import Prepared
+from tledge.errors import InputError, unknown
 from tledge.exporters.mixed import PROMISE, SUFFIX, float_options
 from tledge.records import Promise
 
@@ -26,6 +26,7 @@ ALL = "all"
 FITTED, TRAINED, PRUNED, CLUSTERED, PRUNED_CLUSTERED = "fitted", "trained", "pruned", "clustered", "pruned, clustered"
 WEIGHTS = "fitted weights"  # the same network, for a format with ranges of its own
 TRAINS = "it trains for some epochs"
+ONE_PHOTO, ANY_BATCH = "1", "any"  # photos that a file takes at a time
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Model:
 
     ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact. ``prepared``: the
     network with weights and ranges for integer arithmetic; None where its layers are unknown, or none is needed.
-    ``largest_code``: of an int8 weight.
+    ``bounds_pairs``: whether every pair of int8 weights has to fit into 16 bits. ``batch``: ``ONE_PHOTO`` or ``ANY_BATCH``.
     """
 
     saved_model: Path
@@ -42,7 +43,8 @@ class Model:
     metadata: str
     calibration: npt.NDArray[np.uint8] | None
     prepared: Prepared | None = None
-    largest_code: int = LARGEST_CODE
+    bounds_pairs: bool = False
+    batch: str = ONE_PHOTO
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Format:
     ``preparation``: how its network is made ready for integers, and None for what the SavedModel alone gives.
     ``on_request``: why it is made only where it is named; empty where ``all`` makes it too.
     ``saturates``: whether its runtime adds products of two codes in 16 bits on CPUs that can do no better.
+    ``one_photo``: why its files take one photo at a time; empty where they can take any number. ``batch``: what they do take.
     """
 
     name: str
@@ -63,6 +66,12 @@ class Format:
     libraries: tuple[str, ...]
     on_request: str = ""
     saturates: bool = False
+    one_photo: str = ""
+    batch: str = ONE_PHOTO
+
+    def with_batch(self, batch: str) -> Format:
+        """The same format whose files take ``ONE_PHOTO`` or ``ANY_BATCH`` at a time; require_batch() says whether they can."""
+        return replace(self, batch=batch)
 
     def with_float_operators(self, counts: Mapping[str, int], convert: Callable[[Model], bytes]) -> Format:
         """Its mixed variant, of one model: so many operators, by name, stay float, which the options declare."""
@@ -107,3 +116,19 @@ def chosen(names: list[str]) -> list[Format]:
             raise unknown("format", name, [*known, ALL], hint)
     usual = [name for name, form in known.items() if not form.on_request] if ALL in names else []
     return [known[name] for name in dict.fromkeys([*usual, *names]) if name != ALL]
+
+
+def require_batch(forms: Collection[Format], batch: str) -> None:
+    """Raise InputError for a batch that is none, and for formats whose files can't take it, which it names."""
+    if batch not in (ONE_PHOTO, ANY_BATCH):
+        raise InputError(f"--batch {batch}: use {ONE_PHOTO} or {ANY_BATCH}")
+    refusing = {form.name: form.one_photo for form in forms if form.one_photo and batch == ANY_BATCH}
+    if refusing:
+        reasons = [
+            f"{', '.join(name for name, own in refusing.items() if own == reason)}: {reason}"
+            for reason in dict.fromkeys(refusing.values())
+        ]
+        able = ", ".join(form.name for form in formats().values() if not form.one_photo)
+        raise InputError(
+            f"--batch {batch} is for {able}. {'. '.join(reasons)}. Leave these formats out, or --batch {batch}"
+        )

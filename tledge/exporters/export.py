@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import tempfile
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,14 @@ from pathlib import Path
 from tledge import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
-from tledge.compression import LARGEST_CODE
 from tledge.errors import InputError, PromiseBroken, disk_full
-from tledge.exporters import Format, Model, chosen, formats
+from tledge.exporters import ONE_PHOTO, Format, Model, chosen, formats, require_batch
 from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
-from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
+from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run, reserved_part
 from tledge.tensorflow_setup import tensorflow
 
 Outcome = ExportRecord | PromiseBroken
@@ -35,17 +35,18 @@ def export(
     format_names: Sequence[str],
     *,
     options: Options | None = None,
+    batch: str = ONE_PHOTO,
     jobs: int = 1,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
     """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
 
-    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``jobs``: how many formats are converted
-    at a time, as far as memory has room; more than one in processes of their own, for which a script must keep its work below
-    ``if __name__ == "__main__"``, and ``progress`` hears steps that overlap, from several threads. An artifact replaces an
-    earlier one of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run,
-    PromiseBroken for an artifact that does not hold what its format says.
+    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``batch``: photos that a file takes at a
+    time, ``1`` or ``any``. ``jobs``: how many formats are converted at a time, as far as memory has room; more than one in
+    processes of their own, and ``progress`` hears steps that overlap, from several threads. An artifact replaces an earlier one
+    of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run, and one that
+    another process is exporting; PromiseBroken for an artifact that does not hold what its format says.
     """
     progress = progress or Silent()
     if jobs < 1:
@@ -53,6 +54,8 @@ def export(
     if not format_names:
         raise InputError(f"name at least one --format: {', '.join(formats())}, or all")
     wanted = chosen(list(format_names))
+    require_batch(wanted, batch)
+    wanted = [form.with_batch(batch) for form in wanted]
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     options = options or Options()
@@ -60,8 +63,30 @@ def export(
     materials = Materials(run, options, progress)
     for form in wanted:
         materials.require(form)
-        if form.on_request and not form.is_trained:
-            progress.warn(f"{form.name}: {form.on_request}")
+    with reserved_formats(run, [form.name for form in wanted]):
+        for form in wanted:
+            if form.on_request and not form.is_trained:
+                progress.warn(f"{form.name}: {form.on_request}")
+        outcomes = _outcomes(run, wanted, materials, jobs, progress)
+    made = [one for one in outcomes if isinstance(one, ExportRecord)]
+    refused = [str(one) for one in outcomes if isinstance(one, PromiseBroken)]
+    if refused:
+        raise PromiseBroken("; ".join(refused) + and_exported(made))
+    return made
+
+
+@contextlib.contextmanager
+def reserved_formats(run: Run, names: Iterable[str]) -> Iterator[None]:
+    """Keep other processes from exporting formats of a run. Raises InputError where one is at one of them."""
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            busy = f"exporting {name} of run {run.name}; wait for its end"
+            stack.enter_context(reserved_part(run, name, busy))
+        yield
+
+
+def _outcomes(run: Run, wanted: Sequence[Format], materials: Materials, jobs: int, progress: Progress) -> list[Outcome]:
+    """What each format came to, in their order."""
     # What nothing has to be made ready for comes first: where there are processes, it is converted in the meantime.
     order = sorted(wanted, key=lambda form: form.preparation is not None)
     jobs = min(jobs, len(order))
@@ -69,12 +94,7 @@ def export(
     if jobs > 1 and room < jobs:
         progress.say(f"formats at a time: {max(1, room)} instead of {jobs}, for memory has room for no more")
     found = _at_once(run, order, materials, room, progress) if room else _in_turn(run, order, materials, progress)
-    outcomes = [found[form.name] for form in wanted]
-    made = [one for one in outcomes if isinstance(one, ExportRecord)]
-    refused = [str(one) for one in outcomes if isinstance(one, PromiseBroken)]
-    if refused:
-        raise PromiseBroken("; ".join(refused) + and_exported(made))
-    return made
+    return [found[form.name] for form in wanted]
 
 
 def and_exported(made: Sequence[ExportRecord]) -> str:
@@ -103,7 +123,7 @@ def _at_once(
         what = f"exporting {form.name}"
         try:
             with progress.step(what):
-                made = processes.call(what, _converted_apart, run, form.name, material)
+                made = processes.call(what, _converted_apart, run, form.name, form.batch, material)
         except PromiseBroken as error:
             return error
         return keep(run, made)
@@ -120,10 +140,10 @@ def _at_once(
     return {name: one.result() for name, one in found.items()}
 
 
-def _converted_apart(run: Run, format_name: str, material: Material | None) -> Artifact:
+def _converted_apart(run: Run, format_name: str, batch: str, material: Material | None) -> Artifact:
     """In a process of its own, to which a format has no other address than its name."""
     tensorflow()  # its import is no part of the conversion's time
-    return artifact(run, formats()[format_name], material, Silent())
+    return artifact(run, formats()[format_name].with_batch(batch), material, Silent())
 
 
 def _raise_first(outcomes: Collection[Future[Outcome]]) -> None:
@@ -140,15 +160,18 @@ class Artifact:
     record: ExportRecord
 
 
-def model_of(run: Run, format_name: str, material: Material | None) -> Model:
+def model_of(run: Run, format_name: str, material: Material | None, batch: str = ONE_PHOTO) -> Model:
     """What a converter reads to make a format of a run."""
+    if material and material.prepared:
+        material.prepared.keep_products()
     return Model(
         run.folder / "model",
         run.manifest.backbone.input_size,
-        _metadata(run, format_name),
+        _metadata(run, format_name, batch),
         material.pixels if material else None,
         material.prepared if material else None,
-        material.largest_code if material else LARGEST_CODE,
+        material.bounds_pairs if material else False,
+        batch,
     )
 
 
@@ -163,13 +186,14 @@ def keep(run: Run, made: Artifact) -> ExportRecord:
     return made.record
 
 
-def _metadata(run: Run, format_name: str) -> str:
+def _metadata(run: Run, format_name: str, batch: str) -> str:
     manifest = run.manifest
     handle = manifest.backbone.handle
     return json.dumps(
         {
             "labels": manifest.labels,
             "input": manifest.preprocessing.as_json(),
+            "batch": batch,
             "output": "class probabilities in the order of the labels",
             "provenance": {
                 "run": manifest.name,
@@ -205,10 +229,10 @@ def _converted(form: Format, model: Model) -> bytes:
 
 def artifact(run: Run, form: Format, material: Material | None, progress: Progress) -> Artifact:
     """Convert a run to one format and audit it. Raises PromiseBroken where it does not hold what its format says."""
-    options = {**form.options, **(material.options if material else {})}
+    options = {**form.options, "batch": form.batch, **(material.options if material else {})}
     started = time.perf_counter()
     with progress.step(f"exporting {form.name}"):
-        data = _converted(form, model_of(run, form.name, material))
+        data = _converted(form, model_of(run, form.name, material, form.batch))
     seconds = time.perf_counter() - started
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
         candidate = Path(folder, form.file)

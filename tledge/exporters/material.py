@@ -11,7 +11,7 @@ import numpy as np
 
 from tledge.backbones import KERAS
 from tledge.classifier.of_run import network_of
-from tledge.compression import LARGEST_CODE, REDUCED_CODE, Prepared
+from tledge.compression import Prepared
 from tledge.compression.calibration import AUTO, DEFAULT, calibrated, require_method
 from tledge.compression.clustering import DEFAULT_CLUSTERS, codebooks, require_clusters
 from tledge.compression.codes import Codebook, Grid, large, uniform
@@ -33,10 +33,12 @@ from tledge.exporters.calibration import (
     require_photos,
     require_samples,
 )
+from tledge.int8_pairs import LARGEST_SUM
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 from tledge.records import CalibrationRecord, SplitName
 from tledge.run import Run
+from tledge.saved_models import load_original
 from tledge.tensorflow_setup import tensorflow
 
 _PROOF_PHOTOS = 16
@@ -63,6 +65,7 @@ _READERS = {
     "clusters": _WITH_CODEBOOKS,
 }
 _SPARSITY = "0.5"
+_PAIRS = "largest_pair_sum"  # in the record: what the audit finds must be no larger
 _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 
 
@@ -71,8 +74,9 @@ class Options:
     """What a user may set of integer formats. Raises InputError for a value that can't be.
 
     ``calibration``: how ranges of activations are chosen. ``epochs``, ``learning_rate``: of the formats that train.
-    ``sparsity``: a share, or N:M. ``clusters``: codes of a layer. None of any of these: as suits the format. ``reduce_range``:
-    whether int8 weights have 7 bits where a runtime may add products in 16.
+    ``sparsity``: a share, or N:M. ``clusters``: codes of a layer. None of any of these: as suits the format.
+    ``int8_saturates``: whether the CPU may add products of codes in 16 bits, as many do. Formats whose runtime does so then bound
+    their weights, so that they answer the same on every CPU.
     """
 
     calibration_samples: int | None = None
@@ -81,7 +85,7 @@ class Options:
     learning_rate: float | None = None
     sparsity: str | None = None
     clusters: int | None = None
-    reduce_range: bool = False
+    int8_saturates: bool = True
 
     def __post_init__(self) -> None:
         if self.calibration_samples is not None:
@@ -109,14 +113,14 @@ class Options:
 class Material:
     """``pixels``: representative photos, uint8 (N, S, S, 3). ``prepared``: None where the layers are unknown.
 
-    ``options``: how it was made, for the record. ``largest_code``: of an int8 weight.
+    ``options``: how it was made, for the record. ``bounds_pairs``: of int8 weights, as in a ``Grid``.
     """
 
     samples: CalibrationRecord
     pixels: Pixels
     prepared: Prepared | None
     options: dict[str, Any]
-    largest_code: int = LARGEST_CODE
+    bounds_pairs: bool = False
 
 
 class Materials:
@@ -124,42 +128,42 @@ class Materials:
 
     def __init__(self, run: Run, options: Options, progress: Progress) -> None:
         self._run, self._options, self._progress = run, options, progress
-        self._made: dict[tuple[str, int], Material] = {}
+        self._made: dict[tuple[str, bool], Material] = {}
 
     def of(self, preparation: str, *, saturates: bool = False) -> Material:
         """What a format with this ``preparation`` is made from.
 
-        ``saturates``: whether ``reduce_range`` of the options is for it. Raises InputError where the network can't be
+        ``saturates``: whether ``int8_saturates`` of the options is for it. Raises InputError where the network can't be
         prepared so: only that of ``fitted`` is made of any.
         """
-        return self._of(preparation, self._largest_code(saturates))
+        return self._of(preparation, self._bounds_pairs(saturates))
 
     def has(self, form: Format) -> bool:
         """Whether what a format is made from is made already."""
-        return (form.preparation, self._largest_code(form.saturates)) in self._made
+        return (form.preparation, self._bounds_pairs(form.saturates)) in self._made
 
     def of_format(self, form: Format) -> Material | None:
         """What a format is made from; None where that is the SavedModel alone."""
         return self.of(form.preparation, saturates=form.saturates) if form.preparation else None
 
-    def _largest_code(self, saturates: bool) -> int:
-        return REDUCED_CODE if saturates and self._options.reduce_range else LARGEST_CODE
+    def _bounds_pairs(self, saturates: bool) -> bool:
+        return saturates and self._options.int8_saturates
 
-    def _of(self, preparation: str, largest_code: int) -> Material:
-        wanted = preparation, largest_code
+    def _of(self, preparation: str, bounds_pairs: bool) -> Material:
+        wanted = preparation, bounds_pairs
         if wanted not in self._made:
             tensorflow(self._run.manifest.seed)  # the same numbers from the same run
-            makers: dict[str, Callable[[int], Material]] = {
-                FITTED: self._fit,
-                WEIGHTS: self._weights,
-                TRAINED: self._train,
+            makers: dict[str, Callable[[], Material]] = {
+                FITTED: partial(self._fit, bounds_pairs),
+                WEIGHTS: partial(self._weights, bounds_pairs),
+                TRAINED: partial(self._train, bounds_pairs),
                 PRUNED: self._prune,
                 CLUSTERED: partial(self._cluster, keeps_zeros=False),
                 PRUNED_CLUSTERED: partial(self._cluster, keeps_zeros=True),
             }
-            made = makers[preparation](largest_code)
-            codes = {} if largest_code == LARGEST_CODE else {"weight_codes": f"-{largest_code} to {largest_code}"}
-            self._made[wanted] = replace(made, options={**made.options, **codes}, largest_code=largest_code)
+            made = makers[preparation]()
+            codes = {_PAIRS: LARGEST_SUM} if bounds_pairs else {}
+            self._made[wanted] = replace(made, options={**made.options, **codes}, bounds_pairs=bounds_pairs)
         return self._made[wanted]
 
     def require(self, form: Format) -> None:
@@ -199,7 +203,7 @@ class Materials:
         if self._options.calibration not in (None, _OF_CONVERTERS):
             self._folded_for(f"--calibration {self._options.calibration} needs the network's layers")
 
-    def _fit(self, largest_code: int) -> Material:
+    def _fit(self, bounds_pairs: bool) -> Material:
         self._require_method()
         samples, pixels = self._calibration
         try:
@@ -208,37 +212,37 @@ class Materials:
             # A converter needs the SavedModel alone: what is lost is the fitting, and that is said and recorded.
             self._progress.warn(f"int8 weights are rounded as they are, not fitted: {error}")
             return Material(samples, pixels, None, {"fitting": f"none: {error}"})
-        return self._material(self._calibrated(folded, largest_code))
+        return self._material(self._calibrated(folded, bounds_pairs=bounds_pairs))
 
-    def _calibrated(self, folded: Folded, largest_code: int, **options: Any) -> Prepared:
+    def _calibrated(self, folded: Folded, **options: Any) -> Prepared:
         """Fitted; ``folded`` is not changed."""
         pixels, progress = self._calibration[1], self._progress
 
         def fit(method: str) -> Prepared:
-            return prepare(folded.copied(), pixels, method, progress, largest_code=largest_code, **options)
+            return prepare(folded.copied(), pixels, method, progress, **options)
 
         return calibrated(fit, self._options.calibration or DEFAULT, self._examples)
 
-    def _weights(self, largest_code: int) -> Material:
-        made = self._of(FITTED, largest_code)
+    def _weights(self, bounds_pairs: bool) -> Material:
+        made = self._of(FITTED, bounds_pairs)
         return replace(made, options={"fitting": made.options["fitting"]})
 
-    def _train(self, largest_code: int) -> Material:
-        start = self._of(FITTED, largest_code).prepared
+    def _train(self, bounds_pairs: bool) -> Material:
+        start = self._of(FITTED, bounds_pairs).prepared
         assert start is not None  # require(): what could be folded then, could be now
         return self._material(train(start, self._lessons(_CAREFUL), self._progress))
 
-    def _prune(self, largest_code: int) -> Material:
+    def _prune(self) -> Material:
         pruned, notes = self._pruned
-        books = {layer.name: uniform(_CODES_OF_PRUNED, largest_code) for layer in large(pruned.network)}
-        made = self._on_few_codes(pruned, books, largest_code, _BOLD, keeps_zeros=True)
+        books = {layer.name: uniform(_CODES_OF_PRUNED) for layer in large(pruned.network)}
+        made = self._on_few_codes(pruned, books, _BOLD, keeps_zeros=True)
         return self._material(replace(made, notes={**made.notes, **notes, "codes": _CODES_OF_PRUNED}))
 
-    def _cluster(self, largest_code: int, *, keeps_zeros: bool) -> Material:
+    def _cluster(self, *, keeps_zeros: bool) -> Material:
         folded, notes = self._pruned if keeps_zeros else (self.folded, {})
         count = self._options.clusters or DEFAULT_CLUSTERS
-        books = codebooks(folded.network, count, largest_code)
-        made = self._on_few_codes(folded, books, largest_code, _STEADY, keeps_zeros=keeps_zeros)
+        books = codebooks(folded.network, count)
+        made = self._on_few_codes(folded, books, _STEADY, keeps_zeros=keeps_zeros)
         most = max((len(book.values) for book in books.values()), default=0)
         used = {"clusters": count, "codes": most, "clustered_layers": len(books)}
         return self._material(replace(made, notes={**made.notes, **notes, **used}))
@@ -247,7 +251,6 @@ class Materials:
         self,
         folded: Folded,
         books: dict[str, Codebook],
-        largest_code: int,
         usual: tuple[int, float],
         *,
         keeps_zeros: bool,
@@ -257,12 +260,10 @@ class Materials:
         Ranges are widened between the two, and biases rounded at the end: beside what few codes of weights lose, neither counts.
         """
         layers = list(filter(is_weighted, folded.network.layers))
-        books = {
-            layer.name: uniform(_CODES_OF_DEPTHWISE, largest_code) for layer in filter(is_depthwise, layers)
-        } | books
-        grids = {layer.name: Grid(largest_code, books.get(layer.name), _SCALE_BITS) for layer in layers}
+        books = {layer.name: uniform(_CODES_OF_DEPTHWISE) for layer in filter(is_depthwise, layers)} | books
+        grids = {layer.name: Grid(books.get(layer.name), _SCALE_BITS) for layer in layers}
         options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "grids": grids}
-        start = self._calibrated(folded, largest_code, **options)
+        start = self._calibrated(folded, **options)
         trained = train(with_short_ranges(start, _RANGE_BITS), self._lessons(usual), self._progress, **options)
         short = {
             "weight_scale_bits": _SCALE_BITS,
@@ -298,7 +299,7 @@ class Materials:
                 )
             folded = fold(network_of(run, list(photos)))
             tf = tensorflow()
-            served = tf.saved_model.load(str(run.folder / "model")).signatures["serving_default"]
+            served = load_original(run.folder / "model").signatures["serving_default"]
             expected = served(pixels=tf.constant(photos))["probabilities"].numpy()
             found = tf.nn.softmax(folded.network(folded.images(photos), training=False)).numpy()
         difference = float(np.max(np.abs(found - expected)))

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import FITTED, TRAINED, TRAINS, Format, Model
+from tledge.exporters import ANY_BATCH, FITTED, TRAINED, TRAINS, Format, Model
+from tledge.exporters.onnx_batch import free_batch
 from tledge.exporters.onnx_dynamic import quantize_weights
 from tledge.exporters.onnx_graph import OPSET, of_function, weights_to_float16
 from tledge.exporters.onnx_int8 import Draft, quantize
+from tledge.exporters.onnx_tidy import tidy
+from tledge.saved_models import load_original
 
 _FILE = "model.onnx"
 METADATA_KEY = "tledge"
@@ -18,20 +21,23 @@ _LIBRARIES = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 def _signature(model: Model, name: str) -> Any:
     """A function of the SavedModel: images to probabilities."""
-    from tledge.tensorflow_setup import tensorflow
-
-    loaded = tensorflow().saved_model.load(str(model.saved_model))
+    loaded = load_original(model.saved_model)
     return lambda pixels: loaded.signatures[name](pixels=pixels)["probabilities"]
 
 
-def _finish(model: Any, metadata: str) -> bytes:
+def _finish(graph: Any, model: Model) -> bytes:
+    """The bytes of a graph of batch 1, made from ``model``, with its metadata and its batch."""
     import onnx
 
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: metadata})
-    model.producer_name = "tledge"
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    tidy(graph)
+    if model.batch == ANY_BATCH:
+        free_batch(graph)
+        tidy(graph)  # of the shapes that are no longer read
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {METADATA_KEY: model.metadata})
+    graph.producer_name = "tledge"
+    onnx.checker.check_model(graph, full_check=True)
+    return bytes(graph.SerializeToString(deterministic=True))
 
 
 def _graph(model: Model) -> Any:
@@ -39,17 +45,17 @@ def _graph(model: Model) -> Any:
 
 
 def _float32(model: Model) -> bytes:
-    return _finish(_graph(model), model.metadata)
+    return _finish(_graph(model), model)
 
 
 def _float16(model: Model) -> bytes:
     graph = _graph(model)
     weights_to_float16(graph)
-    return _finish(graph, model.metadata)
+    return _finish(graph, model)
 
 
 def _dynamic(model: Model) -> bytes:
-    return _finish(quantize_weights(_graph(model)), model.metadata)
+    return _finish(quantize_weights(_graph(model)), model)
 
 
 def _int8(model: Model) -> bytes:
@@ -59,7 +65,7 @@ def _int8(model: Model) -> bytes:
     else:
         function, images = model.prepared.probabilities, model.prepared.input_codes.real(model.calibration)
     graph = of_function(function, model.input_size, "float32")
-    return _finish(quantize(graph, images, model.prepared, model.largest_code), model.metadata)
+    return _finish(quantize(graph, images, model.prepared, bounds_pairs=model.bounds_pairs), model)
 
 
 def _mixed(model: Model) -> Format:
@@ -67,8 +73,8 @@ def _mixed(model: Model) -> Format:
     assert prepared is not None
     assert model.calibration is not None
     graph = of_function(prepared.probabilities, model.input_size, "float32")
-    draft = Draft(graph, prepared.input_codes.real(model.calibration), prepared, model.largest_code)
-    return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finish(draft.quantized(), of.metadata))
+    draft = Draft(graph, prepared.input_codes.real(model.calibration), prepared, bounds_pairs=model.bounds_pairs)
+    return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finish(draft.quantized(), of))
 
 
 _INT8_OPTIONS = {
@@ -88,6 +94,9 @@ _DYNAMIC_OPTIONS = {
     "activations": "uint8, range by photo",
 }
 _SLOW_DYNAMIC = "ONNX Runtime measures every activation as it runs, which takes longer than float32 does on a CPU"
+_RANGE_OF_BATCH = (
+    "its activations are measured over the whole batch, so that an answer would depend on the other photos"
+)
 
 _PLAIN_INT8 = Format("onnx-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES, saturates=True)
 FORMATS = (
@@ -95,6 +104,16 @@ FORMATS = (
     Format("onnx-float16", _FILE, "float16 weights", None, _float16, _FLOAT16_OPTIONS, _LIBRARIES),
     _PLAIN_INT8,
     Format("onnx-int8-qat", _FILE, "all-integer", TRAINED, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS, saturates=True),
-    Format("onnx-dynamic", _FILE, "dynamic-range int8", None, _dynamic, _DYNAMIC_OPTIONS, _LIBRARIES, _SLOW_DYNAMIC),
+    Format(
+        "onnx-dynamic",
+        _FILE,
+        "dynamic-range int8",
+        None,
+        _dynamic,
+        _DYNAMIC_OPTIONS,
+        _LIBRARIES,
+        _SLOW_DYNAMIC,
+        one_photo=_RANGE_OF_BATCH,
+    ),
 )
 MIXED = {"onnx-int8": _mixed}

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tledge.errors import PromiseBroken
+from tledge.exporters.float16 import require_within
 
 OPSET = 17  # tf2onnx 1.17 writes 15 to 18
 INPUT, OUTPUT = "pixels", "probabilities"
-_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 def of_function(function: Any, input_size: int, dtype: str) -> Any:
@@ -45,6 +44,7 @@ def canonical(model: Any) -> Any:
     names and order. A node becomes ``<operator>_<number>``, a constant ``<its first node>/<input number>``.
     """
     graph = model.graph
+    _compute_output(graph)
     producer = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     new_names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
@@ -97,13 +97,23 @@ def canonical(model: Any) -> Any:
     return model
 
 
+def _compute_output(graph: Any) -> None:
+    """Let an operator write the graph's output where tf2onnx made it a constant: the network is the same for every photo."""
+    from onnx import helper
+
+    constant = graph.output[0].name
+    if any(tensor.name == constant for tensor in graph.initializer):
+        graph.output[0].name = f"{constant}/output"
+        graph.node.append(helper.make_node("Identity", [constant], [graph.output[0].name]))
+
+
 def _drop_idle_reshapes(model: Any) -> None:
     """Take out every Reshape to the shape that its input has.
 
     On maps of 1 x 1 pixel tf2onnx leaves pairs of transpositions that undo each other, as such a Reshape; one that stands
     between a convolution and its batch normalization keeps ONNX Runtime from making one operator of the two.
     """
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     graph = model.graph
     outputs = {value.name for value in graph.output}
     stands_for: dict[str, str] = {}
@@ -115,7 +125,7 @@ def _drop_idle_reshapes(model: Any) -> None:
             graph.node.remove(node)
 
 
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
     """Of every tensor of the graph whose shape is known whole."""
     import onnx
 
@@ -140,12 +150,7 @@ def weights_to_float16(model: Any) -> None:
         values = numpy_helper.to_array(tensor)
         if tensor.data_type != TensorProto.FLOAT or values.size < 2:
             continue
-        largest = float(np.max(np.abs(values)))
-        if largest > _LARGEST_FLOAT16:
-            raise PromiseBroken(
-                f"the constant {tensor.name} holds {largest:g}, and float16 ends at {_LARGEST_FLOAT16:g}. "
-                "Nothing was written; choose a float32 or int8 format."
-            )
+        require_within(tensor.name, values)
         name, small = tensor.name, f"{tensor.name}/float16"
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), small))
         casts.append(helper.make_node("Cast", [small], [name], f"{name}/Cast", to=TensorProto.FLOAT))
@@ -190,7 +195,7 @@ def batch_normalizations_to_convolutions(model: Any) -> None:
     """
     from onnx import helper, numpy_helper
 
-    graph, shapes = model.graph, _shapes(model)
+    graph, shapes = model.graph, shapes_of(model)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     producer = {name: node for node in graph.node for name in node.output}
     readers = Counter(name for node in graph.node for name in node.input)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import FEW_PHOTOS, LARGEST_CODE, REDUCED_CODE, Prepared, named_by_value
+from tledge.compression import FEW_PHOTOS, Prepared, named_by_value
 from tledge.exporters.mixed import float_operators
 from tledge.exporters.onnx_graph import (
     INPUT,
@@ -20,6 +20,7 @@ from tledge.exporters.onnx_graph import (
     quantizable,
     subtractions_to_additions,
 )
+from tledge.exporters.onnx_pairs import bound_pairs
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,16 +33,16 @@ class Draft:
     """
 
     def __init__(
-        self, graph: Any, images: Floats, prepared: Prepared | None = None, largest_code: int = LARGEST_CODE
+        self, graph: Any, images: Floats, prepared: Prepared | None = None, *, bounds_pairs: bool = False
     ) -> None:
         """``graph``: float32 (1, S, S, 3) in, and it changes. ``images``: representative values of its input, float32
         (N, S, S, 3), whose range becomes that of the codes. ``prepared``: the network that the graph was made from, whose
-        ranges are taken where a tensor holds the output of one of its layers. ``largest_code``: of a weight, as it has been
-        in ``prepared``.
+        ranges are taken where a tensor holds the output of one of its layers. ``bounds_pairs``: whether every pair of
+        weights has to fit into 16 bits, as it does in ``prepared``.
         """
         subtractions_to_additions(graph)
         batch_normalizations_to_convolutions(graph)
-        self._images, self._prepared, self._largest_code = images, prepared, largest_code
+        self._images, self._prepared = images, prepared
         self._ready = quantizable(graph)
         names: dict[str, list[str]] = {}
         self._ranges: dict[str, list[dict[str, Any]]] = {}
@@ -63,6 +64,7 @@ class Draft:
             chosen = [nodes[place] for place in float_operators(edges, names, prepared.float_layers)]
             self._float_nodes = [node.name for node in chosen]
             self.float_operators = dict(sorted(Counter(node.op_type for node in chosen).items()))
+        self._scales = bound_pairs(self._ready, self._float_nodes) if bounds_pairs else {}
 
     def quantized(self) -> Any:
         """The model with uint8 activations and int8 weights, per channel, that takes the codes of its input."""
@@ -87,10 +89,9 @@ class Draft:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 per_channel=True,
-                reduce_range=self._largest_code == REDUCED_CODE,
                 nodes_to_exclude=self._float_nodes,
                 extra_options={
-                    "TensorQuantOverrides": self._ranges,
+                    "TensorQuantOverrides": {**self._ranges, **self._scales},
                     "ForceQuantizeNoInputCheck": True,  # else codes begin behind the transposition of the input
                 },
             )
@@ -99,9 +100,9 @@ class Draft:
         return made
 
 
-def quantize(graph: Any, images: Floats, prepared: Prepared | None = None, largest_code: int = LARGEST_CODE) -> Any:
+def quantize(graph: Any, images: Floats, prepared: Prepared | None = None, *, bounds_pairs: bool = False) -> Any:
     """The model of :class:`Draft` at once."""
-    return Draft(graph, images, prepared, largest_code).quantized()
+    return Draft(graph, images, prepared, bounds_pairs=bounds_pairs).quantized()
 
 
 def _ranges(named: Mapping[str, Sequence[str]], prepared: Prepared) -> dict[str, list[dict[str, Any]]]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import multiprocessing
 import os
 import pickle
 import queue
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,6 +23,7 @@ from typing import Any, Self, TypeVar
 from tledge.confinement import die_with_parent
 from tledge.errors import EnvironmentFault, TledgeError, environment_fault
 from tledge.room import available_memory
+from tledge.search_paths import environment
 
 T = TypeVar("T")
 _BEHIND = 5  # in niceness: what is made ready in the meantime is what all others wait for
@@ -38,8 +40,9 @@ class Processes:
     """Up to ``most`` processes of our own that call functions; a context, at whose end they are gone, whatever they do.
 
     Each starts when it is first needed. The standard library's pool can't end a process in the middle of its work, which
-    Ctrl-C asks for. Functions, arguments and results pass through pipes, pickled: what they run is ours, on the
-    data that this process would run it on.
+    Ctrl-C asks for, and its way to start one anew, and the process that counts its resources, import what lies in the
+    working directory. Functions, arguments and results pass through pipes, pickled: what they run is ours, on the
+    data that this process would run it on. Functions are those of modules that can be imported there.
     """
 
     def __init__(self, most: int) -> None:
@@ -97,11 +100,15 @@ class _Process:
     """One of them, and the pipe to it."""
 
     def __init__(self, folder: str) -> None:
-        context = multiprocessing.get_context("spawn")  # TensorFlow's threads do not outlive a fork
-        self._pipe, theirs = context.Pipe()
+        self._pipe, theirs = Pipe()
         # Linux ends it with the thread that starts it, too: one that lives as long as the context.
-        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), folder), daemon=True)
-        self._process.start()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), str(os.getpid())],
+            # A GPU is for training, and its memory for one process.
+            env=environment(CUDA_VISIBLE_DEVICES="-1", TMPDIR=folder),
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
         theirs.close()
 
     def answer(self, what: str, question: bytes) -> bytes:
@@ -119,26 +126,21 @@ class _Process:
         raise RuntimeError(f"{what}: its process ended with exit code {code}")
 
     def is_alive(self) -> bool:
-        return self._process.is_alive()
+        return self._process.poll() is None
 
     def kill(self) -> None:
         self._process.kill()
 
     def exit_code(self) -> int:
         """Waits for the end."""
-        # join() may return without a code, where another thread asks for it at the same moment.
-        while (code := self._process.exitcode) is None:
-            time.sleep(0.01)
-        return code
+        return self._process.wait()
 
 
-def _serve(pipe: Connection, parent_pid: int, folder: str) -> None:
+def _serve(pipe: Connection, parent_pid: int) -> None:
     """What a process does until nobody is at the other end of its pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started this process ends it
     die_with_parent(parent_pid)
     faulthandler.enable()
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU is for training, and its memory for one process
-    os.environ["TMPDIR"] = tempfile.tempdir = folder
     os.nice(_BEHIND)
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -159,3 +161,7 @@ def _answer(question: bytes) -> bytes:
         except Exception:
             answer = pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}"), where))
         return answer
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1])), int(sys.argv[2]))

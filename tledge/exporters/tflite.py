@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,16 @@ from tledge.exporters import (
     Model,
     tflite_prepared,
 )
+from tledge.exporters.float16 import require_unclipped
+from tledge.exporters.tflite_names import name_tensors
 from tledge.records import Promise
+from tledge.saved_models import load_original
 
 _FILE = "model.tflite"
 METADATA_NAME = "TLEDGE_METADATA"
+RUNTIME_NAME, _VERSION_BYTES = "min_runtime_version", 16  # of the record that TensorFlow's converter writes
+# Its quantizer for int16 leaves the version of the float graph, 1.6, where the kernels came with 2.3 and, of ADD and MEAN, 2.4.
+_INT16_RUNTIME = "2.4.0"
 _LIBRARIES = ("tensorflow", "ai-edge-litert", "numpy")
 
 
@@ -32,7 +39,7 @@ def _converter(model: Model, signature: str) -> tuple[Any, Any]:
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow()
-    loaded = tf.saved_model.load(str(model.saved_model))
+    loaded = load_original(model.saved_model)
     dtype = tf.uint8 if signature == "serving_default" else tf.float32
     shape = [1, model.input_size, model.input_size, 3]
 
@@ -46,27 +53,31 @@ def _converter(model: Model, signature: str) -> tuple[Any, Any]:
 
 def _float32(model: Model) -> bytes:
     converter, _ = _converter(model, "serving_default")
-    return _with_metadata(converter.convert(), model.metadata)
+    return _finished(converter.convert(), model.metadata)
 
 
 def _float16(model: Model) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return _with_metadata(converter.convert(), model.metadata)
+    made = _finished(converter.convert(), model.metadata)
+    require_unclipped(made)
+    return made
 
 
 def _dynamic(model: Model) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    return _with_metadata(converter.convert(), model.metadata)
+    # With a scale a channel only runtimes from 2.17 on know the operator: not tflite-runtime, which ended with 2.14.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    return _finished(converter.convert(), model.metadata)
 
 
 def _int8(model: Model) -> bytes:
     photos = model.calibration
     assert photos is not None
     if model.prepared is not None:
-        return _with_metadata(tflite_prepared.convert(model.prepared, model.input_size, photos), model.metadata)
+        return _finished(tflite_prepared.convert(model.prepared, model.input_size, photos), model.metadata)
     converter, tf = _converter(model, "float_pixels")
 
     def representative_data() -> Iterator[list[Any]]:
@@ -78,16 +89,14 @@ def _int8(model: Model) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.uint8
-    return _with_metadata(converter.convert(), model.metadata)
+    return _finished(converter.convert(), model.metadata)
 
 
 def _mixed(model: Model) -> Format:
     assert model.prepared is not None
     assert model.calibration is not None
     draft = tflite_prepared.Draft(model.prepared, model.input_size, model.calibration)
-    return _PLAIN_INT8.with_float_operators(
-        draft.float_operators, lambda of: _with_metadata(draft.quantized(), of.metadata)
-    )
+    return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finished(draft.quantized(), of.metadata))
 
 
 def _int16x8(model: Model) -> bytes:
@@ -108,7 +117,7 @@ def _int16x8(model: Model) -> bytes:
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
         tf.lite.OpsSet.TFLITE_BUILTINS,  # the cast of the pixels has no int16; the audit sees that all else has
     ]
-    return _with_metadata(tflite_prepared.shortly_named(converter.convert()), model.metadata)
+    return _finished(converter.convert(), model.metadata, _INT16_RUNTIME)
 
 
 def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
@@ -128,12 +137,20 @@ def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
     return tflite_prepared.converter_of(probabilities.get_concrete_function()), tf
 
 
-def _with_metadata(flatbuffer: bytes, metadata: str) -> bytes:
-    """The same model with a named metadata buffer; the converter adds its own record in the same way."""
+def _finished(flatbuffer: bytes, metadata: str, oldest_runtime: str = "") -> bytes:
+    """The same model with names of its tensors that tell them apart, and tledge's metadata.
+
+    The metadata is a named buffer; the converter adds its own records in the same way. ``oldest_runtime``: a version in place
+    of the one that it wrote.
+    """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(flatbuffer))
+    name_tensors(model)
+    if oldest_runtime:
+        (number,) = [entry.buffer for entry in model.metadata if entry.name == RUNTIME_NAME.encode()]
+        model.buffers[number].data = np.frombuffer(oldest_runtime.encode().ljust(_VERSION_BYTES, b"\0"), np.uint8)
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(metadata.encode(), np.uint8)
     entry = schema.MetadataT()
@@ -164,20 +181,24 @@ _INT16X8_OPTIONS = {
     "output": "float32",
     "ranges": "min-max",
 }
+_DYNAMIC_OPTIONS = {"weights": "int8; one scale for all channels of a dense layer"}
 _SLOW_INT16 = (
     "LiteRT computes int16 activations by plain loops on a CPU, slower than float32; it is meant for accelerators"
 )
 
-_PLAIN_INT8 = Format("tflite-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES)
+_format = partial(
+    Format, one_photo="a TFLite file is made for one photo; resize_tensor_input of its interpreter changes that"
+)
+_PLAIN_INT8 = _format("tflite-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES)
 FORMATS = (
-    Format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
-    Format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
-    Format("tflite-dynamic", _FILE, "dynamic-range int8", None, _dynamic, {"weights": "int8"}, _LIBRARIES),
+    _format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
+    _format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
+    _format("tflite-dynamic", _FILE, "dynamic-range int8", None, _dynamic, _DYNAMIC_OPTIONS, _LIBRARIES),
     _PLAIN_INT8,
     *(
-        Format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS)
+        _format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS)
         for name, preparation in _TRAINED_INT8.items()
     ),
-    Format("tflite-int16x8", _FILE, _INT16X8, WEIGHTS, _int16x8, _INT16X8_OPTIONS, _LIBRARIES, _SLOW_INT16),
+    _format("tflite-int16x8", _FILE, _INT16X8, WEIGHTS, _int16x8, _INT16X8_OPTIONS, _LIBRARIES, _SLOW_INT16),
 )
 MIXED = {"tflite-int8": _mixed}

@@ -7,7 +7,6 @@ model, then turns that into integers. The ranges of the network take their place
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -17,8 +16,6 @@ import numpy.typing as npt
 
 from tledge.compression import FEW_PHOTOS, Prepared, named_by_value
 from tledge.exporters.mixed import float_operators
-
-_NETWORK_NAME = re.compile(rb"^model(_\d+)?/")  # Keras': a counter of the process
 
 
 class Draft:
@@ -49,7 +46,7 @@ class Draft:
         tf = tensorflow()
         nodes = self._float_tensors or None
         made = mlir_quantize(self._model, input_data_type=tf.uint8, output_data_type=tf.uint8, denylisted_nodes=nodes)
-        return shortly_named(made)
+        return bytes(made)
 
 
 def convert(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
@@ -105,21 +102,6 @@ def _with_ranges(
         elif needs_all and not set(names.get(number, [])) & set(prepared.float_layers):
             return None
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), names
-
-
-def shortly_named(model: bytes) -> bytes:
-    """The same model whose tensors are named by the first of the operators that they stand for.
-
-    The converter joins the names of all, which takes kilobytes, under a name of the network that counts up in a process.
-    """
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    read = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
-    for graph in read.subgraphs:
-        for tensor in graph.tensors:
-            first = tensor.name.partition(b";")[0]
-            tensor.name = _NETWORK_NAME.sub(b"", first)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(read))
 
 
 def _has_range(tensor: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from tledge import preprocessing
-from tledge.classifier.of_run import network_of
+from tledge.classifier.of_run import module_of, network_of
 from tledge.datasets import open_source
 from tledge.datasets.splits import split_digest
 from tledge.errors import unknown
-from tledge.inference.features_file import check_out, features_file
+from tledge.inference.features_file import features_file, reserved_out
 from tledge.inference.labelled import Entry, Labelled, Part
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import PIXEL_SCALE, Pixels
@@ -75,29 +75,31 @@ def embed(
     ``split``: all, or one that the source itself has. ``weights``: of a ``keras:`` backbone, where they came from a file.
     ``pixel_range``: of 16-bit photos, where it is not the run's.
     Memory does not grow with the photos but by their ids. Raises InputError for an unknown run, layer or split, for an
-    ``out`` that can't be written, and for over 5% unreadable photos; ArtifactError where the backbone has changed.
+    ``out`` that can't be written or that another process is writing, and for over 5% unreadable photos; ArtifactError where the
+    backbone has changed.
     """
     progress = progress or Silent()
-    check_out(out)
-    if not isinstance(run, Run):
-        run = open_run(artifacts_root(artifacts), run)
-    pixel_range = pixel_range or run.manifest.pixel_range
-    labelled = Labelled(open_source(dataset), split, pixel_range)
+    with reserved_out(out):
+        if not isinstance(run, Run):
+            run = open_run(artifacts_root(artifacts), run)
+        labelled = Labelled(open_source(dataset), split, pixel_range or run.manifest.pixel_range)
+        return _written(run, labelled, out, layer, weights, progress)
+
+
+def _written(
+    run: Run, labelled: Labelled, out: Path, layer: str | None, weights: str | None, progress: Progress
+) -> Embedding:
     size = run.manifest.backbone.input_size
-    with progress.step("loading the network"):
-        tensorflow()
-        with contextlib.closing(Labelled(labelled.source, split, pixel_range).photos(size)) as stream:
-            some = [pixels for _, pixels in itertools.islice(stream, _PROOF_PHOTOS)] if layer else []
-        network = network_of(run, some, weights, needs_layers=layer is not None)
-        activations, name = _activations(network, layer, size)
-        shape = activations(np.zeros((1, size, size, 3), np.uint8)).shape[1:]
     keys: list[bytes] = []
     names: list[str] = []
-    with (
-        features_file(out, int(np.prod(shape))) as file,
-        progress.step("computing features", labelled.source.num_photos) as advance,
-        contextlib.closing(labelled.photos(size)) as photos,
-    ):
+    with contextlib.ExitStack() as stack:
+        with progress.step("loading the network"):
+            tensorflow()
+            activations, name = stack.enter_context(_reader(run, layer, weights, labelled, size))
+            shape = activations(np.zeros((1, size, size, 3), np.uint8)).shape[1:]
+        file = stack.enter_context(features_file(out, int(np.prod(shape))))
+        advance = stack.enter_context(progress.step("computing features", labelled.source.num_photos))
+        photos = stack.enter_context(contextlib.closing(labelled.photos(size)))
         for entries, pixels in _blocks(photos, 3 * size**2 + 4 * int(np.prod(shape))):
             batches = [activations(pixels[start : start + _BATCH]) for start in range(0, len(pixels), _BATCH)]
             file.add(entries, np.concatenate(batches).reshape(len(entries), -1))
@@ -113,17 +115,32 @@ def embed(
             layer=name,
             shape=list(shape),
             dataset=labelled.source.name,
-            split=split,
+            split=labelled.split,
             photos_sha256=split_digest(keys, names),
             num_photos=len(keys),
             skipped=labelled.skipped,
             preprocessing_version=preprocessing.VERSION,
-            pixel_range=None if pixel_range is None else list(pixel_range),
+            pixel_range=None if labelled.pixel_range is None else list(labelled.pixel_range),
         )
         file.finish(made)
     for warning in warnings:
         progress.warn(warning)
     return made
+
+
+@contextlib.contextmanager
+def _reader(
+    run: Run, layer: str | None, weights: str | None, labelled: Labelled, size: int
+) -> Iterator[tuple[Callable[[Pixels], Floats], str]]:
+    """A function of pixels, uint8 (N, S, S, 3), to a layer's output, float32 (N, ...), and the layer's name."""
+    module = module_of(run, weights) if layer is None else None
+    if module is not None:
+        with contextlib.closing(module):
+            yield module.features, module.layer.name
+        return
+    with contextlib.closing(Labelled(labelled.source, labelled.split, labelled.pixel_range).photos(size)) as stream:
+        some = [pixels for _, pixels in itertools.islice(stream, _PROOF_PHOTOS)] if layer else []
+    yield _activations(network_of(run, some, weights, needs_layers=layer is not None), layer, size)
 
 
 def _activations(network: Any, layer: str | None, size: int) -> tuple[Any, str]:

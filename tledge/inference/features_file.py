@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import zipfile
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from tledge.errors import InputError, unknown
 from tledge.files import sha256_file, sync_folder, sync_tree, working_folder
 from tledge.inference.labelled import Entry
+from tledge.locks import reserved
 from tledge.records import Record
 
 METADATA = "tledge"  # the key of the record in a file's metadata, as in ONNX
@@ -123,15 +125,23 @@ class _Npz:
 _KINDS: dict[str, type[_Parquet] | type[_Npy] | type[_Npz]] = {".parquet": _Parquet, ".npy": _Npy, ".npz": _Npz}
 
 
-def check_out(out: Path) -> None:
-    """Raise InputError for a file that can't be written: of an unknown kind, in no folder, or one that is there already."""
+@contextlib.contextmanager
+def reserved_out(out: Path) -> Iterator[None]:
+    """Keep other processes from writing features to ``out``.
+
+    Raises InputError for a file that can't be written: of an unknown kind, in no folder, one that is there already, or one
+    that another process is at.
+    """
     if out.suffix not in _KINDS:
         raise unknown("kind of file", out.suffix, _KINDS, f"It is the end of --out {out}.")
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}; make it first")
-    for path in (out, out.with_suffix(".json")) if out.suffix == ".npy" else (out,):
-        if path.exists():
-            raise InputError(f"--out {out}: {path} is there already; remove it, or choose another name")
+    name = hashlib.sha256(out.name.encode()).hexdigest()[:16]  # of a length that there is room for
+    with reserved(out.parent, name, f"writing --out {out}; choose another name, or wait for its end"):
+        for path in (out, out.with_suffix(".json")) if out.suffix == ".npy" else (out,):
+            if path.exists():
+                raise InputError(f"--out {out}: {path} is there already; remove it, or choose another name")
+        yield
 
 
 @contextlib.contextmanager

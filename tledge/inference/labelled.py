@@ -41,7 +41,7 @@ class Labelled:
             raise unknown("split", split, get_args(Part))
         self.source = source
         self._unreadable = Unreadable(source.spec)
-        self._split, self._pixel_range = split, pixel_range
+        self.split, self.pixel_range = split, pixel_range
         self._damaged: list[str] = []
         self._source_splits: set[str] = set()
 
@@ -54,20 +54,22 @@ class Labelled:
         self, size: int, is_chosen: Callable[[bytes], bool] = lambda key: True
     ) -> Generator[tuple[Entry, Pixels], None, None]:
         """Every readable photo that ``is_chosen`` by the SHA-256 of its content, with uint8 pixels (size, size, 3)."""
-        cached = pixel_cache(size, self._pixel_range)
+        cached = pixel_cache(size, self.pixel_range)
 
-        def work(item: tuple[Photo, bytes]) -> tuple[Entry, Pixels | UnreadableImage]:
-            photo, key = item
-            entry = Entry(photo.id, self.source.labels[photo.label], key)
+        def attempt(photo: Photo, key: bytes) -> Pixels | UnreadableImage:
             if (found := cached.whole(key)) is not None:
-                return entry, np.asarray(found, np.uint8)
-            made = photo.prepared(size, self._pixel_range)
+                return np.asarray(found, np.uint8)
+            made = photo.prepared(size, self.pixel_range)
             if isinstance(made, UnreadableImage):
-                return entry, made
+                return made
             if key in cached:
                 self._damaged.append(photo.id)
                 cached.rewrite(key, made.pixels)
-            return entry, made.pixels
+            return made.pixels
+
+        def work(item: tuple[Photo, bytes]) -> tuple[Entry, Pixels | UnreadableImage]:
+            photo, key = item
+            return Entry(photo.id, self.source.labels[photo.label], key), attempt(photo, key)
 
         for entry, outcome in ahead(work, self._selected(is_chosen), lambda item: item[0].num_bytes):
             if isinstance(outcome, UnreadableImage):
@@ -79,7 +81,7 @@ class Labelled:
         for photo in self.source.photos():
             if photo.source_split:
                 self._source_splits.add(photo.source_split)
-            if self._split in ("all", photo.source_split) and is_chosen(key := content_key(photo)):
+            if self.split in ("all", photo.source_split) and is_chosen(key := content_key(photo)):
                 yield photo, key
             del photo  # it may be large, and so may be the next
 
@@ -95,9 +97,9 @@ class Labelled:
     def nothing(self) -> InputError:
         """The error for no photo at all, once they were read."""
         spec = self.source.spec
-        if self._split == "all":
+        if self.split == "all":
             return InputError(f"data set {spec}: no photos in it")
         own = f"its own splits are {', '.join(sorted(self._source_splits))}" if self._source_splits else ""
         return InputError(
-            f"data set {spec}: no {self._split} photo; {own or 'it has no splits of its own'}. Use --split all."
+            f"data set {spec}: no {self.split} photo; {own or 'it has no splits of its own'}. Use --split all."
         )

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tledge.audit.contract import interface
 from tledge.cache import scratch_folder
 from tledge.errors import ArtifactError, InputError, unknown
 from tledge.pixel_range import PixelRange
@@ -114,7 +115,7 @@ def open_model(
 
     ``pixel_range``: of 16-bit photos, where theirs is not that of the photos that the run was trained on.
     Raises InputError for an unknown run, artifact or runtime, or a runtime for other files; ArtifactError where a file
-    changed since it was written.
+    changed since it was written, is no model, or keeps weights outside itself.
     """
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
@@ -133,5 +134,6 @@ def open_model(
     if not usable or (runtime and runtime_named(runtime).name not in usable):
         listed = f"; use --runtime {' or '.join(usable)}" if usable else ", nor does any other runtime"
         raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {artifact}{listed}")
+    interface(path)  # a file that the audit would not read is not run, as in a verification
     chosen = runtime or usable[0]
     return Model(run, artifact, Task(f"{artifact} on {chosen}", path, chosen), pixel_range)

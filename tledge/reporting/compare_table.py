@@ -6,9 +6,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tledge.printable import one_line
 from tledge.records import Interval
 from tledge.reporting.compare import Change, Comparison
-from tledge.reporting.wording import one_line, percent, signed, signed_interval
+from tledge.reporting.wording import percent, signed, signed_interval
 
 _NAMES = {
     "accuracy": "top-1 %",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree as ET
 
+from tledge.printable import printable_lines
 from tledge.records import Check, Report, Row
 from tledge.reporting.wording import full_name
-
-# What XML 1.0 can't hold even escaped (https://www.w3.org/TR/xml/#charsets): an error may quote a crash's output.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render(report: Report) -> str:
@@ -59,4 +56,5 @@ def _count(element: ET.Element, checks: list[Check]) -> None:
 
 
 def _text(value: str) -> str:
-    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value)
+    """An error may quote a crash's output; what is printable, XML 1.0 can hold (https://www.w3.org/TR/xml/#charsets)."""
+    return printable_lines(value)

@@ -8,7 +8,7 @@ from tledge.errors import ArtifactError, InputError
 from tledge.files import write_together
 from tledge.records import Report
 from tledge.reporting import REPORT, drawn, require_place
-from tledge.run import artifacts_root, open_run
+from tledge.run import Run, artifacts_root, open_run, reserved_reports
 
 
 def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
@@ -17,7 +17,10 @@ def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Repo
     Raises InputError where there is no such run or it was not verified, ArtifactError where the run or the report
     changed since it was written, or the report is of another build of the run.
     """
-    run = open_run(artifacts_root(artifacts), name)
+    return _stored(open_run(artifacts_root(artifacts), name))
+
+
+def _stored(run: Run) -> tuple[Report, Path]:
     path = run.reports() / REPORT
     remedy = f"tledge verify --run {run.name}"
     if not path.is_file():
@@ -38,8 +41,13 @@ def named_report(name: str, artifacts: Path | None = None) -> Report:
 
 
 def write_again(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
-    """Render report.md, junit.xml and report.html from report.json; errors as in :func:`stored_report`."""
-    report, folder = stored_report(name, artifacts)
-    require_place(folder)
-    write_together(folder, drawn(report))
+    """Render report.md, junit.xml and report.html from report.json.
+
+    Raises InputError where another process is verifying the run, and what :func:`stored_report` raises.
+    """
+    run = open_run(artifacts_root(artifacts), name)
+    with reserved_reports(run):
+        report, folder = _stored(run)
+        require_place(folder)
+        write_together(folder, drawn(report))
     return report, folder

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tledge.printable import one_line
 from tledge.records import AttributionStep, Drift, Interval, Latency, LayerReport, Report
 from tledge.reporting.wording import (
     counted,
@@ -16,7 +17,6 @@ from tledge.reporting.wording import (
     float_speedup,
     megabytes,
     number,
-    one_line,
     percent,
     short_names,
     signed,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tledge.printable import one_line
 from tledge.records import Audit, Check, ClassDrift, Drift, Flips, Interval, NoiseFloor, Report, Row, Speedup
 
 ORIGINAL = "original"  # what Speedup.against says of the original
@@ -182,6 +183,14 @@ def granularity(audit: Audit) -> str:
     return ", ".join(f"{count} {name}" for name, count in audit.weight_granularity.items()) or "none"
 
 
+def oldest_runtime(audit: Audit) -> str:
+    """The oldest runtime that has the operators of a TFLite file, as the file says; of ONNX, the opset that one must know."""
+    opset = audit.file_versions.get("opset")
+    if audit.min_runtime_version:
+        return f"TensorFlow Lite {audit.min_runtime_version}"
+    return "not told" if opset is None else f"any of opset {opset}"
+
+
 def operators_by_kind(audit: Audit) -> list[tuple[str, int]]:
     """How many operators compute in which kind of arithmetic, most first."""
     counts: Counter[str] = Counter()
@@ -242,16 +251,6 @@ def findings(report: Report, *verdicts: str) -> list[Finding]:
 def uncertified(report: Report) -> list[Finding]:
     """The drops that are inside the budget, and whose intervals are not."""
     return [finding for finding in findings(report, "passed") if "max_accuracy_drop_points" in finding.gates]
-
-
-def one_line(text: str) -> str:
-    """Every run of white space, line ends too, as one space; what can't be printed, such as ESC, as U+FFFD.
-
-    Errors hold what a native library or a file said, and a terminal obeys escape sequences.
-    """
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split())
-    )
 
 
 def kind_of_flip(label: str, before: str, after: str) -> str:

@@ -16,7 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tledge.errors import InputError
 from tledge.runtimes.worker import Job
+from tledge.search_paths import environment
 
 _LAST_LINES = 3
 _LAST_BYTES = 20_000
@@ -32,18 +34,18 @@ class WorkerFailed(Exception):
 class WorkerProcess:
     """``python -m module`` on a job; a context, at whose end the process is gone.
 
-    It gets no accelerator and, with -P, no modules of the working directory.
+    It gets no accelerator, and no modules of the working directory.
     """
 
     def __init__(self, module: str, job: Job, folder: Path) -> None:
-        self.job = job
+        self.job, self._module = job, module
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=folder, delete=False) as file:
             json.dump(asdict(job), file)
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        self._own = tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)  # all that it may write
         self._said: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the context
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, file.name, str(os.getpid())],
-            env=environment,
+            env=environment(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2", TMPDIR=self._own.name),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -62,6 +64,7 @@ class WorkerProcess:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):  # a command that it never read
                     stream.close()
+        self._own.cleanup()
 
     def kill(self) -> None:
         """End it at once; whoever waits for its answer hears that it failed."""
@@ -70,7 +73,7 @@ class WorkerProcess:
     def call(self, command: str, timeout_s: float, **arguments: int | str) -> dict[str, Any]:
         """Send one command and return its answer: a JSON object.
 
-        Raises WorkerFailed where none comes within ``timeout_s``.
+        Raises WorkerFailed where none comes within ``timeout_s``, InputError where the original is refused.
         """
         assert self._process.stdin is not None
         try:
@@ -84,6 +87,8 @@ class WorkerProcess:
             raise WorkerFailed("the process gave no readable answer") from error
         if not isinstance(answer, dict):
             raise WorkerFailed("the process gave no readable answer")
+        if self._module == ORIGINAL and isinstance(refused := answer.get("refused"), str):
+            raise InputError(refused)
         return answer
 
     def _line(self, timeout_s: float) -> bytes:

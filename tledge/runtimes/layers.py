@@ -19,12 +19,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tledge.confinement import confine
 from tledge.runtimes import runtime
 from tledge.runtimes.layer_graph import Layer, Matching, match
 from tledge.runtimes.layers_litert import LiteRTLayers
 from tledge.runtimes.layers_onnx import OnnxLayers
-from tledge.runtimes.worker import Job, Worker, serve
+from tledge.runtimes.worker import Worker, serve
 
 Values = npt.NDArray[np.float32]
 _MAX_NAMES = 8  # of layers, in one sentence
@@ -187,11 +186,7 @@ def _sentence(what: str, names: list[str]) -> str:
 
 
 def main() -> None:
-    def make(job: Job) -> Worker:
-        confine()
-        return LayerWorker(job)
-
-    serve(make)
+    serve(LayerWorker)
 
 
 if __name__ == "__main__":

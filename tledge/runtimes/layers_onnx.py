@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tledge.runtimes.layer_graph import Layer, Operator, layers
 from tledge.runtimes.litert import dequantize
+from tledge.runtimes.onnx_runtime import session
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -30,7 +31,6 @@ class OnnxLayers:
 
     def __init__(self, model: bytes, num_threads: int, fed: Sequence[int] = ()) -> None:
         import onnx
-        import onnxruntime
 
         parsed = onnx.load_model_from_string(model)
         graph = parsed.graph
@@ -45,15 +45,7 @@ class OnnxLayers:
             onnx.ValueInfoProto(name=name) for name in dict.fromkeys(self._read) if name not in declared
         )
 
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            parsed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-
+        self._session = session(parsed.SerializeToString(), num_threads)
         types = {value.name: value.type for value in self._session.get_outputs()}
         self.is_float = tuple(types[name] == "tensor(float)" for name in self._read)
 

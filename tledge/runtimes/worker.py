@@ -2,7 +2,7 @@
 
 It reads a JSON job, then commands as lines of JSON on its standard input, and answers each with a line of JSON. It
 needs Python, NumPy and one runtime; no TensorFlow. An artifact may be hostile, so the process limits its own memory
-and file sizes, and dies with its parent.
+and files, and dies with its parent.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -165,6 +166,11 @@ def serve(make: Callable[[Job], Worker]) -> None:
     os.dup2(2, 1)
     if job.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job.cores)  # before a runtime makes its threads, which inherit it
+    outputs = Path(job.outputs)
+    outputs.touch()  # now: once confined it makes no file
+    confine(
+        [outputs, Path(tempfile.gettempdir())]
+    )  # libraries look for a folder of temporary files when they are imported
     commands = make(job).commands()
     for line in sys.stdin:
         command = json.loads(line)
@@ -172,11 +178,7 @@ def serve(make: Callable[[Job], Worker]) -> None:
 
 
 def main() -> None:
-    def make(job: Job) -> Worker:
-        confine()
-        return Worker(job)
-
-    serve(make)
+    serve(Worker)
 
 
 if __name__ == "__main__":

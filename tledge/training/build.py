@@ -7,6 +7,7 @@ import csv
 import io
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
 from tledge.datasets.splits import RULE
+from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.pixel_range import PixelRange
@@ -32,6 +34,8 @@ from tledge.run import (
     library_versions,
     now_utc,
     open_run,
+    reserved_new_run,
+    reserved_run,
     staged_run,
     tree_hashes,
 )
@@ -67,8 +71,9 @@ def build(
 
     ``dataset``, ``backbone`` and ``weights`` as :func:`tledge.datasets.open_source` and
     :func:`tledge.backbones.open_backbone` take them; ``recipe``: None is the fast one for a trained backbone, and the
-    one from scratch for another; ``run`` names the run (default: data set, backbone, time). A network's training keeps
-    its state after each epoch; ``resume`` goes on from that of an unfinished build of the same name and arguments.
+    one from scratch for another; ``run`` names the run (default: data set, backbone, time), which no other process may build
+    meanwhile. A network's training keeps its state after each epoch; ``resume`` goes on from that of an unfinished build of
+    the same name and arguments.
     ``tensorboard``: a folder for its logs, by epoch; ``mlflow``: whether an MLflow run is recorded.
     ``pixel_range``: the values of black and white in 16-bit photos; None refuses those that leave most of 16 bits unused.
     With strategy multi-worker every worker calls it with the same arguments; the chief writes, the others return None.
@@ -84,25 +89,30 @@ def build(
 
         tensorflow(seed)
     met = start(recipe, seed, {"tledge": __version__, **library_versions(*LIBRARIES)}, progress)
-    with progress.step("opening the data set"):
-        source = open_source(dataset)
-    name = default_name(source.name, backbone) if run is None else run
-    request = Request(
-        dataset=source.spec,
-        backbone=backbone if is_name(backbone) else _absolute(backbone),
-        input_size=input_size,
-        weights=weights if weights in (None, IMAGENET, NO_WEIGHTS) else _absolute(weights),
-        recipe=recipe,
-        seed=seed,
-        run=name,
-        tensorboard=None if tensorboard is None else str(tensorboard.absolute()),
-        mlflow=mlflow,
-        pixel_range=None if pixel_range is None else list(pixel_range),
-    )
     with contextlib.ExitStack() as stack:
-        state = None
-        if recipe.method != "features" and met.is_chief:
-            state = stack.enter_context(kept(root, request, progress, goes_on=resume))
+        if run is not None and met.is_chief:
+            stack.enter_context(reserved_run(root, run))
+        with progress.step("opening the data set"):
+            source = open_source(dataset)
+        name = default_name(source.name, backbone) if run is None else run
+        if run is None and met.is_chief:
+            name = stack.enter_context(reserved_new_run(root, name))
+        request = Request(
+            dataset=source.spec,
+            backbone=backbone if is_name(backbone) else _absolute(backbone),
+            input_size=input_size,
+            weights=weights if weights in (None, IMAGENET, NO_WEIGHTS) else _absolute(weights),
+            recipe=recipe,
+            seed=seed,
+            run=name,
+            tensorboard=None if tensorboard is None else str(tensorboard.absolute()),
+            mlflow=mlflow,
+            pixel_range=None if pixel_range is None else list(pixel_range),
+        )
+        keeps = recipe.method != "features" and met.is_chief
+        state = stack.enter_context(
+            kept(root, request, progress, goes_on=resume) if keeps else contextlib.nullcontext()
+        )
         staging = stack.enter_context(staged_run(root, name) if met.is_chief else scratch_folder())
         from tledge.training import by_features, by_network, metrics
 
@@ -110,7 +120,7 @@ def build(
         progress.say(f"device: {where.kind}, {where.name}")
         progress.say(f"recipe: {recipe.name}")
         with progress.step("loading the backbone"):
-            extractor = open_backbone(backbone, input_size, weights, seed)
+            extractor = stack.enter_context(contextlib.closing(open_backbone(backbone, input_size, weights, seed)))
         _check(recipe, extractor, where, progress)
         later_bytes = by_features.least_bytes_a_photo(recipe, extractor)
         data = prepare(source, extractor.input_size, seed, progress, later_bytes, pixel_range)
@@ -128,15 +138,9 @@ def build(
         if recipe.augment != PRESETS["none"]:
             photos = np.asarray(data.pixels[splits["train"][:6]], np.uint8)
             contact_sheet(photos, recipe.augment, seed, staging / "augmentation.png")
-        broken = [data.ids[row] for row in test[~np.isfinite(trained.test_logits).all(axis=1)]]
-        if broken:
-            raise InputError(
-                f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
-                "choose another --backbone"
-            )
-        _write_reference(
-            staging / "reference.npz", [data.ids[row] for row in test], data.labels[test], trained.test_logits
-        )
+        ids = [data.ids[row] for row in test]
+        _require_finite(ids, trained.test_logits)
+        _write_reference(staging / "reference.npz", ids, data.labels[test], trained.test_logits)
         manifest = Manifest(
             name=name,
             created_utc=now_utc(),
@@ -170,7 +174,7 @@ def build(
         manifest.save(staging / MANIFEST)
         for tracker in watching:
             tracker.end(manifest)
-    return open_run(root, name)
+    return _told(open_run(root, name), progress)
 
 
 def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progress | None = None) -> Run | None:
@@ -180,8 +184,11 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
     """
     root = artifacts_root(artifacts)
     request = recall(root, run)
-    if remove_finished(root, request.run, progress or Silent()):
-        return open_run(root, request.run)
+    progress = progress or Silent()
+    with reserved_run(root, request.run):
+        is_finished = remove_finished(root, request.run, progress)
+    if is_finished:
+        return _told(open_run(root, request.run), progress)
     return build(
         request.dataset,
         backbone=request.backbone,
@@ -197,6 +204,23 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         mlflow=request.mlflow,
         pixel_range=None if request.pixel_range is None else PixelRange(*request.pixel_range),
     )
+
+
+def _require_finite(ids: Sequence[str], logits: npt.NDArray[np.float32]) -> None:
+    """Raise InputError where the model's answer to a photo is none. ``logits``: (N, C), of the photos of ``ids``."""
+    broken = [ids[row] for row in np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()]
+    if broken:
+        raise InputError(
+            f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
+            "choose another --backbone"
+        )
+
+
+def _told(run: Run, progress: Progress) -> Run:
+    """The run, once the user has heard what speaks against its model."""
+    for doubt in doubts(run.manifest):
+        progress.warn(doubt)
+    return run
 
 
 def _check_asked(seed: int, run: str | None, tensorboard: Path | None, mlflow: bool) -> None:

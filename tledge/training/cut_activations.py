@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tledge.backbones.fast_inference import answers, convert, difference
 from tledge.cache import Checked, Rows, checked
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress
 from tledge.room import require_space
 from tledge.tensorflow_setup import device, tensorflow
 from tledge.training.batches import view
-from tledge.training.fast_inference import answers, convert, difference
 from tledge.training.recipe import Recipe
 
 Indices = npt.NDArray[np.int64]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tledge import preprocessing
 from tledge.backbones import Backbone
+from tledge.backbones.fast_inference import TOLERANCE, answers, convert, difference
 from tledge.cache import Array, Remedy, RowCache, Rows
 from tledge.datasets.prepare import Dataset
 from tledge.preprocessing import Pixels
@@ -27,10 +28,10 @@ from tledge.runtimes.litert import LiteRTSession
 from tledge.tensorflow_setup import device
 from tledge.training.augmentation import Augmentation, keys_of
 from tledge.training.batches import view
-from tledge.training.fast_inference import TOLERANCE, answers, convert, difference
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+_Run = Callable[[Iterable[Pixels]], Iterator[Floats]]
 PROOF_PHOTOS = 32
 _BATCH = 32
 _FAST, _ON_CPU, _ON_GPU = "litert", "TensorFlow on the CPU", "TensorFlow on the GPU"
@@ -83,22 +84,20 @@ def features_of(
     cache = _cache(backbone, _FAST, progress)
 
     @functools.cache
-    def model() -> bytes:
+    def converted() -> _Run:
         with progress.step("converting the backbone for fast features"):
-            made = convert(backbone.features_of_pixels, backbone.input_size)
-            LiteRTSession(made, num_threads=1)
-        return made
+            return _converted(backbone)
 
     if any(len(numbers) for numbers in _missing(cache, wanted)):
         try:
-            model()
+            converted()
         except Exception as error:  # the converter and the interpreter raise their own and built-in types
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             progress.warn(f"features are computed by TensorFlow, slower: LiteRT can't run this backbone ({reason})")
             return _with_tensorflow(backbone, wanted, progress, _ON_CPU)
 
     def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
-        return answers(model(), batches)
+        return converted()(batches)
 
     actual = _fill(cache, [sample], run, progress, "LiteRT")[:].astype(np.float32)
     expected = np.concatenate(list(by_tensorflow(backbone, sample.read(np.arange(len(actual))))))
@@ -118,6 +117,16 @@ def features_of(
     return _fill(cache, wanted, run, progress, "LiteRT"), record
 
 
+def _converted(backbone: Backbone) -> _Run:
+    """A function of batches of photos to features by LiteRT: of a stranger's module in its process."""
+    if backbone.apart is not None:
+        backbone.apart.convert()
+        return backbone.apart.fast_features
+    model = convert(backbone.features_of_pixels, backbone.input_size)
+    LiteRTSession(model, num_threads=1)
+    return lambda batches: answers(model, batches)
+
+
 def num_missing(backbone: Backbone, wanted: Sequence[Photos]) -> int:
     """How many of the features the cache lacks."""
     cache = _cache(backbone, _ON_GPU if device().kind == "GPU" else _FAST)
@@ -134,7 +143,7 @@ def by_tensorflow(
     for batch in pixels:
         if not goes_on():
             return
-        yield backbone.features_of_pixels(batch).numpy()
+        yield backbone.features(batch)
 
 
 def _pixels(rows: Rows) -> Iterator[Pixels]:
@@ -145,7 +154,7 @@ def _with_tensorflow(
     backbone: Backbone, wanted: Sequence[Photos], progress: Progress, runtime: str
 ) -> tuple[Rows, FeatureRecord]:
     def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
-        return (backbone.features_of_pixels(batch).numpy() for batch in batches)
+        return (backbone.features(batch) for batch in batches)
 
     rows = _fill(_cache(backbone, runtime, progress), wanted, run, progress, "TensorFlow")
     return rows, FeatureRecord(runtime=runtime, proof_photos=0, max_abs_difference=0.0, output_range=0.0)
@@ -178,7 +187,7 @@ def _first(wanted: Sequence[Photos], keys: Collection[bytes]) -> list[Indices]:
 def _fill(
     cache: RowCache,
     wanted: Sequence[Photos],
-    run: Callable[[Iterable[Pixels]], Iterator[Floats]],
+    run: _Run,
     progress: Progress,
     runtime: str,
 ) -> Rows:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import Rows
-from tledge.classifier.network import HeadShape, with_head
+from tledge.classifier.network import LINEAR, HeadShape
 from tledge.errors import InputError
 from tledge.progress import Progress
+from tledge.training import linear_head
 from tledge.training.batches import class_weights
+from tledge.training.hidden_head import HiddenHead
+from tledge.training.linear_head import LinearHead
 from tledge.training.recipe import Recipe
 
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 MAX_SCALE = 1e18  # of the features: its square still fits float32
 _BLOCK_BYTES = 2**26  # of features in memory at a time, unless a batch has more
-# In memory at a time: as read, centred, scaled, with features dropped and so on; of weights the best ones, their gradients,
-# two moments.
+# float32 numbers in memory at a time. By steps: a block as read, centred, scaled, with features dropped and so on; of weights
+# the best ones, their gradients, two moments. A linear head: float64 copies, of the photos of each fold too.
 _BLOCK_COPIES, _BATCH_COPIES, _WEIGHT_COPIES = 4, 6, 5
+_LINEAR_BLOCK_COPIES = 4 + 2 * (1 + linear_head.NUM_FOLDS)
 _SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
+Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Layers = tuple[tuple[Floats, Floats], ...]
 
 
 class Diverged(InputError):
@@ -39,7 +46,7 @@ class Head:
     ``history``: one row an epoch, columns :data:`HISTORY_COLUMNS`; ``best_epoch`` counts from 1.
     """
 
-    layers: tuple[tuple[Floats, Floats], ...]
+    layers: Layers
     history: list[dict[str, float]]
     best_epoch: int
 
@@ -49,6 +56,22 @@ class Head:
         for number, (kernel, bias) in enumerate(self.layers):
             values = (np.maximum(values, 0) if number else values) @ kernel + bias
         return values
+
+
+class Training(Protocol):
+    """A way to train a head: at most ``max_epochs``, and ``patience`` of them without a lower loss."""
+
+    max_epochs: int
+    patience: int
+
+    def train(self, epoch: int) -> tuple[float, float]:
+        """One epoch, the first is 1; mean loss and accuracy on the training photos."""
+
+    def validate(self) -> tuple[float, float, float]:
+        """Mean loss and accuracy on the validation photos, and the loss that is to choose the epoch."""
+
+    def layers(self) -> Layers:
+        """The head's layers as they are now, for features as it sees them."""
 
 
 def fit_head(
@@ -62,136 +85,95 @@ def fit_head(
     progress: Progress,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Head:
-    """Train with Adam on smoothed cross-entropy; keep the weights of the lowest validation loss.
+    """Train on smoothed cross-entropy: a linear head by :class:`LinearHead`, one with hidden layers by :class:`HiddenHead`.
 
     Features are centred, and scaled by one number, so that one learning rate fits every backbone; both are folded
     into the returned head. (A number for each feature would also raise those that hardly move.)
     ``train`` and ``validation`` are row numbers of ``features`` and ``labels``; ``train`` int64 (N,), or (views, N) where
-    a column is one photo's views, of which each epoch shows the next. The same arguments give the same weights.
+    a column is one photo's views. The same arguments give the same weights.
     ``on_epoch`` is given each epoch's number, from 1, and its row of the history; what it raises ends the training.
     Raises Diverged where the loss leaves the finite numbers.
     """
     views = np.atleast_2d(train)
-    photos = np.arange(views.shape[1])
     weights = class_weights(labels[views[0]], num_classes, recipe.class_weights)
-    scaling = _centre_and_scale(features, views.ravel())
-    trainer = _Trainer(features, labels, num_classes, *scaling, weights, recipe, seed)
-    order = np.random.default_rng(seed)
+    mean, scale = _centre_and_scale(features, views.ravel())
+    factor, at_once = np.float32(_SPREAD) / scale, _block(recipe, features.row_shape[0])
+    with contextlib.ExitStack() as stack:
+        training: Training
+        if recipe.head == LINEAR:
+
+            def read(rows: Labels) -> linear_head.Blocks:
+                blocks = _Blocks(features, labels, rows, mean, factor, at_once)
+                return list(blocks) if len(rows) <= at_once else blocks
+
+            if views.size <= at_once:
+                stack.enter_context(linear_head.one_thread())
+            training = LinearHead(read, labels, views, validation, weights, recipe.label_smoothing)
+        else:
+            training = HiddenHead(features, labels, views, validation, mean, factor, weights, recipe, seed, at_once)
+        best = _best(training, recipe, progress, on_epoch)
+    (kernel, bias), *others = best.layers
+    kernel = kernel * factor
+    return Head(((kernel, bias - mean @ kernel), *others), best.history, best.best_epoch)
+
+
+def _best(
+    training: Training, recipe: Recipe, progress: Progress, on_epoch: Callable[[int, dict[str, float]], None]
+) -> Head:
+    """The head of the epoch of the lowest loss, for features as ``training`` sees them."""
     history: list[dict[str, float]] = []
-    best, best_epoch, best_weights = np.inf, 0, trainer.weights()
-    with progress.step("training the head", recipe.max_epochs) as advance:
-        for epoch in range(1, recipe.max_epochs + 1):
-            # Each photo begins with another view than its neighbours.
-            shown = views[(epoch - 1 + photos) % len(views), photos]
-            loss, accuracy = trainer.train(order.permutation(shown))
-            val_loss, val_accuracy = trainer.score(validation)
+    lowest, best_epoch, layers = np.inf, 0, training.layers()
+    num_epochs = min(recipe.max_epochs, training.max_epochs)
+    with progress.step("training the head", num_epochs) as advance:
+        for epoch in range(1, num_epochs + 1):
+            loss, accuracy = training.train(epoch)
+            val_loss, val_accuracy, judged = training.validate()
             history.append(dict(zip(HISTORY_COLUMNS, (loss, accuracy, val_loss, val_accuracy), strict=True)))
             advance(1)
-            if not np.isfinite(loss + val_loss):
-                raise Diverged(
-                    f"training diverged: the loss is not finite after {epoch} epochs. "
-                    f"Lower --learning-rate {recipe.learning_rate}."
-                )
+            if not np.isfinite(loss + judged):
+                raise Diverged(_diverged(recipe, epoch))
             on_epoch(epoch, history[-1])
-            if val_loss < best:
-                best, best_epoch, best_weights = val_loss, epoch, trainer.weights()
-            elif epoch - best_epoch >= recipe.patience:
+            if judged < lowest:
+                lowest, best_epoch, layers = judged, epoch, training.layers()
+            elif epoch - best_epoch >= min(recipe.patience, training.patience):
                 break
-        advance(recipe.max_epochs - epoch)  # it stopped early: the step is done all the same
-    return Head(best_weights, history, best_epoch)
+        advance(num_epochs - epoch)  # it stopped early: the step is done all the same
+    return Head(layers, history, best_epoch)
 
 
-class _Trainer:
-    """The head in TensorFlow. A pass over the data is a few calls into one graph: each step of so small a model
-    costs less than what leads into it, in Keras' own loop three times over."""
+def _diverged(recipe: Recipe, epoch: int) -> str:
+    if recipe.head == LINEAR:
+        return "the backbone gives features of validation photos that are not finite or too large; choose another --backbone"
+    return (
+        f"training diverged: the loss is not finite after {epoch} epochs. Lower --learning-rate {recipe.learning_rate}."
+    )
+
+
+class _Blocks:
+    """Features as the head sees them, float64 (n, feature_dim), and labels (n,), read anew each time they are gone through."""
 
     def __init__(
-        self,
-        features: Rows,
-        labels: Labels,
-        num_classes: int,
-        mean: Floats,
-        scale: np.float32,
-        weights: Floats,
-        recipe: Recipe,
-        seed: int,
+        self, features: Rows, labels: Labels, rows: Labels, mean: Floats, factor: np.float32, at_once: int
     ) -> None:
-        import tf_keras
+        self._features, self._labels, self._rows, self._at_once = features, labels, rows, at_once
+        self._mean, self._factor = mean.astype(np.float64), float(factor)
 
-        from tledge.tensorflow_setup import tensorflow
-
-        self._features, self._labels = features, labels
-        self._block = _block(recipe, len(mean))
-        self._mean, self._factor = mean, np.float32(_SPREAD) / scale
-        tf = tensorflow(seed)
-        features = tf_keras.Input((len(mean),))
-        self._head = head = with_head(features, features, HeadShape.of(recipe.head, num_classes, recipe.dropout), seed)
-        variables = head.trainable_variables
-        optimizer = tf_keras.optimizers.Adam(recipe.learning_rate)
-        optimizer.build(variables)
-        of_class = tf.constant(weights)
-        smoothed = tf_keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing, reduction="sum"
-        )
-        signature = [tf.TensorSpec([None, len(mean)], tf.float32), tf.TensorSpec([None], tf.int64)]
-
-        def answer(inputs: Any, truth: Any, training: bool) -> tuple[Any, Any]:
-            """Loss and number of right answers, summed over a batch."""
-            logits = head((inputs - self._mean) * self._factor, training=training)
-            loss = smoothed(tf.one_hot(truth, num_classes), logits, tf.gather(of_class, truth))
-            return loss, tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) == truth, tf.float32))
-
-        @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-        def train(inputs: Any, truth: Any) -> Any:
-            sums = tf.zeros(2)
-            for start in tf.range(0, tf.shape(truth)[0], recipe.batch_size):
-                part = slice(start, start + recipe.batch_size)
-                with tf.GradientTape() as tape:
-                    loss, right = answer(inputs[part], truth[part], True)
-                    mean_loss = loss / tf.cast(tf.shape(truth[part])[0], tf.float32)
-                # What apply_gradients does, but for a strategy that keeps every graph it was traced in, and its variables.
-                for gradient, variable in zip(tape.gradient(mean_loss, variables), variables, strict=True):
-                    optimizer.update_step(gradient, variable)
-                optimizer.iterations.assign_add(1)
-                sums += tf.stack([loss, right])
-            return sums
-
-        @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-        def score(inputs: Any, truth: Any) -> Any:
-            return tf.stack(answer(inputs, truth, False))
-
-        self._train, self._score = train, score
-
-    def train(self, rows: Labels) -> tuple[float, float]:
-        """One pass over ``rows`` in their order; mean loss and accuracy on the way, with dropout."""
-        return self._pass(self._train, rows)
-
-    def score(self, rows: Labels) -> tuple[float, float]:
-        """Mean loss and accuracy on ``rows``."""
-        return self._pass(self._score, rows)
-
-    def _pass(self, function: Any, rows: Labels) -> tuple[float, float]:
-        sums = np.zeros(2)
-        for start in range(0, len(rows), self._block):
-            block = rows[start : start + self._block]
-            sums += function(np.asarray(self._features[block], np.float32), self._labels[block]).numpy()
-        return float(sums[0] / len(rows)), float(sums[1] / len(rows))
-
-    def weights(self) -> tuple[tuple[Floats, Floats], ...]:
-        """The head's layers for features as they come: centre and scale are folded into the first."""
-        values = self._head.get_weights()
-        (kernel, bias), *others = zip(values[::2], values[1::2], strict=True)
-        folded = kernel * self._factor
-        return (folded, bias - self._mean @ folded), *others
+    def __iter__(self) -> Iterator[tuple[Doubles, Labels]]:
+        for start in range(0, len(self._rows), self._at_once):
+            block = self._rows[start : start + self._at_once]
+            values = np.asarray(self._features[block], np.float64)
+            yield (values - self._mean) * self._factor, self._labels[block]
 
 
 def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes: int) -> int:
     """Bytes that the training holds at once at most, about: some copies of a block of features, of a batch, of the weights."""
     row_bytes = 4 * feature_dim
-    block, batch = (min(num_photos, rows) for rows in (_block(recipe, feature_dim), recipe.batch_size))
     widths = [feature_dim, *HeadShape.of(recipe.head, num_classes, 0).hidden_units, num_classes]
     num_weights = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
-    hidden_bytes = 4 * sum(widths[1:])
+    block = min(num_photos, _block(recipe, feature_dim))
+    if recipe.head == LINEAR:
+        return row_bytes * _LINEAR_BLOCK_COPIES * block + 4 * linear_head.WEIGHT_COPIES * num_weights
+    batch, hidden_bytes = min(num_photos, recipe.batch_size), 4 * sum(widths[1:])
     return (
         (row_bytes * _BLOCK_COPIES * block)
         + (row_bytes + hidden_bytes) * _BATCH_COPIES * batch
@@ -200,8 +182,9 @@ def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes
 
 
 def _block(recipe: Recipe, feature_dim: int) -> int:
-    """Rows of features that are read at a time: whole batches."""
-    return recipe.batch_size * max(1, _BLOCK_BYTES // (4 * feature_dim * recipe.batch_size))
+    """Rows of features that are read at a time: whole batches, where the head is trained in batches."""
+    batch_size = 1 if recipe.head == LINEAR else recipe.batch_size
+    return batch_size * max(1, _BLOCK_BYTES // (4 * feature_dim * batch_size))
 
 
 def _centre_and_scale(features: Rows, rows: Labels) -> tuple[Floats, np.float32]:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 
+@contextlib.contextmanager
+def _own_style() -> Iterator[None]:
+    """Matplotlib's own settings: it reads a ``matplotlibrc`` of the working directory, which may ask for a LaTeX."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@_own_style()
 def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -> None:
     """Loss and accuracy by epoch, training and validation, with the chosen epoch marked."""
     from matplotlib.figure import Figure
@@ -14,7 +27,7 @@ def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -
     for axes, metric, unit in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), ("cross-entropy", "fraction"), strict=True
     ):
-        axes.plot(epochs, [row[metric] for row in history], label="training (with dropout)", color="#888888")
+        axes.plot(epochs, [row[metric] for row in history], label="training", color="#888888")
         axes.plot(epochs, [row[f"val_{metric}"] for row in history], label="validation", color="#0b6e99")
         axes.axvline(best_epoch, linestyle=":", color="#c0392b", label=f"kept: epoch {best_epoch}")
         axes.set(title=metric.capitalize(), xlabel="epoch", ylabel=unit)
@@ -23,6 +36,7 @@ def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -
     figure.savefig(path, dpi=120)
 
 
+@_own_style()
 def plot_trials(accuracies: list[float | None], is_pruned: list[bool], path: Path) -> None:
     """Validation accuracy of each trial, in fractions, and the best so far; None for one that reached no accuracy.
 

@@ -59,7 +59,7 @@ def _told(trial: Trial, space: dict[str, Any]) -> optuna.trial.FrozenTrial:
         value=trial.accuracy if trial.ended == "whole" else accuracies[-1] if accuracies else None,
         params=dict(trial.choice),
         distributions=space,
-        intermediate_values=dict(enumerate(accuracies, start=1)),
+        intermediate_values=dict(enumerate(accuracies, start=1)) if trial.choice.has_steps else {},
     )
 
 

@@ -31,7 +31,12 @@ class Recipe(Record):
     name: str = "head"
     method: Literal["features", "cut", "whole", "plain"] = "features"
     head: str = Field(LINEAR, description="linear, or mlp:UNITS with hidden layers as in mlp:256 or mlp:256,64")
-    max_epochs: int = Field(100, ge=1, le=10_000)
+    max_epochs: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="of a linear head on features: strengths of regularisation, of which there are 13",
+    )
     patience: int = Field(8, ge=1, le=10_000, description="epochs without a lower validation loss before it stops")
     batch_size: int = Field(64, ge=1, le=65_536)
     learning_rate: float = Field(1e-3, gt=0, le=10, allow_inf_nan=False)
@@ -41,7 +46,7 @@ class Recipe(Record):
     warmup_epochs: float = Field(0, ge=0, le=100, description="epochs over which the learning rate rises from zero")
     weight_decay: float = Field(0, ge=0, le=1, description="of kernels, decoupled from the gradient (AdamW)")
     dropout: float = Field(0.5, ge=0, lt=1)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(0, ge=0, lt=1)
     average_decay: float = Field(0, ge=0, lt=1, description="of the weights' moving average; 0: the weights themselves")
     mixup_alpha: float = Field(0, ge=0, le=10)
     cutmix_alpha: float = Field(0, ge=0, le=10)
@@ -66,19 +71,20 @@ RECIPES: dict[str, Recipe] = {
         HEAD,
         Recipe(
             name="finetune", method="cut", max_epochs=12, patience=12, batch_size=32, learning_rate=3e-4,
-            schedule="cosine", warmup_epochs=1, weight_decay=0.01, average_decay=0.99,
+            schedule="cosine", warmup_epochs=1, weight_decay=0.01, label_smoothing=0.1, average_decay=0.99,
             augment=PRESETS["light"], views=4, unfreeze_from="block_13",
         ),
         Recipe(
             name="best", method="whole", max_epochs=14, patience=14, batch_size=32, learning_rate=3e-4,
-            schedule="cosine", warmup_epochs=1, weight_decay=0.01, average_decay=0.995, augment=PRESETS["light"],
+            schedule="cosine", warmup_epochs=1, weight_decay=0.01, label_smoothing=0.1, average_decay=0.995,
+            augment=PRESETS["light"],
         ),
         Recipe(
             name="scratch", method="whole", max_epochs=5, patience=5, batch_size=64, schedule="cosine", warmup_epochs=0.5,
-            weight_decay=0.01, label_smoothing=0, batch_norm="trained",
+            weight_decay=0.01, batch_norm="trained",
         ),
         Recipe(
-            name="tutorial", method="plain", max_epochs=6, patience=6, batch_size=32, dropout=0, label_smoothing=0,
+            name="tutorial", method="plain", max_epochs=6, patience=6, batch_size=32, dropout=0,
         ),
     )
 }  # fmt: skip
@@ -95,6 +101,8 @@ _UNREAD: dict[str, tuple[str, ...]] = {
     "cut": ("mixup_alpha", "cutmix_alpha"),
     "whole": ("views",),
 }
+# A head without hidden layers has one best solution for each strength of regularisation.
+_OF_STEPS = ("learning_rate", "batch_size", "dropout")
 _WAYS = {
     "features": "trains the head alone, on features that are computed before,",
     "plain": "trains the head alone",
@@ -107,6 +115,17 @@ _OTHERS = {
     "cut": "use --recipe best",
     "whole": "use --recipe finetune",
 }
+
+
+def without_unread(recipe: Recipe) -> Recipe:
+    """The recipe with what it does not read as in :data:`HEAD`, so that :func:`resolve` takes it."""
+    return recipe.model_copy(
+        update={key: getattr(HEAD, key) for key in (*_UNREAD[recipe.method], *_unread_steps(recipe))}
+    )
+
+
+def _unread_steps(recipe: Recipe) -> tuple[str, ...]:
+    return _OF_STEPS if recipe.method == "features" and recipe.head == LINEAR else ()
 
 
 def default(handle: str, weights: str | None, augment: str | None = None) -> str:
@@ -224,6 +243,12 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
         names = ", ".join(named(key) for key in unread)
         raise InputError(
             f"{names}: recipe {recipe.name} {_WAYS[recipe.method]} and does not use it; {_OTHERS[recipe.method]}"
+        )
+    unread = [key for key in _unread_steps(recipe) if getattr(recipe, key) != getattr(HEAD, key)]
+    if unread:
+        raise InputError(
+            f"{', '.join(named(key) for key in unread)}: recipe {recipe.name} finds the one best linear head, without steps, "
+            "and does not use it; drop it, or use hidden layers with --head mlp:256"
         )
     if recipe.method == "cut" and not (recipe.unfreeze_from or recipe.time_budget_s):
         raise InputError(f"recipe {recipe.name} trains above a cut: say which with --unfreeze-from or --time-budget")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tledge.classifier.network import LINEAR
 from tledge.errors import InputError
 from tledge.files import make_folder
-from tledge.outputs import make_root
 from tledge.records import Fraction, Record
-from tledge.training.recipe import Recipe
+from tledge.run import ELSEWHERE
+from tledge.training.recipe import Recipe, without_unread
 
-STUDY, _LOCK = "study.json", "lock"
+STUDY = "study.json"
 
 
 class Choice(Record):
@@ -34,9 +34,14 @@ class Choice(Record):
         """Those of a recipe."""
         return cls(**{name: getattr(recipe, name) for name in cls.model_fields})
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether the head is trained by steps, so that its epochs compare with those of others of that kind."""
+        return self.head != LINEAR
+
     def applied(self, recipe: Recipe) -> Recipe:
-        """The recipe with these in place."""
-        return recipe.model_copy(update=dict(self))
+        """The recipe with these in place, but for those that a linear head has no use for."""
+        return without_unread(recipe.model_copy(update=dict(self)))
 
 
 class Trial(Record):
@@ -67,7 +72,7 @@ class Trial(Record):
 class Study(Record):
     """study.json. All but ``dataset``, ``backbone`` and ``trials`` must be the same where a study goes on."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     dataset: str
     backbone: str
     splits_sha256: dict[Literal["train", "validation"], str]
@@ -92,38 +97,31 @@ def _range(study: Study) -> str:
 
 @contextlib.contextmanager
 def begun(folder: Path, asked: Study) -> Iterator[Study]:
-    """The study of ``folder``, held against other processes: as it was kept there, or as ``asked`` where it is new.
+    """The study of ``folder``: as it was kept there, or as ``asked`` where it is new.
 
-    Raises InputError where another process is at it, or it is of other photos, another backbone, recipe or seed;
-    ArtifactError where its file is damaged.
+    Precondition: this process holds the folder's name. Raises InputError where it is of other photos, another backbone,
+    recipe or seed; ArtifactError where its file is damaged.
     """
-    remedy = "Name another folder with --artifacts."
-    make_root(folder.parents[1], remedy)
-    make_folder(folder, remedy)
-    with (folder / _LOCK).open("w") as lock:
+    make_folder(folder, ELSEWHERE)
+    if not (folder / STUDY).is_file():
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is at study {folder.name}") from error
-        if not (folder / STUDY).is_file():
-            try:
-                yield asked
-            finally:
-                if not (folder / STUDY).is_file():  # no trial ended
-                    shutil.rmtree(folder)
-            return
-        kept = Study.load(folder / STUDY, f"remove {folder}, or choose another --study")
-        compared = {
-            f"photos (from {kept.dataset}, now {asked.dataset}) or --seed": kept.splits_sha256 != asked.splits_sha256,
-            f"--backbone (was {kept.backbone})": kept.backbone_sha256 != asked.backbone_sha256,
-            f"--image-size (was {kept.input_size})": kept.input_size != asked.input_size,
-            f"--recipe (was {kept.recipe.name})": kept.recipe != asked.recipe,
-            f"--seed (was {kept.seed})": kept.seed != asked.seed,
-            f"--pixel-range (was {_range(kept)})": kept.pixel_range != asked.pixel_range,
-        }
-        others = [what for what, differs in compared.items() if differs]
-        if others:
-            raise InputError(
-                f"study {folder.name} was begun with other values: {'; '.join(others)}. Give those, or another --study."
-            )
-        yield kept
+            yield asked
+        finally:
+            if not (folder / STUDY).is_file():  # no trial ended
+                shutil.rmtree(folder)
+        return
+    kept = Study.load(folder / STUDY, f"remove {folder}, or choose another --study")
+    compared = {
+        f"photos (from {kept.dataset}, now {asked.dataset}) or --seed": kept.splits_sha256 != asked.splits_sha256,
+        f"--backbone (was {kept.backbone})": kept.backbone_sha256 != asked.backbone_sha256,
+        f"--image-size (was {kept.input_size})": kept.input_size != asked.input_size,
+        f"--recipe (was {kept.recipe.name})": kept.recipe != asked.recipe,
+        f"--seed (was {kept.seed})": kept.seed != asked.seed,
+        f"--pixel-range (was {_range(kept)})": kept.pixel_range != asked.pixel_range,
+    }
+    others = [what for what, differs in compared.items() if differs]
+    if others:
+        raise InputError(
+            f"study {folder.name} was begun with other values: {'; '.join(others)}. Give those, or another --study."
+        )
+    yield kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
@@ -15,11 +16,13 @@ from tledge.backbones import DEFAULT, open_backbone
 from tledge.datasets import open_source
 from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
-from tledge.files import atomic_write
+from tledge.files import atomic_write, make_folder
+from tledge.locks import reserved, reserved_new
+from tledge.outputs import make_root
 from tledge.pixel_range import PixelRange
 from tledge.progress import Progress, Silent
 from tledge.records import Fraction, Record
-from tledge.run import artifacts_root
+from tledge.run import ELSEWHERE, artifacts_root
 from tledge.training.build import default_name
 from tledge.training.by_features import material
 from tledge.training.fit import Diverged, Head, fit_head
@@ -71,8 +74,8 @@ def tune(
 
     ``num_trials``: of the study in all; one that has some already goes on from there. ``timeout_s``: no trial is
     trained on after so many seconds. ``recipe`` is the first trial, and keeps what is not searched. ``study`` names the
-    search (default: data set, backbone, time) and its folder in ``.studies`` of the artifacts folder, which holds
-    study.json, trials.png and the winner as NAME.toml. The other arguments are those of
+    search (default: data set, backbone, time), which no other process may be at, and its folder in ``.studies`` of the
+    artifacts folder, which holds study.json, trials.png and the winner as NAME.toml. The other arguments are those of
     :func:`tledge.training.build.build`, and the splits are its. The test split is told apart, and neither trained on
     nor scored: no features of it are computed.
     Raises InputError for bad input and a time that ends before the first trial, EnvironmentFault as ``build``.
@@ -84,28 +87,38 @@ def tune(
         from tledge.tensorflow_setup import tensorflow
 
         tensorflow(seed)
-    with progress.step("opening the data set"):
-        source = open_source(dataset)
-    with progress.step("loading the backbone"):
-        extractor = open_backbone(backbone, input_size, weights, seed)
-    if not extractor.is_pretrained:
-        raise InputError(
-            f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
+    with contextlib.ExitStack() as stack:
+        studies = artifacts_root(artifacts) / STUDIES
+        make_root(studies.parent, ELSEWHERE)
+        make_folder(studies, ELSEWHERE)
+        if study is not None:
+            busy = f"at study {study} in {studies}; choose another --study, or wait for its end"
+            stack.enter_context(reserved(studies, study, busy))
+        with progress.step("opening the data set"):
+            source = open_source(dataset)
+        name = default_name(source.name, backbone) if study is None else study
+        if study is None:
+            name = stack.enter_context(reserved_new(studies, name, lambda other: (studies / other).exists()))
+        with progress.step("loading the backbone"):
+            extractor = open_backbone(backbone, input_size, weights, seed)
+        stack.callback(extractor.close)
+        if not extractor.is_pretrained:
+            raise InputError(
+                f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
+            )
+        data = prepare(source, extractor.input_size, seed, progress, pixel_range=pixel_range)
+        folder = studies / name
+        asked = Study(
+            dataset=dataset,
+            backbone=backbone,
+            splits_sha256={split: data.split_records()[split].sha256 for split in ("train", "validation")},
+            backbone_sha256=extractor.sha256,
+            input_size=extractor.input_size,
+            recipe=recipe,
+            seed=seed,
+            pixel_range=None if pixel_range is None else list(pixel_range),
         )
-    data = prepare(source, extractor.input_size, seed, progress, pixel_range=pixel_range)
-    name = default_name(source.name, backbone) if study is None else study
-    folder = artifacts_root(artifacts) / STUDIES / name
-    asked = Study(
-        dataset=dataset,
-        backbone=backbone,
-        splits_sha256={split: data.split_records()[split].sha256 for split in ("train", "validation")},
-        backbone_sha256=extractor.sha256,
-        input_size=extractor.input_size,
-        recipe=recipe,
-        seed=seed,
-        pixel_range=None if pixel_range is None else list(pixel_range),
-    )
-    with begun(folder, asked) as found:
+        found = stack.enter_context(begun(folder, asked))
         if found.trials:
             progress.say(f"study {name} goes on after {len(found.trials)} trials")
         try:
@@ -186,12 +199,13 @@ def _train(kept: Study, fit: Callable[[Recipe, OnEpoch], Head], deadline: float)
     import optuna
 
     asked = proposed(kept)
-    choice = Choice(**asked.params)
+    choice = Choice.of(Choice(**asked.params).applied(kept.recipe))
     accuracies: list[float] = []
 
     def judge(epoch: int, row: dict[str, float]) -> None:
         accuracies.append(row["val_accuracy"])
-        asked.report(row["val_accuracy"], epoch)
+        if choice.has_steps:
+            asked.report(row["val_accuracy"], epoch)
         if time.monotonic() >= deadline:
             raise _OutOfTime
         if asked.should_prune():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +11,11 @@ from tledge.errors import ArtifactError, EnvironmentFault, InputError, unknown
 from tledge.outputs import make_root
 from tledge.progress import Progress
 from tledge.records import Record
-from tledge.run import check_name, open_run
+from tledge.run import UNFINISHED, check_name, open_run
 from tledge.training.checkpoint import STATE
 from tledge.training.recipe import Recipe
 
-_PREFIX, _REQUEST, _LOCK = ".unfinished-", "build.json", "lock"
+_REQUEST = "build.json"
 
 
 class Request(Record):
@@ -40,7 +39,7 @@ def recall(root: Path, run: str | None) -> Request:
 
     Raises InputError where there is none, or several to choose from.
     """
-    names = sorted(path.parent.name.removeprefix(_PREFIX) for path in root.glob(f"{_PREFIX}*/{_REQUEST}"))
+    names = sorted(path.parent.name.removeprefix(UNFINISHED) for path in root.glob(f"{UNFINISHED}*/{_REQUEST}"))
     if not names:
         raise InputError(f"no unfinished build in {root}: recipe head leaves none, it trains in seconds")
     if run is None and len(names) > 1:
@@ -48,7 +47,7 @@ def recall(root: Path, run: str | None) -> Request:
     name = run or names[0]
     if name not in names:
         raise unknown("unfinished build", name, names)
-    folder = root / f"{_PREFIX}{name}"
+    folder = root / f"{UNFINISHED}{name}"
     return Request.load(folder / _REQUEST, f"remove {folder} and build again")
 
 
@@ -56,9 +55,9 @@ def remove_finished(root: Path, run: str, progress: Progress) -> bool:
     """Whether ``run`` stands whole beside its unfinished build, which was killed at its very end and is removed now.
 
     Beside a run of the head alone, which keeps no state, it is another build's of the same name, and stays.
-    Raises InputError where another process is at this build.
+    Precondition: this process holds the run's name (:func:`tledge.run.reserved_run`).
     """
-    folder = root / f"{_PREFIX}{run}"
+    folder = root / f"{UNFINISHED}{run}"
     if not folder.is_dir() or not (root / run).is_dir():
         return False
     try:
@@ -66,8 +65,7 @@ def remove_finished(root: Path, run: str, progress: Progress) -> bool:
     except ArtifactError:
         return False
     if is_finished:
-        with _held(folder, run):
-            shutil.rmtree(folder)
+        shutil.rmtree(folder)
         progress.say(f"run {run} stands whole: removed what its build had kept to be resumed")
     return is_finished
 
@@ -77,50 +75,36 @@ def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> 
     """A folder for the state of a build, which is removed when the block ends well.
 
     When it does not, the folder stays, but for one that was made here and holds no epoch's state yet. What is left of a
-    build whose run stands whole is removed before.
-    Raises InputError where another process is at this build, or one of its name is unfinished and ``goes_on`` is not set;
-    EnvironmentFault where ``root`` can't be written.
+    build whose run stands whole is removed before. Precondition: this process holds the run's name.
+    Raises InputError where a build of its name is unfinished and ``goes_on`` is not set; EnvironmentFault where ``root`` can't
+    be written.
     """
     check_name(request.run)
-    folder = root / f"{_PREFIX}{request.run}"
+    folder = root / f"{UNFINISHED}{request.run}"
     is_new = True
     try:
         remove_finished(root, request.run, progress)
         make_root(root, "Name another folder with --artifacts.")
         folder.mkdir()
     except FileExistsError as error:
-        if not goes_on:
+        is_new = not (folder / _REQUEST).exists()  # killed before it was written: nothing was begun
+        if not goes_on and not is_new:
             raise InputError(
                 f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}; "
                 f"or choose another --run, or remove {folder}"
             ) from error
-        is_new = False
     except OSError as error:
         raise EnvironmentFault(
             f"can't write {root}: {error.strerror}. Name another folder with --artifacts."
         ) from error
-    with _held(folder, request.run):
-        try:
-            request.save(folder / _REQUEST)
-            yield folder
-        except BaseException as error:
-            if (folder / STATE).exists():
-                if not isinstance(error, ArtifactError):  # which says itself what to do with the folder
-                    progress.warn(
-                        f"what was trained so far is kept; go on with: tledge build --resume --run {request.run}"
-                    )
-            elif is_new:
-                shutil.rmtree(folder, ignore_errors=True)  # the error that is raised tells more
-            raise
-        shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def _held(folder: Path, run: str) -> Iterator[None]:
-    """Keep other processes away from an unfinished build. Raises InputError where one is at it."""
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is building run {run!r}") from error
-        yield
+    try:
+        request.save(folder / _REQUEST)
+        yield folder
+    except BaseException as error:
+        if (folder / STATE).exists():
+            if not isinstance(error, ArtifactError):  # which says itself what to do with the folder
+                progress.warn(f"what was trained so far is kept; go on with: tledge build --resume --run {request.run}")
+        elif is_new:
+            shutil.rmtree(folder, ignore_errors=True)  # the error that is raised tells more
+        raise
+    shutil.rmtree(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tledge.audit import broken_promises
+from tledge.int8_pairs import LARGEST_SUM
 from tledge.machine import adds_int8_products_in_16_bits
 from tledge.records import Audit, ExportRecord, MachineRecord, Row, Speedup
 from tledge.runtimes import Runtime
@@ -66,29 +67,38 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
         speedups=speedups,
         drift=seen,
         checks=checks,
-        warnings=[*_doubts(record, subject.runtime, machine), *_slower(speedups, found)],
+        warnings=[
+            *_missed(record),
+            *_saturating(found, subject.runtime, machine, budget),
+            *_slower(speedups, found),
+        ],
         error=error,
         verdict=gate.verdict(checks),
     )
 
 
-def _doubts(record: ExportRecord | None, runtime: Runtime | None, machine: MachineRecord) -> Iterator[str]:
-    """What does not fail a gate, and yet says that an artifact's answers may be a bad deal."""
-    if record is None:
-        return
-    search = record.search
+def _missed(record: ExportRecord | None) -> Iterator[str]:
+    """The budget that a search for this artifact was given, where it missed it."""
+    search = record.search if record else None
     if search is not None and search.missed_by_points is not None:
         yield (
             f"it was searched for a drop of at most {search.max_drop_points:g} points, and the upper end of the 95% interval "
             f"of its drop was {search.missed_by_points:.2f} above that on the validation photos"
         )
-    adds_in_16_bits = runtime is not None and runtime.name == "onnxruntime" and adds_int8_products_in_16_bits(machine)
-    has_int8_weights = record.promise in ("all-integer", "mixed integer and float")  # those of onnx-dynamic are uint8
-    if adds_in_16_bits and has_int8_weights and "weight_codes" not in record.options:
-        yield (
-            "ONNX Runtime adds products of int8 weights in 16 bits on this CPU, which has no VNNI, and large ones do not "
-            "fit: export onnx-int8 with --target and a file that says int8_saturates = true"
-        )
+
+
+def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRecord, budget: Target) -> Iterator[str]:
+    """The answers of an ONNX file that depend on the CPU, where this one or one of the target cuts sums off."""
+    is_large = found is not None and (found.largest_pair_sum or 0) > LARGEST_SUM
+    if not is_large or runtime is None or runtime.name != "onnxruntime":
+        return
+    assert found is not None
+    way_out = "export it again without --target, or with one that says int8_saturates = true"
+    sums = f"two of its int8 weights reach {found.largest_pair_sum} together, and above {LARGEST_SUM} ONNX Runtime cuts sums off"
+    if adds_int8_products_in_16_bits(machine):
+        yield f"{sums} on this CPU, which has no VNNI: {way_out}"
+    elif budget.int8_saturates:
+        yield f"{sums} on a CPU without VNNI, where it answers otherwise than here: {way_out}"
 
 
 def _slower(speedups: Sequence[Speedup], found: Audit | None) -> list[str]:

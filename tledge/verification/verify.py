@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tledge import __version__
 from tledge.cache import scratch_folder
+from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.machine import this_machine
 from tledge.progress import Progress, Silent
@@ -50,7 +51,7 @@ def verify(
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     subjects, warnings = subjects_of(run, format_names, budget.runtimes, target)
-    warnings += _warnings(budget, target, machine)
+    warnings += [*doubts(run.manifest), *_warnings(budget, target, machine)]
     for warning in warnings:
         progress.warn(warning)
     partners = [] if wanted.accuracy_only else partners_of(run, subjects)

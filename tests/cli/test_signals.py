@@ -1,0 +1,87 @@
+"""A signal ends a command within seconds, with 128 and its number, also where Python can't hear it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tledge.cli.signals import TIDY_UP_S
+from tledge.run import open_run
+
+SECONDS = 10 * TIDY_UP_S  # of a machine under load; nothing here ends by itself
+# A suite that a shell runs in the background ignores SIGINT, and so would the command that it starts.
+HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+ENDLESS = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from tledge.cli.signals import heed_signals
+heed_signals()
+os.mkfifo(sys.argv[1])
+
+def read():
+    print("reading", flush=True)
+    open(sys.argv[1], "rb").read()
+
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(read).result()
+"""
+
+
+def _ended(process: subprocess.Popen[str], number: int, *, times: int = 1) -> str:
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.2)
+    _, said = process.communicate(timeout=SECONDS)
+    assert process.returncode == 128 + number, said
+    return said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_read_that_never_ends_ends_with_a_signal(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-c", HEED + ENDLESS, str(tmp_path / "pipe")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "reading\n"
+    # Twice, as timeout(1) sends it to its child and to their group.
+    assert "interrupted in the middle of a computation" in _ended(process, number, times=2)
+
+
+def test_a_build_ends_with_a_signal_while_tensorflow_is_inside_an_operator_and_the_next_one_is_not_in_its_way(
+    save_module: Callable[..., Path], tiny_backbone: Path, photo_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    def endless(pixels: tf.Tensor) -> tf.Tensor:
+        ever = tf.while_loop(lambda x: tf.reduce_all(x > -1.0), lambda x: (x + 0.0 * x,), [tf.reshape(pixels, (-1,))])
+        return tf.reduce_mean(pixels, (1, 2)) + tf.reduce_sum(ever[0])
+
+    options = ["--dataset", str(photo_folder({"cat": 30, "dog": 30})), "--run", "first", "--max-epochs", "1"]
+    options += ["--artifacts", str(tmp_path / "artifacts")]
+    command = [sys.executable, "-m", "tledge", "build", *options, "--backbone"]
+    process = subprocess.Popen([*command, str(save_module(endless))], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if "computing features" in line:
+            break
+    else:
+        raise AssertionError(process.wait())
+    time.sleep(1)  # into the loop
+    assert "interrupted" in _ended(process, signal.SIGTERM)
+    assert subprocess.run([*command, str(tiny_backbone)], capture_output=True, check=False).returncode == 0
+    assert open_run(tmp_path / "artifacts").name == "first"
+    assert sorted(path.name for path in (tmp_path / "artifacts").iterdir()) == ["first", "latest"]
+
+
+def test_a_caller_of_the_library_keeps_his_signals() -> None:
+    program = (
+        "import signal, threading; before = [signal.getsignal(n) for n in range(1, 32)]; import tledge, tledge.cli.main; "
+        "assert before == [signal.getsignal(n) for n in range(1, 32)]; assert signal.set_wakeup_fd(-1) == -1; "
+        "assert threading.active_count() == 1"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

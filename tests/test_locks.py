@@ -1,0 +1,127 @@
+"""A name is held by one process at a time, refused at once to others, and free as soon as its process is gone."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tledge.errors import EnvironmentFault, InputError
+from tledge.locks import Held, abandoned, held, reserved, reserved_new
+
+HOLD = (
+    "import sys, time\nfrom pathlib import Path\nfrom tledge.locks import reserved\n"
+    "with reserved(Path(sys.argv[1]), 'digits', ''):\n    print('held', flush=True)\n    time.sleep(600)\n"
+)
+
+
+def _free(name: str) -> bool:
+    return False
+
+
+def test_a_name_is_refused_while_its_process_lives_and_free_when_it_was_killed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "held\n"
+            with (
+                pytest.raises(InputError, match="^another process is at it$"),
+                reserved(tmp_path, "digits", "at it"),
+            ):
+                pass
+            with reserved(tmp_path, "flowers", "at it"):  # another name
+                pass
+            with reserved_new(tmp_path, "digits", _free) as name:
+                assert name == "digits-2"
+        finally:
+            process.send_signal(signal.SIGKILL)
+    with reserved_new(tmp_path, "digits", _free) as name:
+        assert name == "digits"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed_by_whoever_reserves_any_name_there(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f".reserved-dead-{number}.lock").touch()
+    with reserved(tmp_path, "digits", "at it"):
+        assert [path.name for path in tmp_path.iterdir()] == [".reserved-digits.lock"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_stands_is_passed_over_and_a_long_one_keeps_its_number(tmp_path: Path) -> None:
+    stem = "d" * 100
+    with reserved_new(tmp_path, stem, lambda name: name == stem) as name:
+        assert name == f"{'d' * 98}-2"
+
+
+def test_of_many_that_want_one_name_each_has_it_alone(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work(number: int) -> int:
+        taken = 0
+        while taken < 20:
+            try:
+                with held(tmp_path / "one.lock"):
+                    inside.append(number)
+                    most.append(len(inside))
+                    inside.remove(number)
+                    taken += 1
+            except Held:
+                pass
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [20] * 4
+    assert set(most) == {1}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tidying_up_beside_it_never_refuses_a_free_name(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def tidy() -> None:
+        while not ended.is_set():
+            for _ in abandoned(tmp_path, ".reserved-"):
+                pass
+
+    with ThreadPoolExecutor(2) as pool:
+        tidying = [pool.submit(tidy) for _ in range(2)]
+        try:
+            for _ in range(100):
+                with reserved(tmp_path, "digits", "at it"):
+                    pass
+        finally:
+            ended.set()
+    assert [one.result() for one in tidying] == [None, None]
+
+
+def test_processes_that_this_one_starts_do_not_hold_its_names(tmp_path: Path) -> None:
+    with reserved(tmp_path, "digits", "at it"):
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        with reserved(tmp_path, "digits", "at it"):
+            pass
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("elsewhere"), Path.mkdir], ids=["link", "folder"])
+def test_what_stands_in_the_place_of_a_lock_is_left_alone_and_told(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    lock = tmp_path / ".reserved-digits.lock"
+    make(lock)
+    with (
+        pytest.raises(EnvironmentFault, match="digits.lock: stands where tledge locks a name; move it away"),
+        reserved(tmp_path, "digits", "at it"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [lock.name]

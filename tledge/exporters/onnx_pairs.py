@@ -1,0 +1,49 @@
+"""Weights of an ONNX graph whose pairs fit into 16 bits, and the scales that its quantizer has to take for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from tledge.compression import LARGEST_CODE
+from tledge.int8_pairs import LARGEST_SUM, largest_sums, onnx_rows, rounded
+
+Overrides = dict[str, list[dict[str, Any]]]
+
+
+def bound_pairs(graph: Any, float_nodes: Collection[str]) -> Overrides:
+    """Puts the weights of convolutions and matrix products on int8 values whose pairs fit into 16 bits, in place.
+
+    ``graph``: a float32 ONNX model. ``float_nodes``: the names of those that stay float; they are left out. Weights that are
+    such values already do not change. Returns the scales of the output channels, by the name of the constant, as ONNX
+    Runtime's quantizer takes them (``TensorQuantOverrides``): it would derive others from the largest weight of a channel.
+    """
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.graph.initializer}
+    scales: Overrides = {}
+    for node in graph.graph.node:
+        tensor = constants.get(node.input[1]) if node.op_type in ("Conv", "MatMul", "Gemm") else None
+        if tensor is None or len(tensor.dims) < 2 or node.name in float_nodes:
+            continue
+        settings = {part.name: part.i for part in node.attribute}
+        is_transposed = bool(settings.get("transB"))
+        weights = numpy_helper.to_array(tensor).astype(np.float64)
+        places = onnx_rows(
+            node.op_type,
+            np.arange(weights.size).reshape(weights.shape),
+            settings.get("group", 1),
+            is_transposed=is_transposed,
+        )
+        if places is None or tensor.name in scales or (node.op_type != "Conv" and weights.ndim != 2):
+            continue
+        rows = weights.ravel()[places]
+        scale = np.maximum(np.abs(rows).max(axis=0) / LARGEST_CODE, largest_sums(rows) / LARGEST_SUM)
+        scale[scale == 0] = 1.0  # the quantizer's own choice for a channel of zeros
+        weights.flat[places] = rounded(rows / scale) * scale
+        tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float32), tensor.name))
+        axis = 0 if node.op_type == "Conv" or is_transposed else 1
+        scales[tensor.name] = [{"axis": axis, "scale": np.float32(one), "zero_point": np.int8(0)} for one in scale]
+    return scales

@@ -1,0 +1,93 @@
+"""Names of the tensors of a TFLite file, by which a person finds a layer's weights and programs tell tensors apart."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tledge.exporters.onnx_graph import INPUT, OUTPUT
+
+# What a converter puts before the names of a network's own layers: functions that call each other, and a Keras network
+# whose number counts up in a process.
+_SCOPE = re.compile(r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/|model(?:_\d+)?/)+")
+_CALL = re.compile(r"^(?:Stateful)?PartitionedCall(?:_\d+)?:\d+")  # what such a function gives
+_PRODUCT = re.compile(r"(.*?)/?(Conv2D|depthwise|MatMul|convolution)\d*$")  # operators of TensorFlow that have weights
+_PARTS = {1: "weights", 2: "bias"}  # places among the inputs of an operator that multiplies
+_MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_UNPACKING = ("DEQUANTIZE", "DENSIFY")  # of a constant: it stands for the constant
+
+
+def name_tensors(model: Any) -> None:
+    """Give every tensor of a model, in the object form of its schema, a name of its own: no two share one.
+
+    The input is ``pixels`` and the output ``probabilities``, as in ONNX. Weights and biases are ``LAYER/weights`` and
+    ``LAYER/bias``, of the first operator that reads them; what holds them in fewer bits has its data type behind that. All others
+    keep the first of the names that the converter joined, and a number where another tensor has that name.
+    """
+    from tensorflow.lite.python.schema_py_generated import TensorType
+
+    types = {number: name.lower() for name, number in vars(TensorType).items() if isinstance(number, int)}
+    used: set[str] = set()
+    for place, graph in enumerate(model.subgraphs):
+        wanted = _ends(graph) if place == 0 else {}
+        wanted |= _weights(model, graph, types)
+        for number, tensor in enumerate(graph.tensors):
+            wanted.setdefault(number, _names(tensor)[0])
+        for number, name in wanted.items():
+            graph.tensors[number].name = _unique(name, used).encode()
+
+
+def _ends(graph: Any) -> dict[int, str]:
+    """Names of the input and the output, by their numbers."""
+    (taken,), (given,) = graph.inputs, graph.outputs
+    return {int(taken): INPUT, int(given): OUTPUT}
+
+
+def _weights(model: Any, graph: Any, types: dict[int, str]) -> dict[int, str]:
+    """Names of the constants that operators multiply by and add, and of what these are unpacked from, by their numbers."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    kinds = [flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) for operator in graph.operators]
+    operators = list(zip(kinds, graph.operators, strict=True))
+    packed = {
+        int(operator.outputs[0]): int(operator.inputs[0])
+        for kind, operator in operators
+        if kind in _UNPACKING and _is_constant(model, graph, operator.inputs[0])
+    }
+    found: dict[int, str] = {}
+    for kind, operator in operators:
+        for place, part in _PARTS.items() if kind in _MULTIPLYING else ():
+            number = int(operator.inputs[place]) if place < len(operator.inputs) else -1
+            if number >= 0 and (number in packed or _is_constant(model, graph, number)):
+                found.setdefault(number, f"{_layer(graph, operator)}/{part}")
+    for unpacked, constant in packed.items():
+        if unpacked in found:
+            found.setdefault(constant, f"{found[unpacked]}/{types[graph.tensors[constant].type]}")
+    return found
+
+
+def _is_constant(model: Any, graph: Any, number: int) -> bool:
+    return model.buffers[graph.tensors[number].buffer].data is not None
+
+
+def _layer(graph: Any, operator: Any) -> str:
+    """That of an operator that multiplies: the scope of the product among the names that its weights and output have."""
+    names = [name for number in (operator.inputs[1], operator.outputs[0]) for name in _names(graph.tensors[number])]
+    product = next(filter(None, map(_PRODUCT.fullmatch, names)), None)
+    return (product[1] or product[2]) if product else names[0]
+
+
+def _names(tensor: Any) -> list[str]:
+    """Those that the converter joined with semicolons, of the operators that a tensor stands for."""
+    joined = (tensor.name or b"").decode(errors="replace").split(";")
+    return [_SCOPE.sub("", _CALL.sub(OUTPUT, name)) for name in joined if name] or ["tensor"]
+
+
+def _unique(name: str, used: set[str]) -> str:
+    """The name, with a number where it is used already; ``used`` grows by it."""
+    candidate, number = name, 1
+    while candidate in used:
+        number += 1
+        candidate = f"{name}_{number}"
+    used.add(candidate)
+    return candidate
