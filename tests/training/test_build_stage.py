@@ -97,7 +97,7 @@ def test_training_curves_have_a_row_an_epoch_and_a_picture(built: Run) -> None:
     assert [int(row["epoch"]) for row in rows] == list(range(1, built.manifest.num_epochs + 1))
     # The validation photos are too few to choose alone: training photos that were held out have a part in it.
     losses = [float(row["val_loss"]) for row in rows]
-    assert losses[built.manifest.best_epoch - 1] < 1.1 * min(losses) < losses[0]
+    assert losses[built.manifest.best_epoch - 1] < losses[0] / 4
     with Image.open(built.folder / "history.png") as picture:
         assert picture.width > 500
 

@@ -53,7 +53,7 @@ def _study(folder: Path) -> Study:
 def test_the_printed_command_builds_what_the_search_promised(
     tledge: Command, tiny_backbone: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "start.toml").write_text("max_epochs = 4\nclass_weights = true\n")
+    (tmp_path / "start.toml").write_text('head = "mlp:64"\nmax_epochs = 4\nclass_weights = true\n')
     options = ["--backbone", tiny_backbone, "--recipe", tmp_path / "start.toml", "--trials", "4", "--seed", "3"]
     outcome = tledge("tune", "--dataset", "digits", *options, "--study", "s", "--artifacts", tmp_path, "--json")
     assert outcome.code == 0, outcome.err
