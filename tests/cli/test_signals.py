@@ -32,6 +32,21 @@ with ThreadPoolExecutor(1) as pool:
     pool.submit(read).result()
 """
 
+IN_TENSORFLOW = """
+from tledge.cli.signals import heed_signals
+heed_signals()
+from tledge.tensorflow_setup import tensorflow
+tf = tensorflow()
+
+@tf.function(input_signature=[tf.TensorSpec([])])
+def endless(x):
+    return tf.while_loop(lambda x: x > 0.0, lambda x: (x + 0.0 * x,), [x])
+
+endless.get_concrete_function()
+print("computing", flush=True)
+endless(tf.constant(1.0))
+"""
+
 
 def _ended(process: subprocess.Popen[str], number: int, *, times: int = 1) -> str:
     for _ in range(times):
@@ -50,6 +65,16 @@ def test_a_read_that_never_ends_ends_with_a_signal(tmp_path: Path, number: int) 
     assert process.stdout.readline() == "reading\n"
     # Twice, as timeout(1) sends it to its child and to their group.
     assert "interrupted in the middle of a computation" in _ended(process, number, times=2)
+
+
+def test_an_operator_that_never_ends_ends_with_a_signal() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEED + IN_TENSORFLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "computing\n"
+    time.sleep(2)  # into the loop
+    assert "interrupted in the middle of a computation" in _ended(process, signal.SIGINT)
 
 
 def test_a_build_ends_with_a_signal_while_tensorflow_is_inside_an_operator_and_the_next_one_is_not_in_its_way(

@@ -54,7 +54,7 @@ def test_no_allowed_operator_takes_text_but_names_in_memory(registry: dict[str, 
         *("container", "shared_name", "debug_name", "tensor_array_name", "stack_name", "frame_name", "allowed_devices"),
         *("message", "padding", "data_format", "mode", "method", "equation", "direction", "round_mode", "src_format"),
         *("dst_format", "interpolation", "fill_mode", "noise", "config", "config_proto", "executor_type", "align"),
-        *("bad_indices_policy", "source"),
+        *("bad_indices_policy", "source", "kernel_type"),
     }
     found = {
         attr.name for name in IMAGE_NETWORK for attr in registry[name].attr if attr.type in ("string", "list(string)")
