@@ -108,10 +108,12 @@ def test_the_percentile_of_the_command_leaves_out_one_in_ten_thousand_at_each_en
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_an_output_that_is_always_zero_has_a_range_that_codes_can_have(method: Callable[[Seen], Range]) -> None:
+def test_an_output_that_is_always_zero_has_a_range_as_wide_as_those_of_other_layers(
+    method: Callable[[Seen], Range],
+) -> None:
     zeros = np.zeros(4, np.float32)
     counts = np.zeros(BINS, np.int64)
     counts[0] = 4000
     low, high = method(Seen(0.0, 1e-6, counts, zeros, zeros))
     assert low == 0
-    assert 0 < high <= 1e-6
+    assert 0.1 < high <= 1  # far from all others XNNPACK refuses the file, whose factors between codes are 256 at most

@@ -11,7 +11,9 @@ import numpy.typing as npt
 Range = tuple[float, float]
 BINS = 2048
 LEVELS = 255  # steps between the smallest and the largest code of 8 bits
-_NARROWEST = 1e-6
+# What lies nearer to zero counts as zero, as behind a ReLU that lets nothing through. Any width has a code for zero; one that is
+# far from all others' makes factors between codes that XNNPACK refuses when it loads the file.
+_NARROWEST, _OF_ZEROS = 1e-6, 1.0
 _RARE = 1e-12  # the share of a bin of which nothing was seen
 _SHARES, _WIDE, _NARROW = np.array([0.3, 1.0]), 0.05, 0.01  # of the way from zero to the end that was seen
 
@@ -45,7 +47,7 @@ class Seen:
 def with_zero(low: float, high: float) -> Range:
     """The range widened to hold zero, which must have a code: padding is zero. It has a width even where all is zero."""
     low, high = min(low, 0.0), max(high, 0.0)
-    return low, high if high > low else _NARROWEST
+    return (low, high) if high - low > _NARROWEST else (0.0, _OF_ZEROS)
 
 
 def scale_of(low: float, high: float) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import FEW_PHOTOS, Prepared, named_by_value
+from tledge.errors import PromiseBroken
 from tledge.exporters.mixed import float_operators
 from tledge.exporters.onnx_graph import (
     INPUT,
@@ -150,11 +151,17 @@ class _CalibrationReader:
 def _take_codes(model: Any, prepared: Prepared | None) -> None:
     """Make the quantized codes of the input the graph's input: its QuantizeLinear goes, uint8 pixels come in.
 
-    ``prepared``: of a network with float layers. Where they read the input, it has no codes yet, and gets them.
+    ``prepared``: of a network with float layers. Where they read the input, it has no codes yet, and gets them. Raises
+    PromiseBroken where nothing reads the input.
     """
     from onnx import TensorProto
 
     graph = model.graph
+    if not any(INPUT in node.input for node in graph.node):
+        raise PromiseBroken(
+            "onnx-int8: this network answers the same for every photo: no operator reads the pixels. Nothing was written; "
+            "build with another backbone."
+        )
     quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == INPUT]
     if prepared is not None and not quantizers:
         _dequantize_input(graph, prepared)
