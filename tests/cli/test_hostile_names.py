@@ -62,7 +62,8 @@ def test_photos_and_folders_of_hostile_names_are_named_without_harm(
     scored = json.loads(told("evaluate", "--dataset", folder, "--json", *model).out)
     assert HOSTILE.replace("\udcff", "") in scored["dataset"]
     (answered,) = json.loads(told("predict", whole, "--json", *model).out)["photos"]
-    assert answered["path"] == str(whole)  # to the letter
+    # To the letter, but for bytes that are no character.
+    assert answered["path"] == os.fsencode(whole).decode(errors="backslashreplace")
     told("predict", whole, *model)
     told("predict", folder / "0" / f"{HOSTILE}.jpg", *model, code=2)
     told("predict", tmp_path / f"none-{HOSTILE}", *model, code=2)
@@ -84,7 +85,7 @@ def test_an_error_is_one_line_whatever_it_quotes(capfd: pytest.CaptureFixture[st
         _assert_printable(told)
     log = Path(told.rpartition("is in ")[2].strip())
     assert "Native libraries said" in log.read_text()
-    _assert_printable(log.read_text())
+    assert printable_lines(log.read_text()) == log.read_text()  # of several lines, as a traceback is
     log.unlink()
 
 
