@@ -54,8 +54,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="module")
 def too_wide(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """One that float16 can't hold."""
-    return _saved(tmp_path_factory.mktemp("network"), spread=1e8)
+    """One that float16 can't hold, also where a converter makes the pixels' scale of 1/255 part of the first weights."""
+    return _saved(tmp_path_factory.mktemp("network"), spread=1e9)
 
 
 def _read(data: bytes) -> Any:

@@ -31,7 +31,11 @@ def of_function(function: Any, input_size: int, dtype: str) -> Any:
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
     (taken,), (given,) = frozen.inputs, frozen.outputs
     graph, _ = tf2onnx.convert.from_graph_def(
-        frozen.graph.as_graph_def(), input_names=[taken.name], output_names=[given.name], opset=OPSET
+        frozen.graph.as_graph_def(),
+        input_names=[taken.name],
+        output_names=[given.name],
+        opset=OPSET,
+        custom_rewriter=[_give_addends_an_axis],
     )
     _drop_idle_reshapes(graph)
     return canonical(graph)
@@ -105,6 +109,22 @@ def _compute_output(graph: Any) -> None:
     if any(tensor.name == constant for tensor in graph.initializer):
         graph.output[0].name = f"{constant}/output"
         graph.node.append(helper.make_node("Identity", [constant], [graph.output[0].name]))
+
+
+def _give_addends_an_axis(graph: Any, nodes: list[Any]) -> Any:
+    """Add a constant of one axis where a scalar is added to a tensor, as in ``relu6(x + 3)``; a rewriter of tf2onnx's graph.
+
+    tf2onnx looks for the longest axis of what is added behind a convolution. Where there is none it gives up, with a warning,
+    taking transpositions out of the whole graph, and without that the graph has no integer counterpart.
+    """
+    for node in nodes:
+        for place, (addend, other) in enumerate(((0, 1), (1, 0)) if node.type in ("Add", "AddV2") else ()):
+            constant = node.inputs[addend]
+            if constant.is_const() and graph.get_shape(node.input[addend]) == [] and graph.get_rank(node.input[other]):
+                value = constant.get_tensor_value(as_list=False).reshape(1)
+                wide = graph.make_const(f"{node.name}/addend{place}", value)
+                graph.replace_input(node, node.input[addend], wide.output[0], addend)
+    return graph.get_nodes()
 
 
 def _drop_idle_reshapes(model: Any) -> None:
