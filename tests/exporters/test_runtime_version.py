@@ -21,7 +21,8 @@ def test_dynamic_range_runs_in_the_last_tflite_runtime_and_says_so(lenet_copy: R
     (made,) = export(lenet_copy, ["tflite-dynamic"])
     assert (2, 0) <= _version(made.audit.min_runtime_version) <= (2, 14)
     assert lenet_copy.export_record(made.format).audit.min_runtime_version == made.audit.min_runtime_version
-    assert made.audit.weight_granularity["per-tensor"] == 2  # the dense layers, but for the last: its few weights stay float
+    # The dense layers, but for the last, whose few weights stay float.
+    assert made.audit.weight_granularity["per-tensor"] == 2
 
 
 def test_int16_says_the_version_of_its_kernels_and_not_that_of_the_float_graph(small_run: Run) -> None:
