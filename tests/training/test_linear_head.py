@@ -81,24 +81,24 @@ def test_a_solution_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     inputs, labels = _photos(rng, 40, 30, 20)
     inputs = np.asarray(inputs - inputs.mean(axis=0), np.float64)
-    solver = Solver([(inputs, labels)], np.ones(3, np.float32), smoothing=0.0)
+    solver = Solver([inputs], labels, np.ones((90, 1), np.bool_), np.ones(3, np.float32), smoothing=0.0)
     solver.solve(strength := 1e-2)
     penalty = strength * (inputs**2).sum() / len(inputs)
     other = LogisticRegression(C=1 / (penalty * len(inputs)), tol=1e-10, max_iter=5000).fit(inputs, labels)
     # Of all kernels that give the same answers the penalty leaves one; biases may still differ by a common number.
-    assert pytest.approx(other.coef_, abs=1e-4) == solver.weights[:-1].T
-    bias = solver.weights[-1] - solver.weights[-1].mean()
+    assert pytest.approx(other.coef_, abs=1e-4) == solver.kernels[:, 0].T
+    bias = solver.biases[0] - solver.biases[0].mean()
     assert bias == pytest.approx(other.intercept_ - other.intercept_.mean(), abs=1e-3)
 
 
 def test_a_class_that_counts_more_is_found_more_often_and_smoothed_labels_make_answers_less_certain() -> None:
     rng = np.random.default_rng(1)
-    photos = [(inputs.astype(np.float64), labels) for inputs, labels in [_photos(rng, 100, 10)]]
+    inputs, labels = _photos(rng, 100, 10)
 
     def probabilities(weights: tuple[float, float], smoothing: float) -> Any:
-        solver = Solver(photos, np.array(weights, np.float32), smoothing)
+        solver = Solver([inputs], labels, np.ones((110, 1), np.bool_), np.array(weights, np.float32), smoothing)
         solver.solve(0.1)
-        logits = photos[0][0] @ solver.weights[:-1] + solver.weights[-1]
+        logits = inputs @ solver.kernels[:, 0] + solver.biases[0]
         return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
     plain, weighed, smoothed = (probabilities(*how) for how in (((1, 1), 0.0), ((0.55, 5.5), 0.0), ((1, 1), 0.3)))
@@ -133,17 +133,39 @@ def test_so_many_folds_are_held_out_that_enough_photos_choose(num_train: int, nu
     assert numbers == list(range(wanted))
 
 
-@pytest.mark.usefixtures("empty_cache")
-def test_fewer_photos_than_features_are_solved_in_their_span_with_the_same_answers(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("most_axes", [0, DIM])
+def test_heads_along_the_axes_of_the_photos_of_the_features_and_along_none_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, most_axes: int
 ) -> None:
     rng = np.random.default_rng(5)
-    train, validation, test = _photos(rng, 20, 10), _photos(rng, 6, 3), _photos(rng, 50, 50)
-    inside = _fit(train, validation, Recipe())
-    monkeypatch.setattr(linear_head, "_basis", lambda photos: None)
-    whole = _fit(train, validation, Recipe())
-    assert inside.best_epoch == whole.best_epoch
-    assert inside.logits(test[0]) == pytest.approx(whole.logits(test[0]), abs=0.02)
+    inputs, labels = _photos(rng, 20, 10)
+    inputs = np.asarray(inputs - inputs.mean(axis=0), np.float64)
+
+    def kernels() -> Any:
+        solver = Solver([inputs], labels, np.ones((30, 1), np.bool_), np.ones(2, np.float32), 0.1)
+        solver.solve(1e-2)
+        return solver.kernels
+
+    in_span = kernels()
+    monkeypatch.setattr(linear_head, "MOST_AXES", most_axes)
+    monkeypatch.setattr(linear_head, "_is_few", lambda num_photos, feature_dim: False)
+    assert kernels() == pytest.approx(in_span, abs=1e-4)
+
+
+def test_heads_that_hold_photos_out_are_those_that_never_saw_them() -> None:
+    rng = np.random.default_rng(8)
+    inputs, labels = _photos(rng, 20, 10, 10)
+    is_held = np.arange(40) % 4 == 0
+    of_class, counted = np.ones(3, np.float32), np.stack([np.full(40, True), ~is_held], axis=1)
+    together = Solver([inputs], labels, counted, of_class, 0.0)
+    alone = Solver([inputs[~is_held]], labels[~is_held], np.ones((30, 1), np.bool_), of_class, 0.0)
+    # A strength is measured by the mean square of all photos.
+    factor = np.square(inputs).sum(axis=1).mean() / np.square(inputs[~is_held]).sum(axis=1).mean()
+    together.solve(1e-2)
+    alone.solve(1e-2 * factor)
+    assert together.kernels[:, 1] == pytest.approx(alone.kernels[:, 0], abs=1e-4)
+    judged, other = (solver.judge([inputs[is_held]], labels[is_held]) for solver in (together, alone))
+    assert judged.losses[:, 1] == pytest.approx(other.losses[:, 0], abs=1e-2)
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -154,23 +176,27 @@ def test_features_that_are_read_in_blocks_give_the_same_head(monkeypatch: pytest
     train, validation, test = _photos(rng, 40, 20), _photos(rng, 12, 6), _photos(rng, 50, 50)
     recipe = Recipe(max_epochs=5)
     at_once = _fit(train, validation, recipe)
-    monkeypatch.setattr(fit, "_BLOCK_BYTES", 4 * DIM * 25)  # 25 photos
+    monkeypatch.setattr(fit, "_LINEAR_BLOCK_BYTES", 4 * DIM * 25)  # 25 photos
     in_blocks = _fit(train, validation, recipe)
     assert in_blocks.best_epoch == at_once.best_epoch
     assert in_blocks.logits(test[0]) == pytest.approx(at_once.logits(test[0]), abs=0.02)
 
 
-@pytest.mark.usefixtures("empty_cache")
 def test_views_of_a_photo_are_never_parted_by_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[set[int], set[int]]] = []
-    labels = np.tile(np.repeat([0, 1], [6, 4]), 3)
-    views = np.arange(30).reshape(3, 10)
+    seen = []
 
-    def read(rows: Any) -> Any:
-        seen.append({int(row) % 10 for row in rows})  # type: ignore[arg-type]
-        return [(np.random.default_rng(0).normal(size=(30, 4))[rows], labels[rows])]
+    class Noted(Solver):
+        def __init__(self, photos: Any, labels: Any, counted: Any, *others: Any) -> None:
+            seen.append(counted.reshape(3, 10, -1))
+            super().__init__(photos, labels, counted, *others)
 
-    LinearHead(read, labels, views, np.array([0, 6]), np.ones(2, np.float32), 0.1)
-    pairs = list(zip(seen[-2 * NUM_FOLDS :: 2], seen[-2 * NUM_FOLDS + 1 :: 2], strict=True))
-    assert len(pairs) == NUM_FOLDS
-    assert all(not trained & judged and trained | judged == set(range(10)) for trained, judged in pairs)
+    monkeypatch.setattr(linear_head, "Solver", Noted)
+    labels, values = np.tile(np.repeat([0, 1], [6, 4]), 3), np.random.default_rng(0).normal(size=(30, 4))
+    LinearHead(
+        lambda rows: [values[rows]], labels, np.arange(30).reshape(3, 10), np.array([0, 6]), np.ones(2, np.float32), 0.1
+    )
+    (counted,) = seen
+    assert counted.shape == (3, 10, 1 + NUM_FOLDS)
+    assert (counted == counted[0]).all()
+    assert counted[0, :, 0].all()
+    assert ((~counted[0]).sum(axis=1) == 1).all()

@@ -24,10 +24,14 @@ from tledge.training.recipe import Recipe
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
 MAX_SCALE = 1e18  # of the features: its square still fits float32
 _BLOCK_BYTES = 2**26  # of features in memory at a time, unless a batch has more
+# A linear head goes through its photos some hundred times: to read them anew each time takes longer than all the rest.
+_LINEAR_BLOCK_BYTES = 2**29
+_FEW_BYTES = 2**26  # of features, for which one thread is enough
 # float32 numbers in memory at a time. By steps: a block as read, centred, scaled, with features dropped and so on; of weights
-# the best ones, their gradients, two moments. A linear head: float64 copies, of the photos of each fold too.
+# the best ones, their gradients, two moments. A linear head: a block as read, centred, along the axes, and spare; a block's
+# answers, by each head; the axes, and what they are computed with.
 _BLOCK_COPIES, _BATCH_COPIES, _WEIGHT_COPIES = 4, 6, 5
-_LINEAR_BLOCK_COPIES = 4 + 2 * (1 + linear_head.NUM_FOLDS)
+_ANSWER_COPIES, _AXES_COPIES = 4 * (1 + linear_head.NUM_FOLDS), 6
 _SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -67,8 +71,8 @@ class Training(Protocol):
     def train(self, epoch: int) -> tuple[float, float]:
         """One epoch, the first is 1; mean loss and accuracy on the training photos."""
 
-    def validate(self) -> tuple[float, float, float]:
-        """Mean loss and accuracy on the validation photos, and the loss that is to choose the epoch."""
+    def validate(self) -> tuple[float, float, tuple[float, ...]]:
+        """Mean loss and accuracy on the validation photos, and what is to choose the epoch, by the lowest."""
 
     def layers(self) -> Layers:
         """The head's layers as they are now, for features as it sees them."""
@@ -103,10 +107,10 @@ def fit_head(
         if recipe.head == LINEAR:
 
             def read(rows: Labels) -> linear_head.Blocks:
-                blocks = _Blocks(features, labels, rows, mean, factor, at_once)
+                blocks = _Blocks(features, rows, mean, factor, at_once)
                 return list(blocks) if len(rows) <= at_once else blocks
 
-            if views.size <= at_once:
+            if views.size <= _FEW_BYTES // (4 * len(mean)):
                 stack.enter_context(linear_head.one_thread())
             training = LinearHead(read, labels, views, validation, weights, recipe.label_smoothing)
         else:
@@ -120,9 +124,10 @@ def fit_head(
 def _best(
     training: Training, recipe: Recipe, progress: Progress, on_epoch: Callable[[int, dict[str, float]], None]
 ) -> Head:
-    """The head of the epoch of the lowest loss, for features as ``training`` sees them."""
+    """The head of the epoch that was judged best, for features as ``training`` sees them."""
     history: list[dict[str, float]] = []
-    lowest, best_epoch, layers = np.inf, 0, training.layers()
+    lowest: tuple[float, ...] = (np.inf,)
+    best_epoch, layers = 0, training.layers()
     num_epochs = min(recipe.max_epochs, training.max_epochs)
     with progress.step("training the head", num_epochs) as advance:
         for epoch in range(1, num_epochs + 1):
@@ -130,7 +135,7 @@ def _best(
             val_loss, val_accuracy, judged = training.validate()
             history.append(dict(zip(HISTORY_COLUMNS, (loss, accuracy, val_loss, val_accuracy), strict=True)))
             advance(1)
-            if not np.isfinite(loss + judged):
+            if not np.isfinite([loss, *judged]).all():
                 raise Diverged(_diverged(recipe, epoch))
             on_epoch(epoch, history[-1])
             if judged < lowest:
@@ -150,19 +155,17 @@ def _diverged(recipe: Recipe, epoch: int) -> str:
 
 
 class _Blocks:
-    """Features as the head sees them, float64 (n, feature_dim), and labels (n,), read anew each time they are gone through."""
+    """Features as the head sees them, float32 (n, feature_dim), read anew each time they are gone through."""
 
-    def __init__(
-        self, features: Rows, labels: Labels, rows: Labels, mean: Floats, factor: np.float32, at_once: int
-    ) -> None:
-        self._features, self._labels, self._rows, self._at_once = features, labels, rows, at_once
-        self._mean, self._factor = mean.astype(np.float64), float(factor)
+    def __init__(self, features: Rows, rows: Labels, mean: Floats, factor: np.float32, at_once: int) -> None:
+        self._features, self._rows, self._at_once = features, rows, at_once
+        self._mean, self._factor = mean, factor
 
-    def __iter__(self) -> Iterator[tuple[Doubles, Labels]]:
+    def __iter__(self) -> Iterator[Floats]:
         for start in range(0, len(self._rows), self._at_once):
-            block = self._rows[start : start + self._at_once]
-            values = np.asarray(self._features[block], np.float64)
-            yield (values - self._mean) * self._factor, self._labels[block]
+            values = np.asarray(self._features[self._rows[start : start + self._at_once]], np.float32) - self._mean
+            values *= self._factor
+            yield values
 
 
 def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes: int) -> int:
@@ -172,7 +175,9 @@ def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes
     num_weights = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
     block = min(num_photos, _block(recipe, feature_dim))
     if recipe.head == LINEAR:
-        return row_bytes * _LINEAR_BLOCK_COPIES * block + 4 * linear_head.WEIGHT_COPIES * num_weights
+        block_numbers = (_BLOCK_COPIES * feature_dim + _ANSWER_COPIES * num_classes) * block
+        axes_numbers = _AXES_COPIES * min(feature_dim, linear_head.MOST_AXES) ** 2
+        return 4 * (block_numbers + axes_numbers + linear_head.WEIGHT_COPIES * num_weights)
     batch, hidden_bytes = min(num_photos, recipe.batch_size), 4 * sum(widths[1:])
     return (
         (row_bytes * _BLOCK_COPIES * block)
@@ -183,8 +188,9 @@ def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes
 
 def _block(recipe: Recipe, feature_dim: int) -> int:
     """Rows of features that are read at a time: whole batches, where the head is trained in batches."""
-    batch_size = 1 if recipe.head == LINEAR else recipe.batch_size
-    return batch_size * max(1, _BLOCK_BYTES // (4 * feature_dim * batch_size))
+    if recipe.head == LINEAR:
+        return max(1, _LINEAR_BLOCK_BYTES // (4 * feature_dim))
+    return recipe.batch_size * max(1, _BLOCK_BYTES // (4 * feature_dim * recipe.batch_size))
 
 
 def _centre_and_scale(features: Rows, rows: Labels) -> tuple[Floats, np.float32]:

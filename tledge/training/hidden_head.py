@@ -101,10 +101,10 @@ class HiddenHead:
         loss, accuracy = np.mean(passed, axis=0)
         return float(loss), float(accuracy)
 
-    def validate(self) -> tuple[float, float, float]:
+    def validate(self) -> tuple[float, float, tuple[float, ...]]:
         """Mean loss and accuracy on the validation photos, and the mean loss that is to choose the epoch, the same."""
         loss, accuracy = self._pass(self._score_pass, self._validation)
-        return loss, accuracy, loss
+        return loss, accuracy, (loss,)
 
     def layers(self) -> tuple[tuple[Floats, Floats], ...]:
         """Kernel and bias of each layer, of features as the head sees them."""

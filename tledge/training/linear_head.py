@@ -7,105 +7,157 @@ part in it. Which strength is best is told by photos that the head was not train
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.floating]
 Doubles = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-Blocks = Iterable[tuple[Doubles, Labels]]  # of features (n, feature_dim) and labels (n,); can be gone through again
+Blocks = Iterable[Floats]  # of features (n, feature_dim), which can be gone through again
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(0, -6, 13))
 """From a head that hardly differs from the classes' shares to one that is hardly held back. A strength is that of the squared
 weights against the mean loss, where the features of a photo have a mean squared length of 1."""
 PATIENCE = 3
-"""Strengths without a lower loss after which weaker ones are not tried: the loss falls, and then rises."""
+"""Strengths that were judged no better after which weaker ones are not tried: errors grow fewer, and then more."""
 NUM_FOLDS = 5
 ENOUGH = 500
 """Photos that choose a strength, if there are so many. With fewer their luck chooses, and much is lost by it: see
 docs/training.md."""
-_TOLERANCE = 1e-7  # of the loss: an iteration that lowers it by less is the last
+_TOLERANCE = 1e-6  # an iteration that lowers the loss by less is the last
 _SLOPE = 1e-5  # the largest of the gradient at the end
 _PAIRS = 10  # steps that L-BFGS remembers: each is two times the weights, in float64
-WEIGHT_COPIES = 2 * (2 * _PAIRS + 10)
-"""float32 numbers a weight that it holds at a time: the steps, and the vectors of SciPy's own."""
+WEIGHT_COPIES = 2 * (2 * _PAIRS + 10) * (1 + NUM_FOLDS)
+"""float32 numbers a weight that are held at a time: the steps, and the vectors of SciPy's own, for each head."""
+_NOTHING = 1e-12  # of the largest mean square: a direction that no strength lets be felt
+_LEAST_CURVATURE = 1e-4  # of the loss, where every photo is answered rightly and surely
+MOST_AXES = 2048
+"""Features, or photos, of which the principal axes are computed at most: the time grows with their third power."""
 
 
-class Score(NamedTuple):
-    """Sums over photos: of the loss, of right answers, and how many photos there were."""
+class Judged(NamedTuple):
+    """What each head makes of each photo: its loss, float64, and whether it is right, both (N, num_heads)."""
 
-    loss: float
-    num_right: int
-    num_photos: int
-
-    @property
-    def mean_loss(self) -> float:
-        """Of a photo."""
-        return self.loss / self.num_photos
-
-    @property
-    def accuracy(self) -> float:
-        """As a fraction."""
-        return self.num_right / self.num_photos
+    losses: Doubles
+    is_right: npt.NDArray[np.bool_]
 
 
 class Solver:
-    """The best linear head of some photos for one strength after another, each found from the one before.
+    """The best linear heads of some photos for one strength after another, each found from the one before.
 
-    The loss is the mean smoothed cross-entropy, each photo weighed by its class; the bias is free.
+    ``labels`` are of the photos. ``counted`` (N, num_heads) says which photos are in the loss of which head: one that holds
+    photos out is found along with the head of them all. The loss is the mean smoothed cross-entropy, each photo weighed by
+    its class; the bias is free.
+
+    The search goes along the principal axes of the features, each measured by its own curvature of the loss and the penalty.
+    In that measure all directions are about equally steep, and few steps reach the lowest loss. Where photos are much fewer
+    than features, the axes are those of the photos' span, which holds the best weights of any strength (the representer
+    theorem).
     """
 
-    def __init__(self, photos: Blocks, of_class: npt.NDArray[np.float32], smoothing: float) -> None:
-        self._photos, self._of_class, self._smoothing = photos, of_class.astype(np.float64), smoothing
-        shares, squares, self._num_photos = np.zeros(len(of_class)), 0.0, 0
-        for inputs, labels in photos:
-            shares += self._targets(labels).sum(axis=0)
-            squares += float((inputs**2).sum())
-            self._num_photos += len(labels)
-        self._mean_square = squares / self._num_photos
-        self.weights = np.concatenate([np.zeros((inputs.shape[1], len(of_class))), log_shares(shares)[None]])
-        """Kernel, and the bias as the last row: float64 (feature_dim + 1, num_classes)."""
+    def __init__(
+        self,
+        photos: Blocks,
+        labels: Labels,
+        counted: npt.NDArray[np.bool_],
+        of_class: npt.NDArray[np.float32],
+        smoothing: float,
+    ) -> None:
+        self._labels, self._smoothing = labels, smoothing
+        self._of_class = of_class.astype(np.float64)
+        self._weights = counted * self._of_class[labels, None] / counted.sum(axis=0)
+        self._axes, self._squares = principal_axes(photos)
+        # Photos that are in memory are turned once; of others that are read anew each time, the kernels are turned.
+        self._photos, self._is_turned = photos, False
+        if isinstance(photos, list) and self._axes is not None:
+            self._photos, self._is_turned = [inputs @ self._axes for inputs in photos], True
+        num_classes, num_heads = len(of_class), counted.shape[1]
+        smoothed = (1 - smoothing) * np.eye(num_classes) + smoothing / num_classes
+        self._along = np.zeros((len(self._squares), num_heads, num_classes))  # the kernels, along the axes
+        counts = [np.bincount(labels[rows], self._of_class[labels[rows]], num_classes) for rows in counted.T]
+        self.biases = np.stack([log_shares(count @ smoothed) for count in counts])
+        """float64 (num_heads, num_classes)."""
+        shares = np.exp(self.biases[0])
+        self._curvature = float(np.mean(shares * (1 - shares)))  # of the loss, in the logits
 
-    def solve(self, strength: float) -> None:
-        """Make ``weights`` those of the lowest loss."""
+    @property
+    def kernels(self) -> Floats:
+        """In the dtype of the features, (feature_dim, num_heads, num_classes)."""
+        return self._along if self._axes is None else _product(self._axes, self._along)
+
+    def solve(self, strength: float) -> Judged:
+        """Make the heads those of the lowest loss, and judge the photos by them."""
         from scipy.optimize import minimize
 
-        penalty = strength * self._mean_square
+        penalty = strength * float(self._squares.sum())
+        unit, bias_unit = 1 / np.sqrt(self._curvature * self._squares + penalty), self._curvature**-0.5
+        shape, size = self._along.shape, self._along.size
+
+        def parts(flat: Doubles) -> tuple[Doubles, Doubles]:
+            return flat[:size].reshape(shape) * unit[:, None, None], flat[size:].reshape(self.biases.shape) * bias_unit
+
+        def objective(flat: Doubles) -> tuple[float, Doubles]:
+            along, biases = parts(flat)
+            loss, slope, bias_slope = self._loss(self._for_photos(along), biases)
+            slope_along = (self._along_axes(slope) + penalty * along) * unit[:, None, None]
+            gradient = np.concatenate([slope_along.ravel(), bias_slope.ravel() * bias_unit])
+            return loss + penalty / 2 * float((along**2).sum()), gradient
+
+        begin = np.concatenate([(self._along / unit[:, None, None]).ravel(), self.biases.ravel() / bias_unit])
         options = {"maxcor": _PAIRS, "ftol": _TOLERANCE, "gtol": _SLOPE}
-        found = minimize(self._objective, self.weights.ravel(), (penalty,), "L-BFGS-B", True, options=options)
-        self.weights = found.x.reshape(self.weights.shape)
+        self._along, self.biases = parts(minimize(objective, begin, (), "L-BFGS-B", True, options=options).x)
+        judged = self._judged(self._photos, self._labels, self._for_photos(self._along))
+        sure = np.exp(-judged.losses[:, 0])
+        self._curvature = max(_LEAST_CURVATURE, 2 * float(np.mean(sure * (1 - sure))) / len(self._of_class))
+        return judged
 
-    def score(self, photos: Blocks) -> Score:
-        """How well the weights do on ``photos``."""
-        loss, num_right, num_photos = 0.0, 0, 0
-        for inputs, labels in photos:
-            log_probabilities = _log_probabilities(inputs, self.weights)
-            loss -= float((self._targets(labels) * log_probabilities).sum())
-            num_right += int((log_probabilities.argmax(axis=1) == labels).sum())
-            num_photos += len(labels)
-        return Score(loss, num_right, num_photos)
+    def judge(self, photos: Blocks, labels: Labels) -> Judged:
+        """How well the heads do on ``photos``."""
+        return self._judged(photos, labels, self.kernels)
 
-    def _objective(self, flat: Doubles, penalty: float) -> tuple[float, Doubles]:
-        weights = flat.reshape(self.weights.shape)
-        loss, gradient = 0.0, np.zeros_like(weights)
-        for inputs, labels in self._photos:
-            targets, log_probabilities = self._targets(labels), _log_probabilities(inputs, weights)
-            loss -= float((targets * log_probabilities).sum())
-            errors = np.exp(log_probabilities) * self._of_class[labels, None] - targets
-            gradient[:-1] += inputs.T @ errors
-            gradient[-1] += errors.sum(axis=0)
-        gradient /= self._num_photos
-        gradient[:-1] += penalty * weights[:-1]
-        return loss / self._num_photos + penalty / 2 * float((weights[:-1] ** 2).sum()), gradient.ravel()
+    def _judged(self, photos: Blocks, labels: Labels, kernels: Floats) -> Judged:
+        losses, is_right, num_classes = [], [], len(self._of_class)
+        for inputs, rows in _numbered(photos):
+            logits, truth = _logits(inputs, kernels, self.biases), labels[rows]
+            log_sum = np.log(np.exp(logits).sum(axis=2))
+            right = np.take_along_axis(logits, truth[:, None, None], axis=2)[:, :, 0]
+            loss = log_sum - (1 - self._smoothing) * right - self._smoothing / num_classes * logits.sum(axis=2)
+            losses.append(self._of_class[truth, None] * loss)
+            is_right.append(logits.argmax(axis=2) == truth[:, None])
+        return Judged(np.concatenate(losses), np.concatenate(is_right))
 
-    def _targets(self, labels: Labels) -> Doubles:
-        """Smoothed one-hot labels, float64 (n, C), each times the weight of its class."""
-        num_classes = len(self._of_class)
-        smoothed = np.eye(num_classes)[labels] * (1 - self._smoothing) + self._smoothing / num_classes
-        return np.asarray(smoothed * self._of_class[labels, None])
+    def _loss(self, kernels: Floats, biases: Doubles) -> tuple[float, Doubles, Doubles]:
+        """Sum over the heads of the mean losses, without the penalty, and its gradients."""
+        loss, slope, bias_slope = 0.0, np.zeros(kernels.shape), np.zeros_like(biases)
+        each = self._smoothing / biases.shape[1]
+        for inputs, rows in _numbered(self._photos):
+            errors, truth, weights = _logits(inputs, kernels, biases), self._labels[rows], self._weights[rows]
+            places = truth[:, None, None]
+            right = np.take_along_axis(errors, places, axis=2)[:, :, 0]
+            expected = (1 - self._smoothing) * right + each * errors.sum(axis=2)
+            np.exp(errors, out=errors)
+            sums = errors.sum(axis=2)
+            loss += float((weights * (np.log(sums) - expected)).sum())
+            # Probabilities less smoothed labels, each times the photo's weight; in place, for these are the largest arrays.
+            errors *= (weights / sums)[:, :, None]
+            errors -= (weights * each)[:, :, None]
+            right = np.take_along_axis(errors, places, axis=2) - (weights * (1 - self._smoothing))[:, :, None]
+            np.put_along_axis(errors, places, right, axis=2)
+            slope += (inputs.T @ errors.reshape(len(errors), -1)).reshape(slope.shape)
+            bias_slope += errors.sum(axis=0)
+        return loss, slope, bias_slope
+
+    def _for_photos(self, along: Doubles) -> Floats:
+        """Kernels for the photos as they are kept, from those along the axes."""
+        return along if self._is_turned or self._axes is None else _product(self._axes, along)
+
+    def _along_axes(self, slope: Doubles) -> Floats:
+        """The slope along the axes, from that for the photos as they are kept."""
+        return slope if self._is_turned or self._axes is None else _product(self._axes.T, slope)
 
 
 class LinearHead:
@@ -126,46 +178,35 @@ class LinearHead:
         of_class: npt.NDArray[np.float32],
         smoothing: float,
     ) -> None:
-        self._basis = _basis(read(train.ravel()))
         fold = folds(labels[train[0]])
-
-        def solver(photos: Labels) -> Solver:
-            return Solver(self._seen(read(photos.ravel())), of_class, smoothing)
-
-        self._solver = solver(train)
-        self._train, self._validation = self._seen(read(train.ravel())), self._seen(read(validation))
-        self._folds = [
-            (solver(train[:, fold != number]), self._seen(read(train[0, fold == number])))
-            for number in held_out(fold, len(validation))
-        ]
+        self._held_out = fold[:, None] == np.array(held_out(fold, len(validation)), np.int64)  # (N, folds)
+        counted = np.concatenate([np.ones((len(fold), 1), np.bool_), ~self._held_out], axis=1)
+        rows = train.ravel()
+        self._solver = Solver(read(rows), labels[rows], np.tile(counted, (len(train), 1)), of_class, smoothing)
+        self._validation, self._truth = read(validation), labels[validation]
+        self._aside = Judged(np.zeros(0), np.zeros(0, np.bool_))  # the photos that are held out, each by one head
 
     def train(self, epoch: int) -> tuple[float, float]:
         """Solve for the strength of this epoch, the first is 1; mean loss and accuracy on the training photos."""
-        strength = STRENGTHS[epoch - 1]
-        for solver in (self._solver, *(solver for solver, _ in self._folds)):
-            solver.solve(strength)
-        found = self._solver.score(self._train)
-        return found.mean_loss, found.accuracy
+        found = self._solver.solve(STRENGTHS[epoch - 1])
+        # Of a photo that is held out the photo itself counts, the first of its views.
+        first = len(self._held_out)
+        self._aside = Judged(found.losses[:first, 1:][self._held_out], found.is_right[:first, 1:][self._held_out])
+        return float(found.losses[:, 0].mean()), float(found.is_right[:, 0].mean())
 
-    def validate(self) -> tuple[float, float, float]:
-        """Mean loss and accuracy on the validation photos, and the mean loss that is to choose the strength.
+    def validate(self) -> tuple[float, float, tuple[float, ...]]:
+        """Mean loss and accuracy on the validation photos, and what is to choose the strength: share of errors, mean loss.
 
         Where the validation photos are few, that is of training photos too, each by a head that did not see it.
         """
-        found = self._solver.score(self._validation)
-        judged = [found, *(solver.score(held_out) for solver, held_out in self._folds)]
-        chooses = sum(score.loss for score in judged) / sum(score.num_photos for score in judged)
-        return found.mean_loss, found.accuracy, chooses
+        found = self._solver.judge(self._validation, self._truth)
+        losses, is_right = found.losses[:, 0], found.is_right[:, 0]
+        judged = np.concatenate([losses, self._aside.losses]), np.concatenate([is_right, self._aside.is_right])
+        return float(losses.mean()), float(is_right.mean()), (1 - float(judged[1].mean()), float(judged[0].mean()))
 
     def layers(self) -> tuple[Layer, ...]:
         """Kernel and bias, of features as :class:`Solver` sees them."""
-        kernel, bias = self._solver.weights[:-1], self._solver.weights[-1]
-        kernel = kernel if self._basis is None else self._basis @ kernel
-        return ((kernel.astype(np.float32), bias.astype(np.float32)),)
-
-    def _seen(self, photos: Blocks) -> Blocks:
-        """Blocks as the solvers see them."""
-        return photos if self._basis is None else [(inputs @ self._basis, labels) for inputs, labels in photos]
+        return ((self._solver.kernels[:, 0].astype(np.float32), self._solver.biases[0].astype(np.float32)),)
 
 
 def one_thread() -> contextlib.AbstractContextManager[object]:
@@ -200,20 +241,54 @@ def held_out(fold: Labels, num_validation: int) -> list[int]:
     return numbers
 
 
-def _basis(photos: Blocks) -> Doubles | None:
-    """An orthonormal basis (feature_dim, n) of features of n photos, where they are fewer than the features; else None.
+def principal_axes(photos: Blocks) -> tuple[Floats | None, Doubles]:
+    """Orthonormal directions (feature_dim, num_axes) of the features, and the mean square of the features along each.
 
-    The best weights for any strength lie in their span (the representer theorem), and n numbers are faster than more.
+    None for the features themselves as directions, where they are more than :data:`MOST_AXES`.
     """
-    if not isinstance(photos, list) or len(photos) != 1 or len(photos[0][0]) >= photos[0][0].shape[1]:
-        return None
-    return np.asarray(np.linalg.qr(photos[0][0].T)[0])
+    first = next(iter(photos))
+    feature_dim, num_photos = first.shape[1], sum(len(inputs) for inputs in photos)
+    if len(first) == num_photos and _is_few(num_photos, feature_dim):
+        few = first.astype(np.float64)
+        squares, vectors = np.linalg.eigh(few @ few.T)
+        is_felt = squares > _NOTHING * squares[-1]
+        directions = few.T @ (vectors[:, is_felt] / np.sqrt(squares[is_felt]))
+        return directions.astype(first.dtype), squares[is_felt] / num_photos
+    if feature_dim > MOST_AXES:
+        each = [np.square(inputs).sum(axis=0, dtype=np.float64) for inputs in photos]
+        return None, np.sum(each, axis=0) / num_photos
+    products = np.zeros((feature_dim, feature_dim), first.dtype)
+    for inputs in photos:
+        products += inputs.T @ inputs
+    sums, axes = np.linalg.eigh(products)
+    return axes, np.maximum(sums.astype(np.float64), 0) / num_photos
 
 
-def _log_probabilities(inputs: Doubles, weights: Doubles) -> Doubles:
-    logits = inputs @ weights[:-1] + weights[-1]
-    logits -= logits.max(axis=1, keepdims=True)
-    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+def _is_few(num_photos: int, feature_dim: int) -> bool:
+    """Whether the axes of the photos' span are found sooner than those of the features."""
+    return 2 * num_photos < min(feature_dim, MOST_AXES)
+
+
+def _numbered(photos: Blocks) -> Iterator[tuple[Floats, slice]]:
+    """Each block and which of the photos are in it."""
+    start = 0
+    for inputs in photos:
+        yield inputs, slice(start, start + len(inputs))
+        start += len(inputs)
+
+
+def _logits(inputs: Floats, kernels: Floats, biases: Doubles) -> Floats:
+    """Logits (n, num_heads, num_classes), less the largest of each head, in the dtype of ``inputs``."""
+    logits = _product(inputs, kernels)
+    logits += biases.astype(inputs.dtype)
+    logits -= logits.max(axis=2, keepdims=True)
+    return logits
+
+
+def _product(matrix: Floats, values: Floats) -> Floats:
+    """``matrix`` (m, n) times ``values`` (n, ...), computed in the dtype of ``matrix``."""
+    flat = values.reshape(len(values), -1).astype(matrix.dtype)
+    return np.asarray(matrix @ flat).reshape(-1, *values.shape[1:])
 
 
 def log_shares(counts: npt.NDArray[np.floating]) -> Doubles:
