@@ -129,7 +129,7 @@ def test_products_of_a_shape_that_only_running_tells_are_unknown_and_not_zero(
 ) -> None:
     import tensorflow as tf
 
-    found = audited(_one("MatMul", {"x": ["batch", 5]}, {"w": floats(5, 7)}), "onnx")
+    found = audited(_one("MatMul", {"x": [1, "rows", 5]}, {"w": floats(5, 7)}), "onnx")
     assert (found.num_macs, found.integer_mac_share) == (None, None)
     data = tflite_of(lambda x: tf.nn.conv2d(x, floats(3, 3, 5, 7), 1, "SAME"), (1, None, None, 5))
     assert audited(data, "tflite").num_macs is None

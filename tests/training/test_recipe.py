@@ -57,7 +57,7 @@ def test_a_flip_is_a_setting_of_its_own() -> None:
         ("time_budget_s = 60", "trains the head alone"),
         ('base = "finetune"\nmixup_alpha = 0.2', "use --recipe best"),
         ("learning_rate = 0.1", "mine.toml: learning_rate: recipe mine finds the one best linear head, without steps"),
-        ("dropout = 0\nbatch_size = 8", "mine.toml: batch_size, mine.toml: dropout: recipe mine finds the one best"),
+        ("dropout = 0\nbatch_size = 8", "mine.toml: dropout: recipe mine finds the one best"),
     ],
 )
 def test_a_recipe_that_says_nothing_good_is_an_error_that_names_it(text: str, said: str, tmp_path: Path) -> None:
