@@ -21,6 +21,7 @@ from rich.console import Console
 
 from tledge.exporters import formats
 from tledge.machine import usable_cores
+from tledge.outputs import MARK
 from tledge.records import Report
 from tledge.run import Run
 
@@ -268,7 +269,7 @@ def test_recipes_are_built_and_their_spread_is_told(
     accuracies = [build["test_accuracy"] for build in result["builds"]]
     assert summary["mean_test_accuracy"] == pytest.approx(sum(accuracies) / 2)
     assert summary["min_test_accuracy"] == min(accuracies)
-    assert sorted(path.name for path in runs.iterdir()) == ["latest", "photos-head-0", "photos-head-1"]
+    assert sorted(path.name for path in runs.iterdir()) == [MARK, "latest", "photos-head-0", "photos-head-1"]
 
 
 @pytest.fixture(scope="module")

@@ -128,11 +128,13 @@ def test_the_file_of_another_segment_in_place_of_ones_own_is_seen() -> None:
     first = next(_fill(1, 2).folder.glob("*.rows"))
     second = next(path for path in _fill(3, 4).folder.glob("*.rows") if path != first)
     second.write_bytes(first.read_bytes())
-    second.with_suffix(".sums").write_bytes(first.with_suffix(".sums").read_bytes())
     asked: list[int] = []
     rows = _cache().rows([_key(number) for number in (1, 2, 3, 4)], _remedy(Silent(), asked))
     assert rows[:][:, 0, 0].tolist() == [1, 2, 3, 4]
     assert asked == [3, 4]
+    second.write_bytes(first.read_bytes())
+    second.with_suffix(".sums").write_bytes(first.with_suffix(".sums").read_bytes())  # which are of other keys
+    assert [_key(number) in _cache() for number in (1, 2, 3, 4)] == [True, True, False, False]
 
 
 def test_a_damaged_row_that_can_not_be_made_again_is_an_error_of_the_environment_and_never_read() -> None:

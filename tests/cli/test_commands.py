@@ -152,7 +152,7 @@ def test_build_export_and_verify_print_one_json_object_each_and_nothing_else(
     built = json.loads(made.out)
     assert (built["run"], built["folder"]) == ("pets", str(tmp_path / "artifacts" / "pets"))
     assert built["manifest"]["num_epochs"] == 2
-    assert made.err == ""
+    assert made.err.splitlines() == [f"warning: {doubt}" for doubt in built["warnings"]]
 
     converted = tledge("export", "--format", "tflite-float32", "--format", "tflite-float32", *common)
     assert converted.code == 0, converted.err

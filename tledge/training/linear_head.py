@@ -116,8 +116,9 @@ class Solver:
         return judged
 
     def judge(self, photos: Blocks, labels: Labels) -> Judged:
-        """How well the heads do on ``photos``."""
-        return self._judged(photos, labels, self.kernels)
+        """How well the heads do on ``photos``; losses of features that are not finite are not finite either."""
+        with np.errstate(invalid="ignore", over="ignore"):  # who reads the losses makes an error of it
+            return self._judged(photos, labels, self.kernels)
 
     def _judged(self, photos: Blocks, labels: Labels, kernels: Floats) -> Judged:
         losses, is_right, num_classes = [], [], len(self._of_class)
