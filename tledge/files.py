@@ -38,13 +38,12 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device need not end
         raise OSError(errno.EINVAL, "no regular file", str(path))
-    too_large = OSError(errno.EFBIG, f"more than {_size(max_bytes)}", str(path))
     if status.st_size > max_bytes:
-        raise too_large
+        raise OSError(errno.EFBIG, f"more than {_size(max_bytes)}", str(path))
     with path.open("rb") as file:
-        data = file.read(max_bytes + 1)  # it may have grown
-    if len(data) > max_bytes:
-        raise too_large
+        data = file.read(status.st_size + 1)  # so much is set aside before it is read
+    if len(data) > status.st_size:
+        raise OSError(errno.EAGAIN, "it grew while it was read", str(path))
     return data
 
 

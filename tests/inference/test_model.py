@@ -140,7 +140,7 @@ def test_weights_beside_an_artifact_are_read_on_no_road(lenet_as_onnx: Run, monk
         open_model(run, artifact="onnx-float32")
     task = Task("outside", folder / "model.onnx", "onnxruntime")
     with pytest.raises(ArtifactError, match="does not run on this machine"):
-        _answers(Model(run, "onnx-float32", task), _photos(1, run.manifest.backbone.input_size))
+        _answers(Model(run, "onnx-float32", task, None), _photos(1, run.manifest.backbone.input_size))
     verified = verify(run, wanted=Wanted(accuracy_only=True))
     (row,) = verified.rows
     assert row.verdict == "failed"
