@@ -235,7 +235,7 @@ def test_what_can_not_be_searched_is_refused_with_the_way_out(
     outcome = tledge("tune", "--dataset", "digits", "--backbone", "bundled", "--artifacts", tmp_path, *options)
     assert outcome.code == INPUT, outcome.err
     assert f"error: {problem}" in outcome.err or problem in outcome.err
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_study_of_something_else_is_not_gone_on_with(
