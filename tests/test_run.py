@@ -20,7 +20,7 @@ def _stage(root: Path, run: Run, name: str) -> None:
     """Build a run out of a copy of one."""
     with staged_run(root, name) as staging:
         shutil.copytree(run.folder / "model", staging / "model")
-        for file in ("splits.csv", "reference.npz", "history.csv", "history.png"):
+        for file in ("splits.csv", "reference.npz", "history.csv", "history.png", "fingerprints.npy"):
             shutil.copy(run.folder / file, staging / file)
         run.manifest.model_copy(update={"name": name}).save(staging / "manifest.json")
 
