@@ -88,4 +88,4 @@ def test_a_backbone_that_would_end_the_build_with_exit_code_0_is_refused_with_2(
     )
     assert outcome.code == USER
     assert "is refused: its graph holds Abort" in outcome.err
-    assert not list((tmp_path / "artifacts").iterdir())
+    assert [path.name for path in (tmp_path / "artifacts").iterdir()] == [".tledge"]
