@@ -78,8 +78,8 @@ def test_a_training_that_its_last_epoch_still_made_better_is_told(built: Run, sc
 def test_build_and_every_report_tell(tledge: Callable[..., Any], lenet_copy: Run) -> None:
     root, where = lenet_copy.folder.parent, ["--artifacts", lenet_copy.folder.parent]
     outcome = tledge(
-        "build", "--dataset", "digits", "--backbone", "lenet", "--recipe", "scratch", "--run", "bad", "--learning-rate", "1e-9",
-        "--max-epochs", "1", "--json", *where,
+        "build", "--dataset", "digits", "--backbone", "lenet", "--recipe", "scratch", "--run", "bad", "--learning-rate", "1",
+        "--max-epochs", "2", "--json", *where,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     said = json.loads(outcome.out)["warnings"]
