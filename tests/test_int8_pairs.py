@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from other_cpu import answers_without_vnni, exact_answers
 
-from tledge.int8_pairs import LARGEST_SUM, largest_sums, onnx_rows, rounded
+from tledge.int8_pairs import LARGEST_SUM, largest_sums, onnx_rows, rounded, scales
 
 # (outputs, inputs / group, rows, columns) and the number of groups.
 CONVOLUTIONS = {
@@ -80,7 +80,7 @@ def test_onnx_runtime_cuts_off_the_sums_of_these_pairs_and_of_no_others(tmp_path
 @pytest.mark.parametrize("num_inputs", [1, 2, 7, 8])
 def test_rounded_weights_use_the_room_of_their_pairs_and_no_more(num_inputs: int) -> None:
     weights = np.random.default_rng(num_inputs).normal(size=(num_inputs, 4000))
-    wanted = weights / np.maximum(np.abs(weights).max(axis=0) / 127, largest_sums(weights) / LARGEST_SUM)
+    wanted = weights / scales(weights, 127)
     found = rounded(wanted)
     assert set(largest_sums(found)) <= {127, LARGEST_SUM}
     assert np.array_equal(found, np.round(wanted))

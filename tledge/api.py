@@ -60,9 +60,9 @@ def verify(
 ) -> Report:
     """Run every artifact of a run (or those of ``format_names``) against the original, and write and return the report.
 
-    report.json, report.md, junit.xml and report.html are written into the run's folder ``verification`` together.
-    No other process may verify
-    the run meanwhile. The verdict is in the report; what is raised, :func:`tledge.verification.verify.verify` says.
+    report.json, report.md, junit.xml and report.html are written into the run's folder ``verification`` together. No other
+    process may verify the run meanwhile. The verdict is in the report; what is raised,
+    :func:`tledge.verification.verify.verify` says.
     """
     targets.load(target)  # a mistake in what was asked for is told before a run is looked for
     if not isinstance(run, Run):

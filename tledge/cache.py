@@ -6,7 +6,7 @@ is written last, so a segment without its index was never finished and is not re
 segments: two processes may fill one namespace at once, and at worst both keep the same row.
 
 A disk may give other bytes than were written: each row is compared with its checksum whenever it is read, and
-made again where it differs. The checksum is a CRC-32 of key and row, the fastest of the standard library.
+made again where it differs. The checksum is a CRC-32 of key and row: accidents are what it is for.
 """
 
 from __future__ import annotations

@@ -18,9 +18,8 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ASK_VERSION, _PATH_BENEATH = 1, 1
 _NO_NEW_PRIVILEGES = 38  # of prctl
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
-_IN_FOLDERS = sum(
-    1 << bit for bit in range(4, 13)
-)  # to remove and to make files, folders, sockets, pipes, devices, links
+# To remove and to make files, folders, sockets, pipes, devices, links.
+_IN_FOLDERS = sum(1 << bit for bit in range(4, 13))
 _MOVE = 1 << 13
 _SINCE = {1: _WRITE_FILE | _IN_FOLDERS, 2: _MOVE, 3: _TRUNCATE}  # by Landlock's version
 _TCP_SINCE, _BIND_AND_CONNECT = 4, 3

@@ -44,6 +44,15 @@ def largest_sums(weights: npt.NDArray[Any]) -> Doubles:
     return np.asarray(np.maximum(upward, downward).max(axis=0))
 
 
+def scales(weights: npt.NDArray[Any], largest_code: int) -> Doubles:
+    """Returns what one code of each output is worth, where no weight exceeds ``largest_code`` and no pair ``LARGEST_SUM``.
+
+    ``weights``: (inputs, outputs), in the order in which they are read. The result is float64 (outputs,), 0 where all are zero.
+    """
+    largest = np.abs(np.asarray(weights, np.float64)).max(axis=0)
+    return np.asarray(np.maximum(largest / largest_code, largest_sums(weights) / LARGEST_SUM))
+
+
 def rounded(weights: Doubles) -> Doubles:
     """Returns the nearest whole numbers to weights in codes whose pairs reach ``LARGEST_SUM`` at most, as theirs do then.
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
+_MOST_NAMED = 5
 _LINE_END = re.compile("\\s*[\t\n\x0b\x0c\r\x1c-\x1f\x85\u2028\u2029]\\s*")
 _JOINERS = "\u200c\u200d"  # no letters, yet Persian words and emoji of several persons are spelled with them
 
@@ -21,6 +23,13 @@ def printable_lines(text: str) -> str:
 def one_line(text: str) -> str:
     """The printable text in one line: a line end or a tab, with the white space around it, is one space."""
     return printable_lines(_LINE_END.sub(" ", text).strip())
+
+
+def few(items: Sequence[str]) -> str:
+    """The first five, and how many more there are."""
+    return "; ".join(
+        [*items[:_MOST_NAMED], *([f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else [])]
+    )
 
 
 def json_printable(encoded: str) -> str:

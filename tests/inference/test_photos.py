@@ -12,8 +12,9 @@ from PIL import Image
 
 from tledge import photo_files, preprocessing
 from tledge.errors import InputError
-from tledge.inference.photos import PHOTO_SUFFIXES, few, find, read, text
+from tledge.inference.photos import PHOTO_SUFFIXES, find, read, text
 from tledge.preprocessing import UnreadableImage
+from tledge.printable import few
 from tledge.run import Run
 
 

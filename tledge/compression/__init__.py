@@ -14,7 +14,7 @@ from tledge.compression.ranges import Range, Seen
 LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
 FEW_PHOTOS = 4  # they do for a quantizer that asks for representative data although every range is known
 SAME = 1e-4  # of an output's range: other sums of the same float numbers
-_NEXT_TO_NOTHING = 1e-9  # what the scale of a channel of nothing but zeros is derived from (compression/codes.py)
+SMALLEST = 1e-9  # the largest weight that a channel of nothing but zeros is taken to have: it has a scale too
 _LAST_BITS = 1e-6  # of its largest number
 
 
@@ -68,7 +68,7 @@ class Prepared:
         for layer in self.network.layers:
             kernel, *others = layer.get_weights() or [None]
             if kernel is not None and not np.any(kernel):
-                layer.set_weights([np.full_like(kernel, _NEXT_TO_NOTHING), *others])
+                layer.set_weights([np.full_like(kernel, SMALLEST), *others])
 
     def range_of(self, names: Iterable[str]) -> Range | None:
         """That of a tensor which holds the outputs of these layers: the first one's, for they are equal."""

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE
+from tledge.compression import LARGEST_CODE, SMALLEST
 from tledge.compression.folding import has_pairs, is_depthwise, summing
-from tledge.int8_pairs import LARGEST_SUM, largest_sums, rounded
+from tledge.int8_pairs import rounded, scales
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
-SMALLEST = 1e-9  # a channel of nothing but zeros has a scale too
 _WORTH_WHILE = 2048  # weights of a layer: the codes of a smaller one save nothing that can be seen
 
 
@@ -57,7 +56,7 @@ class Grid:
         """What one code of each output channel is worth, float64, of the kernel's shape but 1 along what a channel adds up."""
         scale = np.maximum(_largest(layer, kernel), SMALLEST).astype(np.float64) / LARGEST_CODE
         if self._bounds(layer):
-            of_pairs = largest_sums(kernel.reshape(-1, scale.size)) / LARGEST_SUM
+            of_pairs = scales(kernel.reshape(-1, scale.size), LARGEST_CODE)
             scale = np.maximum(scale, of_pairs.reshape(scale.shape))
         return scale if self.scale_bits is None else in_few_bits(scale, self.scale_bits)
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tledge.compression import LARGEST_CODE
-from tledge.compression.codes import SMALLEST, Grid
+from tledge.compression import LARGEST_CODE, SMALLEST
+from tledge.compression.codes import Grid
 from tledge.compression.folding import has_pairs
 from tledge.compression.ranges import Range
 from tledge.int8_pairs import LARGEST_SUM
@@ -181,10 +181,8 @@ class Scheme:
 
     def get_quantize_config(self, layer: Any) -> LayerConfig:
         """How one layer computes."""
-        kernel, grid = (
-            _KERNELS.get(type(layer).__name__),
-            self.grids.get(layer.name, Grid(bounds_pairs=self.bounds_pairs)),
-        )
+        kernel = _KERNELS.get(type(layer).__name__)
+        grid = self.grids.get(layer.name, Grid(bounds_pairs=self.bounds_pairs))
         num_codes = 0 if grid.book is None else len(grid.book.values)
         reach = self.ranges.get(layer.name)
         return LayerConfig(kernel, reach, self.has_masks, num_codes, grid.scale_bits, grid.bounds_pairs)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from tledge.errors import InputError
 from tledge.pixel_range import WHOLE, way_out
 from tledge.preprocessing import UnknownRange, UnreadableImage
+from tledge.printable import few
 from tledge.records import SkippedPhoto
 
 MAX_SHARE = 0.05
-_MOST_NAMED = 5
 
 
 class Unreadable:
@@ -33,22 +33,17 @@ class Unreadable:
         total = num_read + len(self.skipped)
         if self._of_unknown_range:
             highest = max(self._of_unknown_range.values())
-            named = _few([f"{photo_id} ({value})" for photo_id, value in self._of_unknown_range.items()])
+            named = few([f"{photo_id} ({value})" for photo_id, value in self._of_unknown_range.items()])
             raise InputError(
                 f"data set {self._spec}: {len(self._of_unknown_range)} of {total} photos have 16 bits a channel, and no "
                 f"value over {highest} of {WHOLE.high}: {named}. {way_out(highest)}"
             )
         if not self.skipped:
             return None
-        named = _few([f"{photo.id} ({photo.reason})" for photo in self.skipped])
+        named = few([f"{photo.id} ({photo.reason})" for photo in self.skipped])
         if len(self.skipped) > MAX_SHARE * total:
             raise InputError(
                 f"data set {self._spec}: {len(self.skipped)} of {total} photos can't be read, over {MAX_SHARE:.0%}: "
                 f"{named}. Repair or remove them."
             )
         return f"skipped {len(self.skipped)} of {total} photos that can't be read: {named}"
-
-
-def _few(items: list[str]) -> str:
-    more = [f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else []
-    return "; ".join([*items[:_MOST_NAMED], *more])

@@ -159,7 +159,7 @@ def _take_codes(model: Any, prepared: Prepared | None) -> None:
     graph = model.graph
     if not any(INPUT in node.input for node in graph.node):
         raise PromiseBroken(
-            "onnx-int8: this network answers the same for every photo: no operator reads the pixels. Nothing was written; "
+            "this network answers the same for every photo: no operator reads the pixels. Nothing was written; "
             "build with another backbone."
         )
     quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == INPUT]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tledge.compression import LARGEST_CODE
-from tledge.int8_pairs import LARGEST_SUM, largest_sums, onnx_rows, rounded
+from tledge.int8_pairs import onnx_rows, rounded, scales
 
 Overrides = dict[str, list[dict[str, Any]]]
 
@@ -23,7 +23,7 @@ def bound_pairs(graph: Any, float_nodes: Collection[str]) -> Overrides:
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.graph.initializer}
-    scales: Overrides = {}
+    overrides: Overrides = {}
     for node in graph.graph.node:
         tensor = constants.get(node.input[1]) if node.op_type in ("Conv", "MatMul", "Gemm") else None
         if tensor is None or len(tensor.dims) < 2 or node.name in float_nodes:
@@ -37,13 +37,13 @@ def bound_pairs(graph: Any, float_nodes: Collection[str]) -> Overrides:
             settings.get("group", 1),
             is_transposed=is_transposed,
         )
-        if places is None or tensor.name in scales or (node.op_type != "Conv" and weights.ndim != 2):
+        if places is None or tensor.name in overrides or (node.op_type != "Conv" and weights.ndim != 2):
             continue
         rows = weights.ravel()[places]
-        scale = np.maximum(np.abs(rows).max(axis=0) / LARGEST_CODE, largest_sums(rows) / LARGEST_SUM)
+        scale = scales(rows, LARGEST_CODE)
         scale[scale == 0] = 1.0  # the quantizer's own choice for a channel of zeros
         weights.flat[places] = rounded(rows / scale) * scale
         tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float32), tensor.name))
         axis = 0 if node.op_type == "Conv" or is_transposed else 1
-        scales[tensor.name] = [{"axis": axis, "scale": np.float32(one), "zero_point": np.int8(0)} for one in scale]
-    return scales
+        overrides[tensor.name] = [{"axis": axis, "scale": np.float32(one), "zero_point": np.int8(0)} for one in scale]
+    return overrides

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_STANDARD_DOMAINS = ("", "ai.onnx")
+from tledge.audit.onnx_graph import is_standard
 
 
 def tidy(model: Any) -> None:
@@ -50,7 +50,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def _domain(entry: Any) -> str:
-    return "" if entry.domain in _STANDARD_DOMAINS else str(entry.domain)
+    return "" if is_standard(entry) else str(entry.domain)
 
 
 def _keep(field: Any, entries: list[Any]) -> None:

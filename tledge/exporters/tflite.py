@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tledge.audit.tflite import RUNTIME_NAME
 from tledge.compression import Prepared
 from tledge.exporters import (
     CLUSTERED,
@@ -28,7 +29,7 @@ from tledge.saved_models import load_original
 
 _FILE = "model.tflite"
 METADATA_NAME = "TLEDGE_METADATA"
-RUNTIME_NAME, _VERSION_BYTES = "min_runtime_version", 16  # of the record that TensorFlow's converter writes
+_VERSION_BYTES = 16  # of the record in which TensorFlow's converter writes the oldest runtime
 # Its quantizer for int16 leaves the version of the float graph, 1.6, where the kernels came with 2.3 and, of ADD and MEAN, 2.4.
 _INT16_RUNTIME = "2.4.0"
 _LIBRARIES = ("tensorflow", "ai-edge-litert", "numpy")

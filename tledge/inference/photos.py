@@ -12,6 +12,7 @@ from tledge.errors import InputError
 from tledge.outputs import is_output, walk
 from tledge.photo_files import read_photo, read_photo_stream
 from tledge.preprocessing import UnreadableImage
+from tledge.printable import few
 
 STDIN = "-"
 # Of the formats that tledge.preprocessing decodes, as Pillow registers them.
@@ -81,11 +82,6 @@ def _is_visible(name: str) -> bool:
 def text(path: str) -> str:
     """A path as text that any record can hold: bytes that are no UTF-8 are written as ``\\xNN``."""
     return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def few(items: Sequence[str]) -> str:
-    """The first five, and how many more there are."""
-    return "; ".join([*items[:5], *([f"and {len(items) - 5} more"] if len(items) > 5 else [])])
 
 
 def read(photo: str) -> bytes:

@@ -11,8 +11,9 @@ import numpy as np
 from tledge.ahead import ahead
 from tledge.errors import InputError
 from tledge.inference.model import Model
-from tledge.inference.photos import Found, few, find, read, text
+from tledge.inference.photos import Found, find, read, text
 from tledge.preprocessing import Pixels, UnreadableImage, prepare
+from tledge.printable import few
 from tledge.progress import Progress, Silent
 
 _USUAL_TOP = 3

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from tledge.datasets.own_photos import own_photos
 from tledge.datasets.prepare import Member
 from tledge.inference.labelled import Entry
-from tledge.inference.photos import few
 from tledge.near_copies import Fingerprints, neighbours
+from tledge.printable import few
 from tledge.progress import Progress
 from tledge.records import SPLITS, NearCopy, SplitName
 from tledge.run import Run

@@ -168,9 +168,8 @@ def serve(make: Callable[[Job], Worker]) -> None:
         os.sched_setaffinity(0, job.cores)  # before a runtime makes its threads, which inherit it
     outputs = Path(job.outputs)
     outputs.touch()  # now: once confined it makes no file
-    confine(
-        [outputs, Path(tempfile.gettempdir())]
-    )  # libraries look for a folder of temporary files when they are imported
+    # Libraries look for a folder of temporary files when they are imported.
+    confine([outputs, Path(tempfile.gettempdir())])
     commands = make(job).commands()
     for line in sys.stdin:
         command = json.loads(line)

@@ -10,9 +10,8 @@ from tledge.errors import InputError
 from tledge.tensorflow_setup import tensorflow
 
 GRAPH = "saved_model.pb"
-_MAX_GRAPH_BYTES = (
-    2**30
-)  # weights lie beside it: the graphs of the largest published image networks take some tens of MB
+# Weights lie beside it: the graphs of the largest published image networks take some tens of MB.
+_MAX_GRAPH_BYTES = 2**30
 
 
 class DamagedSavedModel(InputError):

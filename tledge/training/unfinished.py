@@ -11,7 +11,7 @@ from tledge.errors import ArtifactError, EnvironmentFault, InputError, unknown
 from tledge.outputs import make_root
 from tledge.progress import Progress
 from tledge.records import Record
-from tledge.run import UNFINISHED, check_name, open_run
+from tledge.run import ELSEWHERE, UNFINISHED, check_name, open_run
 from tledge.training.checkpoint import STATE
 from tledge.training.recipe import Recipe
 
@@ -84,7 +84,7 @@ def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> 
     is_new = True
     try:
         remove_finished(root, request.run, progress)
-        make_root(root, "Name another folder with --artifacts.")
+        make_root(root, ELSEWHERE)
         folder.mkdir()
     except FileExistsError as error:
         is_new = not (folder / _REQUEST).exists()  # killed before it was written: nothing was begun
@@ -94,9 +94,7 @@ def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> 
                 f"or choose another --run, or remove {folder}"
             ) from error
     except OSError as error:
-        raise EnvironmentFault(
-            f"can't write {root}: {error.strerror}. Name another folder with --artifacts."
-        ) from error
+        raise EnvironmentFault(f"can't write {root}: {error.strerror}. {ELSEWHERE}") from error
     try:
         request.save(folder / _REQUEST)
         yield folder

@@ -89,12 +89,11 @@ def _missed(record: ExportRecord | None) -> Iterator[str]:
 
 def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRecord, budget: Target) -> Iterator[str]:
     """The answers of an ONNX file that depend on the CPU, where this one or one of the target cuts sums off."""
-    is_large = found is not None and (found.largest_pair_sum or 0) > LARGEST_SUM
-    if not is_large or runtime is None or runtime.name != "onnxruntime":
+    largest = found.largest_pair_sum if found else None
+    if not largest or largest <= LARGEST_SUM or runtime is None or runtime.name != "onnxruntime":
         return
-    assert found is not None
     way_out = "export it again without --target, or with one that says int8_saturates = true"
-    sums = f"two of its int8 weights reach {found.largest_pair_sum} together, and above {LARGEST_SUM} ONNX Runtime cuts sums off"
+    sums = f"two of its int8 weights reach {largest} together, and above {LARGEST_SUM} ONNX Runtime cuts sums off"
     if adds_int8_products_in_16_bits(machine):
         yield f"{sums} on this CPU, which has no VNNI: {way_out}"
     elif budget.int8_saturates:

@@ -40,7 +40,7 @@ class Target(_Table):
     cpu_contains: str = Field("", description="text that the CPU's name must hold, beside the architecture")
     int8_saturates: bool = Field(
         default=True,
-        exclude=True,  # it is for export, and no part of what a report judges by
+        exclude=True,  # it is for export, and for a warning of files made for other CPUs; no report judges by it
         description="whether its CPU may add products of uint8 and int8 in 16 bits: x86-64 with AVX2 and without VNNI does",
     )
     budget: Budget
@@ -74,7 +74,9 @@ def load(name: str) -> Target:
         path = folder() / f"{name}.toml"
     try:
         table = tomllib.loads(read_file(path, MAX_TABLE_BYTES).decode())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"target {path}: can't be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"target {path}: not TOML: {error}") from error
     try:
         target = Target.model_validate(table)
