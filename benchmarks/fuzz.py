@@ -151,8 +151,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     from tledge import verify
+    from tledge.bench.bench import TimeLimits
     from tledge.records import Report
-    from tledge.verification.measure import TimeLimits
     from tledge.verification.measurement import Wanted
 
     dice = random.Random(options.seed)  # noqa: S311 - repeatable, and no secret

@@ -35,7 +35,7 @@ def exactly(num_photos: int, lost: float, gained: float) -> tuple[float, float]:
     """Probability that tledge's interval holds the true drop, and that its upper bound is at or below it."""
     from scipy.stats import binom
 
-    from tledge.verification.statistics import difference_bounds
+    from tledge.statistics import difference_bounds
 
     most = [int(binom.isf(1e-9, num_photos, share)) + 2 for share in (lost, gained)]
     b, c = (grid.ravel() for grid in np.indices(most))
@@ -65,7 +65,7 @@ def newcombe(both: Doubles, b: Doubles, c: Doubles, neither: Doubles) -> Bounds:
 
 
 def _wilson(share: Doubles, n: Doubles) -> Bounds:
-    from tledge.verification.statistics import Z
+    from tledge.statistics import Z
 
     middle, half = share + Z**2 / (2 * n), Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     return (middle - half) / (1 + Z**2 / n), (middle + half) / (1 + Z**2 / n)
@@ -73,7 +73,7 @@ def _wilson(share: Doubles, n: Doubles) -> Bounds:
 
 def bonett_price(b: Doubles, c: Doubles, n: Doubles) -> Bounds:
     """Bonett & Price 2012, J. Educ. Behav. Stat. 37:479-488: Wald's interval after one more flip each way."""
-    from tledge.verification.statistics import Z
+    from tledge.statistics import Z
 
     lost, gained = (b + 1) / (n + 2), (c + 1) / (n + 2)
     half = Z * np.sqrt((lost + gained - (lost - gained) ** 2) / (n + 2))

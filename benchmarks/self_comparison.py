@@ -15,7 +15,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from common import busy_warning, load_average
 
 
@@ -29,13 +28,15 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=20)
     parser.add_argument("--min-right", type=int, default=18)
     options = parser.parse_args()
+    from tledge.bench.bench import Bench, Runnable, Timed
+    from tledge.bench.latency import protocol, speedup
+    from tledge.bench.photos import lay_out
     from tledge.datasets.prepare import load_split
     from tledge.machine import this_machine
     from tledge.progress import Silent
     from tledge.run import open_run
     from tledge.runtimes import runtimes_for
-    from tledge.verification.latency import protocol, speedup
-    from tledge.verification.measure import Bench, Task, Timed, TimeLimits
+    from tledge.workers.place import Here
 
     load = load_average()
     warning = busy_warning(load)
@@ -46,15 +47,13 @@ def main() -> None:
     photos = load_split(run, "test", Silent()).pixels
     found = []
     with tempfile.TemporaryDirectory(prefix="tledge-benchmark-") as folder:
-        pixels = Path(folder, "pixels")
-        pixels.write_bytes(np.ascontiguousarray(photos[:64]).tobytes())
-        bench = Bench(
-            Path(folder), pixels, 64, run.manifest.backbone.input_size, len(run.manifest.labels), TimeLimits()
-        )
-        tasks = [Task(name, path, runtimes_for(path)[0].name) for name in ("one", "other")]
+        size = run.manifest.backbone.input_size
+        laid_out = lay_out(Path(folder, "photos"), [photos[:64]], 64, size, Silent(), "laying out photos")
+        bench = Bench(Here(Path(folder)), laid_out, len(run.manifest.labels))
+        models = [Runnable(name, path, runtimes_for(path)[0].name) for name in ("one", "other")]
         for number in range(options.comparisons):
-            timing = bench.latencies(tasks, options.threads, protocol(options.protocol), Silent())
-            one, other = (timing.timed[task] for task in tasks)
+            timing = bench.latencies(models, options.threads, protocol(options.protocol), Silent())
+            one, other = (timing.timed[model] for model in models)
             if not isinstance(one, Timed) or not isinstance(other, Timed) or timing.floor is None:
                 raise SystemExit(f"the artifact does not run: {timing.timed}")
             compared = speedup(one.latency, "itself", other.latency, timing.floor)

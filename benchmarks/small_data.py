@@ -232,7 +232,7 @@ def regression(train: Floats, labels: Labels, validation: Floats, validation_lab
 
 def row(cell: Cell, found: list[Answers]) -> tuple[str, bool]:
     """A line of the table, and whether the head is significantly worse there."""
-    from tledge.verification.statistics import difference_interval_points
+    from tledge.statistics import difference_interval_points
 
     head, other = (np.concatenate([getattr(one, name) for one in found]) for name in ("head", "regression"))
     gain = difference_interval_points(int((head & ~other).sum()), int((other & ~head).sum()), len(head))

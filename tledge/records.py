@@ -465,6 +465,19 @@ class Check(Record):
     reason: str
 
 
+class MachineRecord(Record):
+    """Where something was measured. It holds no host name."""
+
+    cpu: str
+    architecture: str
+    logical_cores: Size
+    system: str
+    python: str
+    cpu_flags: list[str] = Field(description="those that matter for integer arithmetic, of a fixed list")
+    governor: str | None = Field(description="the CPU's frequency governor; None where the system does not tell")
+    load_average: Figure = Field(description="over the last minute, before anything was measured")
+
+
 class Row(Record):
     """One artifact on one runtime."""
 
@@ -482,6 +495,9 @@ class Row(Record):
     checks: list[Check]
     warnings: list[str] = Field(
         description="what the user must hear of this artifact, such as an int8 slower than float"
+    )
+    machine: MachineRecord | None = Field(
+        default=None, description="where it was measured; None in reports of before rows said it: the report's machine"
     )
     error: str | None
     verdict: Literal["certified", "passed", "failed"]
@@ -586,19 +602,6 @@ class Choice(Record):
     others: list[Lost]
 
 
-class MachineRecord(Record):
-    """Where the report was measured. No host name."""
-
-    cpu: str
-    architecture: str
-    logical_cores: Size
-    system: str
-    python: str
-    cpu_flags: list[str] = Field(description="those that matter for integer arithmetic, of a fixed list")
-    governor: str | None = Field(description="the CPU's frequency governor; None where the system does not tell")
-    load_average: Figure = Field(description="over the last minute, before anything was measured")
-
-
 class Protocol(Record):
     """How latency was measured."""
 
@@ -635,7 +638,7 @@ class TargetRecord(Record):
     name: str
     description: str
     threads: int = Field(ge=1, le=1024)
-    runtimes: list[str] = Field(min_length=1)
+    runtimes: list[str] = Field(description="the runtimes that are used there; empty: all that are installed")
     architectures: list[str] = Field(description="where latency and memory can be judged; empty: on any machine")
     cpu_contains: str = Field(description="text that the CPU's name must hold, beside the architecture")
     budget: Limits

@@ -93,7 +93,7 @@ def own_target(tmp_path: Path) -> Callable[[str, str], Path]:
         ("threads =", "threads = 0 #", "threads: Input should be greater than or equal to 1"),
         ("max_size_mb =", "max_size_mb = -1 #", "budget.max_size_mb: Input should be greater than 0"),
         ("max_size_mb =", "# max_size_mb =", "budget.max_size_mb: Field required"),
-        ("runtimes =", 'runtimes = ["litret"] #', "'litret'. Did you mean 'litert'?"),
+        ("threads = 2", 'threads = 2\nruntimes = ["litret"]', "'litret'. Did you mean 'litert'?"),
         ("threads =", "threads", "not TOML"),
     ],
 )

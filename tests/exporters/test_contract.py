@@ -12,6 +12,7 @@ import pytest
 
 from tledge import export
 from tledge.audit import audit, broken_promises
+from tledge.bench.answers import softmax
 from tledge.datasets.prepare import load_split
 from tledge.exporters import Format, formats
 from tledge.files import compressed_bytes, sha256_file
@@ -19,7 +20,6 @@ from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run, open_run
 from tledge.runtimes import runtimes_for
-from tledge.verification.drift import softmax
 
 Exported = tuple[Run, dict[str, ExportRecord]]
 

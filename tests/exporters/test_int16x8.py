@@ -8,12 +8,12 @@ import numpy as np
 
 from tledge import export
 from tledge.audit import audit
+from tledge.bench.answers import softmax
 from tledge.datasets.prepare import load_split
 from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
 from tledge.runtimes import runtimes_for
-from tledge.verification.drift import softmax
 
 Exported = tuple[Run, dict[str, ExportRecord]]
 

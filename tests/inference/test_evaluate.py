@@ -22,7 +22,7 @@ from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, open_run
 from tledge.runtimes import runtime
-from tledge.verification.statistics import wilson_interval
+from tledge.statistics import wilson_interval
 
 Folder = Callable[..., Path]
 
@@ -60,7 +60,7 @@ def test_seen_photos_are_scored_where_that_is_asked_for_and_said(model: Model) -
 
 def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, photo_folder: Folder) -> None:
     folder = photo_folder({"2": 3, "7": 1})
-    session = runtime("litert").load(model.task.artifact.read_bytes(), 1, "XNNPACK")
+    session = runtime("litert").load(model.runnable.path.read_bytes(), 1, "XNNPACK")
     predicted = [
         (
             int(path.parent.name),

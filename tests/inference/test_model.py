@@ -13,6 +13,8 @@ import pytest
 from small_models import replace_artifact, rewrite_onnx
 
 from tledge import export, verify
+from tledge.bench.answers import softmax
+from tledge.bench.bench import Runnable
 from tledge.cache import cache_root
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
@@ -22,8 +24,6 @@ from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
 from tledge.runtimes import runtime
-from tledge.verification.drift import softmax
-from tledge.verification.measure import Task
 from tledge.verification.measurement import Wanted
 
 Exported = tuple[Run, dict[str, ExportRecord]]
@@ -46,7 +46,7 @@ def test_blocks_of_any_size_give_each_photo_the_answer_of_its_artifact(
     monkeypatch.setattr("tledge.inference.model.BLOCK_BYTES", block_photos * 3 * model.input_size**2)
     photos = _photos(5, model.input_size)
     marks, found = _answers(model, photos)
-    session = runtime("litert").load(model.task.artifact.read_bytes(), 1, "XNNPACK")
+    session = runtime("litert").load(model.runnable.path.read_bytes(), 1, "XNNPACK")
     assert marks == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(found, np.stack([session.predict(photo[None]) for photo in photos]))
 
@@ -56,7 +56,7 @@ def test_the_original_gives_the_probabilities_of_its_stored_logits(built: Run) -
     with np.load(built.folder / "reference.npz") as stored:
         expected = softmax(stored["logits"][:40])
     _, found = _answers(model, list(test.pixels[:40]))
-    assert (model.name, model.task.name) == ("original", "original")
+    assert (model.name, model.runnable.name) == ("original", "original")
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -94,7 +94,9 @@ def test_an_artifact_that_answers_nan_is_named(run_copy: Run) -> None:
     data = (run_copy.export_folder("onnx-float32") / "model.onnx").read_bytes()
     replace_artifact(run_copy, "onnx-float32", rewrite_onnx(data, change))
     model = open_model(run_copy, artifact="onnx-float32")
-    with pytest.raises(ArtifactError, match=r"onnx-float32/model\.onnx: its output holds NaN .*tledge verify"):
+    with pytest.raises(
+        ArtifactError, match=r"onnx-float32/model\.onnx: gives no answers .*: the output holds NaN .*tledge verify"
+    ):
         _answers(model, _photos(2, model.input_size))
 
 
@@ -105,7 +107,9 @@ def test_an_artifact_that_does_not_run_is_named_with_what_its_process_said(run_c
     data = (run_copy.export_folder("onnx-int8") / "model.onnx").read_bytes()
     replace_artifact(run_copy, "onnx-int8", rewrite_onnx(data, change))
     model = open_model(run_copy, artifact="onnx-int8")
-    with pytest.raises(ArtifactError, match=r"onnx-int8/model\.onnx: does not run on this machine: .+"):
+    with pytest.raises(
+        ArtifactError, match=r"onnx-int8/model\.onnx: gives no answers that can be used on this machine: .+"
+    ):
         _answers(model, _photos(1, model.input_size))
 
 
@@ -138,9 +142,9 @@ def test_weights_beside_an_artifact_are_read_on_no_road(lenet_as_onnx: Run, monk
     monkeypatch.chdir(folder)  # where ONNX Runtime would find them
     with pytest.raises(ArtifactError, match="keeps weights outside the file"):
         open_model(run, artifact="onnx-float32")
-    task = Task("outside", folder / "model.onnx", "onnxruntime")
-    with pytest.raises(ArtifactError, match="does not run on this machine"):
-        _answers(Model(run, "onnx-float32", task, None), _photos(1, run.manifest.backbone.input_size))
+    model = Runnable("outside", folder / "model.onnx", "onnxruntime")
+    with pytest.raises(ArtifactError, match="gives no answers that can be used on this machine"):
+        _answers(Model(run, "onnx-float32", model, None), _photos(1, run.manifest.backbone.input_size))
     verified = verify(run, wanted=Wanted(accuracy_only=True))
     (row,) = verified.rows
     assert row.verdict == "failed"
@@ -190,6 +194,6 @@ def test_a_wrong_name_is_an_error_that_knows_the_right_ones(
 def test_a_run_is_opened_by_its_name_in_its_folder(exported: Exported, tmp_path: Path) -> None:
     run = exported[0]
     model = open_model("digits", artifact="onnx-int8", runtime="onnxruntime", artifacts=run.folder.parent)
-    assert (model.run.folder, model.task.name, model.labels[3]) == (run.folder, "onnx-int8 on onnxruntime", "3")
+    assert (model.run.folder, model.runnable.name, model.labels[3]) == (run.folder, "onnx-int8 on onnxruntime", "3")
     with pytest.raises(InputError, match="no run in"):
         open_model(artifacts=tmp_path)

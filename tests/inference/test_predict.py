@@ -28,7 +28,7 @@ def test_the_answers_are_the_artifacts_most_probable_classes_the_first_of_equals
     model: Model, photo_folder: Callable[..., Path]
 ) -> None:
     folder = photo_folder({"a": 2, "b": 1})
-    session = runtime("litert").load(model.task.artifact.read_bytes(), 1, "XNNPACK")
+    session = runtime("litert").load(model.runnable.path.read_bytes(), 1, "XNNPACK")
     answered = list(Prediction(model, [folder], top=10).answers())
     assert [one.path for one in answered] == sorted(map(str, folder.rglob("*.png")))
     for one in answered:

@@ -7,7 +7,7 @@ import pytest
 from small_models import int8_tflite, tflite
 
 from tledge.runtimes import runtime, runtimes
-from tledge.runtimes.litert import dequantize
+from tledge.runtimes.quantized_values import dequantize
 
 
 def test_codes_do_not_wrap_at_the_ends_of_uint8() -> None:
@@ -57,10 +57,8 @@ def test_an_answer_is_not_overwritten_by_the_next_one() -> None:
     np.testing.assert_array_equal(dark, kept)
 
 
-def test_every_runtime_names_itself_and_its_installed_distribution() -> None:
-    from importlib.metadata import version
-
+def test_every_runtime_names_itself_its_files_and_its_installed_libraries() -> None:
     for name, found in runtimes().items():
         assert found.name == name
-        assert found.suffix.startswith(".")
-        assert version(found.distribution)
+        assert all(suffix.startswith(".") for suffix in found.suffixes)
+        assert found.missing_libraries() == []

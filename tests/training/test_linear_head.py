@@ -9,11 +9,11 @@ import pytest
 
 from tledge.cache import RowCache, Rows
 from tledge.progress import Silent
+from tledge.statistics import difference_interval_points
 from tledge.training import linear_head
 from tledge.training.fit import Head, fit_head
 from tledge.training.linear_head import ENOUGH, NUM_FOLDS, LinearHead, Solver, folds, held_out
 from tledge.training.recipe import Recipe
-from tledge.verification.statistics import difference_interval_points
 
 DIM = 1280  # a MobileNetV2's
 FREQUENT, RARE = 134, 8  # training photos: what 200 daisies and 12 roses come to

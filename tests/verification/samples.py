@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tledge.bench.latency import Started, summarise
 from tledge.records import Check, Drift, Latency, MachineRecord, Row
 from tledge.verification.drift import drift
-from tledge.verification.latency import Started, summarise
 
 HERE = MachineRecord(
     cpu="Some CPU",

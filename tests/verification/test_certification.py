@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tledge.records import Drift
+from tledge.statistics import difference_bounds
 from tledge.verification.certification import accuracy_check, certify, photos_to_certify
 from tledge.verification.drift import drift
-from tledge.verification.statistics import difference_bounds
 
 
 def _drift(right_to_wrong: int, wrong_to_right: int, num_photos: int) -> Drift:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tledge.verification.drift import drift, softmax
-from tledge.verification.probabilities import expected_calibration_error, num_not_finite, why_no_probabilities
-from tledge.verification.statistics import difference_interval_points, mcnemar_p_value, wilson_interval
+from tledge.bench.answers import num_not_finite, softmax, why_no_probabilities
+from tledge.statistics import difference_interval_points, mcnemar_p_value, wilson_interval
+from tledge.verification.drift import drift
+from tledge.verification.probabilities import expected_calibration_error
 
 NAMES = ["daisy", "rose", "tulip"]
 

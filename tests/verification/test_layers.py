@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 from small_models import rewrite_onnx, rewrite_tflite
 
+from tledge.bench.bench import Bench, TimeLimits
+from tledge.bench.photos import lay_out
 from tledge.progress import Silent
 from tledge.records import ExportRecord, LayerReport
 from tledge.run import Run
+from tledge.runtimes import runtimes
 from tledge.verification.layers import layer_reports
-from tledge.verification.measure import Bench, TimeLimits
+from tledge.workers.place import Here
 
 Exported = tuple[Run, dict[str, ExportRecord]]
+ALL = list(runtimes().values())
 PAIRS = {"tflite-int8": ("tflite-float32", "litert"), "onnx-int8": ("onnx-float32", "onnxruntime")}
 
 
@@ -27,10 +31,8 @@ def bench(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Bench
 
     run, folder = exported[0], tmp_path_factory.mktemp("bench")
     pixels = load_split(run, "test", Silent()).pixels[:40]
-    (folder / "pixels").write_bytes(pixels.tobytes())
-    return Bench(
-        folder, folder / "pixels", len(pixels), run.manifest.backbone.input_size, len(run.manifest.labels), TimeLimits()
-    )
+    photos = lay_out(folder / "pixels", [pixels], 40, run.manifest.backbone.input_size, Silent(), "laying out")
+    return Bench(Here(folder), photos, len(run.manifest.labels))
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +43,11 @@ def artifacts(exported: Exported) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def reports(artifacts: dict[str, Path], bench: Bench) -> dict[str, LayerReport]:
-    return {report.artifact: report for report in layer_reports(artifacts, bench, Silent())}
+    return {report.artifact: report for report in layer_reports(artifacts, ALL, bench, Silent())}
 
 
 def one_report(artifacts: dict[str, Path], bench: Bench, name: str, int8: Path) -> LayerReport:
-    (report,) = layer_reports({name: int8, PAIRS[name][0]: artifacts[PAIRS[name][0]]}, bench, Silent(), 4)
+    (report,) = layer_reports({name: int8, PAIRS[name][0]: artifacts[PAIRS[name][0]]}, ALL, bench, Silent(), 4)
     return report
 
 
@@ -184,13 +186,13 @@ def test_an_artifact_compared_with_itself_is_equal_in_every_layer(
 def test_a_missing_float_artifact_is_named_with_the_command_that_makes_it(
     artifacts: dict[str, Path], bench: Bench
 ) -> None:
-    (report,) = layer_reports({"onnx-int8": artifacts["onnx-int8"]}, bench, Silent())
+    (report,) = layer_reports({"onnx-int8": artifacts["onnx-int8"]}, ALL, bench, Silent())
     assert (report.layers, report.num_photos) == ([], 0)
     assert "tledge export --format onnx-float32" in report.note
 
 
 def test_without_an_int8_artifact_there_is_nothing_to_report(artifacts: dict[str, Path], bench: Bench) -> None:
-    assert layer_reports({"tflite-float32": artifacts["tflite-float32"]}, bench, Silent()) == []
+    assert layer_reports({"tflite-float32": artifacts["tflite-float32"]}, ALL, bench, Silent()) == []
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -199,7 +201,7 @@ def test_a_broken_artifact_is_a_report_that_tells_why_and_spares_the_others(
 ) -> None:
     broken = tmp_path / f"broken{artifacts[name].suffix}"
     broken.write_bytes(artifacts[name].read_bytes()[:1000])
-    found = {report.artifact: report for report in layer_reports({**artifacts, name: broken}, bench, Silent(), 1)}
+    found = {report.artifact: report for report in layer_reports({**artifacts, name: broken}, ALL, bench, Silent(), 1)}
     bad = found.pop(f"{name} on {PAIRS[name][1]}")
     assert (bad.layers, bad.num_photos) == ([], 0)
     assert "could not be compared" in bad.note
@@ -210,13 +212,13 @@ def test_a_comparison_that_takes_too_long_is_ended(artifacts: dict[str, Path], b
     from dataclasses import replace
 
     hurried = replace(bench, limits=TimeLimits(start_s=0.01, photo_s=0.0))
-    assert {report.note for report in layer_reports(artifacts, hurried, Silent())} == {
+    assert {report.note for report in layer_reports(artifacts, ALL, hurried, Silent())} == {
         "The layers could not be compared: no answer within 0 s"
     }
 
 
 def test_nothing_is_left_in_the_bench(bench: Bench, reports: dict[str, LayerReport]) -> None:
-    assert [path.name for path in bench.folder.iterdir()] == ["pixels"]
+    assert [path.name for path in bench.photos.path.parent.iterdir() if path.is_dir()] == []
 
 
 def test_no_module_of_the_comparing_process_imports_tensorflow() -> None:
@@ -224,7 +226,7 @@ def test_no_module_of_the_comparing_process_imports_tensorflow() -> None:
     import sys
 
     program = (
-        "import sys, tledge.runtimes.layers\n"
+        "import sys, tledge.workers.layers\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'tf_keras', 'keras')])"
     )
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.verification.statistics import (
+from tledge.statistics import (
     CONFIDENCE,
     Z,
     difference_bounds,

@@ -111,7 +111,7 @@ def test_products_may_be_added_in_16_bits_unless_the_file_says_otherwise(loaded:
 
 
 def test_an_unknown_runtime_offers_the_nearest(refused: Callable[..., str]) -> None:
-    assert "Did you mean 'litert'?" in refused('"litert"', '"liteRT"')
+    assert "Did you mean 'litert'?" in refused("threads = 2", 'threads = 2\nruntimes = ["liteRT"]')
 
 
 def test_what_is_no_toml_is_named(refused: Callable[..., str], tmp_path: Path) -> None:

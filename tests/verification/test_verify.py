@@ -222,7 +222,7 @@ def test_artifacts_that_break_fail_their_rows_and_the_others_are_measured(
     photos = run_copy.manifest.splits["test"].num_photos
     no_numbers, no_models = broken
     for name in no_numbers:
-        assert rows[name].error == f"the output holds NaN or infinity on {photos} of {photos} test photos"
+        assert rows[name].error == f"the output holds NaN or infinity on {photos} of {photos} photos"
     for name in no_models:
         assert rows[name].latency is None
         assert rows[name].error

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tledge.bench.answers import Floats, probabilities_or_fault, require_logits
+from tledge.bench.bench import Bench, Runnable, Timed, original_of
+from tledge.bench.latency import Rounds
+from tledge.bench.photos import lay_out
 from tledge.datasets.prepare import load_split
-from tledge.errors import ArtifactError, InputError
+from tledge.errors import InputError
 from tledge.progress import Progress
-from tledge.room import require_space
 from tledge.run import Run
 from tledge.runtimes import runtimes_for
-from tledge.runtimes.launch import ORIGINAL, WorkerFailed
 from tledge.verification.certification import Certification, certify
-from tledge.verification.latency import Rounds
-from tledge.verification.measure import Answers, Bench, Task, Timed, TimeLimits
-from tledge.verification.probabilities import num_not_finite, why_no_probabilities
+from tledge.workers.place import Here
+from tledge.workers.process import WorkerFailed
 
 _ROUNDS = Rounds("quick", rounds=3, runs_a_round=10, warmup_limit=50)
 
@@ -40,21 +41,14 @@ class Judge:
         photos = load_split(run, "validation", progress)
         if not len(photos.labels):
             raise InputError("the validation split is empty, and --max-drop is judged by it; build on more photos")
-        size = run.manifest.backbone.input_size
-        require_space(folder, len(photos.pixels) * size**2 * 3)
-        path = folder / "photos"
-        with path.open("wb") as file:
-            for batch in photos.pixels.batches(64):
-                file.write(np.ascontiguousarray(batch).tobytes())
-        self._bench = Bench(folder, path, len(photos.labels), size, len(run.manifest.labels), TimeLimits())
+        pixels, size = photos.pixels, run.manifest.backbone.input_size
+        laid_out = lay_out(folder / "photos", pixels.batches(64), len(pixels), size, progress, "laying out photos")
+        self._bench = Bench(Here(folder), laid_out, len(run.manifest.labels))
         self._labels, self._folder, self._progress = photos.labels, folder, progress
-        task = Task("original", run.folder / "model", "tensorflow", "", ORIGINAL)
-        (answers,) = self._bench.answers([task], progress, "the original's answers to the validation photos").values()
-        if isinstance(answers, WorkerFailed):
-            raise ArtifactError(f"{task.artifact}: the original does not run on this CPU: {answers}")
-        if num_not_finite(answers):
-            raise ArtifactError(f"{task.artifact}: the original's output is not finite on this CPU")
-        self._was_right = self._is_right(answers)
+        original = original_of(run)
+        step = "the original's answers to the validation photos"
+        (answers,) = self._bench.answers([original], progress, step).values()
+        self._was_right = self._is_right(require_logits(answers, original.path))
 
     @property
     def num_photos(self) -> int:
@@ -70,12 +64,11 @@ class Judge:
         """Run a file of this content; ``file``: its name, whose suffix tells the runtime."""
         path = self._folder / file
         path.write_bytes(data)
-        task = Task(name, path, runtimes_for(path)[0].name)
-        (answers,) = self._bench.answers([task], self._progress, f"{name}: answers").values()
+        model = Runnable(name, path, runtimes_for(path)[0].name)
+        (given,) = self._bench.answers([model], self._progress, f"{name}: answers").values()
+        answers = probabilities_or_fault(given)
         if isinstance(answers, WorkerFailed):
             return answers
-        if problem := why_no_probabilities(answers):
-            return WorkerFailed(problem)
         is_right = self._is_right(answers)
         drop = certify(
             int(np.sum(self._was_right & ~is_right)),
@@ -83,8 +76,8 @@ class Judge:
             self.num_photos,
             budget_points,
         )
-        timed = self._bench.latencies([task], 1, _ROUNDS, self._progress).timed[task]
+        timed = self._bench.latencies([model], 1, _ROUNDS, self._progress).timed[model]
         return Score(float(np.mean(is_right)), drop, timed.latency.p50_ms if isinstance(timed, Timed) else None)
 
-    def _is_right(self, answers: Answers) -> npt.NDArray[np.bool_]:
+    def _is_right(self, answers: Floats) -> npt.NDArray[np.bool_]:
         return np.asarray(np.argmax(answers, axis=1) == self._labels)

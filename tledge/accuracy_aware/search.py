@@ -21,8 +21,8 @@ from tledge.exporters.mixed import SUFFIX
 from tledge.progress import Progress, Silent
 from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
 from tledge.run import Run, artifacts_root, open_run
-from tledge.runtimes.launch import WorkerFailed
 from tledge.verification.certification import certify
+from tledge.workers.process import WorkerFailed
 
 _ENDS = ("", SUFFIX, "-qat")  # of the names under which the file that a search finds may be kept
 

@@ -21,9 +21,9 @@ import numpy.typing as npt
 from tledge.cache import scratch_folder
 from tledge.errors import InputError, disk_full
 from tledge.preprocessing import Pixels
-from tledge.runtimes.launch import WorkerFailed, WorkerProcess
-from tledge.runtimes.worker import Job, Worker, serve
 from tledge.saved_models import load_saved_model
+from tledge.workers.process import WorkerFailed, WorkerProcess
+from tledge.workers.worker import Job, Worker, serve
 
 PROGRAM = "tledge.backbones.apart"
 Floats = npt.NDArray[np.float32]

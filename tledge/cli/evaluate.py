@@ -48,7 +48,7 @@ def evaluate(
         rows.append([one.label, str(one.num_photos), recall])
     print_table(("class", "photos", "recall"), rows, right=("photos", "recall"))
     print_line(
-        f"run {scored.run}, {model.task.name}, on {scored.dataset}: accuracy {metrics.accuracy:.2%} "
+        f"run {scored.run}, {model.runnable.name}, on {scored.dataset}: accuracy {metrics.accuracy:.2%} "
         f"({interval.low:.2%} to {interval.high:.2%}) on {metrics.num_photos} photos; macro precision "
         f"{metrics.precision_macro:.4f}, recall {metrics.recall_macro:.4f}, F1 {metrics.f1_macro:.4f}"
     )

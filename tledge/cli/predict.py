@@ -75,7 +75,7 @@ def _print_object(prediction: Prediction) -> None:
     model = prediction.model
     with contextlib.closing(prediction.answers()) as answered:
         print_json_of_many(
-            {"run": model.run.name, "artifact": model.name, "runtime": model.task.runtime},
+            {"run": model.run.name, "artifact": model.name, "runtime": model.runnable.runtime},
             "photos",
             map(asdict, answered),
             lambda: {"unreadable": [asdict(photo) for photo in prediction.unreadable], "skipped": prediction.skipped},

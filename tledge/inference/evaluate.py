@@ -20,7 +20,7 @@ from tledge.near_copies import LENGTH, Fingerprints, fingerprint
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress, Silent
 from tledge.records import Interval, Metrics, NearCopy, Record, SkippedPhoto, SplitName
-from tledge.verification.statistics import wilson_interval
+from tledge.statistics import wilson_interval
 
 
 class Evaluation(Record):
@@ -104,7 +104,7 @@ def evaluate(
     return Evaluation(
         run=model.run.name,
         artifact=model.name,
-        runtime=model.task.runtime,
+        runtime=model.runnable.runtime,
         pixel_range=None if model.pixel_range is None else list(model.pixel_range),
         dataset=source.name,
         split=split,

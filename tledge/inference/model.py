@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,20 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.audit.contract import interface
+from tledge.bench.answers import probabilities_or_fault, require_logits, softmax
+from tledge.bench.bench import ORIGINAL_NAME, Bench, Runnable, original_of
+from tledge.bench.photos import PhotosOnDisk, lay_out
 from tledge.cache import scratch_folder
 from tledge.errors import ArtifactError, InputError, unknown
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
-from tledge.room import require_space
 from tledge.run import Run, artifacts_root, open_run
 from tledge.runtimes import runtime as runtime_named
 from tledge.runtimes import runtimes_for
-from tledge.runtimes.launch import ORIGINAL, WorkerFailed
-from tledge.verification.drift import softmax
-from tledge.verification.measure import Bench, Task, TimeLimits
-from tledge.verification.measurement import ORIGINAL_NAME
-from tledge.verification.probabilities import why_no_probabilities
+from tledge.workers.place import Here
+from tledge.workers.process import WorkerFailed
 
 Probabilities = npt.NDArray[np.floating]
 T = TypeVar("T")
@@ -43,7 +42,7 @@ class Model:
 
     run: Run
     name: str
-    task: Task
+    runnable: Runnable
     pixel_range: PixelRange | None
 
     @property
@@ -68,39 +67,35 @@ class Model:
         stream, row_bytes = iter(photos), 3 * self.input_size**2
         height = max(1, BLOCK_BYTES // row_bytes)
         with scratch_folder() as folder:
-            require_space(folder, min(height, num_photos) * row_bytes)
             while True:
-                with progress.step("reading photos", min(height, num_photos)) as advance:
-                    marks = []
-                    with (folder / "photos").open("wb") as file:
-                        for mark, pixels in itertools.islice(stream, height):
-                            file.write(np.ascontiguousarray(pixels).tobytes())
-                            marks.append(mark)
-                            advance(1)
+                marks: list[T] = []
+                block = _noting(marks, itertools.islice(stream, height))
+                at_most = min(height, num_photos)
+                laid_out = lay_out(folder / "photos", block, at_most, self.input_size, progress, "reading photos")
                 if marks:
-                    yield marks, self._probabilities(folder, len(marks), progress)
+                    yield marks, self._probabilities(folder, laid_out, progress)
                 if len(marks) < height:
                     return
 
-    def _probabilities(self, folder: Path, num_photos: int, progress: Progress) -> Probabilities:
-        bench = Bench(folder, folder / "photos", num_photos, self.input_size, len(self.labels), TimeLimits())
-        (found,) = bench.answers([self.task], progress, f"answers of {self.task.name}").values()
-        if isinstance(found, WorkerFailed):
-            raise self._fault(f"does not run on this machine: {found}")
-        if not np.all(np.isfinite(found)):
-            raise self._fault("its output holds NaN or infinity")
+    def _probabilities(self, folder: Path, photos: PhotosOnDisk, progress: Progress) -> Probabilities:
+        bench = Bench(Here(folder), photos, len(self.labels))
+        (given,) = bench.answers([self.runnable], progress, f"answers of {self.runnable.name}").values()
         if self.name == ORIGINAL_NAME:  # its process gives logits
-            return softmax(found)
-        if problem := why_no_probabilities(found):
-            raise self._fault(problem)
-        return found
-
-    def _fault(self, problem: str) -> ArtifactError:
-        if self.name == ORIGINAL_NAME:
-            remedy = "build the run again with tledge build"
-        else:
+            return softmax(require_logits(given, self.runnable.path))
+        answers = probabilities_or_fault(given)
+        if isinstance(answers, WorkerFailed):
             remedy = f"tledge verify --run {self.run.name} --format {self.name} says more"
-        return ArtifactError(f"{self.task.artifact}: {problem}; {remedy}")
+            raise ArtifactError(
+                f"{self.runnable.path}: gives no answers that can be used on this machine: {answers}; {remedy}"
+            )
+        return answers
+
+
+def _noting(marks: list[T], photos: Iterable[tuple[T, Pixels]]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield photos as batches of one, uint8 (1, S, S, 3), and note what came with each."""
+    for mark, pixels in photos:
+        marks.append(mark)
+        yield pixels[None]
 
 
 def open_model(
@@ -123,9 +118,7 @@ def open_model(
     if artifact is None:
         if runtime is not None:
             raise InputError(f"--runtime {runtime} is for an artifact: name it with --artifact, or drop --runtime")
-        return Model(
-            run, ORIGINAL_NAME, Task(ORIGINAL_NAME, run.folder / "model", "tensorflow", "", ORIGINAL), pixel_range
-        )
+        return Model(run, ORIGINAL_NAME, original_of(run), pixel_range)
     names = run.export_names()
     if artifact not in names:
         raise unknown(f"artifact of run {run.name}", artifact, names, "Or make it with tledge export.")
@@ -136,4 +129,4 @@ def open_model(
         raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {artifact}{listed}")
     interface(path)  # a file that the audit would not read is not run, as in a verification
     chosen = runtime or usable[0]
-    return Model(run, artifact, Task(f"{artifact} on {chosen}", path, chosen), pixel_range)
+    return Model(run, artifact, Runnable(f"{artifact} on {chosen}", path, chosen), pixel_range)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from tledge.runtimes import Runtime
+from tledge.runtimes.litert_layers import LiteRTLayers
+from tledge.runtimes.quantized_values import dequantize
+from tledge.runtimes.runtime import Runtime
 
 XNNPACK, BUILTIN, REFERENCE = "XNNPACK", "built-in", "reference"
 
@@ -37,15 +37,12 @@ class LiteRTSession:
         return dequantize(self._interpreter.get_tensor(self._output["index"])[0], self._output["quantization"])
 
 
-def dequantize(codes: npt.NDArray[Any], quantization: tuple[float, int]) -> npt.NDArray[np.float32]:
-    """Real values of quantized codes: scale * (code - zero_point); floats pass through.
-
-    Jacob et al., 2018 (arXiv:1712.05877), equation 1. The codes are widened first: in 8 bits the difference wraps.
-    """
-    if np.issubdtype(codes.dtype, np.floating):
-        return codes.astype(np.float32)
-    scale, zero_point = quantization
-    return (np.float32(scale) * (codes.astype(np.int32) - zero_point)).astype(np.float32)
-
-
-RUNTIME = Runtime("litert", ".tflite", "ai-edge-litert", (XNNPACK, BUILTIN, REFERENCE), LiteRTSession)
+RUNTIME = Runtime(
+    name="litert",
+    suffixes=(".tflite",),
+    kernels=(XNNPACK, BUILTIN, REFERENCE),
+    load=LiteRTSession,
+    libraries=("ai-edge-litert",),
+    rank=10,
+    layers=LiteRTLayers,
+)

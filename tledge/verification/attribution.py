@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tledge.bench.bench import Runnable
 from tledge.records import AttributionStep, Promise
 from tledge.runtimes import Runtime
-from tledge.verification.measure import Task
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
@@ -23,13 +23,13 @@ _MIN_PHOTOS, _MAX_PHOTOS = 16, 500
 
 
 @dataclass(frozen=True)
-class Subject:
-    """An artifact whose loss is taken apart. ``float_task``: the float32 artifact of its family, None where there is none."""
+class Loss:
+    """An artifact whose loss is taken apart. ``float_model``: the float32 artifact of its family, None where there is none."""
 
-    task: Task
+    model: Runnable
     promise: Promise
     runtime: Runtime
-    float_task: Task | None
+    float_model: Runnable | None
 
 
 def num_photos(macs: Sequence[int | None], available: int) -> int:
@@ -38,57 +38,48 @@ def num_photos(macs: Sequence[int | None], available: int) -> int:
     return min(available, max(_MIN_PHOTOS, min(fitting, default=_MAX_PHOTOS)), _MAX_PHOTOS)
 
 
-def tasks(subjects: Sequence[Subject]) -> list[Task]:
-    """Every artifact on every set of kernels that is not the deployed one; the reference kernels, the slowest, first."""
+def models(losses: Sequence[Loss]) -> list[Runnable]:
+    """List every artifact on every set of kernels that is not the deployed one; the reference kernels, the slowest, first."""
     ranked = [
-        (rank, replace(subject.task, kernels=kernels))
-        for subject in subjects
-        for rank, kernels in enumerate(subject.runtime.kernels[1:])
+        (rank, replace(loss.model, kernels=kernels))
+        for loss in losses
+        for rank, kernels in enumerate(loss.runtime.kernels[1:])
     ]
-    return [task for _, task in sorted(ranked, key=lambda pair: -pair[0])]
+    return [model for _, model in sorted(ranked, key=lambda pair: -pair[0])]
 
 
-def steps(
-    subject: Subject,
-    labels: Labels,
-    original: Floats,
-    deployed: Mapping[Task, Floats],
-    on_kernels: Mapping[Task, Floats],
-) -> list[AttributionStep]:
-    """The steps from the original to one artifact, on the same photos.
+def steps(loss: Loss, labels: Labels, original: Floats, ran: Mapping[Runnable, Floats]) -> list[AttributionStep]:
+    """Measure the steps from the original to one artifact, on the same photos.
 
-    ``original``: probabilities (N, C) of the original on this CPU; ``deployed`` and ``on_kernels``: those of every task
-    that ran, on the deployed kernels and on the others. A step whose other side did not run says so.
+    ``original``: probabilities (N, C) of the original on this CPU; ``ran``: those of every model that ran. A step whose other
+    side did not run says so. A runtime with one set of kernels has no step between kernels.
     """
-    name = subject.task.name
-    reference = replace(subject.task, kernels=subject.runtime.kernels[-1])
-    on_reference = on_kernels.get(reference)
+    name, kernels = loss.model.name, loss.runtime.kernels
     made: list[AttributionStep] = []
+
+    def on(model: Runnable, chosen: str) -> Floats | None:
+        return ran.get(model if chosen == kernels[0] else replace(model, kernels=chosen))
 
     def add(step: StepName, before: str, after: str, left: Floats | None, right: Floats | None, missing: str) -> None:
         made.append(_step(name, step, before, after, labels, left, right, missing))
 
-    what = f"{name}, {reference.kernels} kernels"
-    if subject.promise == "float32":
+    what, on_reference = f"{name}, {kernels[-1]} kernels", on(loss.model, kernels[-1])
+    if loss.promise == "float32":
         add("conversion", ORIGINAL, what, original, on_reference, "the artifact did not run on these kernels")
-    elif subject.float_task is None:
-        add(
-            "quantization",
-            "the float32 artifact",
-            what,
-            None,
-            None,
-            NO_FLOAT,
-        )
+    elif loss.float_model is None:
+        add("quantization", "the float32 artifact", what, None, None, NO_FLOAT)
     else:
-        float_reference = replace(subject.float_task, kernels=reference.kernels)
-        before = f"{subject.float_task.name}, {reference.kernels} kernels"
-        left = on_kernels.get(float_reference)
+        before, left = f"{loss.float_model.name}, {kernels[-1]} kernels", on(loss.float_model, kernels[-1])
         add("quantization", before, what, left, on_reference, "one of the two did not run on these kernels")
-    for kernels in subject.runtime.kernels[:-1]:
-        first = kernels == subject.runtime.kernels[0]
-        after = deployed.get(subject.task) if first else on_kernels.get(replace(subject.task, kernels=kernels))
-        add("kernels", what, f"{name}, {kernels} kernels", on_reference, after, "one of the two did not run")
+    for chosen in kernels[:-1]:
+        add(
+            "kernels",
+            what,
+            f"{name}, {chosen} kernels",
+            on_reference,
+            on(loss.model, chosen),
+            "one of the two did not run",
+        )
     return made
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tledge.records import Check, Drift, Interval
-from tledge.verification.statistics import Z, difference_interval_points, difference_statistic
+from tledge.statistics import Z, difference_interval_points, difference_statistic
 
 CHECK_NAME = "max_accuracy_drop_points"
 

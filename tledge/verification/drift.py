@@ -8,20 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.records import ClassDrift, Drift, Flips, Interval
-from tledge.verification.probabilities import Floats, Integers, compare, expected_calibration_error, mean_cosine
-from tledge.verification.statistics import (
+from tledge.statistics import (
     difference_bounds,
     difference_interval_points,
     mcnemar_p_value,
     wilson_interval,
 )
-
-
-def softmax(logits: Floats) -> npt.NDArray[np.float64]:
-    """Probabilities (N, C) of logits (N, C), shifted by the row's maximum so that nothing overflows."""
-    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return np.asarray(exponentials / np.sum(exponentials, axis=1, keepdims=True))
+from tledge.verification.probabilities import Floats, Integers, compare, expected_calibration_error, mean_cosine
 
 
 def drift(

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from tledge.machine import usable_cores
+from tledge.bench.bench import Bench, Runnable
 from tledge.progress import Progress
 from tledge.records import LayerError, LayerReport
-from tledge.runtimes import runtimes_for
-from tledge.runtimes.launch import WorkerFailed, WorkerProcess
-from tledge.runtimes.layers import READERS
-from tledge.runtimes.worker import Job
-from tledge.verification.measure import Bench
+from tledge.runtimes import Runtime
+from tledge.workers.process import WorkerFailed
 
 NUM_PHOTOS = 16
 _QUANTIZED, _FLOAT = "int8", "float32"
-_PROGRAM = "tledge.runtimes.layers"
+_PROGRAM = "tledge.workers.layers"
 _RUNS_A_PHOTO = 4  # both artifacts for their layers, one in pieces, one for its answer
 
 
 def layer_reports(
-    artifacts: Mapping[str, Path], bench: Bench, progress: Progress, num_photos: int = NUM_PHOTOS
+    artifacts: Mapping[str, Path],
+    usable: Sequence[Runtime],
+    bench: Bench,
+    progress: Progress,
+    num_photos: int = NUM_PHOTOS,
 ) -> list[LayerReport]:
-    """One report for each ``FAMILY-int8`` among ``artifacts`` (format to file), against its ``FAMILY-float32``.
+    """Report on each ``FAMILY-int8`` among ``artifacts`` (format to file), against its ``FAMILY-float32``, on each usable runtime.
 
     It is made on at most ``num_photos`` of the bench's photos, at equal distances. Where it can't be made, it has no
     layers and its note tells why; nothing is raised.
@@ -38,29 +38,30 @@ def layer_reports(
         for name in wanted:
             other = f"{name.removesuffix(_QUANTIZED)}{_FLOAT}"
             reports += [
-                _report(name, artifacts[name], other, artifacts.get(other), runtime.name, bench, num_photos)
-                for runtime in runtimes_for(artifacts[name])
+                _report(name, artifacts[name], other, artifacts.get(other), runtime, bench, num_photos)
+                for runtime in usable
+                if artifacts[name].suffix in runtime.suffixes
             ]
             advance(1)
     return reports
 
 
 def _report(
-    name: str, int8: Path, other: str, float32: Path | None, runtime: str, bench: Bench, num_photos: int
+    name: str, int8: Path, other: str, float32: Path | None, runtime: Runtime, bench: Bench, num_photos: int
 ) -> LayerReport:
     """One artifact on one runtime."""
     report = LayerReport(
-        artifact=f"{name} on {runtime}", against=f"{other} on {runtime}", num_photos=0, layers=[], note=""
+        artifact=f"{name} on {runtime.name}", against=f"{other} on {runtime.name}", num_photos=0, layers=[], note=""
     )
     if float32 is None:
         return report.model_copy(
             update={"note": f"There is no {other} to compare with: tledge export --format {other}, and verify it too."}
         )
-    if runtime not in READERS:
-        return report.model_copy(update={"note": f"The layers of {runtime} can't be read."})
-    num_photos = min(num_photos, bench.num_photos)
+    if runtime.layers is None:
+        return report.model_copy(update={"note": f"The layers of {runtime.name} can't be read."})
+    num_photos = min(num_photos, bench.photos.num_photos)
     try:
-        layers, note = compare(int8, float32, runtime, bench, num_photos)
+        layers, note = compare(int8, float32, runtime.name, bench, num_photos)
     except WorkerFailed as failure:
         return report.model_copy(update={"note": f"The layers could not be compared: {failure}"})
     return report.model_copy(update={"layers": layers, "note": note, "num_photos": num_photos})
@@ -74,20 +75,10 @@ def compare(
     First those that add the largest error of their own, last those that add none; ties in the order of the network.
     Raises WorkerFailed where the process that runs the two files fails or takes too long.
     """
-    job = Job(
-        artifact=str(int8.resolve()),
-        runtime=runtime,
-        kernels="",
-        num_threads=usable_cores(),
-        cores=[],
-        pixels=str(bench.pixels),
-        num_photos=bench.num_photos,
-        input_size=bench.input_size,
-        outputs="",
-    )
+    model = Runnable("layers", int8, runtime, program=_PROGRAM)
     timeout_s = bench.limits.start_s + _RUNS_A_PHOTO * num_photos * bench.limits.photo_s
-    with tempfile.TemporaryDirectory(dir=bench.folder) as folder, WorkerProcess(_PROGRAM, job, Path(folder)) as process:
-        answer = process.call("compare", timeout_s, against=str(float32.resolve()), num_photos=num_photos)
+    with bench.start(model, bench.place.machine().logical_cores, []) as process:
+        answer = process.call("compare", timeout_s, against=bench.place.put(float32), num_photos=num_photos)
     try:
         layers = [LayerError.model_validate(layer) for layer in answer["layers"]]
         note = " ".join(answer["notes"])

@@ -13,27 +13,27 @@ import numpy.typing as npt
 
 from tledge.audit import audit
 from tledge.audit.contract import contract_problems
+from tledge.bench.answers import probabilities_or_fault, require_logits, softmax
+from tledge.bench.bench import Bench, Runnable, Timed, TimeLimits, Timings, original_of
+from tledge.bench.latency import Rounds, speedup
+from tledge.bench.photos import lay_out
 from tledge.cache import Rows
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError
 from tledge.progress import Progress
 from tledge.records import AttributionStep, Audit, Drift, LayerReport, OriginalRow, Speedup
-from tledge.room import require_space
 from tledge.run import Run
-from tledge.runtimes.launch import ORIGINAL, WorkerFailed
+from tledge.statistics import wilson_interval
 from tledge.verification import attribution
-from tledge.verification.drift import drift, softmax
-from tledge.verification.latency import Rounds, speedup
+from tledge.verification.drift import drift
 from tledge.verification.layers import layer_reports
-from tledge.verification.measure import Bench, Task, Timed, TimeLimits, Timing
-from tledge.verification.probabilities import num_not_finite, why_no_probabilities
 from tledge.verification.reference import probabilities, reference_logits
-from tledge.verification.statistics import wilson_interval
 from tledge.verification.subjects import Subject
 from tledge.verification.targets import Target
+from tledge.workers.place import Here
+from tledge.workers.process import WorkerFailed
 
 Floats = npt.NDArray[np.floating]
-ORIGINAL_NAME = "original"
 UNSTEADY = 0.10  # a noise floor above it is warned of
 
 
@@ -68,17 +68,17 @@ class Measurement:
     ) -> None:
         self.run, self.budget, self.wanted, self.rounds = run, budget, wanted, rounds
         self._folder, self._progress = folder, progress
-        self._original_task = Task(ORIGINAL_NAME, run.folder / "model", "tensorflow", "", ORIGINAL)
+        self.place = Here(folder)
+        self._original = original_of(run)
         self._running = [subject for subject in subjects if subject.problem is None]
         self.photos = load_split(run, "test", progress)
         self._logits = reference_logits(run, self.photos, folder)
         self.reference = probabilities(self._logits, folder / "reference")
         self.audits: dict[str, Audit] = {}
         self.contracts: dict[str, list[str]] = {}
-        self.answers: dict[Task, Floats | WorkerFailed] = {}
-        self.faults: dict[Task, str | None] = {}
-        self.drifts: dict[Task, Drift] = {}
-        self.timings: dict[int, Timing] = {}
+        self.answers: dict[Runnable, Floats | WorkerFailed] = {}
+        self.drifts: dict[Runnable, Drift] = {}
+        self.timings: dict[int, Timings] = {}
         self.attribution: list[AttributionStep] = []
         self.layers: list[LayerReport] = []
         self.wall_times_s: dict[str, float] = {}
@@ -88,65 +88,64 @@ class Measurement:
         started = time.perf_counter()
         bench = self._lay_out("photos", self.photos.pixels)
         started = self._lap("laying out photos", started)
-        tasks = [subject.task for subject in sorted(self._running, key=_expected_cost, reverse=True)]
+        models = [subject.model for subject in sorted(self._running, key=_expected_cost, reverse=True)]
         if not self.wanted.accuracy_only:
-            tasks.insert(0, self._original_task)
+            models.insert(0, self._original)
         # Beside the workers: what this process does alone after them would leave the other cores idle.
         with ThreadPoolExecutor(1) as beside:
             reading = [beside.submit(self._read, subject) for subject in self._running]
             try:
-                self.answers = dict(bench.answers(tasks, self._progress, "answers to every test photo", self._compare))
+                given = bench.answers(models, self._progress, "answers to every test photo", self._compare)
             except BaseException:  # Ctrl-C: what was not begun is not waited for
                 beside.shutdown(wait=False, cancel_futures=True)
                 raise
+            self.answers = {model: self._judged(model, answers) for model, answers in given.items()}
             started = self._lap("answers", started)
             for file in reading:
                 file.result()
         started = self._lap("reading the files", started)
         if self.wanted.accuracy_only:
             return
-        original = self.answers[self._original_task]
-        if isinstance(original, WorkerFailed):
-            raise ArtifactError(f"{self.run.folder / 'model'}: the original does not run on this CPU: {original}")
-        if num_not_finite(original):
-            raise ArtifactError(f"{self.run.folder / 'model'}: the original's output is not finite on this CPU")
+        original = require_logits(self.answers[self._original], self._original.path)
         self.attribution = self._attribute(original)
         started = self._lap("attribution", started)
         if self.wanted.layers:
             artifacts = {subject.format: subject.path for subject in self._running}
-            self.layers = layer_reports(artifacts, bench, self._progress)
+            usable = list(dict.fromkeys(subject.runtime for subject in self._running if subject.runtime))
+            self.layers = layer_reports(artifacts, usable, bench, self._progress)
             started = self._lap("layers", started)
         for count in dict.fromkeys((self.budget.threads, *self.wanted.thread_counts)):
-            timed = [self._original_task, *(subject.task for subject in self._running)]
+            timed = [self._original, *(subject.model for subject in self._running)]
             self.timings[count] = bench.latencies(timed, count, self.rounds, self._progress)
         self._lap("latency", started)
 
-    def good(self, task: Task) -> Floats | None:
-        """The answers of a task as probabilities (N, C), where it ran and they can be compared."""
-        answers = self.answers.get(task)
-        if answers is None or isinstance(answers, WorkerFailed) or self.faults[task]:
-            return None
-        return answers
+    def good(self, model: Runnable) -> Floats | None:
+        """Return what a model answered, probabilities (N, C), or None where it failed."""
+        answers = self.answers.get(model)
+        return None if isinstance(answers, WorkerFailed) else answers
 
-    def fault(self, task: Task) -> str | None:
-        """What is wrong with the answers of a task; None where they can be compared."""
-        return self.faults[task]
+    def fault(self, model: Runnable) -> str | None:
+        """Say what is wrong with what a model answered; None where it can be compared."""
+        answers = self.answers[model]
+        return str(answers) if isinstance(answers, WorkerFailed) else None
 
     def drift_of(self, subject: Subject) -> Drift | None:
         """Against the original as the training device computed it; None where the artifact gave no good answers."""
-        return self.drifts.get(subject.task) if subject.problem is None else None
+        return self.drifts.get(subject.model) if subject.problem is None else None
 
-    def _compare(self, task: Task, answers: Floats | WorkerFailed) -> None:
-        """What is wrong with the answers of a task, or its drift from the original as the training device computed it."""
-        if task == self._original_task:
-            return
-        self.faults[task] = _fault(answers)
-        if not isinstance(answers, WorkerFailed) and self.faults[task] is None:
-            self.drifts[task] = drift(self.photos.labels, self.reference, answers, self.run.manifest.labels)
+    def _judged(self, model: Runnable, answers: Floats | WorkerFailed) -> Floats | WorkerFailed:
+        """Return probabilities, or the original's logits, or what is wrong with them."""
+        return answers if model == self._original else probabilities_or_fault(answers)
+
+    def _compare(self, model: Runnable, answers: Floats | WorkerFailed) -> None:
+        """Note the drift of a model from the original as the training device computed it."""
+        judged = self._judged(model, answers)
+        if model != self._original and not isinstance(judged, WorkerFailed):
+            self.drifts[model] = drift(self.photos.labels, self.reference, judged, self.run.manifest.labels)
 
     def original(self) -> OriginalRow:
         """The original's row."""
-        manifest, answers = self.run.manifest, self.answers.get(self._original_task)
+        manifest, answers = self.run.manifest, self.answers.get(self._original)
         cpu_drift = None
         if answers is not None and not isinstance(answers, WorkerFailed):
             cpu_drift = drift(
@@ -157,16 +156,16 @@ class Measurement:
                 original_logits=self._logits,
                 artifact_logits=answers,
             )
-        timed = [timing.timed[self._original_task] for timing in self.timings.values()]
+        timed = [timing.timed[self._original] for timing in self.timings.values()]
         latencies = [one.latency for one in timed if isinstance(one, Timed)]
         threads = self.budget.threads
         right = int(np.sum(np.argmax(self.reference, axis=1) == self.photos.labels))
-        model = self.run.folder / "model"
+        folder = self._original.path
         return OriginalRow(
             accuracy=right / len(self.photos.ids),
             accuracy_interval=wilson_interval(right, len(self.photos.ids)),
             device=manifest.device,
-            size_bytes=sum(path.stat().st_size for path in model.rglob("*") if path.is_file()),
+            size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
             cpu_drift=cpu_drift,
             cpu_latency=next((latency for latency in latencies if latency.num_threads == threads), None),
             cpu_thread_sweep=[latency for latency in latencies if latency.num_threads != threads],
@@ -182,12 +181,12 @@ class Measurement:
         """Against the float32 artifact of the same runtime, and against the original, at every thread count."""
         made = []
         for timing in self.timings.values():
-            mine = timing.timed.get(subject.task)
+            mine = timing.timed.get(subject.model)
             if not isinstance(mine, Timed) or timing.floor is None:
                 continue
-            float_task = self._float_task(subject)
-            for other in (float_task, self._original_task):
-                theirs = timing.timed.get(other) if other and other != subject.task else None
+            float_model = self._float_model(subject)
+            for other in (float_model, self._original):
+                theirs = timing.timed.get(other) if other and other != subject.model else None
                 if other and isinstance(theirs, Timed):
                     made.append(speedup(mine.latency, other.name, theirs.latency, timing.floor))
         return made
@@ -197,7 +196,7 @@ class Measurement:
         found = []
         for count, timing in self.timings.items():
             threads = f"{count} thread{'s' if count > 1 else ''}"
-            original = timing.timed.get(self._original_task)
+            original = timing.timed.get(self._original)
             if isinstance(original, WorkerFailed):
                 found.append(f"the original was not timed at {threads}: {original}")
             if timing.floor is None:
@@ -209,40 +208,40 @@ class Measurement:
                 )
         return found
 
-    def _float_task(self, subject: Subject) -> Task | None:
+    def _float_model(self, subject: Subject) -> Runnable | None:
         for other in self._running:
             if other.runtime == subject.runtime and other.record and other.record.promise == "float32":
-                return other.task
+                return other.model
         return None
 
     def _attribute(self, original_logits: Floats) -> list[AttributionStep]:
         labels = self.photos.labels
         made = [attribution.device_step(labels, self.reference, self._on_this_cpu(original_logits))]
         subjects = {
-            attribution.Subject(
-                subject.task, subject.record.promise, subject.runtime, self._float_task(subject)
+            attribution.Loss(
+                subject.model, subject.record.promise, subject.runtime, self._float_model(subject)
             ): subject.is_judged
             for subject in self._running
-            if subject.record and subject.runtime and self.good(subject.task) is not None
+            if subject.record and subject.runtime and self.good(subject.model) is not None
         }
-        audits = [self.audits.get(subject.task.name) for subject in subjects]
+        audits = [self.audits.get(subject.model.name) for subject in subjects]
         macs = [found.num_macs if found else None for found in audits]
         chosen = _spread(len(labels), attribution.num_photos(macs, len(labels)))
         bench = self._lay_out("attribution-photos", self.photos.pixels.select(chosen))
         step = f"where it was lost, on {len(chosen)} photos"
-        others = bench.answers(attribution.tasks(list(subjects)), self._progress, step)
         ran = {
-            task: answers
-            for task, answers in others.items()
-            if not isinstance(answers, WorkerFailed) and _fault(answers) is None
+            model: judged
+            for model, answers in bench.answers(attribution.models(list(subjects)), self._progress, step).items()
+            if not isinstance(judged := probabilities_or_fault(answers), WorkerFailed)
         }
-        deployed = {subject.task: self.answers[subject.task] for subject in subjects}
+        for subject in subjects:
+            if (answers := self.good(subject.model)) is not None:
+                ran[subject.model] = answers[chosen]
         for subject in (subject for subject, is_judged in subjects.items() if is_judged):
             made += attribution.steps(
                 subject,
                 labels[chosen],
                 softmax(original_logits[chosen]),
-                {task: answers[chosen] for task, answers in deployed.items() if not isinstance(answers, WorkerFailed)},
                 ran,
             )
         return made
@@ -259,28 +258,20 @@ class Measurement:
             self.contracts[subject.name] = [str(error)]
 
     def _lay_out(self, name: str, pixels: Rows) -> Bench:
-        path = self._folder / name
-        require_space(self._folder, len(pixels) * self.run.manifest.backbone.input_size**2 * 3)
-        with path.open("wb") as file, self._progress.step("laying out photos", len(pixels)) as advance:
-            for batch in pixels.batches(64):
-                file.write(np.ascontiguousarray(batch).tobytes())
-                advance(len(batch))
-        size, num_classes = self.run.manifest.backbone.input_size, self.reference.shape[1]
-        return Bench(self._folder, path, len(pixels), size, num_classes, self.wanted.time_limits)
+        photos = lay_out(
+            self._folder / name,
+            pixels.batches(64),
+            len(pixels),
+            self.run.manifest.backbone.input_size,
+            self._progress,
+            "laying out photos",
+        )
+        return Bench(self.place, photos, self.reference.shape[1], self.wanted.time_limits)
 
     def _lap(self, name: str, started: float) -> float:
         now = time.perf_counter()
         self.wall_times_s[name] = now - started
         return now
-
-
-def _fault(answers: Floats | WorkerFailed) -> str | None:
-    if isinstance(answers, WorkerFailed):
-        return str(answers)
-    broken = num_not_finite(answers)
-    if broken:
-        return f"the output holds NaN or infinity on {broken} of {len(answers)} test photos"
-    return why_no_probabilities(answers)
 
 
 def _expected_cost(subject: Subject) -> int:

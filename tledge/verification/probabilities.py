@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from tledge.bench.answers import blocks, why_no_probabilities
 
 Floats = npt.NDArray[np.floating]
 Doubles = npt.NDArray[np.float64]
@@ -15,8 +16,6 @@ Integers = npt.NDArray[np.int64]
 ZERO_FLOOR = 1e-7
 """Probabilities below it count as it in the KL divergence: int8 outputs hold exact zeros. About one float32 step at 1."""
 NUM_CALIBRATION_BINS = 15
-_TOLERANCE = 0.01  # two codes of an 8-bit output, whose scale and zero point need not end at 0 and 1
-_BLOCK_VALUES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -42,25 +41,6 @@ class Comparison:
     mean_kl_divergence_nats: float
 
 
-def num_not_finite(values: Floats) -> int:
-    """How many rows of (N, C) hold NaN or infinity."""
-    return sum(int(np.sum(~np.all(np.isfinite(values[rows]), axis=1))) for rows in _blocks(*values.shape))
-
-
-def why_no_probabilities(values: Floats) -> str | None:
-    """What keeps numbers (N, C) from being probabilities: NaN, infinity, or over 0.01 outside 0..1. None: they are.
-
-    That rows add up to one is not asked for: 8-bit codes do so only roughly.
-    """
-    for rows in _blocks(*values.shape):
-        low, high = float(np.min(values[rows])), float(np.max(values[rows]))
-        if not (np.isfinite(low) and np.isfinite(high)):
-            return "probabilities are not finite"
-        if low < -_TOLERANCE or high > 1 + _TOLERANCE:
-            return f"numbers from {low:.4g} to {high:.4g} are no probabilities"
-    return None
-
-
 def compare(original: Floats, artifact: Floats) -> Comparison:
     """Compare probabilities (N, C), N and C at least 1, of the same photos.
 
@@ -75,7 +55,7 @@ def compare(original: Floats, artifact: Floats) -> Comparison:
     num_photos, num_classes = original.shape
     answers = [Answers(np.empty(num_photos, np.int64), np.empty(num_photos, np.float64)) for _ in range(2)]
     largest, total, divergence = 0.0, 0.0, 0.0
-    for rows in _blocks(num_photos, num_classes):
+    for rows in blocks(num_photos, num_classes):
         p, q = _checked(original[rows]), _checked(artifact[rows])
         for side, values in zip(answers, (p, q), strict=True):
             side.predicted[rows] = np.argmax(values, axis=1)
@@ -102,7 +82,7 @@ def mean_cosine(original: Floats, artifact: Floats) -> float:
     A photo whose logits are all zero on one side counts 0, on both sides 1. Raises ValueError where not finite.
     """
     total = 0.0
-    for rows in _blocks(*original.shape):
+    for rows in blocks(*original.shape):
         a, b = np.asarray(original[rows], np.float64), np.asarray(artifact[rows], np.float64)
         if not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
             raise ValueError("logits are not finite")
@@ -128,13 +108,6 @@ def expected_calibration_error(confidence: Doubles, is_right: npt.NDArray[np.boo
     return float(sum(abs(np.sum(part)) for part in bins) / len(excess))
 
 
-def _blocks(num_photos: int, num_classes: int) -> Iterator[slice]:
-    """Slices of rows that hold about 260,000 numbers: some megabytes in float64."""
-    height = max(1, _BLOCK_VALUES // num_classes)
-    for start in range(0, num_photos, height):
-        yield slice(start, min(start + height, num_photos))
-
-
 def _checked(block: Floats) -> Doubles:
     if problem := why_no_probabilities(block):
         raise ValueError(problem)
@@ -155,7 +128,7 @@ def _order_statistic(original: Floats, artifact: Floats, rank: int) -> float:
     prefix = 0
     for level in (0, 1):
         counts = np.zeros(1 << 16, np.int64)
-        for rows in _blocks(*original.shape):
+        for rows in blocks(*original.shape):
             difference = np.abs(np.asarray(original[rows], np.float64) - artifact[rows])
             bits = difference.astype(np.float32).ravel().view(np.uint32)
             digits = bits >> 16 if level == 0 else bits[bits >> 16 == prefix] & 0xFFFF

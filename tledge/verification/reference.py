@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tledge.bench.answers import softmax
 from tledge.datasets.prepare import SplitPhotos
 from tledge.errors import ArtifactError
 from tledge.run import Run
-from tledge.verification.drift import softmax
 
 Floats = npt.NDArray[np.floating]
 REFERENCE = "reference.npz"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tledge.audit import broken_promises
+from tledge.bench.bench import ORIGINAL_NAME, Timed
 from tledge.int8_pairs import LARGEST_SUM
 from tledge.machine import adds_int8_products_in_16_bits
 from tledge.records import Audit, ExportRecord, MachineRecord, Row, Speedup
 from tledge.runtimes import Runtime
-from tledge.runtimes.launch import WorkerFailed
 from tledge.verification import gate
-from tledge.verification.measure import Timed
-from tledge.verification.measurement import ORIGINAL_NAME, Measurement, Wanted
+from tledge.verification.measurement import Measurement, Wanted
 from tledge.verification.subjects import Subject
 from tledge.verification.targets import Target
+from tledge.workers.process import WorkerFailed
 
 
 def row(subject: Subject, measured: Measurement, budget: Target, machine: MachineRecord, wanted: Wanted) -> Row:
@@ -23,8 +23,8 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
     Of an artifact whose record can't be read, only that it does not run is judged.
     """
     record, found = subject.record, measured.audits.get(subject.name)
-    timed = [timing.timed.get(subject.task) for timing in measured.timings.values()] if record else []
-    error = subject.problem or measured.fault(subject.task)
+    timed = [timing.timed.get(subject.model) for timing in measured.timings.values()] if record else []
+    error = subject.problem or measured.fault(subject.model)
     if error is None:
         error = next((f"timing it: {one}" for one in timed if isinstance(one, WorkerFailed)), None)
     latencies = [one.latency for one in timed if isinstance(one, Timed)]
@@ -72,6 +72,7 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
             *_saturating(found, subject.runtime, machine, budget),
             *_slower(speedups, found),
         ],
+        machine=machine,
         error=error,
         verdict=gate.verdict(checks),
     )
@@ -90,10 +91,10 @@ def _missed(record: ExportRecord | None) -> Iterator[str]:
 def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRecord, budget: Target) -> Iterator[str]:
     """The answers of an ONNX file that depend on the CPU, where this one or one of the target cuts sums off."""
     largest = found.largest_pair_sum if found else None
-    if not largest or largest <= LARGEST_SUM or runtime is None or runtime.name != "onnxruntime":
+    if not largest or largest <= LARGEST_SUM or runtime is None or not runtime.cuts_sums_off:
         return
     way_out = "export it again without --target, or with one that says int8_saturates = true"
-    sums = f"two of its int8 weights reach {largest} together, and above {LARGEST_SUM} ONNX Runtime cuts sums off"
+    sums = f"two of its int8 weights reach {largest} together, and above {LARGEST_SUM} {runtime.name} cuts sums off"
     if adds_int8_products_in_16_bits(machine):
         yield f"{sums} on this CPU, which has no VNNI: {way_out}"
     elif budget.int8_saturates:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tledge.bench.bench import Runnable
 from tledge.errors import ArtifactError, InputError, unknown
 from tledge.records import ExportRecord
 from tledge.run import Run
 from tledge.runtimes import Runtime, runtimes_for
-from tledge.verification.measure import Task
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Subject:
         return f"{self.format} on {self.runtime.name}" if self.runtime else self.format
 
     @property
-    def task(self) -> Task:
-        return Task(self.name, self.path, self.runtime.name if self.runtime else "")
+    def model(self) -> Runnable:
+        return Runnable(self.name, self.path, self.runtime.name if self.runtime else "")
 
 
 def subjects_of(
-    run: Run, format_names: Sequence[str], runtime_names: Sequence[str], target: str
+    run: Run, format_names: Sequence[str], usable: Sequence[Runtime], target: str
 ) -> tuple[list[Subject], list[str]]:
-    """The artifacts of a run, or those of ``format_names``, that ``target`` runs; and warnings of those it does not.
+    """List the artifacts of a run, or those of ``format_names``, on each of ``usable`` that runs them, and warn of the others.
 
     Raises InputError for a run without artifacts, an unknown name, or a target that runs none of them.
     """
@@ -54,13 +54,13 @@ def subjects_of(
     subjects: list[Subject] = []
     left_out = []
     for name in (name for name in names if not format_names or name in format_names):
-        found = _subjects(run, name, runtime_names)
+        found = _subjects(run, name, usable)
         subjects += found
         if not found:
             left_out.append(name)
     if not subjects:
         raise InputError(
-            f"target {target!r} runs {', '.join(runtime_names)}, and no artifact of run {run.name} is for them"
+            f"target {target!r} runs {', '.join(one.name for one in usable)}, and no artifact of run {run.name} is for them"
         )
     if left_out:
         return subjects, [f"not verified, because target {target!r} has no runtime for them: {', '.join(left_out)}"]
@@ -70,7 +70,7 @@ def subjects_of(
 def partners_of(run: Run, subjects: Sequence[Subject]) -> list[Subject]:
     """The whole float32 artifacts of the run that ``subjects`` lacks on runtimes of its own, not to be judged."""
     standing = {(subject.format, subject.runtime) for subject in subjects}
-    runtimes = list(dict.fromkeys(subject.runtime.name for subject in subjects if subject.runtime))
+    runtimes = list(dict.fromkeys(subject.runtime for subject in subjects if subject.runtime))
     found = [subject for name in run.export_names() for subject in _subjects(run, name, runtimes)]
     return [
         Subject(one.format, one.record, one.runtime, one.path, None, is_judged=False)
@@ -79,16 +79,14 @@ def partners_of(run: Run, subjects: Sequence[Subject]) -> list[Subject]:
     ]
 
 
-def _subjects(run: Run, name: str, runtime_names: Sequence[str]) -> list[Subject]:
-    """One artifact on each of these runtimes; a broken one alone, unless its file is of another runtime."""
+def _subjects(run: Run, name: str, usable: Sequence[Runtime]) -> list[Subject]:
+    """List one artifact on each of these runtimes; a broken one alone, unless its file is of another runtime."""
     files = [path for path in run.export_folder(name).iterdir() if runtimes_for(path)]
-    if files and not any(runtime.name in runtime_names for path in files for runtime in runtimes_for(path)):
+    if files and not any(path.suffix in runtime.suffixes for path in files for runtime in usable):
         return []
     try:
         record = run.export_record(name)
     except ArtifactError as error:
         return [Subject(name, None, None, run.export_folder(name), str(error))]
     path = run.export_folder(name) / record.file
-    return [
-        Subject(name, record, runtime, path, None) for runtime in runtimes_for(path) if runtime.name in runtime_names
-    ]
+    return [Subject(name, record, runtime, path, None) for runtime in usable if path.suffix in runtime.suffixes]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from tledge.errors import InputError, unknown
+from tledge.errors import EnvironmentFault, InputError, unknown
 from tledge.files import MAX_TABLE_BYTES, read_file
 from tledge.records import LimitBasis, Limits, Record
-from tledge.runtimes import runtimes
+from tledge.runtimes import Runtime, runtimes
 
 DEFAULT = "cpu"
 
@@ -35,7 +35,7 @@ class Target(_Table):
 
     description: str
     threads: int = Field(ge=1, le=1024)
-    runtimes: list[str] = Field(min_length=1)
+    runtimes: list[str] = Field(default_factory=list, description="the only runtimes used there; empty: all")
     architectures: list[str]
     cpu_contains: str = Field("", description="text that the CPU's name must hold, beside the architecture")
     int8_saturates: bool = Field(
@@ -86,6 +86,25 @@ def load(name: str) -> Target:
         if runtime not in runtimes():
             raise unknown(f"runtime in target {path}", runtime, runtimes())
     return target
+
+
+def usable_runtimes(target: Target, name: str) -> tuple[list[Runtime], list[str]]:
+    """List the runtimes that a verification for a target uses, the preferred ones first, and warn of those it leaves out.
+
+    Raises EnvironmentFault where one that the target names is not installed. Of a target that names none, those that are
+    installed are used.
+    """
+    known = runtimes().values()
+    lacking = {runtime.name: missing for runtime in known if (missing := runtime.missing_libraries())}
+    wanted = [runtime for runtime in known if not target.runtimes or runtime.name in target.runtimes]
+    told = [
+        f"runtime {one.name} is left out: install {' and '.join(lacking[one.name])}"
+        for one in wanted
+        if one.name in lacking
+    ]
+    if told and target.runtimes:
+        raise EnvironmentFault(f"target {name!r} names it, but {told[0]}")
+    return [runtime for runtime in wanted if runtime.name not in lacking], told
 
 
 def override(target: Target, limits: Mapping[str, float | None]) -> tuple[Target, dict[str, float]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tledge import __version__
+from tledge.bench.latency import protocol
 from tledge.cache import scratch_folder
 from tledge.doubts import doubts
 from tledge.errors import InputError
@@ -15,14 +16,10 @@ from tledge.records import MachineRecord, Protocol, Report
 from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
 from tledge.verification import gallery, gate, targets
 from tledge.verification.choice import choose
-from tledge.verification.latency import Rounds, protocol
-from tledge.verification.measure import pinned_cores
 from tledge.verification.measurement import Measurement, Wanted
 from tledge.verification.rows import row
 from tledge.verification.subjects import Subject, partners_of, subjects_of
 from tledge.verification.targets import Target
-
-LIBRARIES = ("tensorflow", "ai-edge-litert", "onnxruntime", "numpy")
 
 
 def verify(
@@ -50,8 +47,9 @@ def verify(
         raise InputError("--accuracy-only measures nothing else: drop --layers, --threads and --protocol, or drop it")
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
-    subjects, warnings = subjects_of(run, format_names, budget.runtimes, target)
-    warnings += [*doubts(run.manifest), *_warnings(budget, target, machine)]
+    usable, left_out = targets.usable_runtimes(budget, target)
+    subjects, warnings = subjects_of(run, format_names, usable, target)
+    warnings += [*left_out, *doubts(run.manifest), *_warnings(budget, target, machine)]
     for warning in warnings:
         progress.warn(warning)
     partners = [] if wanted.accuracy_only else partners_of(run, subjects)
@@ -80,7 +78,7 @@ def _report(
         measured.photos,
         labels,
         measured.reference,
-        {subject.name: answers for subject in subjects if (answers := measured.good(subject.task)) is not None},
+        {subject.name: answers for subject in subjects if (answers := measured.good(subject.model)) is not None},
     )
     return Report(
         run=run.name,
@@ -97,7 +95,7 @@ def _report(
         overrides=overrides,
         certify=wanted.certify,
         machine=machine,
-        protocol=None if wanted.accuracy_only else _protocol(measured.rounds, budget),
+        protocol=None if wanted.accuracy_only else _protocol(measured),
         num_test_photos=len(measured.photos.ids),
         original=measured.original(),
         rows=rows,
@@ -108,7 +106,7 @@ def _report(
         flipped_photos=flipped,
         choice=choose(rows, floors[0].floor if floors else 0.0),
         warnings=warnings,
-        library_versions=library_versions(*LIBRARIES),
+        library_versions=library_versions("tensorflow", *_libraries(subjects), "numpy"),
         wall_times_s={name: round(seconds, 2) for name, seconds in measured.wall_times_s.items()},
         verdict=gate.overall([row.verdict for row in rows]),
     )
@@ -126,5 +124,11 @@ def _warnings(budget: Target, name: str, machine: MachineRecord) -> list[str]:
     return warnings
 
 
-def _protocol(rounds: Rounds, budget: Target) -> Protocol:
-    return Protocol(name=rounds.name, description=rounds.description, pinned_cores=pinned_cores(budget.threads) or None)
+def _protocol(measured: Measurement) -> Protocol:
+    cores = measured.place.cores(measured.budget.threads) or None
+    return Protocol(name=measured.rounds.name, description=measured.rounds.description, pinned_cores=cores)
+
+
+def _libraries(subjects: Sequence[Subject]) -> list[str]:
+    """Name the distributions that the artifacts were run with."""
+    return list(dict.fromkeys(name for one in subjects if one.runtime for name in one.runtime.libraries))

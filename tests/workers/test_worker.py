@@ -18,7 +18,7 @@ from small_models import int8_tflite
 
 from tledge.confinement import MEMORY_LIMIT_BYTES
 from tledge.runtimes import runtime, runtimes
-from tledge.runtimes.launch import ARTIFACT, WorkerFailed, WorkerProcess
+from tledge.workers.process import ARTIFACT, WorkerFailed, WorkerProcess
 
 from .jobs import job, told
 
@@ -191,7 +191,7 @@ def _is_running(pid: int) -> bool:
 
 def test_no_runtime_module_imports_tensorflow(tmp_path: Path) -> None:
     program = (
-        "import sys, tledge.runtimes as r, tledge.runtimes.worker\n"
+        "import sys, tledge.runtimes as r, tledge.workers.worker\n"
         "r.runtimes()\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'tf_keras', 'keras')])"
     )

@@ -1,4 +1,4 @@
-"""The original's SavedModel on this CPU, in its own process: ``python -m tledge.verification.original JOB PARENT_PID``.
+"""The original's SavedModel on this CPU, in its own process: ``python -m tledge.workers.original JOB PARENT_PID``.
 
 It takes the commands of an artifact's worker, under the same limits; TensorFlow answers instead of a device runtime. All
 photos are answered in batches, by logits; single photos are timed, to probabilities.
@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import InputError
-from tledge.runtimes.worker import Worker, serve
 from tledge.saved_models import load_original
 from tledge.tensorflow_setup import tensorflow
+from tledge.workers.worker import Worker, serve
 
 _BATCH = 32
 

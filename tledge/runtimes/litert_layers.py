@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.runtimes.layer_graph import Layer, Operator, layers
-from tledge.runtimes.litert import dequantize
+from tledge.runtimes.quantized_values import dequantize
 
 
 class LiteRTLayers:

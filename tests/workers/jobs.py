@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tledge.runtimes.launch import ARTIFACT, WorkerProcess
-from tledge.runtimes.worker import Job
+from tledge.workers.process import ARTIFACT, WorkerProcess
+from tledge.workers.worker import Job
 
 
 def job(folder: Path, artifact: bytes, runtime: str, pixels: np.ndarray, **changes: Any) -> Job:

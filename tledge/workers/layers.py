@@ -1,4 +1,4 @@
-"""The program that compares the layers of two artifacts: ``python -m tledge.runtimes.layers JOB PARENT_PID``.
+"""The program that compares the layers of two artifacts: ``python -m tledge.workers.layers JOB PARENT_PID``.
 
 It is the worker of one artifact with one command more. Both artifacts run in this process, photo by photo: only sums
 stay from one photo to the next, so memory does not grow with the photos.
@@ -14,42 +14,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge.runtimes import runtime
 from tledge.runtimes.layer_graph import Layer, Matching, match
-from tledge.runtimes.layers_litert import LiteRTLayers
-from tledge.runtimes.layers_onnx import OnnxLayers
-from tledge.runtimes.worker import Worker, serve
+from tledge.workers.worker import Worker, serve
 
 Values = npt.NDArray[np.float32]
 _MAX_NAMES = 8  # of layers, in one sentence
 _ROUNDING = 1e-5  # of a probability: other sums of the same float numbers
-
-
-class LayerSession(Protocol):
-    """An artifact that gives the output of each of its layers."""
-
-    layers: tuple[Layer, ...]
-    is_float: tuple[bool, ...]  # of each layer: whether its output is float32
-
-    def run(self, pixels: npt.NDArray[np.uint8], fed: Sequence[Values] = ()) -> list[Values]:
-        """uint8 RGB (1, S, S, 3) to the output of every layer, dequantized, in the order of ``layers``.
-
-        ``fed``: values of the layers that the session was made to be fed with.
-        """
-
-
-class Reader(Protocol):
-    """What opens the bytes of a model. ``fed``: layers, by their places, that get their values from the caller."""
-
-    def __call__(self, model: bytes, num_threads: int, fed: Sequence[int] = ()) -> LayerSession: ...
-
-
-READERS: dict[str, Reader] = {"litert": LiteRTLayers, "onnxruntime": OnnxLayers}
 
 
 @dataclass
@@ -115,7 +91,9 @@ class LayerWorker(Worker):
         classes. Gives ``layers`` (the fields of LayerError) and ``notes`` (sentences on what was not compared).
         """
         model, other = (Path(path).read_bytes() for path in (self._job.artifact, against))
-        reader, deployed = READERS[self._job.runtime], runtime(self._job.runtime)
+        deployed = runtime(self._job.runtime)
+        reader = deployed.layers
+        assert reader is not None, "whoever starts this program asks for runtimes whose layers can be read"
         quantized, real = (reader(data, self._job.num_threads) for data in (model, other))
         judge = deployed.load(model, self._job.num_threads, deployed.kernels[0])
         photos = [self._job.num_photos * number // num_photos for number in range(num_photos)]

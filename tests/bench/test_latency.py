@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tledge.errors import InputError
-from tledge.records import Interval, Latency, NoiseFloor
-from tledge.verification.latency import (
+from tledge.bench.latency import (
     MIN_FLOOR,
     PROTOCOLS,
     Started,
@@ -17,6 +15,8 @@ from tledge.verification.latency import (
     speedup,
     summarise,
 )
+from tledge.errors import InputError
+from tledge.records import Interval, Latency, NoiseFloor
 
 STARTED = Started(load_ns=5_000_000, first_inference_ns=2_000_000, warmup_runs=30, is_stable=True)
 

@@ -1,4 +1,4 @@
-"""The small program that runs one artifact in its own process: ``python -m tledge.runtimes.worker JOB PARENT_PID``.
+"""The small program that runs one artifact in its own process: ``python -m tledge.workers.worker JOB PARENT_PID``.
 
 It reads a JSON job, then commands as lines of JSON on its standard input, and answers each with a line of JSON. It
 needs Python, NumPy and one runtime; no TensorFlow. An artifact may be hostile, so the process limits its own memory

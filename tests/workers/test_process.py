@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.runtimes.launch import WorkerFailed, WorkerProcess
+from tledge.workers.process import WorkerFailed, WorkerProcess
 
 from .jobs import job
 

@@ -1,41 +1,47 @@
-"""Run artifacts in processes of their own: answers side by side on the free cores, latencies one at a time in rounds."""
+"""Run models in processes of their own: answers side by side on the free cores, latencies one at a time in rounds."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tledge.machine import usable_cores
+from tledge.bench.latency import Rounds, Started, noise_floor, summarise
+from tledge.bench.photos import PhotosOnDisk
 from tledge.progress import Progress
 from tledge.records import Latency, NoiseFloor
-from tledge.runtimes.launch import ARTIFACT, WorkerFailed, WorkerProcess
-from tledge.runtimes.worker import Job
-from tledge.verification.latency import Rounds, Started, noise_floor, summarise
+from tledge.run import Run
+from tledge.workers.place import Place
+from tledge.workers.process import ARTIFACT, ORIGINAL, WorkerFailed, WorkerProcess
+from tledge.workers.worker import Job
 
 MB = 1_000_000
+ORIGINAL_NAME = "original"
 _MOST_ROUNDS = 4  # times the protocol's: a latency seldom falls to a quarter after its warm-up
 Answers = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One file to run. ``kernels``: one of the runtime's sets; empty: the deployed one. ``module``: the worker program."""
+class Runnable:
+    """A model that a worker runs. ``kernels``: a set of the runtime's, or empty for the deployed one. ``program``: the worker."""
 
     name: str
-    artifact: Path
+    path: Path
     runtime: str
     kernels: str = ""
-    module: str = ARTIFACT
+    program: str = ARTIFACT
+
+
+def original_of(run: Run) -> Runnable:
+    """Return the original of a run as something to run: its answers are logits."""
+    return Runnable(ORIGINAL_NAME, run.folder / "model", "tensorflow", program=ORIGINAL)
 
 
 @dataclass(frozen=True)
@@ -48,39 +54,37 @@ class TimeLimits:
 
 @dataclass(frozen=True)
 class Timed:
-    """The latency of one task, and the most memory its process took."""
+    """The latency of one model, and the most memory its process took."""
 
     latency: Latency
     peak_memory_mb: float
 
 
 @dataclass(frozen=True)
-class Timing:
-    """All tasks of one thread count. ``floor`` is None where no task ran."""
+class Timings:
+    """The latencies of all models at one thread count. ``floor`` is None where none ran."""
 
-    timed: dict[Task, Timed | WorkerFailed]
+    timed: dict[Runnable, Timed | WorkerFailed]
     floor: NoiseFloor | None
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Photos on disk for the workers: raw uint8 rows (N, S, S, 3)."""
+    """Photos, and the place where models answer them. ``num_classes``: how many numbers an answer has."""
 
-    folder: Path
-    pixels: Path
-    num_photos: int
-    input_size: int
+    place: Place
+    photos: PhotosOnDisk
     num_classes: int
-    limits: TimeLimits
+    limits: TimeLimits = field(default_factory=TimeLimits)
 
     def answers(
         self,
-        tasks: Sequence[Task],
+        models: Sequence[Runnable],
         progress: Progress,
         step: str,
-        then: Callable[[Task, Answers | WorkerFailed], None] = lambda task, answers: None,
-    ) -> dict[Task, Answers | WorkerFailed]:
-        """Every task's outputs on all photos, float32 (N, C): a process each with one thread, as many as there are cores.
+        then: Callable[[Runnable, Answers | WorkerFailed], None] = lambda model, answers: None,
+    ) -> dict[Runnable, Answers | WorkerFailed]:
+        """Every model's outputs on all photos, float32 (N, C): a process each with one thread, as many as there are cores.
 
         They stay on the disk, as read-only memory maps. Tasks are started in their order: give the slowest first, so
         that the cores end together. ``then`` is called with each as it comes, from several threads.
@@ -88,16 +92,19 @@ class Bench:
         running: set[WorkerProcess] = set()
         stopping = threading.Event()
 
-        def work(task: Task) -> Answers | WorkerFailed:
-            found = self._answer(task, running, stopping)
+        def work(model: Runnable) -> Answers | WorkerFailed:
+            found = self._answer(model, running, stopping)
             if not stopping.is_set():
-                then(task, found)
+                then(model, found)
             advance(1)
             return found
 
-        with progress.step(step, len(tasks)) as advance, ThreadPoolExecutor(usable_cores()) as pool:
+        with (
+            progress.step(step, len(models)) as advance,
+            ThreadPoolExecutor(self.place.machine().logical_cores) as pool,
+        ):
             try:
-                return dict(zip(tasks, pool.map(work, tasks), strict=True))
+                return dict(zip(models, pool.map(work, models), strict=True))
             except BaseException:  # Ctrl-C: the threads wait for processes, so those end first
                 stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -105,28 +112,28 @@ class Bench:
                     process.kill()
                 raise
 
-    def latencies(self, tasks: Sequence[Task], num_threads: int, rounds: Rounds, progress: Progress) -> Timing:
-        """Time every task in interleaved rounds (A B C A B C), each in its own process on the same cores.
+    def latencies(self, models: Sequence[Runnable], num_threads: int, rounds: Rounds, progress: Progress) -> Timings:
+        """Time every model in interleaved rounds (A B C A B C), each in its own process on the same cores.
 
-        The task that is fastest after its warm-up runs in a second process too, as the noise floor.
+        The model that is fastest after its warm-up runs in a second process too, as the noise floor.
         """
-        cores = pinned_cores(num_threads)
-        failed: dict[Task, Timed | WorkerFailed] = {}
+        cores = self.place.cores(num_threads)
+        failed: dict[Runnable, Timed | WorkerFailed] = {}
         step = f"latency, {num_threads} thread{'s' if num_threads > 1 else ''}"
-        with contextlib.ExitStack() as stack, progress.step(step, (len(tasks) + 1) * (rounds.rounds + 1)) as advance:
+        with contextlib.ExitStack() as stack, progress.step(step, (len(models) + 1) * (rounds.rounds + 1)) as advance:
             runners: list[_Runner] = []
-            for task in tasks:
-                runner = _Runner(task, stack.enter_context(self._process(task, num_threads, cores)), self.limits)
-                if _survives(runner.start, rounds, failed, runner.task):
+            for model in models:
+                runner = _Runner(model, stack.enter_context(self.start(model, num_threads, cores)), self.limits)
+                if _survives(runner.start, rounds, failed, runner.model):
                     runners.append(runner)
                 advance(1)
             if not runners:
-                return Timing(failed, None)
+                return Timings(failed, None)
             twin_of = min(runners, key=lambda runner: runner.median_ns)
             twin = _Runner(
-                twin_of.task, stack.enter_context(self._process(twin_of.task, num_threads, cores)), self.limits
+                twin_of.model, stack.enter_context(self.start(twin_of.model, num_threads, cores)), self.limits
             )
-            twin_lives = _survives(twin.start, rounds, {}, twin.task)
+            twin_lives = _survives(twin.start, rounds, {}, twin.model)
             advance(1)
             everyone = [*runners, *([twin] if twin_lives else [])]
             # A latency that fell since the warm-up asks for more rounds than were planned.
@@ -134,35 +141,38 @@ class Bench:
                 if number >= rounds.rounds and all(runner.has_enough(rounds) for runner in everyone):
                     break
                 for runner in list(everyone):
-                    if not _survives(runner.time, rounds, {} if runner is twin else failed, runner.task):
+                    if not _survives(runner.time, rounds, {} if runner is twin else failed, runner.model):
                         everyone.remove(runner)
                     advance(1)
-            timed: dict[Task, Timed | WorkerFailed] = dict(failed)
+            timed: dict[Runnable, Timed | WorkerFailed] = dict(failed)
             for runner in everyone:
-                if runner is not twin and _survives(runner.end, rounds, timed, runner.task):
-                    timed[runner.task] = Timed(runner.latency(num_threads), runner.peak_memory_mb)
+                if runner is not twin and _survives(runner.end, rounds, timed, runner.model):
+                    timed[runner.model] = Timed(runner.latency(num_threads), runner.peak_memory_mb)
             floor = None
-            if twin_of in everyone and twin in everyone and isinstance(timed[twin_of.task], Timed):
-                floor = noise_floor(twin_of.task.name, twin_of.latency(num_threads), twin.latency(num_threads))
-        return Timing(timed, floor)
+            if twin_of in everyone and twin in everyone and isinstance(timed[twin_of.model], Timed):
+                floor = noise_floor(twin_of.model.name, twin_of.latency(num_threads), twin.latency(num_threads))
+        return Timings(timed, floor)
 
-    def _process(self, task: Task, num_threads: int, cores: list[int]) -> WorkerProcess:
+    def start(self, model: Runnable, num_threads: int, cores: list[int]) -> WorkerProcess:
+        """Start the program of a model on all photos; the caller ends it."""
         job = Job(
-            artifact=str(task.artifact.resolve()),
-            runtime=task.runtime,
-            kernels=task.kernels,
+            artifact=self.place.put(model.path),
+            runtime=model.runtime,
+            kernels=model.kernels,
             num_threads=num_threads,
             cores=cores,
-            pixels=str(self.pixels),
-            num_photos=self.num_photos,
-            input_size=self.input_size,
-            outputs=tempfile.mktemp(dir=self.folder),  # noqa: S306 - in a folder of our own
+            pixels=self.place.put(self.photos.path),
+            num_photos=self.photos.num_photos,
+            input_size=self.photos.input_size,
+            outputs=self.place.new_file(),
         )
-        return WorkerProcess(task.module, job, self.folder)
+        return self.place.start(model.program, job)
 
-    def _answer(self, task: Task, running: set[WorkerProcess], stopping: threading.Event) -> Answers | WorkerFailed:
-        process = self._process(task, 1, [])
-        outputs = Path(process.job.outputs)
+    def _answer(
+        self, model: Runnable, running: set[WorkerProcess], stopping: threading.Event
+    ) -> Answers | WorkerFailed:
+        num_photos, process = self.photos.num_photos, self.start(model, 1, [])
+        outputs: Path | None = None
         try:
             with process:
                 running.add(process)
@@ -170,30 +180,32 @@ class Bench:
                     if stopping.is_set():
                         return WorkerFailed("stopped")
                     process.call("load", self.limits.start_s)
-                    timeout_s = self.limits.start_s + self.limits.photo_s * self.num_photos
+                    timeout_s = self.limits.start_s + self.limits.photo_s * num_photos
                     (width,) = _counts(process.call("answer", timeout_s), "num_outputs")
                 finally:
                     running.discard(process)
+            outputs = self.place.get(process.job.outputs)
             if width != self.num_classes:  # seen before the file is read: it may be of any size
                 return WorkerFailed(f"the output has {width} classes, the original {self.num_classes}")
             # Mapped when its process is gone: a file that is cut short under a map ends whoever reads it.
-            if outputs.is_symlink() or not outputs.is_file() or outputs.stat().st_size != 4 * self.num_photos * width:
+            if outputs.is_symlink() or not outputs.is_file() or outputs.stat().st_size != 4 * num_photos * width:
                 return WorkerFailed("the process did not write an answer for every photo")
-            return np.memmap(outputs, np.float32, "r", shape=(self.num_photos, width))
+            return np.memmap(outputs, np.float32, "r", shape=(num_photos, width))
         except WorkerFailed as failure:
             return failure
         finally:
-            outputs.unlink(missing_ok=True)  # a map keeps what it needs
+            if outputs:
+                outputs.unlink(missing_ok=True)  # a map keeps what it needs
 
 
 def _survives(
-    step: Callable[[Rounds], None], rounds: Rounds, failed: dict[Task, Timed | WorkerFailed], task: Task
+    step: Callable[[Rounds], None], rounds: Rounds, failed: dict[Runnable, Timed | WorkerFailed], model: Runnable
 ) -> bool:
-    """Do a step of a task; note its failure."""
+    """Do a step of a model; note its failure."""
     try:
         step(rounds)
     except WorkerFailed as failure:
-        failed[task] = failure
+        failed[model] = failure
         return False
     return True
 
@@ -201,8 +213,8 @@ def _survives(
 class _Runner:
     """One process that is being timed."""
 
-    def __init__(self, task: Task, process: WorkerProcess, limits: TimeLimits) -> None:
-        self.task = task
+    def __init__(self, model: Runnable, process: WorkerProcess, limits: TimeLimits) -> None:
+        self.model = model
         self._process, self._limits = process, limits
         self._rounds: list[list[int]] = []
         self.median_ns = self.peak_memory_mb = 0.0
@@ -252,11 +264,3 @@ def _counts(answer: dict[str, Any], *names: str) -> list[int]:
     if not all(map(_is_count, values)):
         raise WorkerFailed("the process gave no readable answer")
     return [int(value) for value in values if value is not None]
-
-
-def pinned_cores(num_threads: int) -> list[int]:
-    """The cores that timed workers stay on: the last ones, as the first takes most interrupts. Empty: can't pin."""
-    if not hasattr(os, "sched_getaffinity"):
-        return []
-    usable = sorted(os.sched_getaffinity(0))
-    return usable[-num_threads:] if num_threads <= len(usable) else []

@@ -17,14 +17,14 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tledge.errors import InputError
-from tledge.runtimes.worker import Job
 from tledge.search_paths import environment
+from tledge.workers.worker import Job
 
 _LAST_LINES = 3
 _LAST_BYTES = 20_000
 _LONGEST_WAIT_S = 1e6  # eleven days; the system call that waits takes no more than 24
 _MAX_ANSWER_BYTES = 10_000_000  # a worker that a model took over could write for ever
-ARTIFACT, ORIGINAL = "tledge.runtimes.worker", "tledge.verification.original"
+ARTIFACT, ORIGINAL = "tledge.workers.worker", "tledge.workers.original"
 
 
 class WorkerFailed(Exception):

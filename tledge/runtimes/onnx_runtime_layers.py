@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.runtimes.layer_graph import Layer, Operator, layers
-from tledge.runtimes.litert import dequantize
-from tledge.runtimes.onnx_runtime import session
+from tledge.runtimes.onnx_session import session
+from tledge.runtimes.quantized_values import dequantize
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 

@@ -14,11 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import SIZE, int8_tflite, rewrite_onnx, tflite
 
 from tledge.runtimes import runtime
-from tledge.runtimes.launch import WorkerFailed, WorkerProcess
 from tledge.runtimes.layer_graph import INPUT, Layer, Operator, layers, match
-from tledge.runtimes.layers import READERS, Sums
-from tledge.runtimes.layers_litert import LiteRTLayers
-from tledge.runtimes.layers_onnx import OnnxLayers
+from tledge.runtimes.litert_layers import LiteRTLayers
+from tledge.runtimes.onnx_runtime_layers import OnnxLayers
+from tledge.workers.layers import Sums
+from tledge.workers.process import WorkerFailed, WorkerProcess
 
 from .jobs import job
 
@@ -210,12 +210,14 @@ def test_int8_layers_are_read_in_real_units(photos: np.ndarray) -> None:
 def test_a_fed_layer_gives_its_readers_what_the_caller_says(
     photos: np.ndarray, name: str, model: Callable[[], bytes], fed: str, reader: str
 ) -> None:
-    whole = READERS[name](model(), 1)
+    reading = runtime(name).layers
+    assert reading is not None
+    whole = reading(model(), 1)
     assert all(whole.is_float)
     operators = [layer.operator for layer in whole.layers]
     place = operators.index(fed)
     before = whole.run(photos[:1])
-    pieces = READERS[name](model(), 1, [place])
+    pieces = reading(model(), 1, [place])
     after = pieces.run(photos[:1], [np.full_like(before[place], 5)])
     np.testing.assert_array_equal(after[place], before[place])  # the layer itself is computed as before
     np.testing.assert_allclose(after[operators.index(reader)], 5, rtol=1e-6)
@@ -224,7 +226,7 @@ def test_a_fed_layer_gives_its_readers_what_the_caller_says(
 def compared(folder: Path, model: bytes, against: bytes, pixels: np.ndarray, num_photos: int) -> dict[str, Any]:
     (folder / "against").write_bytes(against)
     made = job(folder, model, "onnxruntime", pixels)
-    with WorkerProcess("tledge.runtimes.layers", made, folder) as process:
+    with WorkerProcess("tledge.workers.layers", made, folder) as process:
         return process.call("compare", 60, against=str(folder / "against"), num_photos=num_photos)
 
 

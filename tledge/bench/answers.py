@@ -1,0 +1,68 @@
+"""What models answered: whether the numbers can be used, and probabilities made of logits. They may be memory maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.errors import ArtifactError
+from tledge.workers.process import WorkerFailed
+
+Floats = npt.NDArray[np.floating]
+_TOLERANCE = 0.01  # two codes of an 8-bit output, whose scale and zero point need not end at 0 and 1
+_BLOCK_VALUES = 1 << 18
+
+
+def softmax(logits: Floats) -> npt.NDArray[np.float64]:
+    """Return probabilities (N, C) of logits (N, C), shifted by the row's maximum so that nothing overflows."""
+    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / np.sum(exponentials, axis=1, keepdims=True))
+
+
+def num_not_finite(values: Floats) -> int:
+    """Count the rows of (N, C) that hold NaN or infinity."""
+    return sum(int(np.sum(~np.all(np.isfinite(values[rows]), axis=1))) for rows in blocks(*values.shape))
+
+
+def why_no_probabilities(values: Floats) -> str | None:
+    """Say what keeps numbers (N, C) from being probabilities: NaN, infinity, or over 0.01 outside 0..1. None: they are.
+
+    That rows add up to one is not asked for: 8-bit codes do so only roughly.
+    """
+    for rows in blocks(*values.shape):
+        low, high = float(np.min(values[rows])), float(np.max(values[rows]))
+        if not (np.isfinite(low) and np.isfinite(high)):
+            return "probabilities are not finite"
+        if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+            return f"numbers from {low:.4g} to {high:.4g} are no probabilities"
+    return None
+
+
+def probabilities_or_fault(answers: Floats | WorkerFailed) -> Floats | WorkerFailed:
+    """Return an artifact's answers (N, C) where they are probabilities, and what is wrong with them where they are not."""
+    if isinstance(answers, WorkerFailed):
+        return answers
+    if broken := num_not_finite(answers):
+        return WorkerFailed(f"the output holds NaN or infinity on {broken} of {len(answers)} photos")
+    problem = why_no_probabilities(answers)
+    return WorkerFailed(problem) if problem else answers
+
+
+def require_logits(answers: Floats | WorkerFailed, model: object) -> Floats:
+    """Return the original's answers, finite logits (N, C). Raises ArtifactError that names ``model``, its path."""
+    remedy = "build the run again with tledge build"
+    if isinstance(answers, WorkerFailed):
+        raise ArtifactError(f"{model}: the original does not run on this machine: {answers}; {remedy}")
+    if num_not_finite(answers):
+        raise ArtifactError(f"{model}: the original's output is not finite on this machine; {remedy}")
+    return answers
+
+
+def blocks(num_photos: int, num_classes: int) -> Iterator[slice]:
+    """Yield slices of rows that hold about 260,000 numbers: some megabytes in float64."""
+    height = max(1, _BLOCK_VALUES // num_classes)
+    for start in range(0, num_photos, height):
+        yield slice(start, min(start + height, num_photos))

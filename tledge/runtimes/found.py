@@ -1,0 +1,65 @@
+"""Finds the runtimes: one file of this package each, and those that installed distributions add."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from tledge.errors import EnvironmentFault, unknown
+from tledge.runtimes.runtime import Runtime
+
+ENTRY_POINTS = "tledge.runtimes"
+"""The group of entry points by which another distribution adds a runtime: each names an object of :class:`Runtime`."""
+
+
+def runtimes() -> dict[str, Runtime]:
+    """Return every runtime by name, the preferred ones first.
+
+    Raises EnvironmentFault where an installed distribution adds something that can't be imported, is no Runtime, or has the
+    name of another.
+    """
+    found: dict[str, Runtime] = {}
+    for runtime in sorted([*_own(), *_added()], key=lambda runtime: (runtime.rank, runtime.name)):
+        if runtime.name in found:
+            raise EnvironmentFault(
+                f"two runtimes are named {runtime.name!r}: uninstall one of the distributions that add them"
+            )
+        found[runtime.name] = runtime
+    return found
+
+
+def runtime(name: str) -> Runtime:
+    """Return a runtime by name. Raises InputError with the nearest match."""
+    known = runtimes()
+    if name not in known:
+        raise unknown("runtime", name, known)
+    return known[name]
+
+
+def runtimes_for(path: Path) -> list[Runtime]:
+    """List the runtimes that run files of this suffix, the preferred one first, whether they are installed or not."""
+    return [found for found in runtimes().values() if path.suffix in found.suffixes]
+
+
+def _own() -> Iterator[Runtime]:
+    package = importlib.import_module(__package__)
+    for module_info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{__package__}.{module_info.name}")
+        if (declared := getattr(module, "RUNTIME", None)) is not None:
+            yield declared
+
+
+def _added() -> Iterator[Runtime]:
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            declared = entry.load()
+        except Exception as error:  # anything that a stranger's module raises
+            raise EnvironmentFault(
+                f"runtime {entry.name!r}, added by {entry.value}, can't be loaded: {error}"
+            ) from error
+        if not isinstance(declared, Runtime):
+            raise EnvironmentFault(f"runtime {entry.name!r}: {entry.value} is no tledge.runtimes.Runtime")
+        yield declared

@@ -1,0 +1,31 @@
+"""How ONNX Runtime opens a model here: on the CPU, from its bytes alone."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Graph-optimization levels, by ONNX Runtime's own names for them.
+LEVELS = {
+    "optimized": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "not optimized": "ORT_DISABLE_ALL",
+}
+
+
+def session(model: bytes, num_threads: int, kernels: str = "optimized") -> onnxruntime.InferenceSession:
+    """Open a session on these bytes alone: weights that they say are in other files are not looked for."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[kernels])
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # By default they are looked for in the working directory. No file can be below one that is no folder.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,36 @@
+"""The worker as one small file: a zip that runs where only Python, NumPy and one runtime are installed."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import tledge
+
+PROGRAMS = ("tledge.workers.worker", "tledge.workers.layers")
+"""What it can run: ``PYTHONPATH=worker.zip python -m PROGRAM JOB PARENT_PID``."""
+_PARTS = (
+    "__init__.py",
+    "errors.py",
+    "confinement.py",
+    "runtimes",
+    "workers/__init__.py",
+    "workers/worker.py",
+    "workers/layers.py",
+)
+_DATE = (1980, 1, 1, 0, 0, 0)  # of every file in it: the same modules, the same bytes
+
+
+def write_worker(path: Path) -> None:
+    """Write the zip. It holds the modules that run a file, and none of those that start workers."""
+    root = Path(tledge.__file__).parent
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(_files(root)):
+            entry = zipfile.ZipInfo(f"tledge/{file.relative_to(root).as_posix()}", _DATE)
+            archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for part in _PARTS:
+        yield from [root / part] if part.endswith(".py") else (root / part).rglob("*.py")
