@@ -14,7 +14,7 @@ from tledge.compression.codes import Grid, uniform
 from tledge.compression.distillation import Examples, Lessons, learn
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
-from tledge.compression.pruning import Sparsity, prune
+from tledge.compression.pruning import prune
 from tledge.compression.qat import quantized, train
 from tledge.compression.tfmot_scheme import EDGES, MASK, VALUES, Scheme
 from tledge.errors import InputError
@@ -143,7 +143,7 @@ def _kernels(network: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
 def test_what_is_zero_stays_zero_in_the_fit_and_in_training(
     teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
-    pruned, _ = prune(teacher, Sparsity.parse("0.5"), photos[:40], Silent())
+    pruned, _ = prune(teacher, 0.5, photos[:40], Silent())
     fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
     trained = train(fitted, lessons, Silent(), keeps_zeros=True)
     kinds = ("Conv2D", "Dense")
@@ -168,7 +168,7 @@ def test_a_weight_of_a_depthwise_convolution_that_was_rounded_to_zero_may_change
 
 def test_the_fit_of_a_network_with_zeros_is_better_than_none(teacher: Folded) -> None:
     photos, others = pictures(200, seed=3), pictures(200, seed=4)
-    pruned, _ = prune(teacher, Sparsity.parse("0.5"), photos, Silent())
+    pruned, _ = prune(teacher, 0.5, photos, Silent())
     fitted = prepare(pruned.copied(), photos, "mse", Silent(), keeps_zeros=True)
     rounded = pruned.copied()
     for layer in rounded.network.layers:

@@ -53,7 +53,7 @@ def test_the_record_says_how_it_was_trained(exported: Exported) -> None:
         assert len(options["validation_losses"]) == 2
         losses = options["validation_losses"]
         assert losses[options["kept_epoch"]] == min(losses)
-        assert options.get("sparsity") == ("0.5" if "pruned" in name else None)
+        assert options.get("sparsity") == (0.5 if "pruned" in name else None)
 
 
 def test_both_formats_of_one_training_decide_alike(exported: Exported) -> None:

@@ -29,7 +29,7 @@ class Examples:
     """
 
     def __init__(self, teacher: Folded, train: Rows, validation: Rows, progress: Progress) -> None:
-        """``validation``: photos that choose among epochs, or methods."""
+        """``validation``: photos that choose among epochs."""
         self.train, self.validation = train, validation
         self._teacher, self._progress = teacher, progress
 

@@ -12,14 +12,14 @@ import numpy as np
 from tledge.backbones import KERAS
 from tledge.classifier.of_run import network_of
 from tledge.compression import Prepared
-from tledge.compression.calibration import AUTO, DEFAULT, calibrated, require_method
+from tledge.compression.calibration import DEFAULT, require_method, with_stability
 from tledge.compression.clustering import DEFAULT_CLUSTERS, codebooks, require_clusters
 from tledge.compression.codes import Codebook, Grid, large, uniform
 from tledge.compression.distillation import Examples, Lessons
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_depthwise, is_weighted
-from tledge.compression.pruning import Sparsity, prune, require_zeros
+from tledge.compression.pruning import prune, require_share, require_zeros
 from tledge.compression.qat import train
 from tledge.datasets.own_photos import fingerprints_of
 from tledge.datasets.prepare import load_split, members
@@ -64,7 +64,7 @@ _READERS = {
     "sparsity": _WITH_ZEROS,
     "clusters": _WITH_CODEBOOKS,
 }
-_SPARSITY = "0.5"
+_SPARSITY = 0.5
 _PAIRS = "largest_pair_sum"  # in the record: what the audit finds must be no larger
 _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
 
@@ -74,7 +74,7 @@ class Options:
     """What a user may set of integer formats. Raises InputError for a value that can't be.
 
     ``calibration``: how ranges of activations are chosen. ``epochs``, ``learning_rate``: of the formats that train.
-    ``sparsity``: a share, or N:M. ``clusters``: codes of a layer. None of any of these: as suits the format.
+    ``sparsity``: a share. ``clusters``: codes of a layer. None of any of these: as suits the format.
     ``int8_saturates``: whether the CPU may add products of codes in 16 bits, as many do. Formats whose runtime does so then bound
     their weights, so that they answer the same on every CPU.
     """
@@ -83,7 +83,7 @@ class Options:
     calibration: str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
-    sparsity: str | None = None
+    sparsity: float | None = None
     clusters: int | None = None
     int8_saturates: bool = True
 
@@ -97,7 +97,7 @@ class Options:
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise InputError(f"--learning-rate {self.learning_rate:g}: use a rate above 0 and below 1, such as 1e-5")
         if self.sparsity is not None:
-            Sparsity.parse(self.sparsity)
+            require_share(self.sparsity)
         if self.clusters is not None:
             require_clusters(self.clusters)
 
@@ -178,12 +178,10 @@ class Materials:
             folded = self._folded_for(f"{form.name} trains the layers of the network, and can't here")
         elif form.preparation in _READERS["calibration"]:
             self._require_method()
-        is_auto = form.preparation in _READERS["calibration"] and self._options.calibration == AUTO
-        if (form.is_trained or is_auto) and not members(self._run, "validation"):
-            chosen, way_out = ("epoch", "") if form.is_trained else ("method of calibration", ", or name a method")
+        if form.is_trained and not members(self._run, "validation"):
             raise InputError(
-                f"{form.name}: the validation split of run {self._run.name} is empty, and the {chosen} is chosen by it; "
-                f"build on more photos{way_out}"
+                f"{form.name}: the validation split of run {self._run.name} is empty, and the epoch is chosen by it; "
+                "build on more photos"
             )
         if form.preparation in _WITH_CODEBOOKS:
             codebooks(folded.network, DEFAULT_CLUSTERS)
@@ -216,12 +214,8 @@ class Materials:
 
     def _calibrated(self, folded: Folded, **options: Any) -> Prepared:
         """Fitted; ``folded`` is not changed."""
-        pixels, progress = self._calibration[1], self._progress
-
-        def fit(method: str) -> Prepared:
-            return prepare(folded.copied(), pixels, method, progress, **options)
-
-        return calibrated(fit, self._options.calibration or DEFAULT, self._examples)
+        method = self._options.calibration or DEFAULT
+        return with_stability(prepare(folded.copied(), self._calibration[1], method, self._progress, **options))
 
     def _weights(self, bounds_pairs: bool) -> Material:
         made = self._of(FITTED, bounds_pairs)
@@ -278,8 +272,8 @@ class Materials:
         return prune(self.folded, self._sparsity, self._calibration[1], self._progress)
 
     @property
-    def _sparsity(self) -> Sparsity:
-        return Sparsity.parse(self._options.sparsity or _SPARSITY)
+    def _sparsity(self) -> float:
+        return self._options.sparsity or _SPARSITY
 
     def _material(self, prepared: Prepared) -> Material:
         return Material(*self._calibration, prepared, dict(prepared.notes))
