@@ -133,7 +133,7 @@ def exported(built: Run, once: Once) -> tuple[Run, dict[str, ExportRecord]]:
     """A copy of the run with every format exported. Read only."""
     from tledge import export
     from tledge.exporters import formats
-    from tledge.exporters.material import Options
+    from tledge.exporters.options import Options
 
     names = list(formats())
 

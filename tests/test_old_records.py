@@ -11,7 +11,7 @@ import pytest
 
 from tledge import export
 from tledge.errors import ArtifactError
-from tledge.exporters.material import Options
+from tledge.exporters.options import Options
 from tledge.files import read_sealed, write_sealed
 from tledge.run import UNFINISHED, Run, open_run
 from tledge.training.recipe import RECIPES

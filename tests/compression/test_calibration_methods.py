@@ -34,7 +34,7 @@ def test_a_method_by_name_gives_its_ranges(fit: Fit) -> None:
     first = next(iter(found.ranges))
     one, other = found.seen[first]
     assert found.ranges[first] == (0.0, max(one.highs.max(), other.highs.max()))
-    assert found.notes["ranges"] == "min-max"
+    assert found.fitting.ranges == "min-max"
 
 
 def test_weights_are_fitted_to_the_ranges_of_their_method(fit: Fit) -> None:
@@ -47,7 +47,8 @@ def test_weights_are_fitted_to_the_ranges_of_their_method(fit: Fit) -> None:
 def test_ranges_of_photos_that_differ_are_reported_as_unstable(teacher: Folded, photos: np.ndarray) -> None:
     def largest(pixels: np.ndarray) -> float:
         made = with_stability(prepare(teacher.copied(), pixels, "min-max", Silent()))
-        return made.notes["range_stability"]["largest_difference"]
+        assert made.fitting.range_stability is not None
+        return made.fitting.range_stability.largest_difference
 
     same = np.repeat(photos[:8], 2, axis=0)  # both halves hold the same photos
     other = photos[:16].copy()
@@ -72,5 +73,5 @@ def test_both_halves_hold_every_photo_once(fit: Fit) -> None:
 def test_a_single_photo_has_ranges_and_no_stability(teacher: Folded, photos: np.ndarray) -> None:
     for method in METHODS:
         found = with_stability(prepare(teacher.copied(), photos[:1], method, Silent()))
-        assert found.notes["range_stability"] is None
+        assert found.fitting.range_stability is None
         assert found.ranges.keys() == found.seen.keys()

@@ -130,8 +130,8 @@ def test_photos_may_be_read_one_at_a_time(network: Any, photos: np.ndarray, monk
     together = prepare(fold(network), photos, "mse", Silent())
     monkeypatch.setattr(fitting, "_BATCH_BYTES", 1)
     alone = prepare(fold(network), photos, "mse", Silent())
-    for notes in (alone.notes, together.notes):
-        assert notes["fitting"] != "least squares, 0 of 11 layers"
+    for made in (alone, together):
+        assert made.fitting.fitting != "least squares, 0 of 11 layers"
     # The first layer; sums in another order move a code here and there, and with it all that is fitted behind.
     one, other = (prepared.network.get_layer("stem").get_weights()[0] for prepared in (alone, together))
     assert np.abs(one - other).max() < 0.02 * np.abs(other).max()

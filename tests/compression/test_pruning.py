@@ -48,7 +48,7 @@ def test_the_share_is_of_all_weights_and_the_smallest_layers_stay_whole(
     whole = sorted(kernel.size for kernel in kernels.values() if kernel.all())
     assert whole == sizes[: len(whole)]
     assert sum(whole) <= 0.1 * (1 - share) * total < sum(sizes[: len(whole) + 1])
-    assert notes["pruned_layers"] == len(kernels) - len(whole) > 0
+    assert notes.pruned_layers == len(kernels) - len(whole) > 0
     for layer in pruned.network.layers:
         if is_depthwise(layer):
             assert np.array_equal(layer.get_weights()[0], folded.network.get_layer(layer.name).get_weights()[0])

@@ -74,12 +74,12 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
     start: Prepared, teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
     before = [value.copy() for value in teacher.network.get_weights()]
-    trained = train(start, lessons, Silent())
+    trained, learned = train(start, lessons, Silent())
     new = pictures(32, seed=2)
     assert _divergence(trained, teacher, new) < 0.8 * _divergence(start, teacher, new)
-    assert trained.notes["kept_epoch"] > 0
-    assert trained.notes["validation_losses"][0] == pytest.approx(_divergence(start, teacher, new), rel=0.01)
-    kept = trained.notes["validation_losses"][trained.notes["kept_epoch"]]
+    assert learned.kept_epoch > 0
+    assert learned.validation_losses[0] == pytest.approx(_divergence(start, teacher, new), rel=0.01)
+    kept = learned.validation_losses[learned.kept_epoch]
     assert kept == pytest.approx(_divergence(trained, teacher, new), rel=0.05)
     for layer in trained.network.layers:
         if is_weighted(layer):

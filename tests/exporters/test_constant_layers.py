@@ -13,8 +13,8 @@ from small_models import with_files
 from tledge import export
 from tledge.classifier.network import load_network
 from tledge.errors import PromiseBroken
-from tledge.exporters.material import Options
 from tledge.exporters.onnx_int8 import _take_codes
+from tledge.exporters.options import Options
 from tledge.run import Run
 from tledge.training.model import of_network, save
 

@@ -20,7 +20,7 @@ from tledge.cache import Rows
 from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, load_split, prepare
 from tledge.exporters import formats
-from tledge.exporters.material import Options
+from tledge.exporters.options import Options
 from tledge.progress import Silent
 from tledge.training import by_features, by_network
 from tledge.training.method import Task

@@ -89,7 +89,7 @@ def export(
     from tledge.api import export as export_run
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json
-    from tledge.exporters.material import Options
+    from tledge.exporters.options import Options
     from tledge.machine import usable_cores
     from tledge.verification import targets
 

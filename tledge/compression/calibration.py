@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from tledge.compression import Prepared
+from tledge.compression.notes import StabilityNotes
 from tledge.compression.ranges import METHODS, Seen
 from tledge.errors import unknown
 
@@ -20,11 +20,11 @@ def require_method(name: str) -> None:
 
 def with_stability(prepared: Prepared) -> Prepared:
     """``prepared`` with a note on how far its ranges of one half of the photos are from those of the other."""
-    stability = _stability(prepared, prepared.notes["ranges"])
-    return replace(prepared, notes={**prepared.notes, "range_stability": stability})
+    stability = _stability(prepared, prepared.fitting.ranges)
+    return replace(prepared, fitting=prepared.fitting.model_copy(update={"range_stability": stability}))
 
 
-def _stability(prepared: Prepared, method: str) -> dict[str, Any] | None:
+def _stability(prepared: Prepared, method: str) -> StabilityNotes | None:
     """How far the ranges of two disjoint halves of the photos are from each other, in parts of the wider one.
 
     None of a single photo, which has no halves.
@@ -40,4 +40,4 @@ def _stability(prepared: Prepared, method: str) -> dict[str, Any] | None:
     distances = {name: distance(*halves) for name, halves in prepared.seen.items()}
     worst = max(distances, key=lambda name: distances[name])
     mean = sum(distances.values()) / len(distances)
-    return {"mean_difference": round(mean, 4), "largest_difference": round(distances[worst], 4), "layer": worst}
+    return StabilityNotes(mean_difference=round(mean, 4), largest_difference=round(distances[worst], 4), layer=worst)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression.folding import Folded, copied, summing
+from tledge.compression.notes import ZerosNotes
 from tledge.errors import InputError
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -30,7 +31,7 @@ def require_share(share: float) -> None:
         raise InputError(f"--sparsity {share:g}: give the share of weights that become zero, above 0 and below 1")
 
 
-def prune(folded: Folded, share: float, pixels: Pixels, progress: Progress) -> tuple[Folded, dict[str, Any]]:
+def prune(folded: Folded, share: float, pixels: Pixels, progress: Progress) -> tuple[Folded, ZerosNotes]:
     """A copy of ``folded`` with so many zeros in its convolutions and dense layers, and notes for the record.
 
     ``share``: of all their weights. ``pixels``: representative photos, uint8 (N, S, S, 3). Of each output's weights those
@@ -59,7 +60,7 @@ def prune(folded: Folded, share: float, pixels: Pixels, progress: Progress) -> t
             f"--sparsity {share:g}: {zeros / total:.1%} of the weights become zero; these layers keep one weight of each "
             f"output, so that it gives something: {_named(short)}"
         )
-    notes = {"sparsity": share, "zeros": round(zeros / total, 4), "pruned_layers": num_layers}
+    notes = ZerosNotes(sparsity=share, zeros=round(zeros / total, 4), pruned_layers=num_layers)
     return replace(folded, network=network), notes
 
 
