@@ -89,7 +89,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
 
 
 def test_the_same_seed_gives_the_same_weights(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
-    first, second = (train(start, lessons, Silent()).network.get_weights() for _ in range(2))
+    first, second = (train(start, lessons, Silent())[0].network.get_weights() for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
@@ -145,7 +145,7 @@ def test_what_is_zero_stays_zero_in_the_fit_and_in_training(
 ) -> None:
     pruned, _ = prune(teacher, 0.5, photos[:40], Silent())
     fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
-    trained = train(fitted, lessons, Silent(), keeps_zeros=True)
+    trained, _ = train(fitted, lessons, Silent(), keeps_zeros=True)
     kinds = ("Conv2D", "Dense")
     places = [kernel == 0 for kernel in _kernels(pruned.network, kinds)]
     assert sum(zeros.sum() for zeros in places) > 0
