@@ -136,7 +136,9 @@ def together(formats: Sequence[Format]) -> list[list[str]]:
     """Names of formats that one command exports: each by itself, but what is made of one training together."""
     groups: dict[str, list[str]] = {}
     for form in formats:
-        groups.setdefault((form.preparation or "") if form.is_trained else form.name, []).append(form.name)
+        groups.setdefault(form.preparation.name if form.preparation and form.is_trained else form.name, []).append(
+            form.name
+        )
     return list(groups.values())
 
 

@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tledge.backbones.mobilenet_v2 import flatten
 from tledge.preprocessing import resize
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, open_run
+from tledge.runtimes import runtimes_for
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # TensorFlow's graphs are many small objects that live on: looking through them as often as Python does by default
@@ -132,7 +133,7 @@ def exported(built: Run, once: Once) -> tuple[Run, dict[str, ExportRecord]]:
     """A copy of the run with every format exported. Read only."""
     from tledge import export
     from tledge.exporters import formats
-    from tledge.exporters.material import Options
+    from tledge.exporters.options import Options
 
     names = list(formats())
 
@@ -241,6 +242,17 @@ def tiny_backbone(save_module: Callable[..., Path]) -> Path:
     import tensorflow as tf
 
     return save_module(lambda pixels: tf.reshape(tf.nn.avg_pool2d(pixels, 4, 4, "VALID"), (-1, 48)))
+
+
+@pytest.fixture(scope="session")
+def answers_of() -> Callable[[Path, Iterable[np.ndarray]], np.ndarray]:
+    """Answer photos, each uint8 (S, S, 3), with an artifact's file: float32 (N, C), by the runtime that comes first for it."""
+
+    def answer(path: Path, photos: Iterable[np.ndarray]) -> np.ndarray:
+        session = runtimes_for(path)[0].load(path.read_bytes(), 1)
+        return np.stack([session.predict(photo[None]) for photo in photos])
+
+    return answer
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from heavy_imports import HEAVY
 
 import tledge
 
@@ -49,10 +50,6 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 STAGES = LAYERS[5]
-HEAVY = {
-    "tensorflow", "tf_keras", "tensorflow_hub", "tensorflow_datasets", "onnx", "tf2onnx", "onnxruntime", "sklearn",
-    "matplotlib", "ai_edge_litert", "tensorflow_model_optimization", "optuna", "pyarrow", "mlflow",
-}  # fmt: skip
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 INNER = [path for path in MODULES if path.name not in ("__main__.py",) and path != Path("__init__.py")]
 

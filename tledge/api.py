@@ -9,7 +9,7 @@ from tledge.accuracy_aware.search import export_within
 from tledge.errors import InputError
 from tledge.exporters import ONE_PHOTO
 from tledge.exporters.export import export as export_as_asked
-from tledge.exporters.material import Options
+from tledge.exporters.options import Options
 from tledge.progress import Progress
 from tledge.records import ExportRecord, Report
 from tledge.reporting import require_place, write_all

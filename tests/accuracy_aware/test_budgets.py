@@ -18,7 +18,7 @@ from tledge.accuracy_aware import search
 from tledge.accuracy_aware.search import export_within, fewest, missed, too_few
 from tledge.audit import broken_promises
 from tledge.errors import InputError, PromiseBroken
-from tledge.exporters.material import Options
+from tledge.exporters.options import Options
 from tledge.progress import Silent
 from tledge.run import Run, open_run
 

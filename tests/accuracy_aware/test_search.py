@@ -12,7 +12,7 @@ import pytest
 from tledge import export, verify
 from tledge.accuracy_aware.search import export_within
 from tledge.audit import audit, broken_promises
-from tledge.exporters.material import Options
+from tledge.exporters.options import Options
 from tledge.records import ExportRecord
 from tledge.run import Run, open_run
 from tledge.verification.measurement import Wanted

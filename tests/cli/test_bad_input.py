@@ -71,40 +71,12 @@ def test_an_unknown_option_is_refused_with_the_nearest_known_one(tledge: Command
     assert "--dataset" in outcome.err
 
 
-@pytest.fixture
-def own_target(tmp_path: Path) -> Callable[[str, str], Path]:
-    """The shipped target ``cpu`` as a file of one's own, with one text in the place of another."""
-
-    def write(old: str, new: str) -> Path:
-        text = (targets.folder() / "cpu.toml").read_text()
-        assert old in text
-        path = tmp_path / "mine.toml"
-        path.write_text(text.replace(old, new, 1))
-        return path
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("threads =", "thread =", "unknown key in target {path} 'thread'. Did you mean 'threads'?"),
-        ("max_size_mb =", "max_size_mib =", "'max_size_mib'. Did you mean 'max_size_mb'?"),
-        ("threads =", "threads = 0 #", "threads: Input should be greater than or equal to 1"),
-        ("max_size_mb =", "max_size_mb = -1 #", "budget.max_size_mb: Input should be greater than 0"),
-        ("max_size_mb =", "# max_size_mb =", "budget.max_size_mb: Field required"),
-        ("threads = 2", 'threads = 2\nruntimes = ["litret"]', "'litret'. Did you mean 'litert'?"),
-        ("threads =", "threads", "not TOML"),
-    ],
-)
-def test_a_target_file_with_a_mistake_is_refused_by_name(
-    tledge: Command, tmp_path: Path, own_target: Callable[[str, str], Path], old: str, new: str, message: str
-) -> None:
-    path = own_target(old, new)
+def test_a_target_file_with_a_mistake_is_refused_by_name(tledge: Command, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text((targets.folder() / "cpu.toml").read_text().replace("threads =", "thread =", 1))
     outcome = tledge("verify", "--target", path, "--artifacts", tmp_path)
     assert outcome.code == INPUT
-    assert message.format(path=path) in outcome.err
-    assert str(path) in outcome.err
+    assert f"unknown key in target {path} 'thread'. Did you mean 'threads'?" in outcome.err
 
 
 @pytest.mark.parametrize(

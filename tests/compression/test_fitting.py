@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,8 @@ def test_photos_may_be_read_one_at_a_time(network: Any, photos: np.ndarray, monk
     together = prepare(fold(network), photos, "mse", Silent())
     monkeypatch.setattr(fitting, "_BATCH_BYTES", 1)
     alone = prepare(fold(network), photos, "mse", Silent())
-    for notes in (alone.notes, together.notes):
-        assert notes["fitting"] != "least squares, 0 of 11 layers"
+    for made in (alone, together):
+        assert made.fitting.fitting != "least squares, 0 of 11 layers"
     # The first layer; sums in another order move a code here and there, and with it all that is fitted behind.
     one, other = (prepared.network.get_layer("stem").get_weights()[0] for prepared in (alone, together))
     assert np.abs(one - other).max() < 0.02 * np.abs(other).max()
@@ -163,11 +164,12 @@ def test_names_with_slashes_and_an_output_that_never_changes_are_no_trouble(phot
 
 
 @pytest.mark.parametrize("kind", ["residual", "lenet"])
-def test_both_converters_write_what_was_prepared(kind: str, network: Any, photos: np.ndarray, tmp_path: Path) -> None:
+def test_both_converters_write_what_was_prepared(
+    kind: str, network: Any, photos: np.ndarray, tmp_path: Path, answers_of: Callable[..., np.ndarray]
+) -> None:
     import tensorflow as tf
 
     from tledge.exporters import onnx_graph, onnx_int8, tflite_prepared
-    from tledge.runtimes import runtimes_for
 
     if kind == "lenet":
         graph = open_backbone("lenet", 32).graph
@@ -186,9 +188,7 @@ def test_both_converters_write_what_was_prepared(kind: str, network: Any, photos
     made = onnx_int8.quantize(graph, bounded.input_codes.real(photos), bounded, bounds_pairs=True)
     (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
     for name in ("model.tflite", "model.onnx"):
-        session = runtimes_for(tmp_path / name)[0].load((tmp_path / name).read_bytes(), 1)
-        answers = np.stack([session.predict(photo[None]) for photo in photos])
-        assert np.abs(answers - expected).max() < 0.03, name
+        assert np.abs(answers_of(tmp_path / name, photos) - expected).max() < 0.03, name
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tledge.compression.folding import Folded, fold, is_depthwise, summing
-from tledge.compression.pruning import Sparsity, prune
+from tledge.compression.pruning import prune
 from tledge.errors import InputError
 from tledge.progress import Silent
 
@@ -39,7 +39,7 @@ def _dense(kernel: np.ndarray) -> Folded:
 def test_the_share_is_of_all_weights_and_the_smallest_layers_stay_whole(
     folded: Folded, photos: np.ndarray, share: float
 ) -> None:
-    pruned, notes = prune(folded, Sparsity.parse(str(share)), photos[:8], Silent())
+    pruned, notes = prune(folded, share, photos[:8], Silent())
     kernels = _kernels(pruned.network)
     total = sum(kernel.size for kernel in kernels.values())
     # A hundredth more or less is what whole weights of few inputs make.
@@ -48,7 +48,7 @@ def test_the_share_is_of_all_weights_and_the_smallest_layers_stay_whole(
     whole = sorted(kernel.size for kernel in kernels.values() if kernel.all())
     assert whole == sizes[: len(whole)]
     assert sum(whole) <= 0.1 * (1 - share) * total < sum(sizes[: len(whole) + 1])
-    assert notes["pruned_layers"] == len(kernels) - len(whole) > 0
+    assert notes.pruned_layers == len(kernels) - len(whole) > 0
     for layer in pruned.network.layers:
         if is_depthwise(layer):
             assert np.array_equal(layer.get_weights()[0], folded.network.get_layer(layer.name).get_weights()[0])
@@ -59,67 +59,26 @@ def test_of_each_output_those_go_that_add_least_to_it() -> None:
     kernel = np.array([[small_of_a_large_input, 1], [large_of_a_small_one, 2], [0.5, 3], [0.4, 4]], np.float32)
     photos = np.zeros((3, 4, 4, 4), np.uint8)
     photos[..., 0], photos[..., 1], photos[..., 2:] = 200, 10, 100
-    pruned, _ = prune(_dense(kernel), Sparsity.parse("0.5"), photos, Silent())
+    pruned, _ = prune(_dense(kernel), 0.5, photos, Silent())
     zeros = pruned.network.get_layer("logits").get_weights()[0] == 0
     # 0.3 x 200 and 0.5 x 100 stay, 0.9 x 10 and 0.4 x 100 go; 3 x 100 and 4 x 100, and not 1 x 200 and 2 x 10.
     assert zeros.T.tolist() == [[False, True, False, True], [True, True, False, False]]
 
 
-def test_of_every_four_weights_of_an_output_the_two_least_go() -> None:
-    kernel = np.array([[1, 8], [2, 7], [3, 6], [4, 5], [5, 1], [6, 9], [9, 2], [7, 3]], np.float32)
-    photos = np.full((2, 4, 4, 8), 100, np.uint8)
-    pruned, _ = prune(_dense(kernel), Sparsity.parse("2:4"), photos, Silent())
-    kept = pruned.network.get_layer("logits").get_weights()[0].T
-    assert kept.tolist() == [[0, 0, 3, 4, 0, 0, 9, 7], [8, 7, 0, 0, 0, 9, 0, 3]]
-
-
 @pytest.mark.parametrize(
-    ("sparsity", "size", "said"),
-    [
-        (
-            "0.97",
-            8,
-            "87.5% of the weights become zero; these layers keep one weight of each output",
-        ),
-        ("0.5", 8, None),
-        ("7:16", 16, None),
-    ],
+    ("share", "said"),
+    [(0.97, "87.5% of the weights become zero; these layers keep one weight of each output"), (0.5, None)],
 )
 def test_an_output_keeps_one_weight_and_where_that_is_less_than_was_asked_for_it_is_said(
-    sparsity: str, size: int, said: str | None
+    share: float, said: str | None
 ) -> None:
-    kernel = np.random.default_rng(0).normal(size=(size, 3)).astype(np.float32)
+    kernel = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     heard = Silent()
-    pruned, _ = prune(_dense(kernel), Sparsity.parse(sparsity), np.full((2, 4, 4, size), 100, np.uint8), heard)
+    pruned, _ = prune(_dense(kernel), share, np.full((2, 4, 4, 8), 100, np.uint8), heard)
     assert pruned.network.get_layer("logits").get_weights()[0].any(axis=0).all()
     assert [said in warning for warning in heard.warnings] == [True] if said else not heard.warnings
 
 
-def test_layers_whose_inputs_are_no_whole_blocks_are_named(folded: Folded, photos: np.ndarray) -> None:
-    heard = Silent()
-    pruned, notes = prune(folded, Sparsity.parse("5:9"), photos[:8], heard)
-    left_whole = [name for name, kernel in _kernels(pruned.network).items() if kernel.shape[0] == 1]
-    (warning,) = heard.warnings
-    assert f"{notes['zeros']:.1%} of the weights become zero; these layers stay whole" in warning
-    assert f"for their inputs are no multiple of 9: {left_whole[0]}" in warning
-
-
-def test_two_of_every_four_in_a_row_go_where_rows_are_of_fours(folded: Folded, photos: np.ndarray) -> None:
-    pruned, notes = prune(folded, Sparsity.parse("2:4"), photos[:8], Silent())
-    num_blocks = 0
-    for kernel in _kernels(pruned.network).values():
-        rows = np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1)
-        if not kernel.all():
-            assert rows.shape[1] % 4 == 0
-            assert ((rows.reshape(-1, 4) == 0).sum(axis=1) == 2).all()
-            num_blocks += rows.size // 4
-    assert num_blocks > 0
-    assert notes["sparsity"] == "2:4"
-
-
-@pytest.mark.parametrize(("sparsity", "why"), [("6:13", "no layer that may lose some"), ("0.001", "it is too little")])
-def test_a_sparsity_that_makes_nothing_zero_is_an_error(
-    folded: Folded, photos: np.ndarray, sparsity: str, why: str
-) -> None:
-    with pytest.raises(InputError, match=f"--sparsity {sparsity} makes no weight of this network zero: {why}"):
-        prune(folded, Sparsity.parse(sparsity), photos[:8], Silent())
+def test_a_sparsity_that_makes_nothing_zero_is_an_error(folded: Folded, photos: np.ndarray) -> None:
+    with pytest.raises(InputError, match="--sparsity 0.001 makes no weight of this network zero: it is too little"):
+        prune(folded, 0.001, photos[:8], Silent())

@@ -14,7 +14,7 @@ from tledge.compression.codes import Grid, uniform
 from tledge.compression.distillation import Examples, Lessons, learn
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold, is_weighted
-from tledge.compression.pruning import Sparsity, prune
+from tledge.compression.pruning import prune
 from tledge.compression.qat import quantized, train
 from tledge.compression.tfmot_scheme import EDGES, MASK, VALUES, Scheme
 from tledge.errors import InputError
@@ -74,12 +74,12 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
     start: Prepared, teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
     before = [value.copy() for value in teacher.network.get_weights()]
-    trained = train(start, lessons, Silent())
+    trained, learned = train(start, lessons, Silent())
     new = pictures(32, seed=2)
     assert _divergence(trained, teacher, new) < 0.8 * _divergence(start, teacher, new)
-    assert trained.notes["kept_epoch"] > 0
-    assert trained.notes["validation_losses"][0] == pytest.approx(_divergence(start, teacher, new), rel=0.01)
-    kept = trained.notes["validation_losses"][trained.notes["kept_epoch"]]
+    assert learned.kept_epoch > 0
+    assert learned.validation_losses[0] == pytest.approx(_divergence(start, teacher, new), rel=0.01)
+    kept = learned.validation_losses[learned.kept_epoch]
     assert kept == pytest.approx(_divergence(trained, teacher, new), rel=0.05)
     for layer in trained.network.layers:
         if is_weighted(layer):
@@ -89,7 +89,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
 
 
 def test_the_same_seed_gives_the_same_weights(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
-    first, second = (train(start, lessons, Silent()).network.get_weights() for _ in range(2))
+    first, second = (train(start, lessons, Silent())[0].network.get_weights() for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
@@ -143,9 +143,9 @@ def _kernels(network: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
 def test_what_is_zero_stays_zero_in_the_fit_and_in_training(
     teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
-    pruned, _ = prune(teacher, Sparsity.parse("0.5"), photos[:40], Silent())
+    pruned, _ = prune(teacher, 0.5, photos[:40], Silent())
     fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
-    trained = train(fitted, lessons, Silent(), keeps_zeros=True)
+    trained, _ = train(fitted, lessons, Silent(), keeps_zeros=True)
     kinds = ("Conv2D", "Dense")
     places = [kernel == 0 for kernel in _kernels(pruned.network, kinds)]
     assert sum(zeros.sum() for zeros in places) > 0
@@ -168,7 +168,7 @@ def test_a_weight_of_a_depthwise_convolution_that_was_rounded_to_zero_may_change
 
 def test_the_fit_of_a_network_with_zeros_is_better_than_none(teacher: Folded) -> None:
     photos, others = pictures(200, seed=3), pictures(200, seed=4)
-    pruned, _ = prune(teacher, Sparsity.parse("0.5"), photos, Silent())
+    pruned, _ = prune(teacher, 0.5, photos, Silent())
     fitted = prepare(pruned.copied(), photos, "mse", Silent(), keeps_zeros=True)
     rounded = pruned.copied()
     for layer in rounded.network.layers:

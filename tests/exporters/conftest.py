@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from small_models import hub_module, two_classes
 
+from tledge.datasets.prepare import load_split
+from tledge.progress import Silent
 from tledge.run import Run
 
 Build = Callable[[str, Callable[[Any], Any]], Run]
+
+
+@pytest.fixture
+def answers_to_test_photos(answers_of: Callable[..., np.ndarray]) -> Callable[[Run, str], np.ndarray]:
+    """Answer a run's test photos with its artifact of a format: float32 (N, C)."""
+
+    def answer(run: Run, name: str) -> np.ndarray:
+        path = run.export_folder(name) / run.export_record(name).file
+        return answers_of(path, load_split(run, "test", Silent()).pixels)
+
+    return answer
 
 
 @pytest.fixture(scope="session")

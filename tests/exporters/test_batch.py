@@ -16,8 +16,8 @@ from tledge.audit.contract import contract_problems
 from tledge.datasets.prepare import load_split
 from tledge.errors import PromiseBroken
 from tledge.exporters import formats
-from tledge.exporters.material import Options
 from tledge.exporters.onnx_batch import free_batch
+from tledge.exporters.options import Options
 from tledge.progress import Silent
 from tledge.run import Run
 

@@ -13,10 +13,9 @@ from small_models import with_files
 from tledge import export
 from tledge.classifier.network import load_network
 from tledge.errors import PromiseBroken
-from tledge.exporters.material import Options
 from tledge.exporters.onnx_int8 import _take_codes
+from tledge.exporters.options import Options
 from tledge.run import Run
-from tledge.runtimes import runtimes_for
 from tledge.training.model import of_network, save
 
 
@@ -51,14 +50,16 @@ def _model_files(run: Run) -> list[Path]:
 DEAD = {"f6.bias": -1e4}
 
 
-def _require_the_same_answers(run: Run, names: list[str], options: Options) -> None:
+def _require_the_same_answers(
+    answers_of: Callable[..., np.ndarray], run: Run, names: list[str], options: Options
+) -> None:
     """Of these formats and of float32, on one photo of noise. LiteRT answers by XNNPACK, which refuses some scales."""
     made = export(run, ["onnx-float32", *names], options=options)
     photo = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 3), np.uint8)
     answers = {}
     for one in made:
         path = run.export_folder(one.format) / one.file
-        answers[one.format] = runtimes_for(path)[0].load(path.read_bytes(), 1).predict(photo)
+        answers[one.format] = answers_of(path, photo)
     for name in names:
         np.testing.assert_allclose(answers[name], answers["onnx-float32"], atol=0.02, err_msg=name)
 
@@ -78,15 +79,19 @@ def _require_the_same_answers(run: Run, names: list[str], options: Options) -> N
     ],
 )
 def test_a_network_with_a_constant_layer_exports_and_answers_as_it_does_in_float(
-    changed: Callable[[dict[str, float]], Run], values: dict[str, float]
+    changed: Callable[[dict[str, float]], Run], answers_of: Callable[..., np.ndarray], values: dict[str, float]
 ) -> None:
-    _require_the_same_answers(changed(values), ["tflite-int8", "onnx-int8"], Options(calibration_samples=16))
+    _require_the_same_answers(
+        answers_of, changed(values), ["tflite-int8", "onnx-int8"], Options(calibration_samples=16)
+    )
 
 
 @pytest.mark.long
-def test_formats_that_train_take_a_dead_layer_too(changed: Callable[[dict[str, float]], Run]) -> None:
+def test_formats_that_train_take_a_dead_layer_too(
+    changed: Callable[[dict[str, float]], Run], answers_of: Callable[..., np.ndarray]
+) -> None:
     names = ["tflite-int8-qat", "onnx-int8-qat", "tflite-int8-pruned", "tflite-int8-clustered", "tflite-int16x8"]
-    _require_the_same_answers(changed(DEAD), names, Options(calibration_samples=16, epochs=1))
+    _require_the_same_answers(answers_of, changed(DEAD), names, Options(calibration_samples=16, epochs=1))
 
 
 def test_a_network_that_reads_no_pixels_and_has_unknown_layers_is_refused_by_name() -> None:

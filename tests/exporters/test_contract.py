@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,6 @@ pytestmark = pytest.mark.parametrize("form", formats().values(), ids=formats())
 @pytest.fixture
 def path(exported: Exported, form: Format) -> Path:
     return exported[0].export_folder(form.name) / form.file
-
-
-def _answers(path: Path, pixels: np.ndarray) -> np.ndarray:
-    runtime = runtimes_for(path)[0]
-    session = runtime.load(path.read_bytes(), 1)
-    return np.stack([session.predict(photo[None]) for photo in pixels])
 
 
 def _embedded(path: Path) -> dict[str, Any]:
@@ -78,10 +73,12 @@ def test_an_artifact_takes_one_raw_uint8_photo(exported: Exported, form: Format,
     assert (pixels.data_type, pixels.shape) == ("UINT8", [1, size, size, 3])
 
 
-def test_an_artifact_gives_one_probability_a_class(exported: Exported, form: Format, path: Path) -> None:
+def test_an_artifact_gives_one_probability_a_class(
+    exported: Exported, form: Format, path: Path, answers_of: Callable[..., np.ndarray]
+) -> None:
     run = exported[0]
     found = audit(path)
-    answers = _answers(path, load_split(run, "test", Silent()).pixels[:8])
+    answers = answers_of(path, load_split(run, "test", Silent()).pixels[:8])
     classes = len(run.manifest.labels)
     assert answers.shape == (8, classes)
     assert answers.dtype == np.float32
@@ -132,14 +129,14 @@ def test_some_runtime_runs_it(form: Format) -> None:
 
 
 def test_a_float_artifact_agrees_with_the_original_on_every_test_photo(
-    exported: Exported, form: Format, path: Path
+    exported: Exported, form: Format, path: Path, answers_of: Callable[..., np.ndarray]
 ) -> None:
     if form.promise not in ("float32", "float16 weights"):
         pytest.skip("its arithmetic is not float's: verify measures how far it drifts")
     run = exported[0]
     with np.load(run.folder / "reference.npz") as stored:
         original = softmax(stored["logits"])
-    answers = _answers(path, load_split(run, "test", Silent()).pixels[:])
+    answers = answers_of(path, load_split(run, "test", Silent()).pixels[:])
     assert np.array_equal(answers.argmax(axis=1), original.argmax(axis=1))
     # float32 differs by the order of its sums; float16 weights have 11 significant bits.
     np.testing.assert_allclose(answers, original, atol=1e-4 if form.promise == "float32" else 2e-2)

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from tledge import export
-from tledge.datasets.prepare import load_split
-from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
-from tledge.runtimes import runtimes_for
 
 INT8 = ("tflite-int8", "onnx-int8")
 Exported = tuple[Run, dict[str, ExportRecord]]
-
-
-def _answers(run: Run, name: str) -> np.ndarray:
-    path = run.export_folder(name) / run.export_record(name).file
-    session = runtimes_for(path)[0].load(path.read_bytes(), 1)
-    return np.stack([session.predict(photo[None]) for photo in load_split(run, "test", Silent()).pixels])
 
 
 @pytest.mark.parametrize("name", INT8)
@@ -31,8 +23,8 @@ def test_the_record_says_how_the_network_was_prepared(exported: Exported, name: 
     assert options["ranges"] == "mse"
 
 
-def test_both_formats_answer_alike(exported: Exported) -> None:
-    tflite, onnx = (_answers(exported[0], name) for name in INT8)
+def test_both_formats_answer_alike(exported: Exported, answers_to_test_photos: Callable[..., np.ndarray]) -> None:
+    tflite, onnx = (answers_to_test_photos(exported[0], name) for name in INT8)
     assert np.mean(tflite.argmax(1) == onnx.argmax(1)) >= 0.99
     assert np.abs(tflite - onnx).mean() < 0.005
 

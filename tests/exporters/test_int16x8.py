@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +10,10 @@ import numpy as np
 from tledge import export
 from tledge.audit import audit
 from tledge.bench.answers import softmax
-from tledge.datasets.prepare import load_split
-from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
-from tledge.runtimes import runtimes_for
 
 Exported = tuple[Run, dict[str, ExportRecord]]
-
-
-def _mean_difference(run: Run, name: str) -> float:
-    """Of the probabilities of the test photos from those of the original."""
-    path = run.export_folder(name) / run.export_record(name).file
-    session = runtimes_for(path)[0].load(path.read_bytes(), 1)
-    answers = np.stack([session.predict(photo[None]) for photo in load_split(run, "test", Silent()).pixels])
-    with np.load(run.folder / "reference.npz") as stored:
-        return float(np.mean(np.abs(answers - softmax(stored["logits"]))))
 
 
 def test_every_product_is_of_int16_by_int8_and_only_the_edges_are_float(exported: Exported) -> None:
@@ -37,8 +26,15 @@ def test_every_product_is_of_int16_by_int8_and_only_the_edges_are_float(exported
     assert found.integer_mac_share == 1.0
 
 
-def test_it_answers_nearer_to_the_original_than_int8(exported: Exported) -> None:
-    wide, narrow = (_mean_difference(exported[0], name) for name in ("tflite-int16x8", "tflite-int8"))
+def test_it_answers_nearer_to_the_original_than_int8(
+    exported: Exported, answers_to_test_photos: Callable[[Run, str], np.ndarray]
+) -> None:
+    run = exported[0]
+    with np.load(run.folder / "reference.npz") as stored:
+        wanted = softmax(stored["logits"])
+    wide, narrow = (
+        np.abs(answers_to_test_photos(run, name) - wanted).mean() for name in ("tflite-int16x8", "tflite-int8")
+    )
     assert wide < narrow / 2
 
 

@@ -15,8 +15,9 @@ from tledge import export
 from tledge.audit import audit
 from tledge.datasets.prepare import load_split
 from tledge.errors import PromiseBroken
-from tledge.exporters import FITTED, formats
-from tledge.exporters.material import Materials, Options
+from tledge.exporters import formats
+from tledge.exporters.options import Options
+from tledge.exporters.preparations.materials import Materials
 from tledge.int8_pairs import LARGEST_SUM
 from tledge.progress import Silent
 from tledge.records import ExportRecord
@@ -72,9 +73,10 @@ def test_the_weights_were_fitted_to_the_bound_and_not_rounded_once_more(exported
     import onnx
     from onnx import numpy_helper
 
-    prepared = Materials(exported[0], Options(), Silent()).of(FITTED, saturates=True).prepared
-    assert prepared is not None
-    wanted = [np.abs(layer.get_weights()[0]).sum() for layer in prepared.network.layers if layer.get_weights()]
+    material = Materials(exported[0], Options(), Silent()).of(formats()["onnx-int8"])
+    assert material is not None
+    assert material.prepared is not None
+    wanted = [np.abs(layer.get_weights()[0]).sum() for layer in material.prepared.network.layers if layer.get_weights()]
     graph = onnx.load(exported[0].export_folder("onnx-int8") / "model.onnx").graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     written = []

@@ -10,8 +10,8 @@ import pytest
 
 from tledge import export
 from tledge.exporters import onnx as onnx_formats
-from tledge.exporters.material import Options
 from tledge.exporters.onnx_tidy import tidy
+from tledge.exporters.options import Options
 from tledge.run import Run
 
 

@@ -21,7 +21,7 @@ from tledge import export
 from tledge.datasets.prepare import load_split
 from tledge.errors import EnvironmentFault, PromiseBroken
 from tledge.exporters import chosen
-from tledge.exporters.material import Options
+from tledge.exporters.options import Options
 from tledge.exporters.processes import Processes, with_room
 from tledge.progress import Advance, Silent
 from tledge.run import Run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,10 @@ import pytest
 from small_models import most_significant_bits
 
 from tledge.audit import broken_promises
-from tledge.datasets.prepare import load_split
-from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
-from tledge.runtimes import runtimes_for
 
 Exported = tuple[Run, dict[str, ExportRecord]]
-
-
-def _answers(run: Run, name: str) -> np.ndarray:
-    path = run.export_folder(name) / run.export_record(name).file
-    session = runtimes_for(path)[0].load(path.read_bytes(), 1)
-    return np.stack([session.predict(photo[None]) for photo in load_split(run, "test", Silent()).pixels])
 
 
 def _operands(path: Path, place: int, *kinds: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -53,11 +45,13 @@ def test_the_record_says_how_it_was_trained(exported: Exported) -> None:
         assert len(options["validation_losses"]) == 2
         losses = options["validation_losses"]
         assert losses[options["kept_epoch"]] == min(losses)
-        assert options.get("sparsity") == ("0.5" if "pruned" in name else None)
+        assert options.get("sparsity") == (0.5 if "pruned" in name else None)
 
 
-def test_both_formats_of_one_training_decide_alike(exported: Exported) -> None:
-    tflite, onnx = (_answers(exported[0], name) for name in ("tflite-int8-qat", "onnx-int8-qat"))
+def test_both_formats_of_one_training_decide_alike(
+    exported: Exported, answers_to_test_photos: Callable[..., np.ndarray]
+) -> None:
+    tflite, onnx = (answers_to_test_photos(exported[0], name) for name in ("tflite-int8-qat", "onnx-int8-qat"))
     assert np.mean(tflite.argmax(1) == onnx.argmax(1)) >= 0.99
 
 

@@ -17,7 +17,7 @@ from small_models import replace_artifact, rewrite_onnx, rewrite_tflite, tflite
 from tledge import export, verify
 from tledge.errors import ArtifactError
 from tledge.exporters import formats
-from tledge.exporters.material import Options
+from tledge.exporters.options import Options
 from tledge.machine import adds_int8_products_in_16_bits, this_machine
 from tledge.records import Report
 from tledge.reporting.wording import gate

@@ -10,21 +10,23 @@ from pathlib import Path
 from tledge.accuracy_aware.layers import NUM_PHOTOS, choices, ranked
 from tledge.accuracy_aware.scoring import Judge, Score
 from tledge.cache import scratch_folder
-from tledge.compression.calibration import with_stability
 from tledge.compression.codes import Grid
-from tledge.compression.fitting import prepare
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
-from tledge.exporters import FITTED, ONE_PHOTO, TRAINED, Format, chosen, formats, mixed_formats, require_batch
+from tledge.exporters import ONE_PHOTO, Format, chosen, formats, mixed_formats, require_batch
 from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of, reserved_formats
-from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.mixed import SUFFIX
+from tledge.exporters.options import Options
+from tledge.exporters.preparations import Material
+from tledge.exporters.preparations.fitted import FittedRecord
+from tledge.exporters.preparations.materials import Materials
 from tledge.progress import Progress, Silent
 from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
 from tledge.run import Run, artifacts_root, open_run
 from tledge.verification.certification import certify
 from tledge.workers.process import WorkerFailed
 
-_ENDS = ("", SUFFIX, "-qat")  # of the names under which the file that a search finds may be kept
+_TRAINED = "-qat"
+_ENDS = ("", SUFFIX, _TRAINED)  # of the names under which the file that a search finds may be kept
 
 
 def export_within(
@@ -60,7 +62,7 @@ def export_within(
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     options = options or Options()
-    options.require_readers({FITTED, TRAINED})
+    options.require_readers([form for one in wanted for form in (one, formats()[f"{one.name}{_TRAINED}"])])
     materials = Materials(run, options, progress)
     ways = [f"{form.name}{end}" for form in wanted for end in _ENDS]
     with reserved_formats(run, ways), scratch_folder() as folder:
@@ -92,6 +94,12 @@ def fewest(count: int, suffices: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if suffices(middle) else (middle, high)
     return high or None
+
+
+class MixedRecord(FittedRecord):
+    """How weights and ranges were fitted, but for some layers that compute in float."""
+
+    float_layers: list[str]
 
 
 @dataclass(frozen=True)
@@ -157,15 +165,15 @@ class _Search:
         return record
 
     def _first_that_suffices(self) -> _Attempt | None:
-        plain = self._attempt(self._form, self._material(FITTED))
+        plain = self._attempt(self._form, self._material(self._form))
         if self._suffices(plain):
             return plain
         try:
-            folded = self._materials.folded
+            folded = self._materials.sources.folded
         except (InputError, ArtifactError, EnvironmentFault) as error:
             self._progress.warn(f"no layer can be left in float, and none trained: {error}")
             return None
-        material = self._material(FITTED)
+        material = self._material(self._form)
         errors = ranked(folded, material.pixels[:NUM_PHOTOS], Grid(bounds_pairs=material.bounds_pairs))
         in_float = choices(folded.network, list(errors))
         found: dict[int, _Attempt] = {}
@@ -179,8 +187,8 @@ class _Search:
         number = fewest(len(in_float), suffices)
         if number is not None:
             return found[number]
-        trained = formats()[f"{self._form.name}-qat"].with_batch(self._form.batch)
-        last = self._if_it_can_be(lambda: self._attempt(trained, self._material(TRAINED)))
+        trained = formats()[f"{self._form.name}{_TRAINED}"].with_batch(self._form.batch)
+        last = self._if_it_can_be(lambda: self._attempt(trained, self._material(trained)))
         return last if last is not None and self._suffices(last) else None
 
     def _if_it_can_be(self, attempt: Callable[[], _Attempt]) -> _Attempt | None:
@@ -192,25 +200,18 @@ class _Search:
             return None
 
     def _mixed(self, float_layers: tuple[str, ...]) -> _Attempt:
-        plain = self._material(FITTED)
-        prepared = with_stability(
-            prepare(
-                self._materials.folded.copied(),
-                plain.pixels,
-                plain.options["ranges"],
-                self._progress,
-                float_layers=float_layers,
-                bounds_pairs=plain.bounds_pairs,
-            )
-        )
-        own = {**plain.options, **prepared.notes, "float_layers": list(float_layers)}
-        material = replace(plain, prepared=prepared, options=own)
+        sources, bounds_pairs = self._materials.sources, self._material(self._form).bounds_pairs
+        prepared = sources.fitted(sources.folded, float_layers=float_layers, bounds_pairs=bounds_pairs)
+        made = MixedRecord.of(prepared.fitting, float_layers=list(float_layers))
+        material = sources.material(prepared, made, bounds_pairs)
         model = model_of(self._run, self._form.name + SUFFIX, material, self._form.batch)
         mixed = mixed_formats()[self._form.name](model).with_batch(self._form.batch)
         return self._attempt(mixed, material)
 
-    def _material(self, preparation: str) -> Material:
-        return self._materials.of(preparation, saturates=self._form.saturates)
+    def _material(self, form: Format) -> Material:
+        material = self._materials.of(form)
+        assert material is not None  # of integer formats, which a search begins with
+        return material
 
     def _attempt(self, form: Format, material: Material) -> _Attempt:
         made = artifact(self._run, form, material, self._progress)

@@ -24,7 +24,6 @@ from tledge.network import require_reachable
 from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
 from tledge.tensorflow_setup import device, tensorflow
 
-_CLOCKS_S = 5.0  # by which the clocks of the processes and of the files may differ
 _REMEDY = (
     "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
     "or use --backbone bundled, which needs no network."
@@ -157,30 +156,20 @@ def _forget_killed_download(cached: Path) -> None:
         held = re.fullmatch(
             r"(.+)\.(\d{1,9})\.([0-9a-f]{32})", lock.read_text(errors="replace")
         )  # host, process, download
-        if held and held[1] == socket.gethostname() and not _may_have_written(int(held[2]), lock):
+        if held and held[1] == socket.gethostname() and not _is_alive(int(held[2])):
             lock.unlink()
             shutil.rmtree(f"{cached}.{held[3]}.tmp", ignore_errors=True)
 
 
-def _may_have_written(process: int, lock: Path) -> bool:
-    """Whether the process lives, and began before the file was written: numbers of dead ones are given again."""
+def _is_alive(process: int) -> bool:
+    """Whether a process of this number runs on this machine, whoever's it is."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        pass  # another user's
-    try:
-        ticks = int(
-            Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-        )  # since the machine's start
-        begun = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
-    except OSError:
-        begun = None  # a system without /proc
-    if begun is None:
-        return True
-    began_s = int(begun[1]) + ticks / os.sysconf("SC_CLK_TCK")
-    return began_s <= lock.stat().st_mtime + _CLOCKS_S
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,7 @@ def export(
         str | None,
         typer.Option(
             metavar="METHOD",
-            help="How these photos set the ranges: min-max, moving-average, percentile, entropy, mse; auto: by the "
-            "validation split.",
+            help="How these photos set the ranges: mse, of the least squared error of 8 bits, or min-max, of all values.",
             show_default="mse",
         ),
     ] = None,
@@ -50,7 +49,7 @@ def export(
         ),
     ] = None,
     sparsity: Annotated[
-        str | None, typer.Option(metavar="SHARE|N:M", help="Weights of -pruned that become zero.", show_default="0.5")
+        float | None, typer.Option(metavar="SHARE", help="Weights of -pruned that become zero.", show_default="0.5")
     ] = None,
     clusters: Annotated[
         int | None, typer.Option(help="Codes that the weights of a layer of -clustered have.", show_default="32")
@@ -90,7 +89,7 @@ def export(
     from tledge.api import export as export_run
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json
-    from tledge.exporters.material import Options
+    from tledge.exporters.options import Options
     from tledge.machine import usable_cores
     from tledge.verification import targets
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tledge.compression.notes import FittingNotes
 from tledge.compression.ranges import Range, Seen
 
 LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
@@ -40,7 +41,7 @@ class Prepared:
     """A network whose weights are codes times a scale of their output channel, so that rounding changes none of them.
 
     ``network``: a flat tf_keras.Model from pixels by ``input_codes``, float32 (N, S, S, 3), to logits (N, C).
-    ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. ``notes``: how
+    ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. ``fitting``: how
     it was made, for the record of an export. ``seen``: what the ranges follow from, of two halves of the photos, as far as
     it is kept. ``float_layers``: those that compute in float, with weights as they were trained.
     ``bounds_pairs``: whether every pair of weights fits into 16 bits, as in a ``Grid``.
@@ -49,7 +50,7 @@ class Prepared:
     network: Any
     input_codes: InputCodes
     ranges: Mapping[str, Range]
-    notes: Mapping[str, Any]
+    fitting: FittingNotes
     seen: Mapping[str, tuple[Seen, Seen]] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
     bounds_pairs: bool = False

@@ -18,7 +18,7 @@ from tledge.compression.codes import Codebook, Grid, large
 from tledge.errors import InputError
 
 MIN_CLUSTERS, DEFAULT_CLUSTERS, MAX_CLUSTERS = 4, 32, 256
-# Of a bit, in squared codes, for the default number or fewer: what a weight then takes is in docs/quantization.md.
+# Of a bit, in squared codes, for the default number or fewer: what a weight then takes is in docs/experiments.md.
 _PRICE = 150.0
 _ROUNDS = 40
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tledge.cache import Rows
 from tledge.compression import InputCodes
 from tledge.compression.folding import Folded
+from tledge.compression.notes import LearningNotes
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
@@ -29,7 +30,7 @@ class Examples:
     """
 
     def __init__(self, teacher: Folded, train: Rows, validation: Rows, progress: Progress) -> None:
-        """``validation``: photos that choose among epochs, or methods."""
+        """``validation``: photos that choose among epochs."""
         self.train, self.validation = train, validation
         self._teacher, self._progress = teacher, progress
 
@@ -213,14 +214,14 @@ def _batches(lessons: Lessons, epoch: int) -> Iterator[tuple[npt.NDArray[Any], F
         yield pixels, examples.wanted[is_mirrored.astype(int), rows]
 
 
-def notes(lessons: Lessons, learned: Learned) -> dict[str, Any]:
+def notes(lessons: Lessons, learned: Learned) -> LearningNotes:
     """What the record of an export says of a training."""
-    return {
-        "epochs": lessons.epochs,
-        "kept_epoch": learned.epoch,
-        "learning_rate": lessons.learning_rate,
-        "batch_size": lessons.batch_size,
-        "loss": "Kullback-Leibler divergence from the float network's probabilities",
-        "validation_losses": [round(loss, 6) for loss in learned.losses],
-        "validation_agreement": round(learned.agreement, 4),
-    }
+    return LearningNotes(
+        epochs=lessons.epochs,
+        kept_epoch=learned.epoch,
+        learning_rate=lessons.learning_rate,
+        batch_size=lessons.batch_size,
+        loss="Kullback-Leibler divergence from the float network's probabilities",
+        validation_losses=[round(loss, 6) for loss in learned.losses],
+        validation_agreement=round(learned.agreement, 4),
+    )

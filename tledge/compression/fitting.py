@@ -26,6 +26,7 @@ from tledge.compression import Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.folding import RELUS, Folded, is_depthwise, is_fused, is_weighted
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
+from tledge.compression.notes import FittingNotes
 from tledge.compression.one_by_one import on_coarse_codes
 from tledge.compression.ranges import BINS, METHODS, Range, Seen
 from tledge.errors import ArtifactError
@@ -141,12 +142,12 @@ def prepare(
                 for path in outputs.pop(name).paths:
                     path.unlink()
             advance(1 + len(relus))
-    notes = {
-        "fitting": f"least squares, {num_fitted} of {num_weighted} layers",
-        "ranges": range_method,
-        "input_scale": codes.scale,
-        "input_zero_point": codes.zero_point,
-    }
+    notes = FittingNotes(
+        fitting=f"least squares, {num_fitted} of {num_weighted} layers",
+        ranges=range_method,
+        input_scale=codes.scale,
+        input_zero_point=codes.zero_point,
+    )
     return Prepared(network, codes, ranges, notes, seen, tuple(float_layers), bounds_pairs)
 
 

@@ -17,6 +17,7 @@ from tledge.compression import Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.distillation import Lessons, learn, notes
 from tledge.compression.folding import copied, is_depthwise, is_weighted
+from tledge.compression.notes import LearningNotes
 from tledge.compression.ranges import Range
 from tledge.compression.tfmot_scheme import CLASSES, EDGES, MASK, VALUES, LayerConfig, Scheme
 from tledge.errors import InputError
@@ -33,8 +34,8 @@ def train(
     *,
     keeps_zeros: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
-) -> Prepared:
-    """``start`` with weights that were trained on, through the rounding of weights and activations.
+) -> tuple[Prepared, LearningNotes]:
+    """``start`` with weights that were trained on, through the rounding of weights and activations; and notes on the training.
 
     With ``keeps_zeros`` a weight that is zero stays so; ``grids``: of some layers, by name. Raises
     InputError where TFMOT can't wrap a layer, which it names.
@@ -47,7 +48,7 @@ def train(
         if is_weighted(layer):
             kernel, bias = _weights(student, layer)
             layer.set_weights([grids.get(layer.name, Grid(bounds_pairs=pairs)).on_codes(layer, kernel), bias])
-    return dataclasses.replace(start, network=network, notes={**start.notes, **notes(lessons, learned)})
+    return dataclasses.replace(start, network=network), notes(lessons, learned)
 
 
 def quantized(

@@ -19,12 +19,10 @@ import numpy.typing as npt
 from tledge.compression import Prepared
 from tledge.errors import InputError, unknown
 from tledge.exporters.mixed import PROMISE, SUFFIX, float_options
+from tledge.exporters.preparations import Preparation
 from tledge.records import Promise
 
 ALL = "all"
-# How the network of an integer format is made ready.
-FITTED, TRAINED, PRUNED, CLUSTERED, PRUNED_CLUSTERED = "fitted", "trained", "pruned", "clustered", "pruned, clustered"
-WEIGHTS = "fitted weights"  # the same network, for a format with ranges of its own
 TRAINS = "it trains for some epochs"
 ONE_PHOTO, ANY_BATCH = "1", "any"  # photos that a file takes at a time
 
@@ -60,7 +58,7 @@ class Format:
     name: str
     file: str
     promise: Promise
-    preparation: str | None
+    preparation: Preparation | None
     convert: Callable[[Model], bytes]
     options: dict[str, Any]
     libraries: tuple[str, ...]
@@ -81,7 +79,7 @@ class Format:
     @property
     def is_trained(self) -> bool:
         """Whether it takes epochs of training."""
-        return self.preparation not in (None, FITTED, WEIGHTS)
+        return self.preparation is not None and self.preparation.trains
 
 
 def formats() -> dict[str, Format]:

@@ -18,7 +18,9 @@ from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
 from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters import ONE_PHOTO, Format, Model, chosen, formats, require_batch
-from tledge.exporters.material import Material, Materials, Options
+from tledge.exporters.options import Options
+from tledge.exporters.preparations import Material
+from tledge.exporters.preparations.materials import Materials
 from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
@@ -59,7 +61,7 @@ def export(
     if not isinstance(run, Run):
         run = open_run(artifacts_root(artifacts), run)
     options = options or Options()
-    options.require_readers({form.preparation for form in wanted})
+    options.require_readers(wanted)
     materials = Materials(run, options, progress)
     for form in wanted:
         materials.require(form)
@@ -106,7 +108,7 @@ def _in_turn(run: Run, order: Sequence[Format], materials: Materials, progress: 
     """What each format came to, by its name, one after another in this process."""
     found: dict[str, Outcome] = {}
     for form in order:
-        material = materials.of_format(form)
+        material = materials.of(form)
         try:
             found[form.name] = keep(run, artifact(run, form, material, progress))
         except PromiseBroken as error:
@@ -134,7 +136,7 @@ def _at_once(
         for form in order:
             if form.is_trained and not materials.has(form):
                 _raise_first(found.values())  # before hours may go into it
-            material = materials.of_format(form)
+            material = materials.of(form)
             found[form.name] = threads.submit(convert, form, material)
         _raise_first(found.values())
     return {name: one.result() for name, one in found.items()}
@@ -229,7 +231,7 @@ def _converted(form: Format, model: Model) -> bytes:
 
 def artifact(run: Run, form: Format, material: Material | None, progress: Progress) -> Artifact:
     """Convert a run to one format and audit it. Raises PromiseBroken where it does not hold what its format says."""
-    options = {**form.options, "batch": form.batch, **(material.options if material else {})}
+    options = {**form.options, "batch": form.batch, **(material.record.options() if material else {})}
     started = time.perf_counter()
     with progress.step(f"exporting {form.name}"):
         data = _converted(form, model_of(run, form.name, material, form.batch))

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import ANY_BATCH, FITTED, TRAINED, TRAINS, Format, Model
+from tledge.exporters import ANY_BATCH, TRAINS, Format, Model
 from tledge.exporters.onnx_batch import free_batch
 from tledge.exporters.onnx_dynamic import quantize_weights
 from tledge.exporters.onnx_graph import OPSET, of_function, weights_to_float16
 from tledge.exporters.onnx_int8 import Draft, quantize
 from tledge.exporters.onnx_tidy import tidy
+from tledge.exporters.preparations import fitted, trained
 from tledge.saved_models import load_original
 
 _FILE = "model.onnx"
@@ -98,12 +99,24 @@ _RANGE_OF_BATCH = (
     "its activations are measured over the whole batch, so that an answer would depend on the other photos"
 )
 
-_PLAIN_INT8 = Format("onnx-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES, saturates=True)
+_PLAIN_INT8 = Format(
+    "onnx-int8", _FILE, "all-integer", fitted.PREPARATION, _int8, _INT8_OPTIONS, _LIBRARIES, saturates=True
+)
 FORMATS = (
     Format("onnx-float32", _FILE, "float32", None, _float32, _FLOAT_OPTIONS, _LIBRARIES),
     Format("onnx-float16", _FILE, "float16 weights", None, _float16, _FLOAT16_OPTIONS, _LIBRARIES),
     _PLAIN_INT8,
-    Format("onnx-int8-qat", _FILE, "all-integer", TRAINED, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS, saturates=True),
+    Format(
+        "onnx-int8-qat",
+        _FILE,
+        "all-integer",
+        trained.PREPARATION,
+        _int8,
+        _INT8_OPTIONS,
+        _LIBRARIES,
+        TRAINS,
+        saturates=True,
+    ),
     Format(
         "onnx-dynamic",
         _FILE,

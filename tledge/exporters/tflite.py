@@ -10,19 +10,9 @@ import numpy as np
 
 from tledge.audit.tflite import RUNTIME_NAME
 from tledge.compression import Prepared
-from tledge.exporters import (
-    CLUSTERED,
-    FITTED,
-    PRUNED,
-    PRUNED_CLUSTERED,
-    TRAINED,
-    TRAINS,
-    WEIGHTS,
-    Format,
-    Model,
-    tflite_prepared,
-)
+from tledge.exporters import TRAINS, Format, Model, tflite_prepared
 from tledge.exporters.float16 import require_unclipped
+from tledge.exporters.preparations import clustered, fitted, fitted_weights, pruned, pruned_clustered, trained
 from tledge.exporters.tflite_names import name_tensors
 from tledge.records import Promise
 from tledge.saved_models import load_original
@@ -169,10 +159,10 @@ _INT8_OPTIONS = {
     "ranges": "min-max",
 }
 _TRAINED_INT8 = {
-    "tflite-int8-qat": TRAINED,
-    "tflite-int8-pruned": PRUNED,
-    "tflite-int8-clustered": CLUSTERED,
-    "tflite-int8-pruned-clustered": PRUNED_CLUSTERED,
+    "tflite-int8-qat": trained.PREPARATION,
+    "tflite-int8-pruned": pruned.PREPARATION,
+    "tflite-int8-clustered": clustered.PREPARATION,
+    "tflite-int8-pruned-clustered": pruned_clustered.PREPARATION,
 }
 _INT16X8: Promise = "int16 activations, int8 weights"
 _INT16X8_OPTIONS = {
@@ -190,7 +180,7 @@ _SLOW_INT16 = (
 _format = partial(
     Format, one_photo="a TFLite file is made for one photo; resize_tensor_input of its interpreter changes that"
 )
-_PLAIN_INT8 = _format("tflite-int8", _FILE, "all-integer", FITTED, _int8, _INT8_OPTIONS, _LIBRARIES)
+_PLAIN_INT8 = _format("tflite-int8", _FILE, "all-integer", fitted.PREPARATION, _int8, _INT8_OPTIONS, _LIBRARIES)
 FORMATS = (
     _format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
     _format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
@@ -200,6 +190,15 @@ FORMATS = (
         _format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS)
         for name, preparation in _TRAINED_INT8.items()
     ),
-    _format("tflite-int16x8", _FILE, _INT16X8, WEIGHTS, _int16x8, _INT16X8_OPTIONS, _LIBRARIES, _SLOW_INT16),
+    _format(
+        "tflite-int16x8",
+        _FILE,
+        _INT16X8,
+        fitted_weights.PREPARATION,
+        _int16x8,
+        _INT16X8_OPTIONS,
+        _LIBRARIES,
+        _SLOW_INT16,
+    ),
 )
 MIXED = {"tflite-int8": _mixed}

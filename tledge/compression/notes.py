@@ -1,0 +1,45 @@
+"""What each step that changes a network notes for the record of an export. Fields are the keys in export.json."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tledge.records import Record
+
+
+class StabilityNotes(Record):
+    """How far the ranges of two disjoint halves of the photos are from each other, in parts of the wider range."""
+
+    mean_difference: float
+    largest_difference: float
+    layer: str = Field(description="the one of the largest difference")
+
+
+class FittingNotes(Record):
+    """How weights and ranges were chosen; only ``fitting`` and ``ranges`` where the layers are unknown."""
+
+    fitting: str = Field(description="of how many layers the photos told better weights; or none, and why")
+    ranges: str = Field(description="the method that chose the ranges of activations")
+    input_scale: float | None = None
+    input_zero_point: int | None = None
+    range_stability: StabilityNotes | None = Field(default=None, description="None of a single photo")
+
+
+class LearningNotes(Record):
+    """How a network was trained again, and which epoch was kept."""
+
+    epochs: int
+    kept_epoch: int = Field(description="0 for the start")
+    learning_rate: float
+    batch_size: int
+    loss: str
+    validation_losses: list[float] = Field(description="before the first epoch and after each, in nats a photo")
+    validation_agreement: float = Field(description="share of photos whose top-1 class is the float network's")
+
+
+class ZerosNotes(Record):
+    """How many weights became zero."""
+
+    sparsity: float = Field(description="the share that was asked for")
+    zeros: float = Field(description="the share that the file must hold")
+    pruned_layers: int

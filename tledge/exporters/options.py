@@ -1,0 +1,57 @@
+"""What a user may set of integer formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tledge.compression.calibration import require_method
+from tledge.compression.clustering import require_clusters
+from tledge.compression.pruning import require_share
+from tledge.errors import InputError
+from tledge.exporters import Format, formats
+from tledge.exporters.calibration import require_samples
+
+_MAX_EPOCHS = 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may set of integer formats. Raises InputError for a value that can't be.
+
+    ``calibration``: how ranges of activations are chosen. ``epochs``, ``learning_rate``: of the formats that train.
+    ``sparsity``: a share. ``clusters``: codes of a layer. None of any of these: as suits the format.
+    ``int8_saturates``: whether the CPU may add products of codes in 16 bits, as many do. Formats whose runtime does so then bound
+    their weights, so that they answer the same on every CPU.
+    """
+
+    calibration_samples: int | None = None
+    calibration: str | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    sparsity: float | None = None
+    clusters: int | None = None
+    int8_saturates: bool = True
+
+    def __post_init__(self) -> None:
+        if self.calibration_samples is not None:
+            require_samples(self.calibration_samples)
+        if self.calibration is not None:
+            require_method(self.calibration)
+        if self.epochs is not None and not 1 <= self.epochs <= _MAX_EPOCHS:
+            raise InputError(f"--epochs {self.epochs}: use 1 to {_MAX_EPOCHS}")
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+            raise InputError(f"--learning-rate {self.learning_rate:g}: use a rate above 0 and below 1, such as 1e-5")
+        if self.sparsity is not None:
+            require_share(self.sparsity)
+        if self.clusters is not None:
+            require_clusters(self.clusters)
+
+    def require_readers(self, forms: Iterable[Format]) -> None:
+        """Raise InputError for a value that was given and that the preparation of no format in ``forms`` reads."""
+        read = {name for form in forms if form.preparation for name in form.preparation.reads}
+        known = [form for form in formats().values() if form.preparation]
+        for name in dict.fromkeys(name for form in known if form.preparation for name in form.preparation.reads):
+            if getattr(self, name) is not None and name not in read:
+                readers = [form.name for form in known if form.preparation and name in form.preparation.reads]
+                raise InputError(f"--{name.replace('_', '-')} is for {', '.join(readers)}; leave it out here")

@@ -1,0 +1,39 @@
+"""The materials of a run's formats."""
+
+from __future__ import annotations
+
+from tledge.datasets.prepare import members
+from tledge.exporters import Format
+from tledge.exporters.calibration import require_photos
+from tledge.exporters.options import Options
+from tledge.exporters.preparations import Material
+from tledge.exporters.preparations.sources import Sources
+from tledge.progress import Progress
+from tledge.run import Run
+
+
+class Materials:
+    """Those of one run, each made once for all formats that are made from it."""
+
+    def __init__(self, run: Run, options: Options, progress: Progress) -> None:
+        self.sources = Sources(run, options, progress)
+
+    def of(self, form: Format) -> Material | None:
+        """Give what a format is made from; None where that is the SavedModel alone.
+
+        Raises InputError where the network can't be prepared so.
+        """
+        return self.sources.once(form.preparation.make, self._bounds_pairs(form)) if form.preparation else None
+
+    def has(self, form: Format) -> bool:
+        """Tell whether what a format is made from is made already."""
+        return form.preparation is not None and self.sources.has(form.preparation.make, self._bounds_pairs(form))
+
+    def require(self, form: Format) -> None:
+        """Raise InputError where a format can't be had, so far as that is known before anything is made: it may take hours."""
+        if form.preparation is not None:
+            require_photos(len(members(self.sources.run, "train")))
+            form.preparation.require(self.sources, form.name)
+
+    def _bounds_pairs(self, form: Format) -> bool:
+        return form.saturates and self.sources.options.int8_saturates

@@ -1,0 +1,47 @@
+"""A part of the weights is zero, the others are on few codes, and all are trained."""
+
+from __future__ import annotations
+
+from tledge.compression.codes import large, uniform
+from tledge.compression.folding import Folded
+from tledge.compression.notes import ZerosNotes
+from tledge.compression.pruning import prune, require_zeros
+from tledge.exporters.preparations import Material, Preparation, trained
+from tledge.exporters.preparations.few_codes import FewCodesRecord, on_few_codes
+from tledge.exporters.preparations.sources import Sources
+
+READS = trained.READS | {"sparsity"}
+_SHARE = 0.5
+# Of what is left of a large layer: 8 bits for it would take more of a compressed file than the zeros save.
+_CODES = 65
+_EPOCHS, _LEARNING_RATE = 5, 1e-4  # weights were taken away
+
+
+class PrunedRecord(ZerosNotes, FewCodesRecord):
+    """How weights became zero, and the others were fitted to few codes and trained."""
+
+
+def require(sources: Sources, format_name: str) -> None:
+    """Raise InputError where the network can't be trained, or none of its weights would become zero."""
+    trained.require(sources, format_name)
+    require_zeros(sources.folded, _share(sources))
+
+
+def with_zeros(sources: Sources) -> tuple[Folded, ZerosNotes]:
+    """Give the network with its zeros, not yet fitted, and notes on them."""
+    return prune(sources.folded, _share(sources), sources.calibration[1], sources.progress)
+
+
+def make(sources: Sources, bounds_pairs: bool) -> Material:
+    """Prune the network, and fit what is left to few codes."""
+    folded, zeros = sources.once(with_zeros)
+    books = {layer.name: uniform(_CODES) for layer in large(folded.network)}
+    prepared, learning = on_few_codes(sources, folded, books, _EPOCHS, _LEARNING_RATE, keeps_zeros=True)
+    return sources.material(prepared, PrunedRecord.of(prepared.fitting, learning, zeros, codes=_CODES), bounds_pairs)
+
+
+def _share(sources: Sources) -> float:
+    return sources.options.sparsity or _SHARE
+
+
+PREPARATION = Preparation("pruned", READS, require, make, trains=True)

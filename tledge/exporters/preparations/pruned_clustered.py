@@ -1,0 +1,27 @@
+"""A part of the weights is zero, the others of each large layer have few codes, and all are trained."""
+
+from __future__ import annotations
+
+from tledge.compression.notes import ZerosNotes
+from tledge.exporters.preparations import Material, Preparation, clustered, pruned
+from tledge.exporters.preparations.sources import Sources
+
+
+class PrunedClusteredRecord(ZerosNotes, clustered.ClusteredRecord):
+    """How weights became zero, and the others were fitted to few codes and trained."""
+
+
+def require(sources: Sources, format_name: str) -> None:
+    """Raise InputError where the network can't be pruned, or can't be clustered."""
+    clustered.require(sources, format_name)
+    pruned.require(sources, format_name)
+
+
+def make(sources: Sources, bounds_pairs: bool) -> Material:
+    """Prune the network, and cluster the codes of what is left."""
+    folded, zeros = sources.once(pruned.with_zeros)
+    prepared, learning, own = clustered.clustered(sources, folded, keeps_zeros=True)
+    return sources.material(prepared, PrunedClusteredRecord.of(prepared.fitting, learning, zeros, **own), bounds_pairs)
+
+
+PREPARATION = Preparation("pruned, clustered", clustered.READS | pruned.READS, require, make, trains=True)

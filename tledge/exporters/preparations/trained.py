@@ -1,0 +1,38 @@
+"""Fitted weights, trained on through the rounding of weights and activations."""
+
+from __future__ import annotations
+
+from tledge.compression.notes import FittingNotes, LearningNotes
+from tledge.compression.qat import train
+from tledge.datasets.prepare import members
+from tledge.errors import InputError
+from tledge.exporters.preparations import Material, Preparation, PreparationRecord, fitted
+from tledge.exporters.preparations.sources import Sources
+
+READS = fitted.PREPARATION.reads | {"epochs", "learning_rate"}  # options of whatever trains
+_EPOCHS, _LEARNING_RATE = 2, 1e-5  # rounding alone is to be mended
+
+
+class TrainedRecord(FittingNotes, LearningNotes, PreparationRecord):
+    """How weights and ranges were fitted, and weights trained."""
+
+
+def require(sources: Sources, format_name: str) -> None:
+    """Raise InputError where the layers can't be trained, which the error names, or no photo chooses the epoch."""
+    sources.folded_for(f"{format_name} trains the layers of the network, and can't here")
+    if not members(sources.run, "validation"):
+        raise InputError(
+            f"{format_name}: the validation split of run {sources.run.name} is empty, and the epoch is chosen by it; "
+            "build on more photos"
+        )
+
+
+def make(sources: Sources, bounds_pairs: bool) -> Material:
+    """Train on from the network of ``fitted``."""
+    start = sources.once(fitted.make, bounds_pairs).prepared
+    assert start is not None  # require(): what could be folded then, could be now
+    prepared, learning = train(start, sources.lessons(_EPOCHS, _LEARNING_RATE), sources.progress)
+    return sources.material(prepared, TrainedRecord.of(prepared.fitting, learning), bounds_pairs)
+
+
+PREPARATION = Preparation("trained", READS, require, make, trains=True)
