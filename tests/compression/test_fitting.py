@@ -16,9 +16,10 @@ from tledge.backbones import open_backbone
 from tledge.backbones.mobilenet_v2 import flatten
 from tledge.cache import cache_root
 from tledge.classifier.network import HeadShape, with_head
-from tledge.compression import Prepared, fitting
+from tledge.compression import Prepared, fitting, patches
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import fold, is_weighted
+from tledge.compression.folding import fold
+from tledge.compression.layer_kinds import is_weighted
 from tledge.compression.least_squares import Moments, best
 from tledge.compression.ranges import BINS
 from tledge.datasets import open_source
@@ -212,7 +213,7 @@ def test_what_is_read_times_the_weights_is_what_the_layer_gives_at_each_or_every
     images = np.random.default_rng(0).normal(size=(2, 13, 16, 4)).astype(np.float32)
     inputs = layers.Input(images.shape[1:])
     given = tf_keras.Model(inputs, layer(inputs))(images).numpy()[:, ::step, ::step]
-    read = fitting._patches(layer, tf_keras.backend.constant(images), 4 if is_depthwise else 1, step)
+    read = patches.of_convolution(layer, tf_keras.backend.constant(images), 4 if is_depthwise else 1, step)
     weights = layer.get_weights()[0]
     if is_depthwise:
         found = np.einsum("ngk,gk->ng", read, np.moveaxis(weights, 2, 0).reshape(4, -1))

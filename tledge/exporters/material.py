@@ -18,7 +18,8 @@ from tledge.compression.codes import Codebook, Grid, large, uniform
 from tledge.compression.distillation import Examples, Lessons
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import Folded, fold, is_depthwise, is_weighted
+from tledge.compression.folding import Folded, fold
+from tledge.compression.layer_kinds import is_weighted, kernel_of
 from tledge.compression.pruning import Sparsity, prune, require_zeros
 from tledge.compression.qat import train
 from tledge.datasets.own_photos import fingerprints_of
@@ -260,7 +261,8 @@ class Materials:
         Ranges are widened between the two, and biases rounded at the end: beside what few codes of weights lose, neither counts.
         """
         layers = list(filter(is_weighted, folded.network.layers))
-        books = {layer.name: uniform(_CODES_OF_DEPTHWISE) for layer in filter(is_depthwise, layers)} | books
+        of_one_channel = (layer.name for layer in layers if not kernel_of(layer).sums_channels)
+        books = {name: uniform(_CODES_OF_DEPTHWISE) for name in of_one_channel} | books
         grids = {layer.name: Grid(books.get(layer.name), _SCALE_BITS) for layer in layers}
         options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "grids": grids}
         start = self._calibrated(folded, **options)
