@@ -184,7 +184,9 @@ class Scheme:
         grid = self.grids.get(layer.name, Grid(bounds_pairs=self.bounds_pairs))
         num_codes = 0 if grid.book is None else len(grid.book.values)
         reach = self.ranges.get(layer.name)
-        return LayerConfig(own.name if own else None, reach, self.has_masks, num_codes, grid.scale_bits, grid.bounds_pairs)
+        return LayerConfig(
+            own.name if own else None, reach, self.has_masks, num_codes, grid.scale_bits, grid.bounds_pairs
+        )
 
 
 CLASSES = {one.__name__: one for one in (PerChannel, InRange, LayerConfig)}
