@@ -18,6 +18,7 @@ from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
 from tledge.compression.layer_kinds import LayerKind, find, is_fused, is_weighted, kernel_of, kind_of, kinds
 from tledge.compression.qat import quantized
+from tledge.compression.tfmot_scheme import Scheme
 from tledge.progress import Silent
 
 from .conftest import SIZE, in_codes, pictures
@@ -43,7 +44,7 @@ def _examples() -> dict[str, list[Callable[[Maps], Any]]]:
             ),
         ],
         "conv2d": [
-            layers.Conv2D(6, 3, 2, "same", use_bias=False),
+            layers.Conv2D(6, 4, 2, "same", use_bias=False),  # one more row of padding below than above
             layers.Conv2D(6, 1, activation="relu"),
             layers.Conv2D(6, 3, dilation_rate=2),
         ],
@@ -200,6 +201,10 @@ def test_training_goes_through_the_same_arithmetic(made: Made) -> None:
     found = student(made.prepared.input_codes.real(PHOTOS), training=True).numpy()
     expected = in_codes(made.prepared, PHOTOS)
     assert np.abs(found - expected).max() < 0.02 * np.ptp(expected)
+    scheme = Scheme(made.prepared.ranges, bounds_pairs=False, has_masks=False, grids={})
+    for layer in filter(is_weighted, made.prepared.network.layers):
+        ((kernel, quantizer),) = scheme.get_quantize_config(layer).get_weights_and_quantizers(layer)
+        np.testing.assert_allclose(quantizer(kernel, True, {}), kernel, rtol=1e-5, atol=1e-7)
 
 
 def test_the_tflite_file_has_the_operators_that_the_rows_name(made: Made) -> None:
