@@ -11,7 +11,8 @@ import pytest
 from tledge.accuracy_aware.layers import choices, ranked
 from tledge.compression.codes import Grid
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import Folded, fold, is_weighted
+from tledge.compression.folding import Folded, fold
+from tledge.compression.layer_kinds import is_weighted
 from tledge.progress import Silent
 
 SIZE = 16

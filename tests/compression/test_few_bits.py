@@ -12,7 +12,8 @@ from tledge.compression import Prepared
 from tledge.compression.codes import Grid, in_few_bits
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import fold, is_weighted
+from tledge.compression.folding import fold
+from tledge.compression.layer_kinds import is_weighted
 from tledge.progress import Silent
 
 BITS = 4

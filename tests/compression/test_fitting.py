@@ -19,7 +19,8 @@ from tledge.cache import cache_root
 from tledge.classifier.network import HeadShape, with_head
 from tledge.compression import Prepared, fitting
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import fold, is_weighted
+from tledge.compression.folding import fold
+from tledge.compression.layer_kinds import is_weighted, kinds
 from tledge.compression.least_squares import Moments, best
 from tledge.compression.ranges import BINS
 from tledge.datasets import open_source
@@ -195,30 +196,28 @@ def test_both_converters_write_what_was_prepared(
 @pytest.mark.parametrize(
     ("kernel", "stride", "dilation"), [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (2, 2, 1), (3, 1, 2)]
 )
-@pytest.mark.parametrize("is_depthwise", [False, True])
+@pytest.mark.parametrize("num_groups", [1, 2, 4])
 @pytest.mark.parametrize("step", [1, 3])
-def test_what_is_read_times_the_weights_is_what_the_layer_gives_at_each_or_every_third_position(
-    padding: str, kernel: int, stride: int, dilation: int, is_depthwise: bool, step: int
+def test_what_is_read_times_the_weights_is_what_the_layer_gives(
+    padding: str, kernel: int, stride: int, dilation: int, num_groups: int, step: int
 ) -> None:
+    """At each position, and at every third, in each direction; of 4 channels in 1 group, in 2, and depthwise."""
     import tf_keras
     from tf_keras import layers
 
     options = {"padding": padding, "dilation_rate": dilation}
     layer = (
         layers.DepthwiseConv2D(kernel, stride, **options)
-        if is_depthwise
-        else layers.Conv2D(6, kernel, stride, **options)
+        if num_groups == 4
+        else layers.Conv2D(6, kernel, stride, groups=num_groups, **options)
     )
     images = np.random.default_rng(0).normal(size=(2, 13, 16, 4)).astype(np.float32)
     inputs = layers.Input(images.shape[1:])
     given = tf_keras.Model(inputs, layer(inputs))(images).numpy()[:, ::step, ::step]
-    read = fitting._patches(layer, tf_keras.backend.constant(images), 4 if is_depthwise else 1, step)
-    weights = layer.get_weights()[0]
-    if is_depthwise:
-        found = np.einsum("ngk,gk->ng", read, np.moveaxis(weights, 2, 0).reshape(4, -1))
-    else:
-        found = read[:, 0] @ weights.reshape(-1, 6)
-    np.testing.assert_allclose(found, given.reshape(-1, given.shape[-1]), atol=1e-4)
+    own = kinds()["depthwise_conv2d" if num_groups == 4 else "conv2d"].kernel
+    read = own.patches(layer, tf_keras.backend.constant(images), num_groups, step)
+    found = np.einsum("ngk,gko->ngo", read, own.by_group(layer.get_weights()[0], num_groups))
+    np.testing.assert_allclose(found.reshape(-1, given.shape[-1]), given.reshape(-1, given.shape[-1]), atol=1e-4)
 
 
 def test_large_maps_are_read_in_part_and_small_ones_whole(network: Any) -> None:

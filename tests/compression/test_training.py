@@ -13,7 +13,8 @@ from tledge.compression import Prepared
 from tledge.compression.codes import Grid, uniform
 from tledge.compression.distillation import Examples, Lessons, learn
 from tledge.compression.fitting import prepare
-from tledge.compression.folding import Folded, fold, is_weighted
+from tledge.compression.folding import Folded, fold
+from tledge.compression.layer_kinds import is_weighted
 from tledge.compression.pruning import prune
 from tledge.compression.qat import quantized, train
 from tledge.compression.tfmot_scheme import EDGES, MASK, VALUES, Scheme

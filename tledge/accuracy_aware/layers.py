@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression.codes import Grid
-from tledge.compression.fitting import KEEPING
-from tledge.compression.folding import Folded, is_fused, is_weighted
+from tledge.compression.folding import Folded
+from tledge.compression.layer_kinds import host_of, is_fused, is_weighted, kind_of
 from tledge.compression.ranges import with_zero
 from tledge.preprocessing import Pixels
 from tledge.tensorflow_setup import tensorflow
@@ -40,7 +40,7 @@ def ranked(folded: Folded, pixels: Pixels, grid: Grid = _PLAIN) -> dict[str, flo
     for number, layer in enumerate(network.layers[1:], start=1):
         before = _before(layer)
         real[layer.name] = _run(layer, [real[name] for name in before])
-        if type(layer).__name__ in KEEPING:
+        if kind_of(layer).keeps_values:
             coded[layer.name] = _coded(real[layer.name], real[layer.name])
         elif is_fused(layer):
             coded[layer.name] = _run(rounded.get_layer(layer.name), [coded[name] for name in before])
@@ -79,7 +79,7 @@ def _with_inputs(network: Any, layer: Any) -> Iterator[str]:
     yield from (one.name for one in whole)
     for name in _before(whole[0]):
         source = network.get_layer(name)
-        while type(source).__name__ in KEEPING:
+        while kind_of(source).keeps_values:
             source = network.get_layer(_before(source)[0])
         if source is not network.layers[0]:
             yield from (one.name for one in _whole(source))
@@ -90,7 +90,7 @@ def _readers(layer: Any) -> Iterator[str]:
     """All that read a layer's output, also through layers that do not change codes, and these."""
     for node in layer.outbound_nodes:
         yield from (one.name for one in _whole(node.layer))
-        if type(node.layer).__name__ in KEEPING:
+        if kind_of(node.layer).keeps_values:
             yield from _readers(node.layer)
 
 
@@ -98,10 +98,8 @@ def _whole(layer: Any) -> list[Any]:
     """A layer with the ReLU that alone reads it, or with the layer that it alone reads as a ReLU: one operator."""
     if is_fused(layer):
         return [layer, layer.outbound_nodes[0].layer]
-    before = layer.inbound_nodes[0].parent_nodes
-    if before and is_fused(before[0].layer):
-        return [before[0].layer, layer]
-    return [layer]
+    host = host_of(layer)
+    return [layer] if host is None else [host, layer]
 
 
 def _before(layer: Any) -> list[str]:

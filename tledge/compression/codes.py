@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import LARGEST_CODE, SMALLEST
-from tledge.compression.folding import has_pairs, is_depthwise, summing
+from tledge.compression.layer_kinds import has_pairs, kernel_of, summing
 from tledge.int8_pairs import rounded, scales
 
 Doubles = npt.NDArray[np.float64]
@@ -105,6 +105,4 @@ def in_few_bits(values: npt.ArrayLike, bits: int, rounding: Callable[[Doubles], 
 
 def _largest(layer: Any, kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The size of the largest weight of each output channel."""
-    # (h, w, channels, multiplier) of a depthwise convolution: its output channels are the last two axes.
-    num_output_axes = 2 if is_depthwise(layer) else 1
-    return np.asarray(np.abs(kernel).max(axis=tuple(range(kernel.ndim - num_output_axes)), keepdims=True))
+    return np.asarray(np.abs(kernel).max(axis=kernel_of(layer).summed_axes(kernel.ndim), keepdims=True))

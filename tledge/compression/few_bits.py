@@ -13,7 +13,8 @@ import numpy as np
 
 from tledge.compression import Prepared
 from tledge.compression.codes import Grid, in_few_bits
-from tledge.compression.folding import copied, is_fused, is_weighted
+from tledge.compression.folding import copied
+from tledge.compression.layer_kinds import is_fused, is_weighted
 from tledge.compression.ranges import LEVELS, Range, scale_of
 
 _OF_A_STEP = 1 / 4  # of an output's codes: to what a bias may be rounded

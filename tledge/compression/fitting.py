@@ -24,7 +24,8 @@ from threadpoolctl import threadpool_limits
 from tledge.cache import scratch_folder, stored
 from tledge.compression import Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
-from tledge.compression.folding import RELUS, Folded, is_depthwise, is_fused, is_weighted
+from tledge.compression.folding import Folded
+from tledge.compression.layer_kinds import host_of, is_fused, is_weighted, kernel_of, kind_of
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.notes import FittingNotes
 from tledge.compression.one_by_one import on_coarse_codes
@@ -39,7 +40,6 @@ _BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
 # Positions of all photos' maps together that are enough for the sums, and for each weight of an output.
 _ENOUGH_POSITIONS, _ENOUGH_FOR_A_WEIGHT = 2**14, 2**7
 _NONE = np.zeros(BINS, np.int64)
-KEEPING = ("MaxPooling2D", "Flatten")  # codes in, the same codes out
 Floats = npt.NDArray[np.float32]
 
 
@@ -130,7 +130,7 @@ def prepare(
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
             run = _run(layer, relus, [one.coded for one in before], len(pixels), size)
             made.quantized = stored(made.paths[1], run, last.output_shape[1:], np.float32)
-            if type(layer).__name__ in KEEPING:
+            if kind_of(layer).keeps_values:
                 made.seen, made.range = before[0].seen, before[0].range
             elif not _is_among(last, float_layers):
                 made.seen = _seen(made.quantized)
@@ -161,7 +161,7 @@ def _operators(network: Any) -> Iterator[list[Any]]:
     for layer in network.layers[1:]:
         if is_fused(layer):
             yield [layer, layer.outbound_nodes[0].layer]
-        elif not (type(layer).__name__ in RELUS and is_fused(layer.inbound_nodes[0].parent_nodes[0].layer)):
+        elif host_of(layer) is None:
             yield [layer]
 
 
@@ -235,7 +235,7 @@ class _Wanted:
         self._kept: list[Floats] | None = None
         if is_weighted(layer):
             shape = layer.get_weights()[0].shape
-            num_inputs = int(np.prod(shape[:2] if is_depthwise(layer) else shape[:-1]))
+            num_inputs = kernel_of(layer).num_inputs(shape)
             enough = max(_ENOUGH_POSITIONS, _ENOUGH_FOR_A_WEIGHT * num_inputs)
             self.step = max(1, math.isqrt(num_photos * int(np.prod(layer.output_shape[1:-1])) // enough))
             self._kept = []
@@ -301,63 +301,28 @@ def _fitted(
     wanted = sample.of_all_photos()
     _require_finite(float(wanted.min()), float(wanted.max()))
     kernel = layer.get_weights()[0].astype(np.float64)
-    by_channel = is_depthwise(layer)
-    groups = kernel.shape[2] if by_channel else 1
-
-    def by_group(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """(groups, inputs, outputs): the axes of a group's patch, and of its outputs."""
-        moved = np.moveaxis(values, 2, 0) if by_channel else values
-        return moved.reshape(groups, -1, kernel.shape[-1])
-
-    def as_kernel(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if not by_channel:
-            return values.reshape(kernel.shape)
-        return np.moveaxis(values.reshape(groups, *kernel.shape[:2], kernel.shape[3]), 0, 2)
-
-    trained = by_group(kernel)
+    own = kernel_of(layer)
+    groups = own.num_groups(layer)
+    trained = own.by_group(kernel, groups)
     halves, shift = [Moments(*trained.shape), Moments(*trained.shape)], None
     for start in range(0, len(wanted), 2 * size):
         for number, half in enumerate(halves):  # every other photo
             part = slice(start + number, start + 2 * size, 2)
             if len(wanted[part]):
                 targets = wanted[part].reshape(-1, groups, trained.shape[2])
-                read = _patches(layer, before.coded(part), groups, sample.step)
+                read = own.patches(layer, before.coded(part), groups, sample.step)
                 shift = shift or (read.mean(axis=0), targets.mean(axis=0))
                 half.shift = shift
                 half.add(read, targets)
     free = trained != 0 if keeps_zeros else None
     weights = trained if grid is None or trained.shape[1] > MOST_INPUTS else best(halves, trained, free)
     inputs, outputs = (halves[0] + halves[1]).means()
-    values = as_kernel(weights)
+    values = own.from_groups(weights, kernel.shape)
     if grid is None:
         coded = values.astype(np.float32)
-    elif grid.is_fine or by_channel:
+    elif grid.is_fine or groups > 1:
         coded = grid.on_codes(layer, values)
     else:
         coded = on_coarse_codes(layer, values, grid, halves, None if free is None else free[0])
-    bias = outputs - np.einsum("gk,gko->go", inputs, by_group(coded).astype(np.float64))
+    bias = outputs - np.einsum("gk,gko->go", inputs, own.by_group(coded, groups).astype(np.float64))
     return [coded, bias.reshape(-1).astype(np.float32)], weights is not trained
-
-
-def _patches(layer: Any, values: Any, groups: int, step: int) -> Floats:
-    """What each output position, or every so many, multiplies its weights with, float32 (n, groups, inputs of a group)."""
-    if type(layer).__name__ == "Dense":
-        return np.reshape(np.asarray(values), (-1, 1, values.shape[-1]))
-    tf = tensorflow()
-    channels, kernel, strides = values.shape[-1], layer.kernel_size, [step * stride for stride in layer.strides]
-    if max(kernel) == 1:
-        values = values[:, :: strides[0], :: strides[1]]
-    else:
-        if layer.padding == "same":  # as its own strides have it, which the wider ones would change
-            reach = [rate * (size - 1) for rate, size in zip(layer.dilation_rate, kernel, strict=True)]
-            sides = zip(values.shape[1:3], layer.output_shape[1:3], layer.strides, reach, strict=True)
-            around = [max(0, (made - 1) * stride + 1 + more - size) for size, made, stride, more in sides]
-            values = tf.pad(values, [[0, 0], *((all_of // 2, all_of - all_of // 2) for all_of in around), [0, 0]])
-        values = tf.image.extract_patches(
-            values, [1, *kernel, 1], [1, *strides, 1], [1, *layer.dilation_rate, 1], "VALID"
-        )
-    if groups == 1:
-        return np.reshape(np.asarray(values), (-1, 1, values.shape[-1]))
-    # A group's positions lie next to each other in memory, as its sums are taken; numpy takes eight times as long for it.
-    rows = tf.transpose(tf.reshape(values, (-1, int(np.prod(kernel)), channels)), (2, 0, 1))
-    return np.moveaxis(np.asarray(rows), 0, 1)

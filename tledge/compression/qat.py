@@ -16,7 +16,8 @@ import numpy.typing as npt
 from tledge.compression import Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.distillation import Lessons, learn, notes
-from tledge.compression.folding import copied, is_depthwise, is_weighted
+from tledge.compression.folding import copied
+from tledge.compression.layer_kinds import is_weighted, kernel_of
 from tledge.compression.notes import LearningNotes
 from tledge.compression.ranges import Range
 from tledge.compression.tfmot_scheme import CLASSES, EDGES, MASK, VALUES, LayerConfig, Scheme
@@ -73,7 +74,7 @@ def quantized(
     for layer in network.layers:
         if is_weighted(layer):
             own = _variables(made, layer)
-            if keeps_zeros and not is_depthwise(layer):  # whose zeros are of rounding alone
+            if keeps_zeros and kernel_of(layer).sums_channels:  # zeros of others are of rounding alone
                 own[MASK].assign(layer.get_weights()[0] != 0)
             book = grids.get(layer.name, Grid()).book
             if book is not None:
@@ -95,6 +96,6 @@ def _variables(student: Any, layer: Any) -> dict[str, Any]:
         weight.name.rpartition("/")[2].partition(":")[0]: weight
         for weight in student.get_layer(_PREFIX + layer.name).weights
     }
-    kernel = "depthwise_kernel" if "depthwise_kernel" in named else "kernel"
+    kernel = kernel_of(layer).name
     own = {part: named[f"{kernel}_{part}"] for part in (MASK, VALUES, EDGES) if f"{kernel}_{part}" in named}
     return {"kernel": named[kernel], "bias": named["bias"], **own}

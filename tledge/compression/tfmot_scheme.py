@@ -13,12 +13,10 @@ from typing import Any
 
 from tledge.compression import LARGEST_CODE, SMALLEST
 from tledge.compression.codes import Grid
-from tledge.compression.folding import has_pairs
+from tledge.compression.layer_kinds import has_pairs, kernel_of, kind_of
 from tledge.compression.ranges import Range
 from tledge.int8_pairs import LARGEST_SUM
 
-_DEPTHWISE = "depthwise_kernel"
-_KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": _DEPTHWISE, "Dense": "kernel"}
 MASK, VALUES, EDGES = "mask", "codes", "edges"
 
 
@@ -28,14 +26,14 @@ class PerChannel:
 
     ``has_mask``: they are multiplied by a variable of their shape before, ones at first. ``num_codes``: of a variable of
     the codes that there are, beside one of the edges between them; 0 for all whole numbers. ``scale_bits`` and
-    ``bounds_pairs``: as in a ``Grid``, the second of a layer that has pairs.
+    ``bounds_pairs``: as in a ``Grid``, the second of a layer that has pairs. ``num_output_axes``: as in a ``Kernel``.
     """
 
     has_mask: bool
     num_codes: int
     scale_bits: int | None
     bounds_pairs: bool
-    is_depthwise: bool
+    num_output_axes: int
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
         """The variables of one kernel, by their names."""
@@ -52,8 +50,7 @@ class PerChannel:
         import tensorflow as tf
 
         kernel = inputs * weights[MASK] if self.has_mask else inputs
-        num_output_axes = 2 if self.is_depthwise else 1
-        summed = list(range(kernel.shape.rank - num_output_axes))
+        summed = list(range(kernel.shape.rank - self.num_output_axes))
         largest = tf.maximum(tf.reduce_max(tf.abs(kernel), summed, keepdims=True), SMALLEST)
         scale = tf.stop_gradient(largest) / LARGEST_CODE
         if self.bounds_pairs:
@@ -123,10 +120,12 @@ class LayerConfig:
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, PerChannel]]:
         """The kernel."""
-        is_depthwise = self.kernel == _DEPTHWISE
+        if self.kernel is None:
+            return []
         bounds_pairs = self.bounds_pairs and has_pairs(layer)
-        quantizer = PerChannel(self.has_mask, self.num_codes, self.scale_bits, bounds_pairs, is_depthwise)
-        return [(getattr(layer, self.kernel), quantizer)] if self.kernel else []
+        num_output_axes = kernel_of(layer).num_output_axes
+        quantizer = PerChannel(self.has_mask, self.num_codes, self.scale_bits, bounds_pairs, num_output_axes)
+        return [(getattr(layer, self.kernel), quantizer)]
 
     def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
         """None: an activation is a layer of its own."""
@@ -181,11 +180,13 @@ class Scheme:
 
     def get_quantize_config(self, layer: Any) -> LayerConfig:
         """How one layer computes."""
-        kernel = _KERNELS.get(type(layer).__name__)
+        own = kind_of(layer).kernel
         grid = self.grids.get(layer.name, Grid(bounds_pairs=self.bounds_pairs))
         num_codes = 0 if grid.book is None else len(grid.book.values)
         reach = self.ranges.get(layer.name)
-        return LayerConfig(kernel, reach, self.has_masks, num_codes, grid.scale_bits, grid.bounds_pairs)
+        return LayerConfig(
+            own.name if own else None, reach, self.has_masks, num_codes, grid.scale_bits, grid.bounds_pairs
+        )
 
 
 CLASSES = {one.__name__: one for one in (PerChannel, InRange, LayerConfig)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tledge.compression.layer_kinds import kinds
 from tledge.exporters.onnx_graph import INPUT, OUTPUT
 
 # What a converter puts before the names of a network's own layers: functions that call each other, and a Keras network
@@ -13,7 +14,6 @@ _SCOPE = re.compile(r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/|model(?:_\d+)?/
 _CALL = re.compile(r"^(?:Stateful)?PartitionedCall(?:_\d+)?:\d+")  # what such a function gives
 _PRODUCT = re.compile(r"(.*?)/?(Conv2D|depthwise|MatMul|convolution)\d*$")  # operators of TensorFlow that have weights
 _PARTS = {1: "weights", 2: "bias"}  # places among the inputs of an operator that multiplies
-_MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _UNPACKING = ("DEQUANTIZE", "DENSIFY")  # of a constant: it stands for the constant
 
 
@@ -47,16 +47,17 @@ def _weights(model: Any, graph: Any, types: dict[int, str]) -> dict[int, str]:
     """Names of the constants that operators multiply by and add, and of what these are unpacked from, by their numbers."""
     from tensorflow.lite.tools import flatbuffer_utils
 
-    kinds = [flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) for operator in graph.operators]
-    operators = list(zip(kinds, graph.operators, strict=True))
+    multiplying = {name for kind in kinds().values() if kind.kernel for name in kind.tflite}
+    names = [flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) for operator in graph.operators]
+    operators = list(zip(names, graph.operators, strict=True))
     packed = {
         int(operator.outputs[0]): int(operator.inputs[0])
-        for kind, operator in operators
-        if kind in _UNPACKING and _is_constant(model, graph, operator.inputs[0])
+        for name, operator in operators
+        if name in _UNPACKING and _is_constant(model, graph, operator.inputs[0])
     }
     found: dict[int, str] = {}
-    for kind, operator in operators:
-        for place, part in _PARTS.items() if kind in _MULTIPLYING else ():
+    for name, operator in operators:
+        for place, part in _PARTS.items() if name in multiplying else ():
             number = int(operator.inputs[place]) if place < len(operator.inputs) else -1
             if number >= 0 and (number in packed or _is_constant(model, graph, number)):
                 found.setdefault(number, f"{_layer(graph, operator)}/{part}")

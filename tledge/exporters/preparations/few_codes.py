@@ -8,7 +8,8 @@ from typing import Any
 from tledge.compression import Prepared
 from tledge.compression.codes import Codebook, Grid, uniform
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
-from tledge.compression.folding import Folded, is_depthwise, is_weighted
+from tledge.compression.folding import Folded
+from tledge.compression.layer_kinds import is_weighted, kernel_of
 from tledge.compression.notes import FittingNotes, LearningNotes
 from tledge.compression.qat import train
 from tledge.exporters.preparations import PreparationRecord
@@ -42,7 +43,8 @@ def on_few_codes(
     Ranges are widened between the two, and biases rounded at the end: beside what few codes of weights lose, neither counts.
     """
     layers = list(filter(is_weighted, folded.network.layers))
-    every = {layer.name: uniform(_CODES_OF_DEPTHWISE) for layer in filter(is_depthwise, layers)} | dict(books)
+    of_one_channel = [layer.name for layer in layers if not kernel_of(layer).sums_channels]
+    every = {name: uniform(_CODES_OF_DEPTHWISE) for name in of_one_channel} | dict(books)
     grids = {layer.name: Grid(every.get(layer.name), _SCALE_BITS) for layer in layers}
     options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "grids": grids}
     start = with_short_ranges(sources.fitted(folded, **options), _RANGE_BITS)

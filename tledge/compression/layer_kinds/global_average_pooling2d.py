@@ -1,0 +1,5 @@
+"""Means over whole maps."""
+
+from tledge.compression.layer_kinds import LayerKind
+
+KIND = LayerKind("global_average_pooling2d", ("GlobalAveragePooling2D",), tflite=("MEAN",), onnx=("GlobalAveragePool",))
