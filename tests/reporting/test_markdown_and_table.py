@@ -11,8 +11,10 @@ from rich.console import Console
 from reporting.samples import ONNX, sample_report
 from tledge.records import Check, Report
 from tledge.reporting import markdown
+from tledge.reporting.sections.gates import against_limit
+from tledge.reporting.sections.verdicts import findings
 from tledge.reporting.table import table
-from tledge.reporting.wording import against_limit, findings, short_names, signed, significant
+from tledge.reporting.wording import short_names, signed, significant
 
 
 def _shown(report: Report, width: int = 400) -> str:
