@@ -8,7 +8,7 @@ from reporting.samples import sample_report
 from tledge.reporting import charts
 from tledge.reporting.axis import Axis
 from tledge.reporting.labels import Box, place
-from tledge.reporting.sections.classes import MAX_CLASSES, class_rows
+from tledge.reporting.sections.classes import class_rows
 from tledge.reporting.sections.confusion import matrices
 from tledge.reporting.sections.drop import forest
 from tledge.reporting.sections.latency import strips
@@ -67,17 +67,3 @@ def test_nothing_that_ran_means_no_chart() -> None:
     assert scatter(failed, 720) is None
     assert forest(failed, 720) is None
     assert matrices(failed) == class_rows(failed) == []
-
-
-def test_many_classes_show_the_worst_classes_and_the_most_frequent_confusions() -> None:
-    report = sample_report(labels=[f"class {index}" for index in range(60)], num_photos=1200)
-    rows = class_rows(report)
-    assert len(rows) == MAX_CLASSES
-    drift = report.rows[2].drift
-    assert drift
-    worst = max(drift.per_class, key=lambda one: one.recall_drop_points or 0)
-    assert rows[0].label == worst.label or rows[0].cells[2].length == pytest.approx(30.0)
-    for matrix in matrices(report):
-        assert matrix.cells == []
-        counts = [confusion.count for confusion in matrix.confusions]
-        assert counts == sorted(counts, reverse=True)

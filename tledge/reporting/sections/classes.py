@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from tledge.records import ClassDrift, Drift, Flips, Report
 from tledge.reporting.section import Section, Values
 
-MAX_CLASSES = 30
+MAX_SHOWN = 30
+"""Changed classes that are shown at once: above it the worst, and all of them on request."""
 _NUM_WORST = 5
 _BAR = 30.0  # pixels of the longest bar to either side
 
@@ -38,9 +39,14 @@ class ClassRow:
     original_recall: float | None
     cells: list[ClassCell]
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether any artifact answers a photo of the class otherwise than the original."""
+        return any(cell.num_flips for cell in self.cells)
+
 
 def class_rows(report: Report) -> list[ClassRow]:
-    """The classes, those with the largest drop of any artifact first, at most :data:`MAX_CLASSES`."""
+    """Return all classes, those with the largest drop of any artifact first; none where no artifact ran."""
     drifts = [row.drift for row in report.rows if row.drift]
     if not drifts:
         return []
@@ -51,8 +57,7 @@ def class_rows(report: Report) -> list[ClassRow]:
     for seen in drifts[0].per_class:
         cells = [_class_cell(column.get(seen.label), scale) for column in columns]
         rows.append(ClassRow(seen.label, seen.num_photos, seen.original_recall, cells))
-    rows.sort(key=lambda row: -max(_drop(cell) for cell in row.cells))
-    return rows[:MAX_CLASSES]
+    return sorted(rows, key=lambda row: -max(_drop(cell) for cell in row.cells))
 
 
 def _drop(cell: ClassCell) -> float:
@@ -79,8 +84,11 @@ def _worst(drift: Drift) -> list[ClassDrift]:
 
 
 def _html(report: Report) -> Values | None:
-    rows = class_rows(report)
-    return {"class_rows": rows, "flips": _flips} if rows else None
+    every = class_rows(report)
+    changed = [row for row in every if row.is_changed]
+    if not every:
+        return None
+    return {"every": every, "num_changed": len(changed), "shown": changed[:MAX_SHOWN], "flips": _flips}
 
 
 def _markdown(report: Report) -> Values | None:
