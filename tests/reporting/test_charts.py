@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 
 from reporting.samples import sample_report
-from tledge.reporting import charts, views
+from tledge.reporting import charts
 from tledge.reporting.axis import Axis
 from tledge.reporting.labels import Box, place
+from tledge.reporting.sections.classes import class_rows
+from tledge.reporting.sections.confusion import matrices
+from tledge.reporting.sections.drop import forest
+from tledge.reporting.sections.latency import strips
+from tledge.reporting.sections.trade_off import scatter
 
 
 def test_an_axis_maps_its_ends_to_its_pixels_and_marks_round_values_between() -> None:
@@ -33,46 +38,32 @@ def test_labels_cover_neither_each_other_nor_a_bubble_where_there_is_room() -> N
 @pytest.mark.parametrize("options", [{}, {"timed": False}])
 def test_everything_drawn_is_inside_the_chart(width: int, options: dict[str, bool]) -> None:
     report = sample_report(**options)
-    scatter, forest = charts.scatter(report, width), charts.forest(report, width)
-    assert scatter and forest
-    assert len(scatter.bubbles) == 6  # five artifacts and the original
-    for bubble in scatter.bubbles:
-        assert 0 < bubble.x < width and 0 < bubble.y < scatter.height
+    bubbles, drops = scatter(report, width), forest(report, width)
+    assert bubbles and drops
+    assert len(bubbles.bubbles) == 6  # five artifacts and the original
+    for bubble in bubbles.bubbles:
+        assert 0 < bubble.x < width and 0 < bubble.y < bubbles.height
         assert bubble.label.left >= -1 and bubble.label.left + bubble.label.width <= width + 1
-    for row in forest.rows[:-1]:
+    for row in drops.rows[:-1]:
         assert row.x is not None
         assert 0 <= row.low <= row.x <= row.high <= width
-    assert forest.rows[-1].x is None
-    strips = charts.strips(report, width)
-    assert (strips is None) == (not options.get("timed", True))
-    for strip in strips.rows if strips else []:
+    assert drops.rows[-1].x is None
+    times = strips(report, width)
+    assert (times is None) == (not options.get("timed", True))
+    for strip in times.rows if times else []:
         assert 0 < strip.median < strip.p99 < width
 
 
 def test_a_bubbles_area_is_its_files_size() -> None:
-    scatter = charts.scatter(sample_report(), 720)
-    assert scatter
-    radii = {bubble.text: bubble.radius for bubble in scatter.bubbles}
+    chart = scatter(sample_report(), 720)
+    assert chart
+    radii = {bubble.text: bubble.radius for bubble in chart.bubbles}
     assert (radii["original 11.2 MB"] / radii["tflite-int8 2.7 MB"]) ** 2 == pytest.approx(11.24 / 2.69, rel=0.03)
 
 
 def test_nothing_that_ran_means_no_chart() -> None:
     report = sample_report()
     failed = report.model_copy(update={"rows": report.rows[-1:]})
-    assert charts.scatter(failed, 720) is None
-    assert charts.forest(failed, 720) is None
-    assert views.matrices(failed) == views.class_rows(failed) == []
-
-
-def test_many_classes_show_the_worst_classes_and_the_most_frequent_confusions() -> None:
-    report = sample_report(labels=[f"class {index}" for index in range(60)], num_photos=1200)
-    rows = views.class_rows(report)
-    assert len(rows) == views.MAX_CLASSES
-    drift = report.rows[2].drift
-    assert drift
-    worst = max(drift.per_class, key=lambda one: one.recall_drop_points or 0)
-    assert rows[0].label == worst.label or rows[0].cells[2].length == pytest.approx(30.0)
-    for matrix in views.matrices(report):
-        assert matrix.cells == []
-        counts = [confusion.count for confusion in matrix.confusions]
-        assert counts == sorted(counts, reverse=True)
+    assert scatter(failed, 720) is None
+    assert forest(failed, 720) is None
+    assert matrices(failed) == class_rows(failed) == []

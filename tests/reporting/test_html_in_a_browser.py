@@ -80,6 +80,42 @@ def test_the_page_never_scrolls_sideways(opened: Any, width: int, tmp_path: Path
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [1200, 1440])
+@pytest.mark.parametrize(("num_classes", "num_photos"), [(5, 550), (30, 900), (100, 1000)])
+def test_a_wide_page_shows_every_table_whole(
+    opened: Any, width: int, num_classes: int, num_photos: int, tmp_path: Path
+) -> None:
+    report = sample_report(labels=[f"class {index}" for index in range(num_classes)], num_photos=num_photos)
+    formats = ("tflite-int8-pruned", "onnx-float32-activations")
+    more = [report.rows[3].model_copy(update={"format": name}) for name in formats]
+    seven = report.model_copy(update={"rows": [*report.rows[:5], *more, report.rows[-1]]})
+    with _written(seven, tmp_path) as path:
+        page = opened(path, width=width)
+    page.evaluate(
+        "document.querySelectorAll('details').forEach(one => { one.open = true; });"
+        "document.querySelectorAll('.away').forEach(one => { one.classList.remove('away'); });"
+    )
+    right_edges = page.evaluate(
+        "[...document.querySelectorAll('table')].filter(one => one.checkVisibility()).map(one =>"
+        " [one.getBoundingClientRect().right, one.closest('.scroll').getBoundingClientRect().right])"
+    )
+    assert len(right_edges) > 15
+    for table, box in right_edges:
+        assert table <= box + 0.5  # half a pixel of rounding
+        assert table <= page.evaluate("document.documentElement.clientWidth")
+
+
+def test_all_classes_open_with_one_click_and_no_script(opened: Any, tmp_path: Path) -> None:
+    report = sample_report(labels=[f"class {index}" for index in range(60)], num_photos=300)
+    with _written(report, tmp_path) as path:
+        page = opened(path, java_script_enabled=False)
+    tables = page.locator("table.classes")
+    assert [tables.nth(index).is_visible() for index in range(tables.count())] == [True, False]
+    page.get_by_text("Drift of all 60 classes").click()
+    assert tables.nth(1).is_visible()
+    assert tables.nth(1).locator("tbody tr").count() == 60
+
+
 def test_wide_tables_scroll_in_a_box_of_their_own_that_the_keyboard_reaches(opened: Any) -> None:
     page = opened(width=360)
     wide = page.evaluate(

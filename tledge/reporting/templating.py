@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
 
 from tledge.printable import one_line, printable_lines
+from tledge.records import Report
 from tledge.reporting import wording
+from tledge.reporting.section import Values
+from tledge.reporting.sections import sections
 
 if TYPE_CHECKING:
     import jinja2
@@ -15,11 +19,32 @@ if TYPE_CHECKING:
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|#~$]|(?<!\w)_|_(?!\w)")
 
 
+def part(name: str, kind: Literal["html", "md"], report: Report, values: Values) -> str:
+    """Return one section's part of a report, from the template beside the section's module."""
+    template = environment(html=kind == "html").get_template(f"sections/{name}.{kind}.j2")
+    names = wording.short_names(report.rows)
+    return template.render(report=report, names=names, anchor=anchor(name), **values)
+
+
+def anchor(name: str) -> str:
+    """Return the id under which a section is reached in report.html."""
+    return name.replace("_", "-")
+
+
+def page_file(kind: Literal["css", "js"]) -> str:
+    """Return the page's style or script, followed by those of the sections that have one beside their module."""
+    folder = resources.files("tledge.reporting")
+    own = (folder / "sections" / f"{name}.{kind}" for name in sections())
+    files = [folder / "templates" / f"report.{kind}", *(file for file in own if file.is_file())]
+    return "".join(file.read_text(encoding="utf-8") for file in files)
+
+
 @functools.cache
 def environment(*, html: bool) -> jinja2.Environment:
-    """Templates of this package. ``html``: everything is escaped for HTML unless it is :class:`markupsafe.Markup`.
+    """Return the environment of this package's templates, by their paths in it.
 
-    In Markdown a template says ``|md`` for every text that is not its own. In both, only printable text is written.
+    ``html``: everything is escaped for HTML unless it is :class:`markupsafe.Markup`. In Markdown a template says
+    ``|md`` for every text that is not its own. In both, only printable text is written.
     """
     import jinja2
     import markupsafe
@@ -30,7 +55,7 @@ def environment(*, html: bool) -> jinja2.Environment:
         return (markupsafe.Markup if isinstance(value, markupsafe.Markup) else str)(printable_lines(value))
 
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("tledge.reporting"),
+        loader=jinja2.PackageLoader("tledge.reporting", "."),
         autoescape=html,  # noqa: S701
         finalize=printable,
         undefined=jinja2.StrictUndefined,
@@ -48,17 +73,10 @@ def environment(*, html: bool) -> jinja2.Environment:
         signed_interval=wording.signed_interval,
         counted=wording.counted,
         big=wording.big,
-        decibels=wording.decibels,
         gate=wording.gate,
-        against_limit=wording.against_limit,
         speedup=wording.speedup,
         one_line=one_line,
         noise=wording.noise,
-        granularity=wording.granularity,
-        oldest_runtime=wording.oldest_runtime,
-        operators_by_kind=wording.operators_by_kind,
-        worst_classes=wording.worst_classes,
-        flips=wording.flips,
         md=markdown_text,
     )
     made.globals.update(SYMBOLS=wording.SYMBOLS)
@@ -66,5 +84,5 @@ def environment(*, html: bool) -> jinja2.Environment:
 
 
 def markdown_text(text: str) -> str:
-    """Text in one line that Markdown shows as it is, in a table too: no markup, no tag, no link."""
+    """Return text in one line that Markdown shows as it is, in a table too: no markup, no tag, no link."""
     return _MARKDOWN.sub(lambda found: "\\" + found.group(), one_line(text))

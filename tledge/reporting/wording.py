@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from tledge.printable import one_line
-from tledge.records import Audit, Check, ClassDrift, Drift, Flips, Interval, NoiseFloor, Report, Row, Speedup
+from tledge.records import Check, Interval, NoiseFloor, Report, Row, Speedup
 
 ORIGINAL = "original"  # what Speedup.against says of the original
-WORST_LAYERS = 15
-WORST_CLASSES = 5
 MINUS = "\N{MINUS SIGN}"
 SYMBOLS = {"certified": "✓✓", "passed": "✓", "failed": "✕", "not judged": "○"}
 GATES = {
@@ -24,7 +19,6 @@ GATES = {
     "max_p95_latency_ms": "p95 latency",
     "max_memory_mb": "peak memory",
 }
-UNITS = {"max_accuracy_drop_points": "points", "max_size_mb": "MB", "max_p95_latency_ms": "ms", "max_memory_mb": "MB"}
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
@@ -87,16 +81,6 @@ def big(value: float) -> str:
 def gate(name: str) -> str:
     """A check's name for people."""
     return GATES.get(name, name)
-
-
-def against_limit(check: Check) -> str:
-    """``2.31 ms, limit 5``: what was measured against the limit; empty where the gate has no number."""
-    if check.limit is None:
-        return ""
-    unit = UNITS.get(check.name, "")
-    if check.measured is None:
-        return f"not measured, limit {check.limit:g} {unit}".rstrip()
-    return f"{significant(check.measured)} {unit}".rstrip() + f", limit {check.limit:g}"
 
 
 def check_of(row: Row, name: str) -> Check | None:
@@ -162,13 +146,6 @@ def verdict(report: Report) -> str:
     return f"{report.verdict} ({', '.join(slower)} {'is' if len(slower) == 1 else 'are'} slower than float)"
 
 
-def every_budget(report: Report) -> str:
-    """``every budget``, or only those that were judged, of the artifacts that did not fail."""
-    kept = [check for row in report.rows if row.verdict != "failed" for check in row.checks]
-    judged = all(check.verdict != "not judged" for check in kept)
-    return "every budget" if judged else "every budget that was judged"
-
-
 def noise(floor: NoiseFloor) -> str:
     """What one noise floor says, as a sentence."""
     interval = f"{floor.ratio_interval.low:.3f} to {floor.ratio_interval.high:.3f}"
@@ -176,83 +153,3 @@ def noise(floor: NoiseFloor) -> str:
         f"At {counted(floor.num_threads, 'thread')}, differences up to {100 * floor.floor:.1f}% are noise: "
         f"{floor.artifact} against itself is {floor.ratio:.3f} ({interval})."
     )
-
-
-def granularity(audit: Audit) -> str:
-    """``53 per-channel, 1 per-tensor``: how many weight tensors are quantized with how many scales."""
-    return ", ".join(f"{count} {name}" for name, count in audit.weight_granularity.items()) or "none"
-
-
-def oldest_runtime(audit: Audit) -> str:
-    """The oldest runtime that has the operators of a TFLite file, as the file says; of ONNX, the opset that one must know."""
-    opset = audit.file_versions.get("opset")
-    if audit.min_runtime_version:
-        return f"TensorFlow Lite {audit.min_runtime_version}"
-    return "not told" if opset is None else f"any of opset {opset}"
-
-
-def operators_by_kind(audit: Audit) -> list[tuple[str, int]]:
-    """How many operators compute in which kind of arithmetic, most first."""
-    counts: Counter[str] = Counter()
-    for operator in audit.operators:
-        counts[operator.kind] += operator.count
-    return counts.most_common()
-
-
-def worst_classes(drift: Drift) -> list[ClassDrift]:
-    """The classes whose recall dropped, the largest drop first, at most :data:`WORST_CLASSES`."""
-    dropped = [(one.recall_drop_points or 0.0, one) for one in drift.per_class]
-    ordered = sorted((pair for pair in dropped if pair[0] > 0), key=lambda pair: -pair[0])
-    return [one for _, one in ordered[:WORST_CLASSES]]
-
-
-def flips(found: Flips) -> str:
-    """``3 / 1 / 0``: right to wrong, wrong to right, wrong to wrong."""
-    return f"{found.right_to_wrong} / {found.wrong_to_right} / {found.wrong_to_wrong}"
-
-
-def decibels(value: float | None) -> str:
-    """A ratio of signal to noise, with one decimal; None is no noise at all."""
-    return "no error" if value is None else f"{value:.1f}"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Gates that did not simply pass, all for one reason, and every artifact that it is true of."""
-
-    artifacts: tuple[str, ...]
-    gates: tuple[str, ...]
-    verdict: str
-    reason: str
-
-    @property
-    def sentence(self) -> str:
-        """What happened, in one line; a gate's reason holds its numbers."""
-        gates = ", ".join(map(gate, self.gates))
-        return f"{', '.join(self.artifacts)}: {gates} {self.verdict}: {one_line(self.reason)}"
-
-
-def findings(report: Report, *verdicts: str) -> list[Finding]:
-    """The checks of these verdicts. Artifacts share a finding down to its reason; each failure stands alone."""
-    names = short_names(report.rows)
-    found: dict[tuple[str, str], tuple[Check, list[str]]] = {}
-    for row in report.rows:
-        for check in row.checks:
-            if check.verdict not in verdicts:
-                continue
-            key = (check.name, row.artifact if check.verdict == "failed" else check.reason)
-            found.setdefault(key, (check, []))[1].append(names[row.artifact])
-    merged: dict[tuple[tuple[str, ...], str, str], list[str]] = {}
-    for check, artifacts in found.values():
-        merged.setdefault((tuple(artifacts), check.verdict, check.reason), []).append(check.name)
-    return [Finding(who, tuple(gates), outcome, reason) for (who, outcome, reason), gates in merged.items()]
-
-
-def uncertified(report: Report) -> list[Finding]:
-    """The drops that are inside the budget, and whose intervals are not."""
-    return [finding for finding in findings(report, "passed") if "max_accuracy_drop_points" in finding.gates]
-
-
-def kind_of_flip(label: str, before: str, after: str) -> str:
-    """``right to wrong``, ``wrong to right`` or ``wrong to wrong``."""
-    return f"{'right' if before == label else 'wrong'} to {'right' if after == label else 'wrong'}"
