@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from tledge.backbones import DEFAULT, Backbone, Opaque, is_name, is_pretrained, 
 from tledge.backbones.opening import source_of, sources
 from tledge.backbones.source import BackboneSource
 from tledge.errors import ArtifactError, InputError
+from tledge.saved_models import load_original
+from tledge.training.fit import Head
+from tledge.training.model import compose, save
 
 TOLERANCE = 1e-4  # of the range of the features, as for a transplanted backbone
 OpenArguments = tuple[str, int | None, str | None]  # handle, input size, weights
@@ -182,6 +186,20 @@ def test_a_saved_structure_is_built_again_and_answers_alike(
     assert kinds == source.rebuild.keys(), "an example for each kind of structure, and each kind of an example"
 
 
+@SOURCES
+def test_what_a_run_saves_of_a_backbone_is_let_in_again(
+    opened: dict[str, list[Backbone]], tmp_path: Path, source: BackboneSource
+) -> None:
+    for number, backbone in enumerate(opened[source.name]):
+        kernel = np.random.default_rng(1).normal(size=(backbone.feature_dim, 2)).astype(np.float32)
+        head = Head([(kernel, np.zeros(2, np.float32))], [], 1)
+        save(compose(backbone, head), tmp_path / str(number))
+        original = load_original(tmp_path / str(number))
+        logits = original.serve(_noise(backbone))["logits"].numpy()
+        expected = head.logits(backbone.features(_noise(backbone)))
+        assert np.abs(logits - expected).max() <= TOLERANCE * np.ptp(expected)
+
+
 def test_no_two_sources_build_a_kind_of_structure() -> None:
     kinds = [kind for source in sources() for kind in source.rebuild]
     assert len(set(kinds)) == len(kinds)
@@ -203,3 +221,24 @@ def test_a_size_that_is_none_and_weights_that_are_none_are_refused(
             open_backbone(handle, 5000)
         with pytest.raises(InputError, match="--weights"):
             open_backbone(handle, size, str(tmp_path / "missing.h5"))
+
+
+def test_the_source_that_the_how_to_shows_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import tledge.backbones.sources as package
+
+    page = (Path(__file__).parents[2] / "docs/how-to/add-a-backbone-source.md").read_text(encoding="utf-8")
+    shown = page.partition('sources/spots.py"\n')[2].partition("```")[0]
+    (tmp_path / "spots.py").write_text(shown, encoding="utf-8")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    sources.cache_clear()
+    try:
+        assert not is_pretrained("spots", None)
+        backbone = open_backbone("spots", seed=3)
+        assert backbone.features(_noise(backbone)).shape == (3, 64)
+        again = rebuild(json.loads(json.dumps(backbone.structure)))
+        assert again.get_config() == backbone.graph.get_config()
+        with pytest.raises(InputError, match="8 pixels a side or more"):
+            open_backbone("spots", 7)
+    finally:
+        sources.cache_clear()
+        sys.modules.pop("tledge.backbones.sources.spots", None)

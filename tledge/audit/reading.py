@@ -23,7 +23,7 @@ def audit(path: Path) -> Audit:
 
 
 def read_with(path: Path, readers: Mapping[str, Callable[[bytes], _Found]]) -> _Found:
-    """What the reader for this kind of file makes of its bytes. Raises ArtifactError whatever is wrong with it."""
+    """Give a file's bytes to the reader for its suffix. Raises ArtifactError whatever is wrong with the file."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:

@@ -29,14 +29,23 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A loaded feature extractor. ``layer``: float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim).
+    """A loaded feature extractor.
 
-    ``graph``: the same as a flat functional tf_keras.Model, whose layers can be named, cut and trained; None where the
-    network is opaque, a Hub module of unknown structure. ``structure``: JSON values that build ``graph`` again, without
-    its weights; None where there is no graph. ``is_pretrained``: whether its weights were trained; features of one
-    whose weights were drawn at random say little, and it is trained as a whole. ``apart``: what computes the features of
-    a stranger's module in a process of its own; None for a network that is ours. ``take_apart``: what looks for the layers
-    of a backbone without a graph, proved on a few photos; None where the source knows no way.
+    Args:
+        handle: The handle that opens the same backbone again.
+        sha256: The hash of all that its features depend on.
+        input_size: The side S of its photos in pixels.
+        feature_dim: The number of features of one photo.
+        layer: Computes float32 (N, feature_dim) from float32 RGB (N, S, S, 3) in [0, 1]. It is the graph, or else a
+            tensorflow_hub.KerasLayer, whose object is saved with a run.
+        graph: The layer as a flat functional tf_keras.Model, whose layers can be named, cut and trained. It is None where
+            the network is opaque, such as a Hub module of unknown structure.
+        structure: JSON values that build the graph again, without its weights. It is None where there is no graph.
+        is_pretrained: Whether the weights were trained. Features of weights that were drawn at random say little, and
+            such a backbone is trained as a whole.
+        apart: Computes the features of a stranger's module in a process of its own. It is None for a network that is ours.
+        take_apart: Looks for the layers of a backbone without a graph, and proves them on a few photos. It is None where
+            the source knows no way.
     """
 
     handle: str
@@ -52,11 +61,11 @@ class Backbone:
 
     @cached_property
     def features_of_pixels(self) -> Any:
-        """A tf.function of raw pixels, uint8 (N, S, S, 3), to features, float32 (N, feature_dim)."""
+        """A tf.function that computes features, float32 (N, feature_dim), from raw pixels, uint8 (N, S, S, 3)."""
         return features_function(self.layer)
 
     def features(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """uint8 RGB (N, S, S, 3) to float32 (N, feature_dim), as TensorFlow computes them: a stranger's in its process."""
+        """Compute float32 (N, feature_dim) from uint8 RGB (N, S, S, 3) by TensorFlow. A stranger's module runs in its process."""
         if self.apart is not None:
             return self.apart.features(pixels)
         return np.asarray(self.features_of_pixels(pixels), np.float32)
@@ -84,7 +93,7 @@ class Backbone:
             self.apart.close()
 
     def record(self) -> BackboneRecord:
-        """What the manifest says of it."""
+        """Give what the manifest records of the backbone."""
         return BackboneRecord(
             handle=self.handle, sha256=self.sha256, input_size=self.input_size, feature_dim=self.feature_dim
         )

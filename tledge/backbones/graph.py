@@ -18,7 +18,7 @@ _KERNELS = {  # of Keras' layers, each with the attribute that holds its initial
 
 
 def of_graph(handle: str, graph: Any, structure: dict[str, Any], *, is_pretrained: bool) -> Backbone:
-    """The backbone that a flat graph is; ``sha256`` is of its structure and the bytes of its weights."""
+    """Make a flat graph a backbone. Its ``sha256`` covers the structure and the bytes of the weights."""
     digest = hashlib.sha256(json.dumps(structure, sort_keys=True).encode())
     for values in graph.get_weights():
         digest.update(np.ascontiguousarray(values).tobytes())

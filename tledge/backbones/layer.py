@@ -11,7 +11,7 @@ from tledge.preprocessing import PIXEL_SCALE
 
 
 def features_function(layer: Any) -> Any:
-    """A tf.function of raw pixels, uint8 (N, S, S, 3), to what a layer of RGB in [0, 1] makes of them in inference."""
+    """Make a tf.function that gives raw pixels, uint8 (N, S, S, 3), to a layer of RGB in [0, 1], in inference."""
     import tensorflow as tf
 
     # Without autograph: there is nothing to rewrite, and looking for it takes a second.
@@ -24,7 +24,7 @@ def features_function(layer: Any) -> Any:
 
 @dataclass(frozen=True)
 class Given:
-    """What a module gives: the type of it, and of a tensor its shape, (N, ...) with None where that is open, and dtype."""
+    """What a module gives: its type, and for a tensor its dtype and its shape, (N, ...) with None where that is open."""
 
     kind: str
     shape: tuple[int | None, ...] | None
@@ -32,7 +32,7 @@ class Given:
 
     @classmethod
     def of(cls, output: Any) -> Given:
-        """Of a tensor, its specification, or anything else."""
+        """Describe a tensor, a tensor's specification, or anything else."""
         shape = getattr(output, "shape", None)
         if shape is None or shape.rank is None:
             return cls(type(output).__name__, None, "")
@@ -40,5 +40,5 @@ class Given:
 
 
 def given_for_one(layer: Any, size: int) -> Given:
-    """What a layer gives for one photo of so many pixels: it is run."""
+    """Run a layer on one black photo of ``size`` x ``size`` pixels, and describe what it gives."""
     return Given.of(layer(np.zeros((1, size, size, 3), np.float32), training=False))

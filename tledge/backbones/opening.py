@@ -41,8 +41,8 @@ def open_backbone(handle: str, input_size: int | None = None, weights: str | Non
     """Load a backbone.
 
     Args:
-        handle: ``bundled``, the address of a TensorFlow Hub module, a local folder in the Hub's format, ``keras:NAME`` for
-            a network of tf_keras.applications, or ``alexnet`` or ``lenet``, which are trained from scratch.
+        handle: A handle that a source claims, such as ``bundled``, the address of a TensorFlow Hub module, a local folder
+            in the Hub's format, ``keras:NAME`` for a network of tf_keras.applications, or ``lenet``.
         input_size: The side of the photos in pixels. None takes the backbone's own; a module that takes any size needs one.
         weights: For a ``keras:`` network None or ``imagenet``, ``none`` for weights drawn from ``seed``, or the path of an
             HDF5 file.

@@ -45,5 +45,5 @@ class BackboneSource:
 
 
 def is_address(handle: str) -> bool:
-    """Whether a handle is a Hub's address, which means the same module on any machine."""
+    """Tell whether a handle is a Hub's address, which means the same module on any machine."""
     return "://" in handle

@@ -13,7 +13,7 @@ S = TypeVar("S", bound=Record)
 
 
 def parsed(kind: type[S], structure: dict[str, Any]) -> S:
-    """A structure as its record. Raises ArtifactError for unknown, missing or impossible values."""
+    """Read a structure as its record. Raises ArtifactError for unknown, missing or impossible values."""
     try:
         return kind.model_validate(structure)
     except ValidationError as error:
@@ -24,5 +24,5 @@ def parsed(kind: type[S], structure: dict[str, Any]) -> S:
 
 
 def structure_fault(fault: str) -> ArtifactError:
-    """The error for a structure that builds nothing."""
+    """Make the error for a structure that builds nothing."""
     return ArtifactError(f"the structure of the backbone is damaged: {fault}; train again with tledge build")
