@@ -25,12 +25,12 @@ from tledge.preprocessing import Pixels
 from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
 from tledge.tensorflow_setup import device, tensorflow
 
-_NETWORKS = (mobilenet_v2,)  # whose layers are looked for in a module, one after the other
 _CLOCKS_S = 5.0  # by which the clocks of the processes and of the files may differ
 _REMEDY = (
     "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
     "or use --backbone bundled, which needs no network."
 )
+_NETWORKS = (mobilenet_v2,)  # whose layers are looked for in a module, one after the other
 
 
 def _claims(handle: str) -> Claim | None:
