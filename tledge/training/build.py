@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge import __version__, preprocessing
-from tledge.backbones import DEFAULT, NO_WEIGHTS, Backbone, is_name, open_backbone
-from tledge.backbones.keras_applications import IMAGENET
+from tledge.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, Backbone, is_name, open_backbone
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
