@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tledge.errors import ArtifactError
+from tledge.errors import ArtifactError, first_problem
 from tledge.files import read_sealed, write_sealed
 from tledge.pixel_range import PixelRange
 
@@ -72,9 +72,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate(record, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise ArtifactError(f"{path}: {place}: {first['msg']}; {remedy}") from error
+            raise ArtifactError(f"{path}: {first_problem(error)}; {remedy}") from error
 
 
 class SkippedPhoto(Record):

@@ -90,9 +90,9 @@ def own_target(tmp_path: Path) -> Callable[[str, str], Path]:
     [
         ("threads =", "thread =", "unknown key in target {path} 'thread'. Did you mean 'threads'?"),
         ("max_size_mb =", "max_size_mib =", "'max_size_mib'. Did you mean 'max_size_mb'?"),
-        ("threads =", "threads = 0 #", "threads: Input should be greater than or equal to 1"),
-        ("max_size_mb =", "max_size_mb = -1 #", "budget.max_size_mb: Input should be greater than 0"),
-        ("max_size_mb =", "# max_size_mb =", "budget.max_size_mb: Field required"),
+        ("threads =", "threads = 0 #", "threads: input should be greater than or equal to 1"),
+        ("max_size_mb =", "max_size_mb = -1 #", "budget.max_size_mb: input should be greater than 0"),
+        ("max_size_mb =", "# max_size_mb =", "budget.max_size_mb: field required"),
         ("runtimes =", 'runtimes = ["litret"] #', "'litret'. Did you mean 'litert'?"),
         ("threads =", "threads", "not TOML"),
     ],

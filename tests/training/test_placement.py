@@ -41,8 +41,8 @@ def test_workers_train_on_equally_many_photos_and_score_each_photo_once(num_rows
     ("config", "said"),
     [
         (None, "needs TF_CONFIG"),
-        ("{", "Invalid JSON"),
-        ("{}", "cluster: Field required"),
+        ("{", "invalid JSON"),
+        ("{}", "cluster: field required"),
         ('{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}', "cluster.worker"),
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "cluster.worker.0"),
         ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}', "cluster.ps"),

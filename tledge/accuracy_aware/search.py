@@ -20,7 +20,7 @@ from tledge.exporters.material import Material, Materials, Options
 from tledge.exporters.mixed import SUFFIX
 from tledge.progress import Progress, Silent
 from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
-from tledge.run import Run, artifacts_root, open_run
+from tledge.run import Run, find
 from tledge.runtimes.launch import WorkerFailed
 from tledge.verification.certification import certify
 
@@ -57,8 +57,7 @@ def export_within(
         )
     require_batch(wanted, batch)
     wanted = [form.with_batch(batch) for form in wanted]
-    if not isinstance(run, Run):
-        run = open_run(artifacts_root(artifacts), run)
+    run = find(run, artifacts)
     options = options or Options()
     options.require_readers({FITTED, TRAINED})
     materials = Materials(run, options, progress)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from tledge.errors import ArtifactError, InputError
+from tledge.errors import ArtifactError, InputError, first_problem
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.records import BackboneRecord, Record
 
@@ -160,10 +160,7 @@ def parsed(kind: type[S], structure: dict[str, Any]) -> S:
     try:
         return kind.model_validate(structure)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise structure_fault(f"{place}: {said}" if place else said) from error
+        raise structure_fault(str(first_problem(error))) from error
 
 
 def structure_fault(fault: str) -> ArtifactError:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
 from tledge.backbones import BUNDLED, DEFAULT, MAX_INPUT_SIZE, RESCALE, Backbone, parsed
-from tledge.errors import InputError
+from tledge.errors import InputError, first_problem
 from tledge.preprocessing import Pixels
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
@@ -266,7 +266,7 @@ def _structure(backbone: Backbone, weights: dict[Slot, Values], epsilon: float) 
             input_size=backbone.input_size, rescale=True, stem=stem, blocks=blocks, last=last, epsilon=epsilon
         )
     except ValidationError as error:
-        raise _refusal(backbone, f"variables of other shapes: {_first(error)}") from error
+        raise _refusal(backbone, f"variables of other shapes: {first_problem(error)}") from error
 
 
 def _filled(backbone: Backbone, structure: Structure, weights: dict[Slot, Values]) -> Any:
@@ -279,11 +279,6 @@ def _filled(backbone: Backbone, structure: Structure, weights: dict[Slot, Values
             raise _refusal(backbone, what)
         variable.assign(value)
     return graph
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
 
 
 def _refusal(backbone: Backbone, found: str) -> NotMobileNetV2:

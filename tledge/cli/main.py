@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from tledge import __version__
+from tledge._version import __version__
 from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
 from tledge.cli.signals import heed_signals

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from tledge.backbones import is_pretrained
 from tledge.classifier.network import LINEAR
-from tledge.errors import InputError, unknown
+from tledge.errors import InputError, first_problem, unknown
 from tledge.files import MAX_TABLE_BYTES, read_file
 from tledge.records import Record
 from tledge.training.augmentation import PRESETS, Augmentation
@@ -178,8 +178,7 @@ def preset(text: str) -> Augmentation:
     try:
         return Augmentation.model_validate_strings({**_strings(PRESETS[name]), **values})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--augment {text}: {first['loc'][0]}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        raise InputError(f"--augment {text}: {first_problem(error)}") from error
 
 
 def _strings(settings: Augmentation) -> dict[str, str]:
@@ -188,16 +187,10 @@ def _strings(settings: Augmentation) -> dict[str, str]:
 
 def to_toml(recipe: Recipe) -> str:
     """The recipe as a file that :func:`resolve` reads; what is None is left out."""
+    import tomli_w
+
     values = recipe.as_json()
-    augment = values.pop("augment")
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value is not None and key != "name"]
-    return "\n".join([*lines, "", "[augment]", *(f"{key} = {_toml(value)}" for key, value in augment.items()), ""])
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return tomli_w.dumps({key: value for key, value in values.items() if value is not None and key != "name"})
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -233,9 +226,8 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{named(key)} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        key, said, value = first_problem(error)
+        raise InputError(f"{named(key)} {value}: {said}") from error
     if not _HEAD.fullmatch(recipe.head):
         raise InputError(f"{named('head')} {recipe.head!r}: use linear, or mlp:UNITS like mlp:256 or mlp:256,64")
     unread = [key for key in _UNREAD[recipe.method] if getattr(recipe, key) != getattr(HEAD, key)]

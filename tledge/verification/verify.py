@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tledge import __version__
+from tledge._version import __version__
 from tledge.cache import scratch_folder
 from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.machine import this_machine
 from tledge.progress import Progress, Silent
 from tledge.records import MachineRecord, Protocol, Report
-from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
+from tledge.run import Run, find, library_versions, now_utc
 from tledge.verification import gallery, gate, targets
 from tledge.verification.choice import choose
 from tledge.verification.latency import Rounds, protocol
@@ -48,8 +48,7 @@ def verify(
         raise InputError(f"--threads: use whole numbers from 1 to {machine.logical_cores}, the cores of this machine")
     if wanted.accuracy_only and (wanted.layers or wanted.thread_counts or wanted.protocol != Wanted().protocol):
         raise InputError("--accuracy-only measures nothing else: drop --layers, --threads and --protocol, or drop it")
-    if not isinstance(run, Run):
-        run = open_run(artifacts_root(artifacts), run)
+    run = find(run, artifacts)
     subjects, warnings = subjects_of(run, format_names, budget.runtimes, target)
     warnings += [*doubts(run.manifest), *_warnings(budget, target, machine)]
     for warning in warnings:
