@@ -42,7 +42,7 @@ _VGG16 = "--dataset {small} --backbone keras:VGG16 --image-size 32 --weights"
 
 @dataclass(frozen=True)
 class System:
-    """One row. ``options``: of tledge build; ``least_percent``: of the accuracy on ``split``, None where it need only run.
+    """One row. ``options``: of tledge build; ``least_percent``: of the test accuracy, None where it need only run.
 
     ``max_memory_gb``: of the build's peak, resident, 10^9 bytes; None where any will do.
     ``is_embedded``: features of the head's input and of ``LAYER`` are written too, and held against the network's own.
@@ -51,13 +51,11 @@ class System:
     name: str
     options: str
     least_percent: float | None = None
-    split: str = "test"
     is_embedded: bool = False
     max_memory_gb: float | None = None
 
 
 SYSTEMS = (
-    System("flowers-tutorial", "--dataset tf_flowers --recipe tutorial", 88.0, "validation"),
     System("cifar10", "--dataset cifar10 --head mlp:256 --recipe finetune", 92.0, max_memory_gb=4.0),
     System("folder", "--dataset {photos} --augment strong"),
     System("embed", "--dataset {photos}", is_embedded=True),
@@ -185,20 +183,19 @@ def measure(system: System, places: Mapping[str, str], root: Path, others: Seque
         "wall_times_s": {name: one.wall_time_s for name, one in ended.items()},
         "build_peak_memory_gb": ended["build"].peak_memory_gb,
         "max_memory_gb": system.max_memory_gb,
-        "split": system.split,
         "least_percent": system.least_percent,
-        **outcome(root / system.name, system.split),
+        **outcome(root / system.name),
         "embedding_differences": differences,
     }
     return {**row, "missed": missed(row, {name: one.said for name, one in ended.items()})}
 
 
-def outcome(run: Path, split: str) -> dict[str, Any]:
+def outcome(run: Path) -> dict[str, Any]:
     """From a run's records: ``metrics`` of the original, how it answers once it is loaded again, every gate that failed."""
     manifest, report = run / "manifest.json", run / "verification" / "report.json"
     found: dict[str, Any] = {"metrics": None, "reloaded": None, "failed_gates": []}
     if manifest.is_file():
-        found["metrics"] = json.loads(manifest.read_text())["metrics"][split]
+        found["metrics"] = json.loads(manifest.read_text())["metrics"]["test"]
         del found["metrics"]["confusion_matrix"]
     if report.is_file():
         verified = json.loads(report.read_text())
@@ -220,7 +217,7 @@ def missed(row: Mapping[str, Any], said: Mapping[str, str]) -> list[str]:
     found += row["failed_gates"]
     metrics, least, again = row["metrics"], row["least_percent"], row["reloaded"]
     if metrics and least and not 100 * metrics["accuracy"] >= least:
-        found.append(f"{row['split']} accuracy is {metrics['accuracy']:.2%}, below {least:g}%")
+        found.append(f"test accuracy is {metrics['accuracy']:.2%}, below {least:g}%")
     peak, most = row["build_peak_memory_gb"], row["max_memory_gb"]
     if most and not peak <= most:
         found.append(f"the build took {peak:g} GB of memory, over {most:g} GB")
@@ -240,7 +237,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in (
         "accuracy %",
         "at least",
-        "on",
         "macro F1",
         "build, export, verify",
         "wall s",
@@ -254,7 +250,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Table:
             row["row"],
             f"{100 * metrics['accuracy']:.2f}" if metrics else "",
             "runs" if row["least_percent"] is None else f"{row['least_percent']:g}",
-            row["split"],
             f"{metrics['f1_macro']:.4f}" if metrics else "",
             " ".join("-" if code is None else str(code) for code in codes),
             f"{sum(row['wall_times_s'].values()):.0f}",

@@ -295,7 +295,7 @@ def test_a_system_that_can_not_be_built_misses_its_bar_and_the_reason_is_told(tm
 def test_a_system_that_was_verified_has_its_accuracy_and_the_gates_that_failed(
     systems: SimpleNamespace, verified: Run, report: Report
 ) -> None:
-    found = systems.outcome(verified.folder, "test")
+    found = systems.outcome(verified.folder)
     assert found["metrics"]["accuracy"] == verified.manifest.metrics["test"].accuracy
     assert found["reloaded"]["agreement"] == 1
     failed = [check.reason for row in report.rows for check in row.checks if check.verdict == "failed"]
@@ -324,7 +324,7 @@ def test_a_system_misses_its_bar_in_each_of_its_ways(
     systems: SimpleNamespace, changed: dict[str, Any], sentence: str | None
 ) -> None:
     row = {
-        "exit_codes": {"build": 0, "export": 0, "verify": 0}, "failed_gates": [], "split": "test", "least_percent": 99.0,
+        "exit_codes": {"build": 0, "export": 0, "verify": 0}, "failed_gates": [], "least_percent": 99.0,
         "metrics": {"accuracy": 0.99}, "reloaded": {"agreement": 1.0, "max_abs_probability_difference": 0.0},
         "embedding_differences": {"features": 1e-6}, "build_peak_memory_gb": 4.0, "max_memory_gb": 4.0,
     }  # fmt: skip

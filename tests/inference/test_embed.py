@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from tledge.inference import embed as embed_module
 from tledge.inference.embed import Embedding, embed
 from tledge.preprocessing import prepare
 from tledge.progress import Silent
-from tledge.run import Run
+from tledge.run import Run, open_run, tree_hashes
+from tledge.training import model
 from tledge.training.recipe import RECIPES
 
 Folder = Callable[..., Path]
@@ -97,26 +99,37 @@ def test_the_heads_own_layers_hold_what_was_trained(built: Run, digits: Path, tm
     assert np.abs(_read(tmp_path / "f.parquet")[1] - expected).max() <= 1e-4 * np.ptp(expected)  # a transplanted graph
 
 
-def test_a_head_trained_over_an_opaque_backbone_in_every_epoch_is_read_too(
-    photo_folder: Folder, tiny_backbone: Path, tmp_path: Path
+@pytest.fixture
+def plain_run(photo_folder: Folder, tiny_backbone: Path, tmp_path: Path) -> Run:
+    """A run as tledge 0.1 wrote it by recipe ``tutorial``: a frozen backbone and its head, saved as one network."""
+    root = tmp_path / "artifacts"
+    built = build(str(photo_folder({"cat": 30, "dog": 30})), backbone=str(tiny_backbone), run="pets", artifacts=root)
+    network = network_of(built, [], needs_layers=False)
+    shutil.rmtree(built.folder / "model")
+    model.save(model.of_network(network, built.manifest.backbone.input_size), built.folder / "model")
+    hashes = {name: value for name, value in tree_hashes(built.folder).items() if name != "manifest.json"}
+    recipe = {**built.manifest.recipe, "name": "tutorial", "method": "plain"}
+    built.manifest.model_copy(update={"recipe": recipe, "files_sha256": hashes}).save(built.folder / "manifest.json")
+    return open_run(root, "pets")
+
+
+def test_a_head_that_an_earlier_recipe_saved_with_its_opaque_backbone_is_read(
+    plain_run: Run, photo_folder: Folder, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     import tensorflow as tf
 
-    folder = photo_folder({"cat": 30, "dog": 30})
-    recipe = RECIPES["tutorial"].model_copy(update={"max_epochs": 1})
-    run = build(str(folder), backbone=str(tiny_backbone), recipe=recipe, run="pets", artifacts=tmp_path / "artifacts")
     some = photo_folder({"cat": 3}, "some")
     photos = _pixels(some, 16)
-    embed(run, str(some), tmp_path / "f.parquet")
+    embed(plain_run, str(some), tmp_path / "f.parquet")
     expected = open_backbone(str(tiny_backbone)).features_of_pixels(photos).numpy()
     assert np.abs(_read(tmp_path / "f.parquet")[1] - expected).max() <= 1e-5
-    kernel, bias = network_of(run, [], needs_layers=False).get_layer("logits").get_weights()
+    kernel, bias = network_of(plain_run, [], needs_layers=False).get_layer("logits").get_weights()
     assert not np.allclose(kernel, 0)
     logits = expected @ kernel + bias
-    served = tf.saved_model.load(str(run.folder / "model")).signatures["serving_default"]
+    served = tf.saved_model.load(str(plain_run.folder / "model")).signatures["serving_default"]
     assert np.abs(served(tf.constant(photos))["logits"].numpy() - logits).max() <= 1e-5
     with pytest.raises(InputError, match="can't be taken apart into layers"):
-        embed(run, str(some), tmp_path / "g.parquet", layer="Conv1")
+        embed(plain_run, str(some), tmp_path / "g.parquet", layer="Conv1")
 
 
 @pytest.mark.parametrize("layer", [None, "logits"])

@@ -154,21 +154,13 @@ def test_an_opaque_module_is_trained_as_a_whole_and_says_what_it_can_not(
     assert [path.name for path in (tmp_path / "a").glob(".*")] == [MARK]
 
 
-@pytest.mark.parametrize(
-    ("recipe", "option", "said"),
-    [
-        ("best", "--strategy=mirrored", "looked for a MobileNetV2"),
-        ("tutorial", "--strategy=mirrored", "takes backbone"),
-    ],
-)
 def test_copies_of_an_opaque_backbone_are_refused_before_any_photo_is_read(
-    tledge: Tledge, photo_folder: Callable[..., Path], tiny_backbone: Path, empty_cache: Path, tmp_path: Path,
-    recipe: str, option: str, said: str,
-) -> None:  # fmt: skip
-    options = ["--dataset", photo_folder({"cat": 30, "dog": 30}), "--backbone", tiny_backbone, "--recipe", recipe]
-    outcome = tledge("build", *options, option, "--artifacts", tmp_path / "a")
+    tledge: Tledge, photo_folder: Callable[..., Path], tiny_backbone: Path, empty_cache: Path, tmp_path: Path
+) -> None:
+    options = ["--dataset", photo_folder({"cat": 30, "dog": 30}), "--backbone", tiny_backbone, "--recipe", "best"]
+    outcome = tledge("build", *options, "--strategy=mirrored", "--artifacts", tmp_path / "a")
     assert outcome.code == 2, outcome.err
-    assert said in outcome.err
+    assert "looked for a MobileNetV2" in outcome.err
     assert "can't be copied to several devices or to float16: drop --strategy and --mixed-precision" in outcome.err
     assert not empty_cache.exists()
     assert [path.name for path in (tmp_path / "a").iterdir()] == [MARK]

@@ -52,7 +52,6 @@ def test_a_flip_is_a_setting_of_its_own() -> None:
         ('base = "finetune"\naugment = "none"\nviews = 4', "mine.toml: views: the views would all be alike"),
         ("views = 3", "mine.toml: views: the views would all be alike"),
         ('augment = "light"', "say with --views how many"),
-        ('base = "tutorial"\nviews = 3', "trains the head alone"),
         ("weight_decay = 0.1", "mine.toml: weight_decay: recipe mine trains the head alone"),
         ("time_budget_s = 60", "trains the head alone"),
         ('base = "finetune"\nmixup_alpha = 0.2', "use --recipe best"),
@@ -72,7 +71,7 @@ def test_what_only_steps_read_is_for_heads_that_take_steps() -> None:
     given = {"learning_rate": 0.1, "dropout": 0.2, "batch_size": 8}
     with pytest.raises(InputError, match=r"--learning-rate, --batch-size, --dropout: .* drop it, or .* --head mlp:256"):
         resolve("head", given)
-    for name, head in (("head", "mlp:8"), ("finetune", "linear"), ("tutorial", "linear")):
+    for name, head in (("head", "mlp:8"), ("finetune", "linear")):
         assert resolve(name, {**given, "head": head}).learning_rate == 0.1
     assert (
         resolve("head", {"label_smoothing": 0.2, "class_weights": True, "max_epochs": 5, "patience": 1}).patience == 1

@@ -79,7 +79,6 @@ def _trained(data: Dataset, module: str, recipe: Recipe, folder: Path) -> tuple[
     [
         ("head", {"batch_size": None, "max_epochs": 13}, "tiny", 16),
         ("head", {"head": "mlp:8", "augment": "light", "views": 2}, "tiny", 16),
-        ("tutorial", {}, "tiny", 16),
         ("finetune", {"unfreeze_from": "c5", "views": 2}, "lenet", 28),
         ("best", {}, "lenet", 28),
         # A Hub module, which is taken apart and proved on photos; and statistics that are estimated again on photos.

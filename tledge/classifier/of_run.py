@@ -54,6 +54,7 @@ def module_of(run: Run, weights: str | None = None) -> Backbone | None:
 
 def _backbone_of(run: Run, weights: str | None) -> Backbone:
     recorded = run.manifest.backbone
+    # tledge 0.1 had a method ``plain``, which left the backbone as it was too.
     if run.manifest.recipe["method"] not in ("features", "plain"):
         raise InputError(
             f"run {run.name} trained its opaque backbone, {recorded.handle}, of which nothing but the answers "

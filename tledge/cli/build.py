@@ -36,7 +36,7 @@ def build(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="head, finetune, best, scratch, tutorial, or a .toml file.",
+            help="head, finetune, best, scratch, or a .toml file.",
             show_default="head; with --augment finetune; scratch for an untrained backbone",
         ),
     ] = None,

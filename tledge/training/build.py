@@ -240,7 +240,7 @@ def _absolute(path: str) -> str:
 
 def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord, progress: Progress) -> None:
     """Raise InputError for a recipe that this backbone or machine can't have."""
-    if not backbone.is_pretrained and recipe.method in ("features", "plain"):
+    if not backbone.is_pretrained and recipe.method == "features":
         raise InputError(
             f"recipe {recipe.name} trains the head alone, and backbone {backbone.handle} was never trained: its features "
             "mean nothing. Use --recipe scratch."

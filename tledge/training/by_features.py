@@ -126,7 +126,7 @@ def require_room(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, b
 
 def least_bytes_a_photo(recipe: Recipe, backbone: Backbone) -> int:
     """What the cache will hold of a photo that it has not seen, in the mean and at least: its features, and its views'."""
-    if recipe.method == "plain" or not backbone.is_pretrained:
+    if not backbone.is_pretrained:
         return 0
     views = recipe.views if recipe.method == "features" else 0  # the first head of a network is trained without
     return int(4 * backbone.feature_dim * (1 + _LEAST_TRAINED * views))

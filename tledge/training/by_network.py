@@ -53,7 +53,7 @@ def train(task: Task) -> Trained | None:
     _freeze(network, backbone, recipe.model_copy(update={"unfreeze_from": None}) if chooses else recipe)
     asked = {"head": recipe.head, "label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
     # A head of random weights would send its errors down into layers that are good.
-    first = HEAD.model_copy(update=asked) if backbone.is_pretrained and recipe.method != "plain" else None
+    first = HEAD.model_copy(update=asked) if backbone.is_pretrained else None
     _require_room(task, network, first, met)
     features = None
     if first:
@@ -103,7 +103,7 @@ def train(task: Task) -> Trained | None:
 def _flat(task: Task) -> Backbone:
     """The backbone with its graph, where it has one or a Hub module is found to be a MobileNetV2."""
     backbone = task.backbone
-    if backbone.graph is not None or task.recipe.method == "plain":
+    if backbone.graph is not None:
         return backbone
     try:
         with task.progress.step("the backbone as a flat graph"):
@@ -124,9 +124,7 @@ def _freeze(network: Any, backbone: Backbone, recipe: Recipe) -> None:
         return
     names = [layer.name for layer in backbone.graph.layers]
     first = 0
-    if recipe.method == "plain":
-        first = len(names)
-    elif recipe.unfreeze_from:
+    if recipe.unfreeze_from:
         first = names.index(cut_below(backbone.graph, recipe.unfreeze_from)) + 1
     for number, name in enumerate(names):
         layer = network.get_layer(name)

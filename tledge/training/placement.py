@@ -181,8 +181,6 @@ def require_copyable(backbone: Backbone, recipe: Recipe, progress: Progress) -> 
     """
     if backbone.structure is not None or (recipe.strategy == "none" and not recipe.mixed_precision):
         return
-    if recipe.method == "plain":
-        raise InputError(f"recipe {recipe.name} takes backbone {backbone.handle} as it is, in one piece; {_OPAQUE}")
     size = backbone.input_size
     try:
         with progress.step("looking for the backbone's layers"):

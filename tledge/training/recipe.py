@@ -25,11 +25,10 @@ class Recipe(Record):
 
     ``features``: the head alone, on features computed once, of photos and of augmented views of them. ``cut``: first the
     head, then the layers above a cut, on activations computed once. ``whole``: first the head, then the graph end to end.
-    ``plain``: the head alone with the whole graph under it in every epoch, as tutorials do it.
     """
 
     name: str = "head"
-    method: Literal["features", "cut", "whole", "plain"] = "features"
+    method: Literal["features", "cut", "whole"] = "features"
     head: str = Field(LINEAR, description="linear, or mlp:UNITS with hidden layers as in mlp:256 or mlp:256,64")
     max_epochs: int = Field(
         100,
@@ -83,9 +82,6 @@ RECIPES: dict[str, Recipe] = {
             name="scratch", method="whole", max_epochs=5, patience=5, batch_size=64, schedule="cosine", warmup_epochs=0.5,
             weight_decay=0.01, batch_norm="trained",
         ),
-        Recipe(
-            name="tutorial", method="plain", max_epochs=6, patience=6, batch_size=32, dropout=0,
-        ),
     )
 }  # fmt: skip
 
@@ -97,7 +93,6 @@ _OF_NETWORKS = (
 # What a method does not read must not be asked of it.
 _UNREAD: dict[str, tuple[str, ...]] = {
     "features": _OF_NETWORKS,
-    "plain": ("unfreeze_from", "time_budget_s", "views", "batch_norm"),
     "cut": ("mixup_alpha", "cutmix_alpha"),
     "whole": ("views",),
 }
@@ -105,13 +100,11 @@ _UNREAD: dict[str, tuple[str, ...]] = {
 _OF_STEPS = ("learning_rate", "batch_size", "dropout")
 _WAYS = {
     "features": "trains the head alone, on features that are computed before,",
-    "plain": "trains the head alone",
     "cut": "trains on activations that are computed before",
     "whole": "reads photos in every epoch",
 }
 _OTHERS = {
     "features": "use --recipe finetune or best",
-    "plain": "use --recipe finetune or best",
     "cut": "use --recipe best",
     "whole": "use --recipe finetune",
 }
