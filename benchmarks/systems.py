@@ -129,7 +129,6 @@ def embedding_differences(run: Path, photos: Path, features: Path, layer: Path) 
     from pyarrow import parquet
 
     from tledge.backbones import open_backbone
-    from tledge.backbones.mobilenet_v2 import flatten
     from tledge.preprocessing import prepare
     from tledge.tensorflow_setup import tensorflow
 
@@ -142,7 +141,7 @@ def embedding_differences(run: Path, photos: Path, features: Path, layer: Path) 
     images = np.stack(
         [prepare((photos / name).read_bytes(), backbone.input_size).pixels for name in table["id"].to_pylist()]
     )
-    graph: Any = flatten(backbone, images[:16]).graph
+    graph: Any = backbone.flat(images[:16]).graph
     upto = tf_keras.Model(graph.input, graph.get_layer(LAYER).output)
     written = {"features": np.stack(table["vector"].to_numpy()), LAYER: np.load(layer)}
     differences = {}

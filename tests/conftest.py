@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 from tledge.backbones import Backbone, open_backbone
-from tledge.backbones.mobilenet_v2 import flatten
 from tledge.preprocessing import resize
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, open_run
@@ -106,7 +105,7 @@ def bundled() -> tuple[Backbone, Backbone]:
 
     opaque = open_backbone("bundled")
     photos = np.stack([resize(image, opaque.input_size) for image in load_sample_images().images])
-    return opaque, flatten(opaque, photos)
+    return opaque, opaque.flat(photos)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -14,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import int8_tflite, noise, rewrite_onnx, rewrite_tflite, tflite
 
 from tledge.audit import audit, broken_promises, require_promise
+from tledge.audit.promises import PROMISES
 from tledge.errors import ArtifactError, PromiseBroken
 from tledge.exporters import formats
-from tledge.records import Audit, ExportRecord
+from tledge.records import Audit, ExportRecord, Promise
 from tledge.run import Run
 
 Exported = tuple[Run, dict[str, ExportRecord]]
@@ -55,6 +56,11 @@ def refused(audited: Callable[[bytes, str], Audit]) -> Callable[[bytes, str], st
         return str(caught.value)
 
     return run
+
+
+def test_each_promise_that_a_record_may_name_has_its_function() -> None:
+    assert list(PROMISES) == list(get_args(Promise))
+    assert len({check.__name__ for check in PROMISES.values()}) == len(PROMISES)
 
 
 @pytest.fixture(scope="module")

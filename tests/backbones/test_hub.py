@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from tledge.backbones import DEFAULT, open_backbone
-from tledge.backbones.hub import folder_digest
+from tledge.backbones.sources.hub import folder_digest
 from tledge.errors import EnvironmentFault, InputError
 
 SaveModule = Callable[..., Path]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.backbones import Backbone, keras_applications, open_backbone, rebuild
+from tledge.backbones import Backbone, open_backbone, rebuild
+from tledge.backbones.sources import keras_applications
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 
 PHOTOS = np.random.default_rng(0).random((2, 32, 32, 3), np.float32) * np.float32([[[[1.0]]], [[[0.5]]]])

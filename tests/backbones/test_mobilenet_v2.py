@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.backbones import DEFAULT, Backbone, open_backbone
-from tledge.backbones.mobilenet_v2 import TOLERANCE, NotMobileNetV2, build, flatten
+from tledge.backbones import DEFAULT, Backbone, Opaque, open_backbone, rebuild
+from tledge.backbones.mobilenet_v2 import TOLERANCE, flatten
 from tledge.errors import ArtifactError
 from tledge.preprocessing import Pixels, resize
 
@@ -41,6 +42,13 @@ def difference(one: Backbone, other: Backbone) -> float:
     expected = one.features_of_pixels(photos(one.input_size)).numpy()
     actual = other.features_of_pixels(photos(one.input_size)).numpy()
     return float(np.max(np.abs(actual - expected)) / np.ptp(expected))
+
+
+def refusal(backbone: Backbone) -> str:
+    """The reason why a backbone stays opaque."""
+    found = flatten(backbone, photos(backbone.input_size))
+    assert isinstance(found, Opaque)
+    return found.reason
 
 
 def slim_weights() -> Weights:
@@ -138,7 +146,7 @@ def to_variables(weights: Weights, prefix: str | None = "MobilenetV2/") -> Varia
 @pytest.fixture(scope="module")
 def rebuilt(bundled: tuple[Backbone, Backbone]) -> Any:
     """The flat graph of the structure alone, by way of JSON."""
-    return build(json.loads(json.dumps(bundled[1].structure)))
+    return rebuild(json.loads(json.dumps(bundled[1].structure)))
 
 
 @pytest.fixture(scope="module")
@@ -304,8 +312,7 @@ def test_without_names_another_order_is_refused(first: int, second: int, message
     listed = list(variables.values())
     listed[first], listed[second] = listed[second], listed[first]
     opaque = unsaved(listed, lambda images: compute(images, variables))
-    with pytest.raises(NotMobileNetV2, match=f"found {message}"):
-        flatten(opaque, photos(SIZE))
+    assert re.search(f"found {message}", refusal(opaque))
 
 
 def test_a_module_that_changes_one_weight_as_it_runs_is_refused() -> None:
@@ -315,8 +322,10 @@ def test_a_module_that_changes_one_weight_as_it_runs_is_refused() -> None:
         name = "expanded_conv_4/project/BatchNorm/gamma"
         return compute(images * 2.0 - 1.0, {**variables, name: variables[name] * [1.0, 1.0, 1.1, 1.0, 1.0]})
 
-    with pytest.raises(NotMobileNetV2, match=r"another computation: features differ by up to 0\.\d+ .*range of \d"):
-        flatten(unsaved(list(variables.values()), body), photos(SIZE))
+    assert re.search(
+        r"another computation: features differ by up to 0\.\d+ .*range of \d",
+        refusal(unsaved(list(variables.values()), body)),
+    )
 
 
 def test_a_classifier_on_top_is_refused() -> None:
@@ -325,8 +334,7 @@ def test_a_classifier_on_top_is_refused() -> None:
     variables = to_variables(slim_weights())
     logits = tf.Variable(tf.ones((24, 11)), name="MobilenetV2/Logits/Conv2d_1c_1x1/weights")
     opaque = unsaved([*variables.values(), logits], lambda images: tf.matmul(compute(images, variables), logits))
-    with pytest.raises(NotMobileNetV2, match="an unknown variable 'MobilenetV2/Logits/Conv2d_1c_1x1/weights:0'"):
-        flatten(opaque, photos(SIZE))
+    assert re.search("an unknown variable 'MobilenetV2/Logits/Conv2d_1c_1x1/weights:0'", refusal(opaque))
 
 
 def test_a_variable_that_is_missing_is_named() -> None:
@@ -335,8 +343,9 @@ def test_a_variable_that_is_missing_is_named() -> None:
     variables = to_variables(slim_weights())
     constant = variables.pop("Conv/BatchNorm/gamma").numpy()
     body = lambda images: compute(images, {**variables, "Conv/BatchNorm/gamma": tf.constant(constant)})  # noqa: E731
-    with pytest.raises(NotMobileNetV2, match=r"no variable for 'bn_Conv1/gamma' \(1 of 260 are missing\)"):
-        flatten(unsaved(list(variables.values()), body), photos(SIZE))
+    assert re.search(
+        r"no variable for 'bn_Conv1/gamma' \(1 of 260 are missing\)", refusal(unsaved(list(variables.values()), body))
+    )
 
 
 def test_a_weight_that_is_no_number_is_refused(slim: Path) -> None:
@@ -345,30 +354,26 @@ def test_a_weight_that_is_no_number_is_refused(slim: Path) -> None:
     for variable in opaque.layer.resolved_object.variables:
         if variable.name.endswith(name):
             variable.assign(np.full(variable.shape, np.nan))
-    with pytest.raises(NotMobileNetV2, match="not finite"):
-        flatten(opaque, photos(SIZE))
+    assert re.search("not finite", refusal(opaque))
 
 
 def test_two_variables_of_one_name_are_refused() -> None:
     variables = to_variables(slim_weights())
     teacher = to_variables({"Conv_1/BatchNorm/beta": np.ones(24, np.float32)}, "teacher/")["Conv_1/BatchNorm/beta"]
     opaque = unsaved([*variables.values(), teacher], lambda images: compute(images, variables) + teacher)
-    with pytest.raises(NotMobileNetV2, match="a second variable 'teacher/Conv_1/BatchNorm/beta:0'"):
-        flatten(opaque, photos(SIZE))
+    assert re.search("a second variable 'teacher/Conv_1/BatchNorm/beta:0'", refusal(opaque))
 
 
 def test_another_network_is_refused_with_what_was_looked_for(tiny_backbone: Path) -> None:
-    with pytest.raises(NotMobileNetV2) as caught:
-        flatten(open_backbone(str(tiny_backbone)), photos(16))
-    assert "looked for a MobileNetV2 feature vector of 52 convolutions" in str(caught.value)
-    assert "found 0 variables in use" in str(caught.value)
-    assert caught.value.exit_code == 2
+    reason = refusal(open_backbone(str(tiny_backbone)))
+    assert "looked for a MobileNetV2 feature vector of 52 convolutions" in reason
+    assert "found 0 variables in use" in reason
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"kind": "resnet"}, "kind"),
+        ({"kind": "resnet"}, "unknown kind 'resnet'"),
         ({"width": 1.0}, "width: extra inputs are not permitted"),
         ({"input_size": 10**6}, "input_size"),
         ({"input_size": "64"}, "input_size"),
@@ -385,4 +390,4 @@ def test_a_damaged_structure_is_refused(
 ) -> None:
     assert bundled[1].structure is not None
     with pytest.raises(ArtifactError, match=f"structure of the backbone is damaged: {message}"):
-        build({**bundled[1].structure, **changed})
+        rebuild({**bundled[1].structure, **changed})

@@ -13,7 +13,6 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from tledge.backbones import open_backbone
-from tledge.backbones.mobilenet_v2 import flatten
 from tledge.cache import cache_root
 from tledge.classifier.network import HeadShape, with_head
 from tledge.compression import Prepared, fitting
@@ -69,7 +68,7 @@ def test_features_of_new_photos_are_nearer_to_the_float_networks_than_with_round
     backbone = open_backbone("bundled")
     digits = itertools.islice(open_source("digits").photos(), 64)
     pixels = np.stack([resize(to_rgb(photo.data), backbone.input_size) for photo in digits])
-    network, seen, new = flatten(backbone, pixels[:16]).graph, pixels[:40], pixels[40:]
+    network, seen, new = backbone.flat(pixels[:16]).graph, pixels[:40], pixels[40:]
     folded = fold(network)
     expected = folded.network(folded.images(new)).numpy()
     prepared = prepare(fold(network), seen, "mse", Silent())

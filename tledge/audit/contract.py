@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tledge.audit import FREE, Interface, printable, read_with
+from tledge.audit.findings import FREE, Interface, printable
+from tledge.audit.reading import read_with
 from tledge.pixel_range import PixelRange
 from tledge.records import TensorRecord
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tledge.audit import FREE, Interface, counted, largest, printable
+from tledge.audit.findings import FREE, Interface, counted, largest, printable
 from tledge.audit.macs import elements, totals
 from tledge.audit.onnx_graph import Graph, checked, is_standard, num_bytes, parse, tensors, type_name
 from tledge.audit.onnx_pairs import largest_pair_sum

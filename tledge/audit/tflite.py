@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tledge.audit import INTEGER_TYPES, Interface, counted, largest, printable
+from tledge.audit.findings import INTEGER_TYPES, Interface, counted, largest, printable
 from tledge.audit.flatbuffer import Model, Operator, Subgraph, Tensor, read
 from tledge.audit.macs import Product, granularity, totals
 from tledge.errors import ArtifactError

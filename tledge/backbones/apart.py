@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tledge.backbones.layer import features_function, given_for_one
 from tledge.cache import scratch_folder
 from tledge.errors import InputError, disk_full
 from tledge.preprocessing import Pixels
@@ -168,8 +169,6 @@ class BackboneWorker(Worker):
         }
 
     def load(self) -> dict[str, Any]:
-        from tledge.backbones import features_function
-
         module = load_saved_model(Path(self._job.artifact), "the backbone")
         from tensorflow.python.util import tf_inspect
 
@@ -181,8 +180,6 @@ class BackboneWorker(Worker):
         return {}
 
     def given(self) -> dict[str, Any]:
-        from tledge.backbones.hub import given_for_one
-
         return asdict(given_for_one(self._layer, self._job.input_size))
 
     def features(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tledge.backbones import RESCALE
+from tledge.backbones.backbone import RESCALE
 
 
 def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> Any:

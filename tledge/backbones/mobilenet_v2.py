@@ -17,12 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
-from tledge.backbones import BUNDLED, DEFAULT, MAX_INPUT_SIZE, RESCALE, Backbone, parsed
-from tledge.errors import InputError, first_problem
+from tledge.backbones.backbone import RESCALE, Backbone, Opaque
+from tledge.backbones.source import BUNDLED, DEFAULT, MAX_INPUT_SIZE
+from tledge.backbones.structure import parsed
+from tledge.errors import first_problem
 from tledge.preprocessing import Pixels
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
 
+KIND = "mobilenet_v2"
 TOLERANCE = 1e-4  # of the output range
 EPSILON = 1e-3  # of the batch normalizations, in TF-Slim and in Keras
 MOMENTUM = 0.999  # as in keras.applications; it counts only where the batch normalizations are trained
@@ -37,7 +40,7 @@ Slot = tuple[str, str]  # a layer's name, and its weight's
 Channels = Annotated[int, Field(strict=True, ge=1, le=4096)]
 
 
-class NotMobileNetV2(InputError):
+class _NotMobileNetV2(Exception):
     """A module that can't be shown to be a MobileNetV2, and so stays opaque."""
 
 
@@ -67,14 +70,21 @@ class Structure(Record):
         return self
 
 
-def flatten(backbone: Backbone, photos: Pixels) -> Backbone:
-    """The same backbone with ``graph`` and ``structure``: a Hub module's weights in a graph of plain layers.
+def flatten(backbone: Backbone, photos: Pixels) -> Backbone | Opaque:
+    """Give the same backbone with ``graph`` and ``structure``: a Hub module's weights in a graph of plain layers.
 
     ``photos``: uint8 RGB (N, S, S, 3), a few dozen at most. The module and the graph are run on them and on noise.
     The graph is trainable but for ``rescale``: who fine-tunes freezes the rest.
-    Raises NotMobileNetV2 where the module's variables are others than a MobileNetV2's, a weight is not finite, or a
-    feature differs by more than ``TOLERANCE`` of the range of all.
+    The module stays opaque where its variables are others than a MobileNetV2's, a weight is not finite, or a feature
+    differs by more than ``TOLERANCE`` of the range of all.
     """
+    try:
+        return _flattened(backbone, photos)
+    except _NotMobileNetV2 as error:
+        return Opaque(str(error))
+
+
+def _flattened(backbone: Backbone, photos: Pixels) -> Backbone:
     size = backbone.input_size
     any_batch = tensorflow().TensorSpec([None, size, size, 3], np.uint8)
     function = backbone.features_of_pixels.get_concrete_function(any_batch)
@@ -105,8 +115,8 @@ def flatten(backbone: Backbone, photos: Pixels) -> Backbone:
     )
 
 
-def build(structure: dict[str, Any]) -> Any:
-    """The flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
+def rebuild(structure: dict[str, Any]) -> Any:
+    """Build the flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
 
     float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim). Layers are named as in keras.applications, without
     its padding layers; ``rescale`` stands before them. Raises ArtifactError for unknown, missing or impossible values.
@@ -281,8 +291,8 @@ def _filled(backbone: Backbone, structure: Structure, weights: dict[Slot, Values
     return graph
 
 
-def _refusal(backbone: Backbone, found: str) -> NotMobileNetV2:
-    return NotMobileNetV2(
+def _refusal(backbone: Backbone, found: str) -> _NotMobileNetV2:
+    return _NotMobileNetV2(
         f"backbone {backbone.handle!r} can't be taken apart into layers: looked for a MobileNetV2 feature vector of "
         f"{len(_KERNELS)} convolutions, each with a batch normalization; found {found}. It can serve as frozen "
         f"features; where layers are needed, use {DEFAULT} or {BUNDLED}."

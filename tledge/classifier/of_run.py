@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.backbones import KERAS, SMALL, Backbone, open_backbone
-from tledge.backbones.mobilenet_v2 import flatten
+from tledge.backbones import Backbone, Opaque, open_backbone
 from tledge.classifier.network import NETWORK, HeadShape, classifier, load_network, set_head
 from tledge.errors import ArtifactError, InputError
 from tledge.preprocessing import Pixels
@@ -20,20 +19,20 @@ from tledge.tensorflow_setup import tensorflow
 Floats = npt.NDArray[np.float32]
 
 
-def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None, *, needs_layers: bool = True) -> Any:
-    """The run's network as a tf_keras.Model: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, C).
+def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None) -> Any:
+    """Make the run's network, a tf_keras.Model of named layers: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, C).
 
-    ``needs_layers``: those of the backbone have names, for which a Hub module is taken apart, proved on ``photos``, each
-    uint8 (S, S, 3). ``weights``: of a ``keras:`` backbone, where they came from a file.
+    A backbone without a graph is taken apart, proved on ``photos``, each uint8 (S, S, 3). ``weights``: of a ``keras:``
+    backbone, where they came from a file.
     Raises InputError for a network that is opaque, ArtifactError where the backbone has changed since.
     """
     if (run.folder / "network" / NETWORK).is_file():
         return load_network(run.folder / "network")
-    backbone = _backbone_of(run, weights)
-    if needs_layers and backbone.graph is None:
-        size = backbone.input_size
-        with contextlib.closing(backbone):
-            backbone = flatten(backbone, np.array(photos, np.uint8).reshape(-1, size, size, 3))
+    with contextlib.closing(_backbone_of(run, weights)) as opened:
+        size = opened.input_size
+        backbone = opened.flat(np.array(photos, np.uint8).reshape(-1, size, size, 3))
+    if isinstance(backbone, Opaque):
+        raise InputError(backbone.reason)
     recipe = run.manifest.recipe
     head = HeadShape.of(recipe["head"], len(run.manifest.labels), recipe["dropout"])
     network = classifier(backbone, head, seed=0, keeps_statistics=True)
@@ -41,15 +40,12 @@ def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None, *
     return network
 
 
-def module_of(run: Run, weights: str | None = None) -> Backbone | None:
-    """The Hub module that gives a run's head its features; None where the network has layers of known names.
+def backbone_of(run: Run, weights: str | None = None) -> Backbone | None:
+    """Open the backbone that gives a run's head its features; None where the run holds its whole network.
 
     Who asks it for features closes it. Raises as :func:`network_of`.
     """
-    handle = run.manifest.backbone.handle
-    if (run.folder / "network" / NETWORK).is_file() or handle in SMALL or handle.startswith(KERAS):
-        return None
-    return _backbone_of(run, weights)
+    return None if (run.folder / "network" / NETWORK).is_file() else _backbone_of(run, weights)
 
 
 def _backbone_of(run: Run, weights: str | None) -> Backbone:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones import KERAS
+from tledge.backbones import takes_weights
 from tledge.classifier.of_run import network_of
 from tledge.compression import Prepared
 from tledge.compression.calibration import AUTO, DEFAULT, calibrated, require_method
@@ -292,7 +292,7 @@ class Materials:
         """
         run, photos = self._run, self._calibration[1][:_PROOF_PHOTOS]
         with self._progress.step("the network as a flat graph"):
-            if run.manifest.backbone.handle.startswith(KERAS) and not (run.folder / "network").is_dir():
+            if not (run.folder / "network").is_dir() and takes_weights(run.manifest.backbone.handle):
                 raise InputError(
                     f"run {run.name} does not hold the layers of its backbone, {run.manifest.backbone.handle}; "
                     "--recipe finetune keeps them"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from tledge import preprocessing
-from tledge.classifier.of_run import module_of, network_of
+from tledge.classifier.of_run import backbone_of, network_of
 from tledge.datasets import open_source
 from tledge.datasets.splits import split_digest
 from tledge.errors import unknown
@@ -132,14 +132,14 @@ def _reader(
     run: Run, layer: str | None, weights: str | None, labelled: Labelled, size: int
 ) -> Iterator[tuple[Callable[[Pixels], Floats], str]]:
     """A function of pixels, uint8 (N, S, S, 3), to a layer's output, float32 (N, ...), and the layer's name."""
-    module = module_of(run, weights) if layer is None else None
-    if module is not None:
-        with contextlib.closing(module):
-            yield module.features, module.layer.name
+    backbone = backbone_of(run, weights) if layer is None else None
+    if backbone is not None:
+        with contextlib.closing(backbone):
+            yield backbone.features, backbone.output_name
         return
     with contextlib.closing(Labelled(labelled.source, labelled.split, labelled.pixel_range).photos(size)) as stream:
         some = [pixels for _, pixels in itertools.islice(stream, _PROOF_PHOTOS)] if layer else []
-    yield _activations(network_of(run, some, weights, needs_layers=layer is not None), layer, size)
+    yield _activations(network_of(run, some, weights), layer, size)
 
 
 def _activations(network: Any, layer: str | None, size: int) -> tuple[Any, str]:

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from tledge import preprocessing
 from tledge._version import __version__
-from tledge.backbones import DEFAULT, NO_WEIGHTS, Backbone, is_name, open_backbone
-from tledge.backbones.keras_applications import IMAGENET
+from tledge.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, Backbone, is_name, open_backbone
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tledge.backbones import Backbone
+from tledge.backbones import Backbone, Opaque
 from tledge.backbones.cuts import cut_below, split
-from tledge.backbones.mobilenet_v2 import NotMobileNetV2, flatten
 from tledge.cache import Rows, cache_root, scratch_folder
 from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
@@ -101,18 +100,18 @@ def train(task: Task) -> Trained | None:
 
 
 def _flat(task: Task) -> Backbone:
-    """The backbone with its graph, where it has one or a Hub module is found to be a MobileNetV2."""
+    """Give the backbone with its graph, where it has one or its layers are found."""
     backbone = task.backbone
     if backbone.graph is not None:
         return backbone
-    try:
-        with task.progress.step("the backbone as a flat graph"):
-            return flatten(backbone, np.asarray(task.data.pixels[task.rows("train")[:_PROOF_PHOTOS]], np.uint8))
-    except NotMobileNetV2 as error:
-        if task.recipe.method == "cut" or task.recipe.unfreeze_from:
-            raise InputError(f"{error}; an opaque backbone can't be cut: use --recipe head or best") from error
-        task.progress.warn(f"the backbone stays opaque: {error}")
-        return backbone
+    with task.progress.step("the backbone as a flat graph"):
+        flat = backbone.flat(np.asarray(task.data.pixels[task.rows("train")[:_PROOF_PHOTOS]], np.uint8))
+    if not isinstance(flat, Opaque):
+        return flat
+    if task.recipe.method == "cut" or task.recipe.unfreeze_from:
+        raise InputError(f"{flat.reason}; an opaque backbone can't be cut: use --recipe head or best")
+    task.progress.warn(f"the backbone stays opaque: {flat.reason}")
+    return backbone
 
 
 def _freeze(network: Any, backbone: Backbone, recipe: Recipe) -> None:

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from tledge.backbones import Backbone, rebuild
-from tledge.backbones.mobilenet_v2 import NotMobileNetV2, flatten
+from tledge.backbones import Backbone, Opaque, rebuild
 from tledge.classifier.network import HeadShape, with_head
 from tledge.errors import EnvironmentFault, InputError, first_problem
 from tledge.progress import Progress
@@ -182,11 +181,10 @@ def require_copyable(backbone: Backbone, recipe: Recipe, progress: Progress) -> 
     if backbone.structure is not None or (recipe.strategy == "none" and not recipe.mixed_precision):
         return
     size = backbone.input_size
-    try:
-        with progress.step("looking for the backbone's layers"):
-            flatten(backbone, np.empty((0, size, size, 3), np.uint8))
-    except NotMobileNetV2 as error:
-        raise InputError(f"{error}; {_OPAQUE}") from error
+    with progress.step("looking for the backbone's layers"):
+        flat = backbone.flat(np.empty((0, size, size, 3), np.uint8))
+    if isinstance(flat, Opaque):
+        raise InputError(f"{flat.reason}; {_OPAQUE}")
 
 
 @contextlib.contextmanager

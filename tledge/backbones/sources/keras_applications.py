@@ -15,24 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from tledge.backbones import (
-    KERAS,
-    MAX_INPUT_SIZE,
-    NO_WEIGHTS,
-    RESCALE,
-    Backbone,
-    initialise,
-    of_graph,
-    parsed,
-    structure_fault,
-)
+from tledge.backbones.backbone import RESCALE, Backbone
 from tledge.backbones.flat import flattened
+from tledge.backbones.graph import initialise, of_graph
+from tledge.backbones.source import IMAGENET, MAX_INPUT_SIZE, NO_WEIGHTS, BackboneSource
+from tledge.backbones.structure import parsed, structure_fault
 from tledge.errors import EnvironmentFault, InputError, unknown
 from tledge.network import require_reachable
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
 
-IMAGENET = "imagenet"
+KERAS = "keras:"  # before the name of a network
+KIND = "keras_applications"
 _HOST = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _REMEDY = "Give a file that holds them with --weights PATH.h5, or start from random ones with --weights none."
 # Of ImageNet's photos, for [0, 1] RGB: tf_keras.src.applications.imagenet_utils.
@@ -85,8 +79,8 @@ class Structure(Record):
     input_size: Annotated[int, Field(strict=True, ge=1, le=MAX_INPUT_SIZE)]
 
 
-def open_keras(name: str, input_size: int | None = None, weights: str | None = None, seed: int = 0) -> Backbone:
-    """A network of tf_keras.applications by its name in any case: no top, global average pooling.
+def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -> Backbone:
+    """Load a network of tf_keras.applications by its name in any case: no top, global average pooling.
 
     ``layer`` and ``graph``: float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim). ``input_size``: None for the
     network's own. ``weights``: None or ``imagenet`` for those that Keras publishes, ``none`` for random ones drawn from
@@ -94,7 +88,7 @@ def open_keras(name: str, input_size: int | None = None, weights: str | None = N
     Raises InputError for an unknown name, a size under the network's smallest, or a file that does not fit;
     EnvironmentFault for weights that would have to be downloaded and can't be.
     """
-    network = _known_name(name)
+    network = _known_name(handle.removeprefix(KERAS))
     size = default_size(network) if input_size is None else input_size
     if size < min_size(network):
         raise InputError(f"--image-size {size}: {network} takes {min_size(network)} pixels a side or more")
@@ -112,8 +106,8 @@ def open_keras(name: str, input_size: int | None = None, weights: str | None = N
     return of_graph(f"{KERAS}{network}", graph, structure.as_json(), is_pretrained=source != NO_WEIGHTS)
 
 
-def build(structure: dict[str, Any]) -> Any:
-    """The flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
+def _rebuild(structure: dict[str, Any]) -> Any:
+    """Build the flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
 
     Raises ArtifactError for unknown, missing or impossible values.
     """
@@ -241,3 +235,15 @@ def _normalization(layer: Any, published: bool) -> list[npt.NDArray[np.float64]]
     if published or np.allclose(variance, _DEVIATION):
         variance = variance * _DEVIATION
     return [(1 / np.sqrt(variance)).reshape(1, 1, 3, 1), -mean / np.sqrt(variance)]
+
+
+SOURCE = BackboneSource(
+    name=KIND,
+    names=(),
+    forms=(f"{KERAS}NAME as in {KERAS}VGG16",),
+    claims=lambda handle: "name" if handle.startswith(KERAS) else None,
+    open=_open,
+    is_pretrained=lambda weights: weights != NO_WEIGHTS,
+    takes_weights=True,
+    rebuild={KIND: _rebuild},
+)

@@ -10,20 +10,22 @@ import re
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tledge.backbones import BUNDLED, KERAS, SMALL, Backbone, is_address
+from tledge.backbones import mobilenet_v2
 from tledge.backbones.apart import Apart
-from tledge.errors import EnvironmentFault, InputError, disk_full, unknown
+from tledge.backbones.backbone import Backbone, Opaque
+from tledge.backbones.layer import Given, given_for_one
+from tledge.backbones.source import BUNDLED, BackboneSource, Claim, is_address
+from tledge.errors import EnvironmentFault, InputError, disk_full
 from tledge.files import sha256_file
 from tledge.network import require_reachable
+from tledge.preprocessing import Pixels
 from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
 from tledge.tensorflow_setup import device, tensorflow
 
+_NETWORKS = (mobilenet_v2,)  # whose layers are looked for in a module, one after the other
 _CLOCKS_S = 5.0  # by which the clocks of the processes and of the files may differ
 _REMEDY = (
     "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
@@ -31,12 +33,23 @@ _REMEDY = (
 )
 
 
-def open_hub(handle: str, input_size: int | None) -> Backbone:
+def _claims(handle: str) -> Claim | None:
+    """A folder is claimed whatever it holds, so that the error for one without a module can say what is missing."""
+    if handle == BUNDLED or is_address(handle):
+        return "name"
+    return "path" if Path(handle).expanduser().is_dir() else None
+
+
+def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -> Backbone:
     """Resolve, check and load a module.
 
     Raises InputError for what is no image feature vector of the Hub's TF2 format, EnvironmentFault
     where the module would have to be downloaded and can't be.
     """
+    if weights is not None:
+        raise InputError(
+            f"backbone {handle!r} brings its own weights; drop --weights {weights}, or use --backbone keras:NAME"
+        )
     folder, what = _resolve(handle), f"backbone {handle!r}"
     import tensorflow as tf
 
@@ -71,7 +84,18 @@ def open_hub(handle: str, input_size: int | None) -> Backbone:
         )
     size = declared or input_size
     assert size is not None
-    return Backbone(handle, folder_digest(folder), size, feature_dim, layer, apart=apart(size))
+    return Backbone(handle, folder_digest(folder), size, feature_dim, layer, apart=apart(size), take_apart=_take_apart)
+
+
+def _take_apart(backbone: Backbone, photos: Pixels) -> Backbone | Opaque:
+    """Find the layers of a module that is one of the known networks, or say of each network why it is not that one."""
+    reasons = []
+    for network in _NETWORKS:
+        found = network.flatten(backbone, photos)
+        if isinstance(found, Backbone):
+            return found
+        reasons.append(found.reason)
+    return Opaque("; ".join(reasons))
 
 
 def load_layer(folder: Path, what: str) -> Any:
@@ -92,19 +116,12 @@ def folder_digest(folder: Path) -> str:
 
 def _resolve(handle: str) -> Path:
     if handle == BUNDLED:
-        return Path(__file__).parent / "bundled"
-    if "://" not in handle:
+        return Path(__file__).parent.parent / "bundled"
+    if not is_address(handle):
         folder = Path(handle).expanduser()
         if (folder / GRAPH).is_file():
             return folder
-        if folder.is_dir():
-            raise InputError(f"backbone folder {handle}: holds no {GRAPH}")
-        raise unknown(
-            "backbone",
-            handle,
-            [BUNDLED, *SMALL],
-            f"Or give {KERAS}NAME as in {KERAS}VGG16, a TensorFlow Hub URL, or a folder that holds {GRAPH}.",
-        )
+        raise InputError(f"backbone folder {handle}: holds no {GRAPH}")
     if not handle.startswith("https://"):
         raise InputError(f"backbone {handle!r}: only https:// handles and local folders are loaded")
     import tensorflow_hub
@@ -183,28 +200,6 @@ def _may_have_written(process: int, lock: Path) -> bool:
     return began_s <= lock.stat().st_mtime + _CLOCKS_S
 
 
-@dataclass(frozen=True)
-class Given:
-    """What a module gives: the type of it, and of a tensor its shape, (N, ...) with None where that is open, and dtype."""
-
-    kind: str
-    shape: tuple[int | None, ...] | None
-    dtype: str
-
-    @classmethod
-    def of(cls, output: Any) -> Given:
-        """Of a tensor, its specification, or anything else."""
-        shape = getattr(output, "shape", None)
-        if shape is None or shape.rank is None:
-            return cls(type(output).__name__, None, "")
-        return cls(type(output).__name__, tuple(shape), output.dtype.name)
-
-
-def given_for_one(layer: Any, size: int) -> Given:
-    """What a layer gives for one photo of so many pixels: it is run."""
-    return Given.of(layer(np.zeros((1, size, size, 3), np.float32), training=False))
-
-
 def _signature(
     handle: str, layer: Any, input_size: int | None, given_for_one: Callable[[int], Given]
 ) -> tuple[int | None, int]:
@@ -232,3 +227,15 @@ def _signature(
             f"backbone {handle!r} gives {given.kind} of {given.shape} {given.dtype}, not one feature vector an image in float32"
         )
     return size, given.shape[1]
+
+
+SOURCE = BackboneSource(
+    name="hub",
+    names=(BUNDLED,),
+    forms=("a TensorFlow Hub URL", f"a folder that holds {GRAPH}"),
+    claims=_claims,
+    open=_open,
+    is_pretrained=lambda weights: True,
+    takes_weights=False,
+    rebuild={network.KIND: network.rebuild for network in _NETWORKS},
+)

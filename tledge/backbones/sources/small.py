@@ -8,10 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tledge.backbones import MAX_INPUT_SIZE, Backbone, initialise, of_graph, parsed, structure_fault
-from tledge.errors import InputError, unknown
+from tledge.backbones.backbone import Backbone
+from tledge.backbones.graph import initialise, of_graph
+from tledge.backbones.source import MAX_INPUT_SIZE, NO_WEIGHTS, BackboneSource
+from tledge.backbones.structure import parsed, structure_fault
+from tledge.errors import InputError
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
+
+KIND = "small"
 
 
 class Structure(Record):
@@ -30,15 +35,15 @@ class _Network:
     max_size: int  # a dense layer grows with the picture's area: a slip of the finger must not fill the memory
 
 
-def open_small(name: str, input_size: int | None = None, seed: int = 0) -> Backbone:
-    """``lenet`` or ``alexnet`` with weights drawn from ``seed``: the same seed, the same weights.
+def _open(name: str, input_size: int | None, weights: str | None, seed: int) -> Backbone:
+    """Make ``lenet`` or ``alexnet`` with weights drawn from ``seed``: the same seed, the same weights.
 
     ``layer`` and ``graph``: float32 RGB (N, S, S, 3) in [0, 1] to the last hidden layer, float32 (N, feature_dim).
     ``input_size``: 28 for lenet, which is MNIST's own; 64 for alexnet, one more than the smallest that its strides leave
-    a pixel of, and so the quickest to train. Raises InputError for an unknown name or a size out of range.
+    a pixel of, and so the quickest to train. Raises InputError for a size out of range, or weights that were trained.
     """
-    if name not in _NETWORKS:
-        raise unknown("network", name, _NETWORKS)
+    if weights not in (None, NO_WEIGHTS):
+        raise InputError(f"backbone {name!r} is trained from scratch; drop --weights {weights}")
     network = _NETWORKS[name]
     size = network.default_size if input_size is None else input_size
     if not network.min_size <= size <= network.max_size:
@@ -49,8 +54,8 @@ def open_small(name: str, input_size: int | None = None, seed: int = 0) -> Backb
     return of_graph(name, graph, structure.as_json(), is_pretrained=False)
 
 
-def build(structure: dict[str, Any]) -> Any:
-    """The flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
+def _rebuild(structure: dict[str, Any]) -> Any:
+    """Build the flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
 
     Raises ArtifactError for unknown, missing or impossible values.
     """
@@ -116,3 +121,14 @@ def _alexnet(x: Any) -> Any:
 
 
 _NETWORKS = {"alexnet": _Network(_alexnet, 64, 63, 256), "lenet": _Network(_lenet, 28, 12, 128)}
+
+SOURCE = BackboneSource(
+    name=KIND,
+    names=tuple(_NETWORKS),
+    forms=(),
+    claims=lambda handle: "name" if handle in _NETWORKS else None,
+    open=_open,
+    is_pretrained=lambda weights: False,
+    takes_weights=False,
+    rebuild={KIND: _rebuild},
+)

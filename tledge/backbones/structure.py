@@ -1,0 +1,25 @@
+"""A structure is JSON that builds a backbone's flat graph again; it is read from files, and so it is checked."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from tledge.errors import ArtifactError, first_problem
+from tledge.records import Record
+
+S = TypeVar("S", bound=Record)
+
+
+def parsed(kind: type[S], structure: dict[str, Any]) -> S:
+    """A structure as its record. Raises ArtifactError for unknown, missing or impossible values."""
+    try:
+        return kind.model_validate(structure)
+    except ValidationError as error:
+        raise structure_fault(str(first_problem(error))) from error
+
+
+def structure_fault(fault: str) -> ArtifactError:
+    """The error for a structure that builds nothing."""
+    return ArtifactError(f"the structure of the backbone is damaged: {fault}; train again with tledge build")

@@ -1,0 +1,62 @@
+"""A SavedModel is checked, and only then loaded. Every loading in tledge goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tledge.errors import InputError
+from tledge.tensorflow_setup import tensorflow
+
+GRAPH = "saved_model.pb"
+# Weights lie beside it: the graphs of the largest published image networks take some tens of MB.
+_MAX_GRAPH_BYTES = 2**30
+
+
+class DamagedSavedModel(InputError):
+    """A SavedModel whose graph can't be read."""
+
+
+def load_saved_model(folder: Path, what: str, loader: Callable[[str], Any] | None = None) -> Any:
+    """Load a SavedModel that holds nothing but what image networks need, by TensorFlow's loader or another one.
+
+    ``what``: the subject of the error's sentence. Nothing of the SavedModel runs while it is loaded. Raises InputError, which
+    names the operators, where it holds more; DamagedSavedModel where its graph can't be read; what the loader raises.
+    """
+    require_image_network(folder, what)
+    return (loader or tensorflow().saved_model.load)(str(folder))
+
+
+def load_original(folder: Path) -> Any:
+    """Load the SavedModel of a run, whose folder it is. Raises as :func:`load_saved_model` does."""
+    return load_saved_model(folder, f"the original in {folder}")
+
+
+def require_image_network(folder: Path, what: str) -> None:
+    """Raise InputError where a SavedModel holds more than image networks need, DamagedSavedModel where it can't be read."""
+    from google.protobuf.message import DecodeError
+
+    from tledge.saved_models.check import objection
+
+    tensorflow()
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = folder / GRAPH
+    if not path.is_file():  # TensorFlow would take a file of another name
+        raise DamagedSavedModel(f"{what}: {path} is missing")
+    for file in folder.rglob("*"):
+        if not file.is_file() and not file.is_dir():  # reading a pipe or a device need not end
+            raise InputError(f"{what} is refused: {file} is no regular file")
+    if (size := path.stat().st_size) > _MAX_GRAPH_BYTES:
+        raise InputError(f"{what} is refused: {path} has {size / 1e9:.1f} GB, more than any graph of an image network")
+    try:
+        saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except DecodeError as error:
+        raise DamagedSavedModel(f"{what}: {path} is damaged ({error})") from error
+    if not saved_model.meta_graphs:
+        raise DamagedSavedModel(f"{what}: {path} holds no graph")
+    if problem := objection(saved_model):
+        raise InputError(
+            f"{what} is refused: {problem}, so its program could do more on this machine than classify images"
+        )
