@@ -37,18 +37,6 @@ def _options(exported: Exported) -> list[str]:
     return ["--artifacts", str(exported[0].folder.parent), "--artifact", "tflite-int8"]
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_help_answers_without_a_heavy_import(command: str) -> None:
-    program = (
-        "import sys\nfrom tledge.cli.main import app\n"
-        f"try:\n    app([{command!r}, '--help'], prog_name='tledge')\nexcept SystemExit as stop:\n    assert not stop.code\n"
-        "print('IMPORTED', sorted({'tensorflow', 'onnx', 'sklearn', 'ai_edge_litert', 'PIL', 'numpy'} & set(sys.modules)))"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert "IMPORTED []" in ended.stdout
-    assert f"Usage: tledge {command}" in ended.stdout
-
-
 def test_predict_prints_a_line_a_photo_and_is_mostly_right(tledge: Command, exported: Exported, digits: Path) -> None:
     outcome = tledge("predict", digits, "--top", "2", *_options(exported))
     assert outcome.code == 0, outcome.err

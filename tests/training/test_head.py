@@ -22,9 +22,11 @@ from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.outputs import MARK
 from tledge.progress import Silent
+from tledge.training.augmentation_settings import PRESETS
 from tledge.training.features import PROOF_PHOTOS, features_of, in_a_view
 from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
-from tledge.training.recipe import PRESETS, Recipe, resolve
+from tledge.training.recipe import Recipe
+from tledge.training.resolve import resolve
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 ENVIRONMENT = 3

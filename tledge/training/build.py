@@ -40,12 +40,14 @@ from tledge.run import (
     tree_hashes,
 )
 from tledge.scores import metrics_of
-from tledge.training.augmentation import PRESETS, contact_sheet
+from tledge.training.augmentation import contact_sheet
+from tledge.training.augmentation_settings import PRESETS
 from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
 from tledge.training.placement import require_copyable, start
 from tledge.training.plot import plot_history
-from tledge.training.recipe import RECIPES, Recipe, default
+from tledge.training.recipe import RECIPES, Recipe
+from tledge.training.resolve import default
 from tledge.training.trackers import require_trackers, told, trackers
 from tledge.training.unfinished import Request, kept, recall, remove_finished
 
