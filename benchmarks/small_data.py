@@ -274,7 +274,7 @@ def main() -> int:
     parser.add_argument("--label-smoothing", type=float, help="of the head [the recipe's]")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args()
-    from tledge.training.recipe import resolve
+    from tledge.training.resolve import resolve
 
     console, _ = begun()
     recipe = resolve("head", {"head": options.head, "label_smoothing": options.label_smoothing})

@@ -113,7 +113,7 @@ def bundled() -> tuple[Backbone, Backbone]:
 def lenet(once: Once) -> Run:
     """LeNet, trained on the digits: of a network so small everything is made in a moment. Read only."""
     from tledge import build
-    from tledge.training.recipe import resolve
+    from tledge.training.resolve import resolve
 
     recipe = resolve("scratch", {"max_epochs": 6, "batch_size": 32})
     made = once("lenet", lambda folder: build("digits", backbone="lenet", recipe=recipe, run="lenet", artifacts=folder))

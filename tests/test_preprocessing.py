@@ -14,7 +14,16 @@ import pytest
 from PIL import Image, ImageOps
 
 from tledge import preprocessing
-from tledge.preprocessing import UnreadableImage, decode, pixel_digest, prepare, resize, to_rgb
+from tledge.preprocessing import (
+    _FORMATS,
+    PHOTO_SUFFIXES,
+    UnreadableImage,
+    decode,
+    pixel_digest,
+    prepare,
+    resize,
+    to_rgb,
+)
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -257,3 +266,9 @@ def test_large_pictures_are_in_memory_one_at_a_time_and_once(tmp_path: Path) -> 
     )
     # A byte a pixel as it is stored, four in RGB, and strips; two at once, laid over white whole, take 45 bytes a pixel.
     assert int(measured.stdout) * 1024 < 25e6 * 5 + 80 * 2**20
+
+
+def test_every_suffix_of_the_formats_that_are_decoded_means_a_photo() -> None:
+    Image.init()
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS}
+    assert known == PHOTO_SUFFIXES

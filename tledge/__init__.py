@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from tledge._version import __version__
+
 __all__ = ["__version__", "build", "export", "verify"]
 
 if TYPE_CHECKING:

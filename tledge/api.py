@@ -13,7 +13,7 @@ from tledge.exporters.options import Options
 from tledge.progress import Progress
 from tledge.records import ExportRecord, Report
 from tledge.reporting import require_place, write_all
-from tledge.run import Run, artifacts_root, open_run, reserved_reports
+from tledge.run import Run, find, reserved_reports
 from tledge.verification import targets
 from tledge.verification.measurement import Wanted
 from tledge.verification.verify import verify as measure_and_judge
@@ -65,8 +65,7 @@ def verify(
     :func:`tledge.verification.verify.verify` says.
     """
     targets.load(target)  # a mistake in what was asked for is told before a run is looked for
-    if not isinstance(run, Run):
-        run = open_run(artifacts_root(artifacts), run)
+    run = find(run, artifacts)
     with reserved_reports(run):
         require_place(run.reports())
         report = measure_and_judge(run, target=target, format_names=format_names, wanted=wanted, progress=progress)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class TledgeError(Exception):
@@ -42,6 +46,27 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Input
     guess = f" Did you mean {near[0]!r}?" if near else ""
     listed = f" Known: {', '.join(names)}." if names else ""
     return InputError(f"unknown {kind} {name!r}.{guess}{listed}{' ' + hint if hint else ''}")
+
+
+class Problem(NamedTuple):
+    """What is wrong with one value of a record, as text that may follow a colon.
+
+    ``place`` names the value by its keys with dots between, and is empty where the record as a whole is wrong.
+    """
+
+    place: str
+    said: str
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.said}" if self.place else self.said
+
+
+def first_problem(error: ValidationError) -> Problem:
+    """Return the first problem that pydantic found."""
+    first = error.errors(include_url=False)[0]
+    said = first["msg"].removeprefix("Value error, ")
+    return Problem(".".join(map(str, first["loc"])), said[:1].lower() + said[1:], first["input"])
 
 
 def environment_fault(error: BaseException) -> EnvironmentFault | None:

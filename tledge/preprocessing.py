@@ -31,6 +31,14 @@ DESCRIPTION = (
 PIXEL_SCALE = 1.0 / 255.0
 # Photo formats that Pillow decodes by itself: EPS, for one, would start another program.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
+# Names of their files end in these, as Pillow registers them. Only in folders: a file that is named is read whatever its suffix.
+PHOTO_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".png", ".apng", ".gif"),
+        *(".bmp", ".webp", ".tif", ".tiff", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+        *(".tga", ".icb", ".vda", ".vst"),
+    }
+)
 MAX_PIXELS = 100_000_000  # a larger picture is a mistake or an attack
 _MAX_SIDE = 1 << 17  # likewise; a resize may need memory for each row, however short
 _STRIP_PIXELS = 1 << 20

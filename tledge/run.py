@@ -192,6 +192,14 @@ def open_run(root: Path, name: str | None = None) -> Run:
     return Run(folder, manifest)
 
 
+def find(run: Run | str | None, artifacts: Path | None = None) -> Run:
+    """Open the run of that name in the folder of the runs, or the latest where none is named; one that is open stays so.
+
+    Raises InputError where there is no such run, ArtifactError where a file of it changed since it was written.
+    """
+    return run if isinstance(run, Run) else open_run(artifacts_root(artifacts), run)
+
+
 def reserved_reports(run: Run) -> contextlib.AbstractContextManager[None]:
     """Keep other processes from verifying a run and writing its reports. Raises InputError where one is at it."""
     return reserved_part(run, "verification", f"verifying run {run.name}; wait for its end")

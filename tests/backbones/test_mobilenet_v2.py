@@ -374,7 +374,7 @@ def test_another_network_is_refused_with_what_was_looked_for(tiny_backbone: Path
     ("changed", "message"),
     [
         ({"kind": "resnet"}, "unknown kind 'resnet'"),
-        ({"width": 1.0}, "width: Extra inputs are not permitted"),
+        ({"width": 1.0}, "width: extra inputs are not permitted"),
         ({"input_size": 10**6}, "input_size"),
         ({"input_size": "64"}, "input_size"),
         ({"stem": 10**9}, "stem"),

@@ -177,11 +177,14 @@ def test_a_photo_beside_the_class_folders_is_named_and_a_licence_is_not(
     photo_folder: PhotoFolder, photo_bytes: Callable[..., bytes]
 ) -> None:
     root = photo_folder({"cat": 1, "dog": 1})
-    (root / "stray.PNG").write_bytes(photo_bytes(9))
+    for name in ("stray.PNG", "stray.jp2"):  # of every format that is decoded, not of the usual ones alone
+        (root / name).write_bytes(photo_bytes(9))
     (root / "LICENSE.txt").write_text("free")
-    (warning,) = open_source(str(root)).warnings
-    assert "stray.PNG" in warning
-    assert "left out" in warning
+    warnings = open_source(str(root)).warnings
+    assert [warning.split(" lies beside")[0] for warning in warnings] == [
+        str(root / name) for name in ("stray.PNG", "stray.jp2")
+    ]
+    assert all("left out" in warning for warning in warnings)
 
 
 def test_a_linked_folder_inside_a_class_is_refused_by_name(photo_folder: PhotoFolder) -> None:

@@ -16,7 +16,7 @@ from tledge.exporters import chosen, formats
 from tledge.files import sha256_file
 from tledge.progress import Silent
 from tledge.run import Run, open_run
-from tledge.training.recipe import resolve
+from tledge.training.resolve import resolve
 
 from .conftest import Build
 

@@ -8,20 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from tledge import photo_files, preprocessing
+from tledge import photo_files
 from tledge.errors import InputError
-from tledge.inference.photos import PHOTO_SUFFIXES, find, read, text
+from tledge.inference.photos import find, read, text
 from tledge.preprocessing import UnreadableImage
 from tledge.printable import few
 from tledge.run import Run
-
-
-def test_every_suffix_of_the_formats_that_are_decoded_means_a_photo() -> None:
-    Image.init()
-    known = {suffix for suffix, name in Image.registered_extensions().items() if name in preprocessing._FORMATS}
-    assert known == PHOTO_SUFFIXES
 
 
 def test_a_folder_is_searched_in_the_order_of_its_paths_and_says_what_it_left_out(tmp_path: Path) -> None:

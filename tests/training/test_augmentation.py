@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from tledge.preprocessing import Pixels
 from tledge.tensorflow_setup import tensorflow
-from tledge.training.augmentation import PRESETS, Augmentation, augmenter, contact_sheet, keys_of
+from tledge.training.augmentation import augmenter, contact_sheet, keys_of
+from tledge.training.augmentation_settings import PRESETS, Augmentation
 
 SIZE = 33
 RNG = np.random.default_rng(0)

@@ -30,7 +30,8 @@ from tledge.run import open_run
 from tledge.training import by_network
 from tledge.training.build import go_on
 from tledge.training.method import Task
-from tledge.training.recipe import RECIPES, resolve
+from tledge.training.recipe import RECIPES
+from tledge.training.resolve import resolve
 
 Tledge = Callable[..., Any]
 SHORT = {"max_epochs": 2, "horizontal_flip": False}

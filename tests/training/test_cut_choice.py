@@ -20,7 +20,8 @@ from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.progress import Silent
 from tledge.training import by_network, cut_choice
 from tledge.training.method import Task, Trained
-from tledge.training.recipe import Recipe, resolve
+from tledge.training.recipe import Recipe
+from tledge.training.resolve import resolve
 from tledge.training.unfinished import STATE
 
 BUDGET = {"time_budget_s": 600.0, "max_epochs": 6, "views": 1}

@@ -19,7 +19,7 @@ from tledge.errors import EnvironmentFault
 from tledge.progress import Silent
 from tledge.training import by_features, by_network
 from tledge.training.method import Task
-from tledge.training.recipe import resolve
+from tledge.training.resolve import resolve
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 TOLD = "rows are not as they were written; they were made again"

@@ -22,10 +22,11 @@ from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
 from tledge.outputs import MARK
 from tledge.progress import Silent
+from tledge.training.augmentation_settings import PRESETS
 from tledge.training.features import PROOF_PHOTOS, features_of, in_a_view
 from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
-from tledge.training.metrics import metrics_of
-from tledge.training.recipe import PRESETS, Recipe, resolve
+from tledge.training.recipe import Recipe
+from tledge.training.resolve import resolve
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
 ENVIRONMENT = 3
@@ -141,18 +142,6 @@ def test_the_scale_of_the_features_does_not_matter(scale: float) -> None:
     validation = np.asarray(_features()[VALIDATION], np.float32)
     # float32 rounds the features once more after the scaling.
     assert scaled.logits(validation * np.float32(scale)) == pytest.approx(plain.logits(validation), rel=1e-3, abs=1e-3)
-
-
-def test_metrics_are_macro_averages() -> None:
-    labels = np.array([0, 0, 0, 1])
-    logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 1]]
-    made = metrics_of(labels, logits)
-    assert made.accuracy == 0.75
-    assert made.precision_macro == pytest.approx((1 + 1 / 2) / 2)
-    assert made.recall_macro == pytest.approx((2 / 3 + 1) / 2)
-    assert made.f1_macro == pytest.approx((0.8 + 2 / 3) / 2)
-    assert made.confusion_matrix == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
-    assert made.num_photos == 4
 
 
 def test_options_that_are_not_given_keep_the_recipes_defaults() -> None:

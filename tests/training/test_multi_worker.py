@@ -30,7 +30,7 @@ from tledge.training.checkpoint import STATE, Checkpoint
 from tledge.training.loop import train as run_epochs
 from tledge.training.method import Task
 from tledge.training.placement import Workers
-from tledge.training.recipe import resolve
+from tledge.training.resolve import resolve
 
 RECIPE = {"batch_size": 16, "max_epochs": 12, "patience": 12, "dropout": 0.0, "average_decay": 0.9}
 # A suite that a shell runs in the background ignores SIGINT, and so would the command that it starts.

@@ -20,7 +20,8 @@ from tledge.progress import Silent
 from tledge.training import by_network
 from tledge.training.method import Task
 from tledge.training.placement import EXAMPLE, Workers, connected, start, workers
-from tledge.training.recipe import RECIPES, resolve
+from tledge.training.recipe import RECIPES
+from tledge.training.resolve import resolve
 
 TOGETHER = resolve("scratch", {"strategy": "multi-worker"})
 
@@ -41,8 +42,8 @@ def test_workers_train_on_equally_many_photos_and_score_each_photo_once(num_rows
     ("config", "said"),
     [
         (None, "needs TF_CONFIG"),
-        ("{", "Invalid JSON"),
-        ("{}", "cluster: Field required"),
+        ("{", "invalid JSON"),
+        ("{}", "cluster: field required"),
         ('{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}', "cluster.worker"),
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "cluster.worker.0"),
         ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}', "cluster.ps"),
@@ -129,7 +130,7 @@ import sys
 from pathlib import Path
 import tledge
 from tledge.tensorflow_setup import tensorflow
-from tledge.training.recipe import resolve
+from tledge.training.resolve import resolve
 
 tf = tensorflow()
 cpu = tf.config.list_physical_devices("CPU")[0]

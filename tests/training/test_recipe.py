@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tledge.errors import InputError
-from tledge.training.recipe import PRESETS, RECIPES, default, resolve, to_toml
+from tledge.training.augmentation_settings import PRESETS
+from tledge.training.recipe import RECIPES
+from tledge.training.resolve import default, resolve, to_toml
 
 
 @pytest.mark.parametrize("name", RECIPES)

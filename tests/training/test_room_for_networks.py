@@ -17,7 +17,7 @@ from tledge.errors import EnvironmentFault
 from tledge.progress import Silent
 from tledge.training import by_network
 from tledge.training.method import Task
-from tledge.training.recipe import resolve
+from tledge.training.resolve import resolve
 
 VIEWS = 90
 

@@ -25,7 +25,8 @@ from tledge.files import read_sealed, write_sealed
 from tledge.progress import Silent
 from tledge.run import open_run
 from tledge.training.fit import Head, fit_head
-from tledge.training.recipe import HEAD, Recipe, resolve, to_toml
+from tledge.training.recipe import HEAD, Recipe
+from tledge.training.resolve import resolve, to_toml
 from tledge.training.study import STUDY, Choice, Study
 from tledge.training.tune import OnEpoch, Tuned, _outcome, _search, tune
 

@@ -15,7 +15,8 @@ from tledge.progress import Silent
 from tledge.run import Run, open_run
 from tledge.training.build import build, go_on
 from tledge.training.checkpoint import STATE
-from tledge.training.recipe import RECIPES, resolve
+from tledge.training.recipe import RECIPES
+from tledge.training.resolve import resolve
 from tledge.training.unfinished import Request, kept, recall
 
 Tledge = Callable[..., Any]

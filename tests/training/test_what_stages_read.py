@@ -24,7 +24,8 @@ from tledge.exporters.options import Options
 from tledge.progress import Silent
 from tledge.training import by_features, by_network
 from tledge.training.method import Task
-from tledge.training.recipe import Recipe, resolve
+from tledge.training.recipe import Recipe
+from tledge.training.resolve import resolve
 
 Hashes = set[bytes]
 ONE_EPOCH = {"max_epochs": 1, "batch_size": 16}

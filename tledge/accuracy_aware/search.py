@@ -21,7 +21,7 @@ from tledge.exporters.preparations.fitted import FittedRecord
 from tledge.exporters.preparations.materials import Materials
 from tledge.progress import Progress, Silent
 from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
-from tledge.run import Run, artifacts_root, open_run
+from tledge.run import Run, find
 from tledge.verification.certification import certify
 from tledge.workers.process import WorkerFailed
 
@@ -59,8 +59,7 @@ def export_within(
         )
     require_batch(wanted, batch)
     wanted = [form.with_batch(batch) for form in wanted]
-    if not isinstance(run, Run):
-        run = open_run(artifacts_root(artifacts), run)
+    run = find(run, artifacts)
     options = options or Options()
     options.require_readers([form for one in wanted for form in (one, formats()[f"{one.name}{_TRAINED}"])])
     materials = Materials(run, options, progress)

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 from tledge.backbones.backbone import RESCALE, Backbone, Opaque
 from tledge.backbones.source import BUNDLED, DEFAULT, MAX_INPUT_SIZE
 from tledge.backbones.structure import parsed
+from tledge.errors import first_problem
 from tledge.preprocessing import Pixels
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
@@ -275,7 +276,7 @@ def _structure(backbone: Backbone, weights: dict[Slot, Values], epsilon: float) 
             input_size=backbone.input_size, rescale=True, stem=stem, blocks=blocks, last=last, epsilon=epsilon
         )
     except ValidationError as error:
-        raise _refusal(backbone, f"variables of other shapes: {_first(error)}") from error
+        raise _refusal(backbone, f"variables of other shapes: {first_problem(error)}") from error
 
 
 def _filled(backbone: Backbone, structure: Structure, weights: dict[Slot, Values]) -> Any:
@@ -288,11 +289,6 @@ def _filled(backbone: Backbone, structure: Structure, weights: dict[Slot, Values
             raise _refusal(backbone, what)
         variable.assign(value)
     return graph
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
 
 
 def _refusal(backbone: Backbone, found: str) -> _NotMobileNetV2:

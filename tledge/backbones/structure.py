@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from tledge.errors import ArtifactError
+from tledge.errors import ArtifactError, first_problem
 from tledge.records import Record
 
 S = TypeVar("S", bound=Record)
@@ -17,10 +17,7 @@ def parsed(kind: type[S], structure: dict[str, Any]) -> S:
     try:
         return kind.model_validate(structure)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise structure_fault(f"{place}: {said}" if place else said) from error
+        raise structure_fault(str(first_problem(error))) from error
 
 
 def structure_fault(fault: str) -> ArtifactError:

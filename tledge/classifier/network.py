@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones import Backbone, rebuild
+from tledge.classifier import LINEAR
 from tledge.errors import ArtifactError
 from tledge.files import atomic_write, read_file
 
 NETWORK, WEIGHTS = "network.json", "weights.npz"
 _MAX_BYTES = 2**26  # of the layers as text
-LINEAR = "linear"
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # kernel (inputs, outputs), bias (outputs,)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from tledge import __version__
+from tledge._version import __version__
 from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
+from tledge.cli.recipe_options import RecipeCommand
 from tledge.cli.signals import heed_signals
 from tledge.printable import one_line
 from tledge.search_paths import protect_this_process
@@ -50,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(build.build)
+app.command(cls=RecipeCommand)(build.build)
 app.command()(export.export)
 app.command()(verify.verify)
 app.command()(predict.predict)

@@ -7,6 +7,37 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_BACKBONE = (
+    "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"  # tledge.backbones.DEFAULT, unloaded
+)
+_DATASET_HELP = (
+    "Labelled photos: digits, a folder of class folders, or a TensorFlow Datasets name, as tf_flowers or mnist:3.0.1."
+)
+DatasetOption = Annotated[str | None, typer.Option(help=_DATASET_HELP)]
+RequiredDatasetOption = Annotated[str, typer.Option(help=_DATASET_HELP)]
+BackboneOption = Annotated[
+    str,
+    typer.Option(
+        help="What the classifier stands on: a TensorFlow Hub image feature vector by URL or folder, bundled, keras:NAME, "
+        "alexnet or lenet."
+    ),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights of a keras: backbone: imagenet, none for a training from scratch, or an .h5 file.",
+        show_default="imagenet",
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(help="Seed of everything that is drawn: the same one gives the same splits and the same model.")
+]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Side of the model's input in pixels, for a backbone that takes any.", show_default="the backbone's"
+    ),
+]
 RunOption = Annotated[str | None, typer.Option("--run", metavar="NAME", help="The run; default: the latest.")]
 ArtifactsOption = Annotated[
     Path | None,

@@ -7,22 +7,23 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, PixelRangeOption
+from tledge.cli.options import (
+    DEFAULT_BACKBONE,
+    ArtifactsOption,
+    BackboneOption,
+    ImageSizeOption,
+    JsonOption,
+    PixelRangeOption,
+    RequiredDatasetOption,
+    SeedOption,
+    WeightsOption,
+)
 
 
 def tune(
-    dataset: Annotated[
-        str,
-        typer.Option(
-            help="digits, a folder of class folders, or a TensorFlow Datasets name, as tf_flowers or mnist:3.0.1."
-        ),
-    ],
-    backbone: Annotated[
-        str, typer.Option(help="A TensorFlow Hub image feature vector by URL or folder, bundled, or keras:NAME.")
-    ] = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4",
-    weights: Annotated[
-        str | None, typer.Option(help="Of a keras: backbone: imagenet, or an .h5 file.", show_default="imagenet")
-    ] = None,
+    dataset: RequiredDatasetOption,
+    backbone: BackboneOption = DEFAULT_BACKBONE,
+    weights: WeightsOption = None,
     recipe: Annotated[
         str, typer.Option(help="Where the search starts: head, or a .toml file of a recipe that trains the head alone.")
     ] = "head",
@@ -30,12 +31,12 @@ def tune(
     timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help="As 1h, 5m or 90s: ends the search.", show_default="none")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the splits, the heads and the search.")] = 0,
+    seed: SeedOption = 0,
     study: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A new search, or one to go on with.", show_default="a new one"),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Input size in pixels, for a backbone that takes any.")] = None,
+    image_size: ImageSizeOption = None,
     pixel_range: PixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
@@ -48,7 +49,7 @@ def tune(
     from tledge.cli.options import seconds
     from tledge.cli.output import print_json, print_line
     from tledge.pixel_range import parse
-    from tledge.training.recipe import resolve
+    from tledge.training.resolve import resolve
     from tledge.training.tune import tune as search
 
     tuned = search(

@@ -10,7 +10,7 @@ from tledge.datasets import Photo, Source
 from tledge.errors import InputError
 from tledge.outputs import holds_only_output, is_output, walk
 from tledge.photo_files import read_photo
-from tledge.preprocessing import UnreadableImage
+from tledge.preprocessing import PHOTO_SUFFIXES, UnreadableImage
 from tledge.records import SplitName
 
 _SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -22,8 +22,6 @@ _SPLIT_FOLDERS: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
-# A licence or a table beside the class folders is usual; a photo there was probably meant to count.
-_PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 
 
 class Folder:
@@ -41,11 +39,12 @@ class Folder:
         self.name = root.resolve().name
         self.labels = labels
         self.num_photos = len(files)
+        # A licence or a table beside the class folders is usual; a photo there was probably meant to count.
         beside = tuple(
             f"{path} lies beside the class folders and belongs to no class: left out"
             for parent in parents
             for path in sorted(parent.iterdir())
-            if path.is_file() and path.suffix.lower() in _PHOTO_SUFFIXES
+            if path.is_file() and path.suffix.lower() in PHOTO_SUFFIXES
         )
         left_out = ", ".join(_text(path.relative_to(root)) for path in outputs)
         self.warnings = (f"left out what tledge itself wrote: {left_out}", *beside) if outputs else beside

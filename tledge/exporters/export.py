@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from tledge import __version__
+from tledge._version import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
 from tledge.errors import InputError, PromiseBroken, disk_full
@@ -25,7 +25,7 @@ from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
-from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run, reserved_part
+from tledge.run import Run, find, library_versions, now_utc, reserved_part
 from tledge.tensorflow_setup import tensorflow
 
 Outcome = ExportRecord | PromiseBroken
@@ -58,8 +58,7 @@ def export(
     wanted = chosen(list(format_names))
     require_batch(wanted, batch)
     wanted = [form.with_batch(batch) for form in wanted]
-    if not isinstance(run, Run):
-        run = open_run(artifacts_root(artifacts), run)
+    run = find(run, artifacts)
     options = options or Options()
     options.require_readers(wanted)
     materials = Materials(run, options, progress)

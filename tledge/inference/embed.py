@@ -23,7 +23,7 @@ from tledge.pixel_range import PixelRange
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress, Silent
 from tledge.records import Record, SkippedPhoto
-from tledge.run import Run, artifacts_root, open_run
+from tledge.run import Run, find
 from tledge.tensorflow_setup import tensorflow
 
 _BATCH = 32
@@ -80,8 +80,7 @@ def embed(
     """
     progress = progress or Silent()
     with reserved_out(out):
-        if not isinstance(run, Run):
-            run = open_run(artifacts_root(artifacts), run)
+        run = find(run, artifacts)
         labelled = Labelled(open_source(dataset), split, pixel_range or run.manifest.pixel_range)
         return _written(run, labelled, out, layer, weights, progress)
 

@@ -14,12 +14,12 @@ from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
 from tledge.inference.labelled import Entry, Labelled, Part
 from tledge.inference.model import Model
-from tledge.inference.scores import ClassScore, metrics, per_class
 from tledge.inference.seen import Seen
 from tledge.near_copies import LENGTH, Fingerprints, fingerprint
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress, Silent
 from tledge.records import Interval, Metrics, NearCopy, Record, SkippedPhoto, SplitName
+from tledge.scores import ClassScore, metrics, per_class
 from tledge.statistics import wilson_interval
 
 

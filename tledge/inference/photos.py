@@ -11,18 +11,10 @@ from pathlib import Path
 from tledge.errors import InputError
 from tledge.outputs import is_output, walk
 from tledge.photo_files import read_photo, read_photo_stream
-from tledge.preprocessing import UnreadableImage
+from tledge.preprocessing import PHOTO_SUFFIXES, UnreadableImage
 from tledge.printable import few
 
 STDIN = "-"
-# Of the formats that tledge.preprocessing decodes, as Pillow registers them.
-PHOTO_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".png", ".apng", ".gif"),
-        *(".bmp", ".webp", ".tif", ".tiff", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-        *(".tga", ".icb", ".vda", ".vst"),
-    }
-)
 _LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")  # no photos that anyone lost
 
 

@@ -8,7 +8,7 @@ from tledge.errors import ArtifactError, InputError
 from tledge.files import write_together
 from tledge.records import Report
 from tledge.reporting import REPORT, drawn, require_place
-from tledge.run import Run, artifacts_root, open_run, reserved_reports
+from tledge.run import Run, find, reserved_reports
 
 
 def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
@@ -17,7 +17,7 @@ def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Repo
     Raises InputError where there is no such run or it was not verified, ArtifactError where the run or the report
     changed since it was written, or the report is of another build of the run.
     """
-    return _stored(open_run(artifacts_root(artifacts), name))
+    return _stored(find(name, artifacts))
 
 
 def _stored(run: Run) -> tuple[Report, Path]:
@@ -45,7 +45,7 @@ def write_again(name: str | None, artifacts: Path | None = None) -> tuple[Report
 
     Raises InputError where another process is verifying the run, and what :func:`stored_report` raises.
     """
-    run = open_run(artifacts_root(artifacts), name)
+    run = find(name, artifacts)
     with reserved_reports(run):
         report, folder = _stored(run)
         require_place(folder)

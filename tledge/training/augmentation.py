@@ -1,4 +1,4 @@
-"""Training photos changed at random, on the fly: what may change, by how much, and how it looks."""
+"""Training photos changed at random, on the fly, and how that looks."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from tledge.files import atomic_write
 from tledge.preprocessing import Pixels
-from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
+from tledge.training.augmentation_settings import Augmentation
 from tledge.training.counter_random import uniforms
 from tledge.training.photo_operations import Colour, Geometry, radians, recolour, to_bytes, warp
-from tledge.training.randaugment import MAX_MAGNITUDE, randaugment
+from tledge.training.randaugment import randaugment
 
 LARGEST_ASPECT = 4 / 3  # of a crop; the smallest is its inverse
 _SHEET_ROWS, _SHEET_VIEWS, _SHEET_GAP = 6, 7, 4
@@ -28,40 +27,6 @@ _DRAWS = (
     "flip_x", "flip_y", "angle", "shear", "zoom", "shift_x", "shift_y", "area", "aspect", "crop_x", "crop_y",
     "brightness", "contrast", "saturation", "hue",
 )  # fmt: skip
-
-
-class Augmentation(Record):
-    """How far a training photo may be changed. Every number is drawn evenly between its limits; 0 is off."""
-
-    horizontal_flip: bool = Field(False, description="mirrored left to right at even odds")
-    vertical_flip: bool = Field(False, description="mirrored top to bottom at even odds")
-    rotation_degrees: float = Field(0, ge=0, le=180, description="turned by up to this, either way")
-    shift: float = Field(0, ge=0, lt=1, description="moved by up to this part of the side, along and across")
-    shear_degrees: float = Field(0, ge=0, le=60, description="sheared along the rows by up to this, either way")
-    zoom: float = Field(0, ge=0, lt=1, description="enlarged 1 - zoom to 1 + zoom times")
-    crop: float = Field(
-        1, gt=0, le=1, description="smallest part of the area kept; the aspect is drawn from 3:4 to 4:3; 1 is off"
-    )
-    brightness: float = Field(0, ge=0, le=1, description="1 - brightness to 1 + brightness times as bright")
-    contrast: float = Field(0, ge=0, le=1, description="contrast about the mean, 1 - contrast to 1 + contrast times")
-    saturation: float = Field(0, ge=0, le=1, description="1 - saturation to 1 + saturation times as colourful")
-    hue: float = Field(0, ge=0, le=0.5, description="hue turned by up to this part of the colour circle, either way")
-    randaugment_layers: int = Field(0, ge=0, le=8, description="RandAugment operations a photo, after all others")
-    randaugment_magnitude: float = Field(5, ge=0, le=MAX_MAGNITUDE, description="their strength")
-
-
-PRESETS: dict[str, Augmentation] = {
-    "none": Augmentation(),
-    "light": Augmentation(
-        horizontal_flip=True, rotation_degrees=10, shift=0.05, zoom=0.1,
-        brightness=0.1, contrast=0.1, saturation=0.1, hue=0.01,
-    ),
-    "strong": Augmentation(
-        horizontal_flip=True, rotation_degrees=40, shift=0.2, shear_degrees=10, zoom=0.2, crop=0.7,
-        brightness=0.15, contrast=0.15, saturation=0.2, hue=0.02,
-    ),
-    "randaugment": Augmentation(horizontal_flip=True, crop=0.6, randaugment_layers=2),
-}  # fmt: skip
 
 
 def keys_of(seed: int, view: int, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:

@@ -14,7 +14,8 @@ from tledge.errors import TledgeError
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.room import require_memory
 from tledge.tensorflow_setup import tensorflow
-from tledge.training.augmentation import Augmentation, augmenter, keys_of
+from tledge.training.augmentation import augmenter, keys_of
+from tledge.training.augmentation_settings import Augmentation
 from tledge.training.mixing import mix
 from tledge.training.recipe import Recipe
 

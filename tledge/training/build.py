@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tledge import __version__, preprocessing
+from tledge import preprocessing
+from tledge._version import __version__
 from tledge.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, Backbone, is_name, open_backbone
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
@@ -38,12 +39,15 @@ from tledge.run import (
     staged_run,
     tree_hashes,
 )
-from tledge.training.augmentation import PRESETS, contact_sheet
+from tledge.scores import metrics_of
+from tledge.training.augmentation import contact_sheet
+from tledge.training.augmentation_settings import PRESETS
 from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
 from tledge.training.placement import require_copyable, start
 from tledge.training.plot import plot_history
-from tledge.training.recipe import RECIPES, Recipe, default
+from tledge.training.recipe import RECIPES, Recipe
+from tledge.training.resolve import default
 from tledge.training.trackers import require_trackers, told, trackers
 from tledge.training.unfinished import Request, kept, recall, remove_finished
 
@@ -113,7 +117,7 @@ def build(
             kept(root, request, progress, goes_on=resume) if keeps else contextlib.nullcontext()
         )
         staging = stack.enter_context(staged_run(root, name) if met.is_chief else scratch_folder())
-        from tledge.training import by_features, by_network, metrics
+        from tledge.training import by_features, by_network
 
         where = device()
         progress.say(f"device: {where.kind}, {where.name}")
@@ -160,8 +164,8 @@ def build(
             ),
             features=trained.features,
             metrics={
-                "validation": metrics.metrics_of(data.labels[splits["validation"]], trained.validation_logits),
-                "test": metrics.metrics_of(data.labels[test], trained.test_logits),
+                "validation": metrics_of(data.labels[splits["validation"]], trained.validation_logits),
+                "test": metrics_of(data.labels[test], trained.test_logits),
             },
             best_epoch=trained.best_epoch,
             num_epochs=len(trained.history),

@@ -26,7 +26,8 @@ from tledge.progress import Advance, Progress
 from tledge.records import FeatureRecord
 from tledge.runtimes.litert import LiteRTSession
 from tledge.tensorflow_setup import device
-from tledge.training.augmentation import Augmentation, keys_of
+from tledge.training.augmentation import keys_of
+from tledge.training.augmentation_settings import Augmentation
 from tledge.training.batches import view
 
 Indices = npt.NDArray[np.int64]

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import Rows
-from tledge.classifier.network import LINEAR, HeadShape
+from tledge.classifier import LINEAR
+from tledge.classifier.network import HeadShape
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.training import linear_head

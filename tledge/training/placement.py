@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tledge.backbones import Backbone, Opaque, rebuild
 from tledge.classifier.network import HeadShape, with_head
-from tledge.errors import EnvironmentFault, InputError
+from tledge.errors import EnvironmentFault, InputError, first_problem
 from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
 from tledge.training.recipe import Recipe
@@ -252,9 +252,7 @@ def _cluster() -> tuple[list[str], int]:
     try:
         config = _Config.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"TF_CONFIG: {where + ': ' if where else ''}{first['msg']}. {remedy}") from error
+        raise InputError(f"TF_CONFIG: {first_problem(error)}. {remedy}") from error
     addresses, index = config.cluster.worker, config.task.index
     if index >= len(addresses) or len(set(addresses)) < len(addresses):
         raise InputError(

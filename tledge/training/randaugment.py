@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tledge.tensorflow_setup import tensorflow
+from tledge.training.augmentation_settings import MAX_MAGNITUDE
 from tledge.training.counter_random import uniforms
 from tledge.training.photo_operations import Colour, Geometry, radians, recolour, to_bytes, warp
 
-MAX_MAGNITUDE = 10.0
 _ROTATION_DEGREES, _SHEAR, _SHIFT, _BLEND = 30.0, 0.3, 0.45, 0.9  # at the largest magnitude
 _POSTERIZED_BITS = 4.0
 _STREAM = 1  # of random numbers: stream 0 is for the other settings

@@ -1,23 +1,18 @@
-"""What to do: every number of the training, resolved before it starts."""
+"""Recipes: every number of a training, and which of them a method reads.
+
+The options of ``tledge build`` are made of these fields, so this module imports nothing that takes long.
+"""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tledge.backbones import is_pretrained
-from tledge.classifier.network import LINEAR
-from tledge.errors import InputError, unknown
-from tledge.files import MAX_TABLE_BYTES, read_file
-from tledge.records import Record
-from tledge.training.augmentation import PRESETS, Augmentation
-
-_HEAD = re.compile(r"linear|mlp:[1-9][0-9]{0,4}(,[1-9][0-9]{0,4}){0,3}")
+from tledge.classifier import LINEAR
+from tledge.record_base import Record
+from tledge.training.augmentation_settings import PRESETS, Augmentation
+from tledge.training.shown import Shown
 
 
 class Recipe(Record):
@@ -29,38 +24,119 @@ class Recipe(Record):
 
     name: str = "head"
     method: Literal["features", "cut", "whole"] = "features"
-    head: str = Field(LINEAR, description="linear, or mlp:UNITS with hidden layers as in mlp:256 or mlp:256,64")
-    max_epochs: int = Field(
+    head: Annotated[str, Shown("Head")] = Field(
+        LINEAR,
+        description="Shape of the classifier on top of the backbone: linear, or hidden layers as in mlp:256 or mlp:256,64. "
+        "Try hidden layers where a linear head leaves accuracy behind.",
+    )
+    dropout: Annotated[float, Shown("Head")] = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="Drop this share of the features at random in every step. Raise it where the head overfits.",
+    )
+    max_epochs: Annotated[int, Shown("Training")] = Field(
         100,
         ge=1,
         le=10_000,
-        description="of a linear head on features: strengths of regularisation, of which there are 13",
+        description="Train for this many epochs at most. For a linear head on features, an epoch is one of 13 strengths of "
+        "regularisation.",
     )
-    patience: int = Field(8, ge=1, le=10_000, description="epochs without a lower validation loss before it stops")
-    batch_size: int = Field(64, ge=1, le=65_536)
-    learning_rate: float = Field(1e-3, gt=0, le=10, allow_inf_nan=False)
-    schedule: Literal["constant", "plateau", "cosine"] = Field(
-        "constant", description="plateau: a third after half the patience; cosine: to zero over max_epochs"
+    patience: Annotated[int, Shown("Training")] = Field(
+        8, ge=1, le=10_000, description="Stop after this many epochs without a lower validation loss."
     )
-    warmup_epochs: float = Field(0, ge=0, le=100, description="epochs over which the learning rate rises from zero")
-    weight_decay: float = Field(0, ge=0, le=1, description="of kernels, decoupled from the gradient (AdamW)")
-    dropout: float = Field(0.5, ge=0, lt=1)
-    label_smoothing: float = Field(0, ge=0, lt=1)
-    average_decay: float = Field(0, ge=0, lt=1, description="of the weights' moving average; 0: the weights themselves")
-    mixup_alpha: float = Field(0, ge=0, le=10)
-    cutmix_alpha: float = Field(0, ge=0, le=10)
-    augment: Augmentation = PRESETS["none"]
-    views: int = Field(0, ge=0, le=100, description="augmented views of each photo, computed once")
-    unfreeze_from: str | None = Field(
-        None, description="a layer or block: it and those after it are trained; None: all"
+    batch_size: Annotated[int, Shown("Training")] = Field(
+        64, ge=1, le=65_536, description="Train on this many photos in one step. Use fewer where memory runs out."
     )
-    time_budget_s: float | None = Field(None, gt=0, description="chooses the cut and the epochs; None: as given")
-    batch_norm: Literal["frozen", "trained"] = Field(
-        "frozen", description="trained: statistics of the batches, estimated again over the training photos at the end"
+    learning_rate: Annotated[float, Shown("Training")] = Field(
+        1e-3,
+        gt=0,
+        le=10,
+        allow_inf_nan=False,
+        description="Highest learning rate of the training. Lower it where the loss diverges.",
     )
-    class_weights: bool = Field(False, description="each class counts as much as any other, however few its photos")
-    mixed_precision: bool = Field(False, description="float16 arithmetic on a GPU")
-    strategy: Literal["none", "mirrored", "multi-worker"] = "none"
+    schedule: Annotated[Literal["constant", "plateau", "cosine"], Shown("Training")] = Field(
+        "constant",
+        description="How the learning rate changes: constant keeps it, plateau divides it by three after half the patience, "
+        "and cosine lowers it to zero over all epochs.",
+    )
+    warmup_epochs: Annotated[float, Shown("Training")] = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Raise the learning rate from zero over this many epochs. Use it where first steps spoil trained layers.",
+    )
+    weight_decay: Annotated[float, Shown("Training")] = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Weight decay of AdamW. Biases and normalization layers are not decayed.",
+    )
+    label_smoothing: Annotated[float, Shown("Training")] = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Spread this share of each label over all classes. Use it where some labels are wrong.",
+    )
+    average_decay: Annotated[float, Shown("Training")] = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Keep a moving average of the weights with this decay, in place of the weights themselves; 0 turns it "
+        "off.",
+    )
+    batch_norm: Annotated[Literal["frozen", "trained"], Shown("Training")] = Field(
+        "frozen",
+        description="What becomes of batch normalizations: frozen keeps their statistics, trained takes those of the batches "
+        "and estimates them again over the training photos at the end.",
+    )
+    class_weights: Annotated[bool, Shown("Training")] = Field(
+        False,
+        description="Let every class count the same, however few photos it has. Use it where rare classes matter.",
+    )
+    unfreeze_from: Annotated[str | None, Shown("Training", metavar="LAYER")] = Field(
+        None,
+        description="Train this layer or block, such as block_13, and all those after it. Begin earlier where the photos "
+        "differ from those that the backbone was trained on.",
+    )
+    time_budget_s: Annotated[float | None, Shown("Training", "--time-budget", "TIME")] = Field(
+        None,
+        gt=0,
+        description="Choose the cut and the number of epochs so that the training ends within this time, such as 5m or 90s.",
+    )
+    augment: Annotated[Augmentation, Shown("Photos")] = Field(
+        PRESETS["none"],
+        description="Change training photos at random: none, light, strong or randaugment. Single settings may follow, as in "
+        "light,rotation_degrees=20.",
+    )
+    views: Annotated[int, Shown("Photos")] = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Compute this many augmented views of each photo before the training. More of them help where photos "
+        "are few.",
+    )
+    mixup_alpha: Annotated[float, Shown("Photos")] = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Blend pairs of photos by MixUp, with this parameter of its beta distribution; 0 turns it off.",
+    )
+    cutmix_alpha: Annotated[float, Shown("Photos")] = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Paste a part of one photo into another by CutMix, with this parameter of its beta distribution; "
+        "0 turns it off.",
+    )
+    mixed_precision: Annotated[bool, Shown("Machine")] = Field(
+        False, description="Compute in float16 on a GPU, which is faster and takes less memory."
+    )
+    strategy: Annotated[Literal["none", "mirrored", "multi-worker"], Shown("Machine")] = Field(
+        "none",
+        description="Where the training runs: none is one device, mirrored is all GPUs of this machine, and multi-worker is "
+        "the machines that TF_CONFIG names.",
+    )
 
 
 HEAD = Recipe()
@@ -91,162 +167,25 @@ _OF_NETWORKS = (
     "unfreeze_from", "time_budget_s", "mixup_alpha", "cutmix_alpha",
 )  # fmt: skip
 # What a method does not read must not be asked of it.
-_UNREAD: dict[str, tuple[str, ...]] = {
+UNREAD_BY_METHOD: dict[str, tuple[str, ...]] = {
     "features": _OF_NETWORKS,
     "cut": ("mixup_alpha", "cutmix_alpha"),
     "whole": ("views",),
 }
 # A head without hidden layers has one best solution for each strength of regularisation.
 _OF_STEPS = ("learning_rate", "batch_size", "dropout")
-_WAYS = {
-    "features": "trains the head alone, on features that are computed before,",
-    "cut": "trains on activations that are computed before",
-    "whole": "reads photos in every epoch",
-}
-_OTHERS = {
-    "features": "use --recipe finetune or best",
-    "cut": "use --recipe best",
-    "whole": "use --recipe finetune",
-}
+
+
+def unread(recipe: Recipe) -> tuple[str, ...]:
+    """Name the fields that the recipe's method does not read."""
+    return (*UNREAD_BY_METHOD[recipe.method], *unread_steps(recipe))
 
 
 def without_unread(recipe: Recipe) -> Recipe:
-    """The recipe with what it does not read as in :data:`HEAD`, so that :func:`resolve` takes it."""
-    return recipe.model_copy(
-        update={key: getattr(HEAD, key) for key in (*_UNREAD[recipe.method], *_unread_steps(recipe))}
-    )
+    """Return the recipe with what it does not read as in :data:`HEAD`, so that ``resolve`` takes it."""
+    return recipe.model_copy(update={key: getattr(HEAD, key) for key in unread(recipe)})
 
 
-def _unread_steps(recipe: Recipe) -> tuple[str, ...]:
+def unread_steps(recipe: Recipe) -> tuple[str, ...]:
+    """Name the fields that only a training in steps reads, where the recipe takes none."""
     return _OF_STEPS if recipe.method == "features" and recipe.head == LINEAR else ()
-
-
-def default(handle: str, weights: str | None, augment: str | None = None) -> str:
-    """The recipe's name where none is given.
-
-    For an untrained backbone the one from scratch; where photos are to be augmented, one that learns from changed photos;
-    else the fast one.
-    """
-    if not is_pretrained(handle, weights):
-        return "scratch"
-    return "head" if augment in (None, "none") else "finetune"
-
-
-def resolve(name: str, options: Mapping[str, Any]) -> Recipe:
-    """A recipe by its name or from a TOML file, with the given values in place; None keeps the recipe's.
-
-    A file may start from a named recipe by its key ``base``. ``augment`` is a preset's name, or a table of numbers;
-    ``horizontal_flip`` changes that one setting of it. Without augmentation there are no views, unless they are given too.
-    Raises InputError for an unknown recipe or key, and one that names the value and its range.
-    """
-    given = {key: value for key, value in options.items() if value is not None}
-    if name.endswith(".toml"):
-        values = _from_file(Path(name))
-    elif name in RECIPES:
-        values = RECIPES[name].as_json()
-    else:
-        raise unknown("recipe", name, RECIPES, "Or give a .toml file.")
-    flip = given.pop("horizontal_flip", None)
-    if isinstance(given.get("augment"), str):
-        given["augment"] = preset(given["augment"]).as_json()
-    if flip is not None:
-        given["augment"] = {**given.get("augment", values["augment"]), "horizontal_flip": flip}
-    return _validated(
-        _replaced(values, given), lambda key: f"--{key.replace('_', '-')}" if key in given else f"{name}: {key}"
-    )
-
-
-def preset(text: str) -> Augmentation:
-    """An augmentation by its name, with numbers of its own where they follow: ``light,rotation_degrees=20,zoom=0``.
-
-    Raises InputError with the nearest match for an unknown name or number, and one that names the value and its range.
-    """
-    name, *changes = text.split(",")
-    if name not in PRESETS:
-        raise unknown("augmentation", name, PRESETS)
-    values: dict[str, Any] = dict(part.partition("=")[::2] for part in changes)
-    for key in values:
-        if key not in Augmentation.model_fields:
-            raise unknown("number of --augment", key, Augmentation.model_fields)
-    try:
-        return Augmentation.model_validate_strings({**_strings(PRESETS[name]), **values})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--augment {text}: {first['loc'][0]}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
-
-
-def _strings(settings: Augmentation) -> dict[str, str]:
-    return {key: str(value) for key, value in settings.as_json().items()}
-
-
-def to_toml(recipe: Recipe) -> str:
-    """The recipe as a file that :func:`resolve` reads; what is None is left out."""
-    values = recipe.as_json()
-    augment = values.pop("augment")
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value is not None and key != "name"]
-    return "\n".join([*lines, "", "[augment]", *(f"{key} = {_toml(value)}" for key, value in augment.items()), ""])
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(read_file(path, MAX_TABLE_BYTES).decode())
-    except FileNotFoundError as error:
-        raise InputError(f"recipe {path}: no such file") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"recipe {path}: no readable TOML file: {error}") from error
-    base = table.pop("base", "head")
-    if base not in RECIPES:
-        raise unknown(f"base in {path}", str(base), RECIPES)
-    for key in table:
-        if key not in Recipe.model_fields:
-            raise unknown(f"key in {path}", key, [field for field in Recipe.model_fields if field != "name"])
-    if isinstance(table.get("augment"), str):
-        table["augment"] = preset(table["augment"]).as_json()
-    elif isinstance(table.get("augment"), dict):
-        for key in table["augment"]:
-            if key not in Augmentation.model_fields:
-                raise unknown(f"key in [augment] of {path}", key, Augmentation.model_fields)
-    return _replaced(RECIPES[base].as_json(), {**table, "name": path.stem})
-
-
-def _replaced(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """``values`` with the given ones in their place; who turns augmentation off does not mean the views of before."""
-    if given.get("augment") == PRESETS["none"].as_json():
-        given = {"views": 0, **given}
-    return {**values, **given}
-
-
-def _validated(values: dict[str, Any], named: Any) -> Recipe:
-    try:
-        recipe = Recipe.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{named(key)} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
-    if not _HEAD.fullmatch(recipe.head):
-        raise InputError(f"{named('head')} {recipe.head!r}: use linear, or mlp:UNITS like mlp:256 or mlp:256,64")
-    unread = [key for key in _UNREAD[recipe.method] if getattr(recipe, key) != getattr(HEAD, key)]
-    if unread:
-        names = ", ".join(named(key) for key in unread)
-        raise InputError(
-            f"{names}: recipe {recipe.name} {_WAYS[recipe.method]} and does not use it; {_OTHERS[recipe.method]}"
-        )
-    unread = [key for key in _unread_steps(recipe) if getattr(recipe, key) != getattr(HEAD, key)]
-    if unread:
-        raise InputError(
-            f"{', '.join(named(key) for key in unread)}: recipe {recipe.name} finds the one best linear head, without steps, "
-            "and does not use it; drop it, or use hidden layers with --head mlp:256"
-        )
-    if recipe.method == "cut" and not (recipe.unfreeze_from or recipe.time_budget_s):
-        raise InputError(f"recipe {recipe.name} trains above a cut: say which with --unfreeze-from or --time-budget")
-    if recipe.method in ("cut", "features") and recipe.augment != PRESETS["none"] and not recipe.views:
-        raise InputError(f"recipe {recipe.name} augments photos before it trains: say with --views how many of each")
-    if recipe.views and recipe.augment == PRESETS["none"]:
-        raise InputError(f"{named('views')}: the views would all be alike; choose an augmentation with --augment")
-    return recipe

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tledge.classifier.network import LINEAR
+from tledge.classifier import LINEAR
 from tledge.errors import InputError
 from tledge.files import make_folder
 from tledge.records import Fraction, Record

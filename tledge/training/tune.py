@@ -28,7 +28,8 @@ from tledge.training.by_features import material
 from tledge.training.fit import Diverged, Head, fit_head
 from tledge.training.plot import plot_trials
 from tledge.training.proposals import proposed
-from tledge.training.recipe import HEAD, Recipe, to_toml
+from tledge.training.recipe import HEAD, Recipe
+from tledge.training.resolve import to_toml
 from tledge.training.study import STUDY, Choice, Study, Trial, begun
 
 STUDIES = ".studies"  # in the artifacts folder

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.records import ClassDrift, Drift, Flips, Interval
+from tledge.scores import confusion_matrix, macro_f1
 from tledge.statistics import (
     difference_bounds,
     difference_interval_points,
@@ -47,7 +48,7 @@ def drift(
     num_photos, num_classes = original.shape
     num_right_before, num_right = int(np.sum(was_right)), int(np.sum(is_right))
     num_same = int(np.sum(before == after))
-    confusion_before, confusion = (_confusion(labels, answers, num_classes) for answers in (before, after))
+    confusion_before, confusion = (confusion_matrix(labels, answers, num_classes) for answers in (before, after))
     right_to_wrong, wrong_to_right = int(np.sum(was_right & ~is_right)), int(np.sum(~was_right & is_right))
     return Drift(
         num_photos=num_photos,
@@ -90,19 +91,6 @@ def _check(labels: Integers, original: Floats, artifact: Floats, label_names: Se
         raise ValueError(f"{len(label_names)} label names do not fit {original.shape[1]} classes")
     if labels.min() < 0 or labels.max() >= original.shape[1]:
         raise ValueError(f"labels {labels.min()} to {labels.max()} do not fit {original.shape[1]} classes")
-
-
-def macro_f1(confusion: Integers) -> float:
-    """The mean of 2 TP / (2 TP + FP + FN) over the classes that occur in the truth; counts int64 (C, C), rows truth."""
-    right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    present = truth > 0
-    return float(np.mean(2 * right[present] / (truth + predicted)[present]))
-
-
-def _confusion(labels: Integers, predicted: Integers, num_classes: int) -> Integers:
-    """Rows: truth, columns: prediction. Counted here, because importing a library for it takes a second."""
-    pairs = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
-    return pairs.reshape(num_classes, num_classes)
 
 
 def _per_class(labels: Integers, before: Integers, after: Integers, label_names: Sequence[str]) -> list[ClassDrift]:

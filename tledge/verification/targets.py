@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from tledge.errors import EnvironmentFault, InputError, unknown
+from tledge.errors import EnvironmentFault, InputError, first_problem, unknown
 from tledge.files import MAX_TABLE_BYTES, read_file
 from tledge.records import LimitBasis, Limits, Record
 from tledge.runtimes import Runtime, runtimes
@@ -116,18 +116,18 @@ def override(target: Target, limits: Mapping[str, float | None]) -> tuple[Target
     try:
         budget = Budget.model_validate({**target.budget.as_json(), **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{first['loc'][0]} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        place, said, value = first_problem(error)
+        raise InputError(f"{place} {value}: {said}") from error
     basis = Basis.model_validate({**target.basis.as_json(), **dict.fromkeys(given, "requirement")})
     return target.model_copy(update={"budget": budget, "basis": basis}), given
 
 
 def _explain(path: Path, error: ValidationError) -> InputError:
     # A misspelt key is also a missing one: the spelling is what helps.
-    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    *parents, key = (str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+    misspelt = [problem["loc"] for problem in error.errors() if problem["type"] == "extra_forbidden"]
+    if misspelt:
+        *parents, key = map(str, misspelt[0])
         tables: dict[str, type[Record]] = {"budget": Budget, "basis": Basis}
         table = tables.get(parents[0], Target) if parents else Target
         return unknown(f"key in target {path}", key, table.model_fields)
-    return InputError(f"target {path}: {'.'.join((*parents, key))}: {first['msg']}")
+    return InputError(f"target {path}: {first_problem(error)}")

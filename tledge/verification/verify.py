@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tledge import __version__
+from tledge._version import __version__
 from tledge.bench.latency import protocol
 from tledge.cache import scratch_folder
 from tledge.doubts import doubts
@@ -13,7 +13,7 @@ from tledge.errors import InputError
 from tledge.machine import this_machine
 from tledge.progress import Progress, Silent
 from tledge.records import MachineRecord, Protocol, Report
-from tledge.run import Run, artifacts_root, library_versions, now_utc, open_run
+from tledge.run import Run, find, library_versions, now_utc
 from tledge.verification import gallery, gate, targets
 from tledge.verification.choice import choose
 from tledge.verification.measurement import Measurement, Wanted
@@ -45,8 +45,7 @@ def verify(
         raise InputError(f"--threads: use whole numbers from 1 to {machine.logical_cores}, the cores of this machine")
     if wanted.accuracy_only and (wanted.layers or wanted.thread_counts or wanted.protocol != Wanted().protocol):
         raise InputError("--accuracy-only measures nothing else: drop --layers, --threads and --protocol, or drop it")
-    if not isinstance(run, Run):
-        run = open_run(artifacts_root(artifacts), run)
+    run = find(run, artifacts)
     usable, left_out = targets.usable_runtimes(budget, target)
     subjects, warnings = subjects_of(run, format_names, usable, target)
     warnings += [*left_out, *doubts(run.manifest), *_warnings(budget, target, machine)]

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.records import Metrics, Record
-from tledge.verification.drift import macro_f1
 
 Integers = npt.NDArray[np.int64]
 
@@ -19,6 +18,30 @@ class ClassScore(Record):
     label: str
     num_photos: int
     recall: float | None
+
+
+def confusion_matrix(labels: Integers, predicted: Integers, num_classes: int) -> Integers:
+    """Count answers, int64 (C, C): rows are the truth, columns the prediction.
+
+    They are counted here because importing a library for it takes a second.
+    """
+    pairs = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
+
+
+def macro_f1(confusion: Integers) -> float:
+    """Return the mean of 2 TP / (2 TP + FP + FN) over the classes that occur in the truth.
+
+    ``confusion``: counts int64 (C, C), rows truth. A class that is never predicted has F1 0.
+    """
+    right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    present = truth > 0
+    return float(np.mean(2 * right[present] / (truth + predicted)[present]))
+
+
+def metrics_of(labels: Integers, logits: npt.NDArray[np.float32]) -> Metrics:
+    """Score answers as :func:`metrics` does; ``labels`` int64 (N,), ``logits`` float32 (N, C)."""
+    return metrics(confusion_matrix(labels, np.argmax(logits, axis=1), logits.shape[1]))
 
 
 def metrics(confusion: Integers) -> Metrics:
