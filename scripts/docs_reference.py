@@ -157,24 +157,30 @@ def _keys(schema: dict[str, Any], leave_out: Iterable[str] = ()) -> str:
 def _type(schema: dict[str, Any]) -> str:
     """What a value is, in words, with its range."""
     if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](records.md#{name.lower()})" if name not in ("Augmentation", "Budget", "Basis") else name
+        return _link(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:
-        return " or ".join(_type(one) for one in schema["anyOf"])
-    if "allOf" in schema:
-        return " and ".join(_type(one) for one in schema["allOf"])
-    if "const" in schema:
-        return _value(schema["const"])
-    if "enum" in schema:
-        return ", ".join(_value(one) for one in schema["enum"])
+        return " or ".join(map(_type, schema["anyOf"]))
+    if values := schema.get("enum") or ([schema["const"]] if "const" in schema else []):
+        return ", ".join(map(_value, values))
     kind = schema.get("type", "any")
-    if kind == "array":
-        return f"list of {_type(schema.get('items', {}))}"
-    if kind == "object":
-        values = schema.get("additionalProperties")
-        return f"table of {_type(values)}" if isinstance(values, dict) and values else "table"
-    names = {"integer": "whole number", "boolean": "true or false", "string": "text", "any": "any value"}
-    return " ".join([names.get(kind, kind), *_range(schema)])
+    inner = {"array": schema.get("items"), "object": schema.get("additionalProperties")}.get(kind)
+    of = f" of {_type(inner)}" if isinstance(inner, dict) and inner else ""
+    names = {
+        "array": "list",
+        "object": "table",
+        "integer": "whole number",
+        "boolean": "true or false",
+        "string": "text",
+        "any": "any value",
+    }
+    return " ".join([names.get(kind, kind) + of, *_range(schema)])
+
+
+def _link(record: str) -> str:
+    """A record's name, with a link to its table if it has one."""
+    from tledge import records
+
+    return f"[{record}](records.md#{record.lower()})" if hasattr(records, record) else f"`{record}`"
 
 
 def _range(schema: dict[str, Any]) -> Iterator[str]:
