@@ -94,6 +94,13 @@ def exit_codes() -> str:
     return _table(["code", "error", "when"], sorted(rows, key=lambda row: int(row[0])))
 
 
+def python_api() -> str:
+    """Ask mkdocstrings for each public name of the package."""
+    import tledge
+
+    return "\n\n".join(f"::: tledge.{name}" for name in tledge.__all__ if not name.startswith("_"))
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "documents": documents,
@@ -103,6 +110,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "targets": targets,
     "target keys": target_keys,
     "exit codes": exit_codes,
+    "python api": python_api,
 }
 
 

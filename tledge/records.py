@@ -78,14 +78,14 @@ class Record(BaseModel):
 
 
 class SkippedPhoto(Record):
-    """A photo that could not be read, and why."""
+    """This record names a photo that could not be read."""
 
     id: str = Field(description="the photo's place in its source, such as a path in the folder")
     reason: str = Field(description="why it could not be read")
 
 
 class NearCopy(Record):
-    """A photo that is another one, encoded or resized again."""
+    """This record names a photo that is another one, encoded or resized again."""
 
     id: str = Field(description="the copy's place in its source")
     of: str = Field(description="the id of the photo in the run")
@@ -94,7 +94,7 @@ class NearCopy(Record):
 
 
 class DatasetRecord(Record):
-    """The data a run was built from."""
+    """This record says from which data a run was built."""
 
     spec: str = Field(description="what --dataset named")
     name: str = Field(description="name of the data set, with its version if it has one")
@@ -114,7 +114,7 @@ class DatasetRecord(Record):
 
 
 class SplitRecord(Record):
-    """One split: its size, its photos by class, and the hash of its members."""
+    """This record describes one split."""
 
     num_photos: int = Field(description="photos in the split")
     class_counts: dict[str, int] = Field(description="photos by label")
@@ -122,7 +122,7 @@ class SplitRecord(Record):
 
 
 class BackboneRecord(Record):
-    """The feature extractor under the head."""
+    """This record names the feature extractor under the head."""
 
     handle: str = Field(description="what --backbone named")
     sha256: str = Field(description="SHA-256 of the backbone's files or weights")
@@ -131,7 +131,7 @@ class BackboneRecord(Record):
 
 
 class DeviceRecord(Record):
-    """Where something was computed."""
+    """This record says on which device something was computed."""
 
     kind: Literal["CPU", "GPU"] = Field(description="kind of device")
     name: str = Field(description="name of the device as the system tells it")
@@ -139,7 +139,7 @@ class DeviceRecord(Record):
 
 
 class Metrics(Record):
-    """Classification metrics of one split; fractions of one. Averages are macro averages over the classes present."""
+    """This record scores the answers to one split, as fractions of one. Means are over the classes that are present."""
 
     num_photos: int = Field(description="photos that were scored")
     accuracy: float = Field(description="top-1 accuracy")
@@ -150,7 +150,7 @@ class Metrics(Record):
 
 
 class FeatureRecord(Record):
-    """What computed the frozen features, and the proof that it equals TensorFlow."""
+    """This record says what computed the frozen features, and how near it is to TensorFlow."""
 
     runtime: str = Field(description="runtime that computed the features")
     proof_photos: int = Field(description="photos that TensorFlow computed too")
@@ -159,7 +159,7 @@ class FeatureRecord(Record):
 
 
 class PreprocessingRecord(Record):
-    """How a photo becomes what the network takes; it is in each artifact's metadata too."""
+    """This record says how a photo becomes an input of the network. It is in each artifact's metadata too."""
 
     version: int = Field(description="version of the preprocessing")
     description: str = Field(description="the steps from a photo's file to the input, in words")
@@ -177,7 +177,7 @@ class PreprocessingRecord(Record):
 
 
 class Manifest(Record):
-    """manifest.json: what a run is and came from."""
+    """``manifest.json`` says what a run is, and what it was built from."""
 
     schema_version: int = Field(default=1, description="version of this record's keys")
     name: str = Field(description="name of the run")
@@ -210,7 +210,7 @@ class Manifest(Record):
 
 
 class OperatorCount(Record):
-    """How often one operator occurs with one kind of arithmetic."""
+    """This record counts one operator with one kind of arithmetic."""
 
     name: str = Field(description="operator as its file format names it")
     kind: Literal["integer", "float", "hybrid", "layout", "boundary", "flex", "custom"] = Field(
@@ -221,7 +221,7 @@ class OperatorCount(Record):
 
 
 class TensorRecord(Record):
-    """An input or output as the file declares it."""
+    """This record describes an input or output as the file declares it."""
 
     name: str = Field(description="name of the tensor")
     shape: list[int] = Field(description="its shape; -1 is any size")
@@ -235,7 +235,7 @@ class TensorRecord(Record):
 
 
 class Audit(Record):
-    """What a file really holds, read from the file itself."""
+    """This record says what a file holds, as the file itself was read."""
 
     operators: list[OperatorCount] = Field(description="the operators with their counts")
     weight_types: dict[str, Count] = Field(description="bytes of constants by data type")
@@ -279,7 +279,7 @@ class Audit(Record):
 
 
 class CalibrationRecord(Record):
-    """Which training photos set the quantization ranges, and that none is a test photo."""
+    """This record names the representative data set: training photos that set the ranges. None is a test photo."""
 
     split: Literal["train"] = Field(default="train", description="split that the photos come from")
     num_samples: int = Field(description="photos in the representative data set")
@@ -298,14 +298,14 @@ class CalibrationRecord(Record):
 
 
 class Interval(Record):
-    """A 95% confidence interval, in the unit of what it belongs to."""
+    """This record is a 95% confidence interval, in the unit of the value that it belongs to."""
 
     low: Figure = Field(description="lower end")
     high: Figure = Field(description="upper end")
 
 
 class AccuracyStep(Record):
-    """One file that a search for an artifact within a budget of accuracy made and scored on the validation photos."""
+    """This record scores one file that a search within a budget of accuracy tried on the validation photos."""
 
     format: str = Field(description="format of the file that was tried")
     float_operators: Count = Field(description="of the network's layers that compute in float")
@@ -321,7 +321,7 @@ class AccuracyStep(Record):
 
 
 class AccuracySearch(Record):
-    """Why an artifact is as it is: the files that were tried for a budget of accuracy, in their order."""
+    """This record lists the files that were tried for a budget of accuracy, in their order."""
 
     split: Literal["validation"] = Field(default="validation", description="split that judged")
     num_photos: Size = Field(description="photos in that split")
@@ -334,7 +334,7 @@ class AccuracySearch(Record):
 
 
 class ExportRecord(Record):
-    """export.json: one artifact, how it was made, and what is in it."""
+    """``export.json`` says how one artifact was made, and what is in it."""
 
     schema_version: int = Field(default=4, description="version of this record's keys")
     format: str = Field(description="name of the format")
@@ -356,7 +356,7 @@ class ExportRecord(Record):
 
 
 class Flips(Record):
-    """Photos whose top-1 class changed, by whether the original and the artifact are right."""
+    """This record counts the photos whose top-1 class changed, by which side is right."""
 
     right_to_wrong: Count = Field(description="photos that only the original answers rightly")
     wrong_to_right: Count = Field(description="photos that only the artifact answers rightly")
@@ -364,7 +364,7 @@ class Flips(Record):
 
 
 class ClassDrift(Record):
-    """Drift on the photos of one class. Recalls are fractions; None where the class has no test photo."""
+    """This record compares answers on the photos of one class. Recalls are fractions; None where there is no test photo."""
 
     label: str = Field(description="name of the class")
     num_photos: Count = Field(description="test photos of the class")
@@ -378,9 +378,10 @@ class ClassDrift(Record):
 
 
 class Drift(Record):
-    """An artifact's answers against the original's on the same photos. Fractions of one unless the name says points.
+    """This record compares an artifact's answers with the original's on the same photos.
 
-    Differences are original minus artifact: positive where the artifact is worse.
+    Values are fractions of one unless the name says points. Differences are original minus artifact: positive where the
+    artifact is worse.
     """
 
     num_photos: Size = Field(description="photos that both answered")
@@ -426,7 +427,7 @@ class Drift(Record):
 
 
 class Latency(Record):
-    """Single-photo latency at one thread count, in milliseconds, over interleaved rounds after a warm-up."""
+    """This record sums up the latency of one photo at one thread count, in milliseconds, over rounds after a warm-up."""
 
     num_threads: Size = Field(description="threads of the runtime")
     runs: Size = Field(description="inferences that were timed")
@@ -448,7 +449,7 @@ class Latency(Record):
 
 
 class Speedup(Record):
-    """How many times faster one artifact is than something else, measured in the same rounds."""
+    """This record compares the latency of an artifact with that of another one, measured in the same rounds."""
 
     against: str = Field(description="what it is compared with: an artifact, or the original")
     num_threads: Size = Field(description="threads of the runtime")
@@ -460,7 +461,7 @@ class Speedup(Record):
 
 
 class NoiseFloor(Record):
-    """One artifact measured against itself, in two processes: the smallest difference that means anything here."""
+    """This record compares one artifact with itself, in two processes. Smaller differences mean nothing."""
 
     artifact: str = Field(description="artifact that ran in two processes")
     num_threads: Size = Field(description="threads of the runtime")
@@ -470,7 +471,7 @@ class NoiseFloor(Record):
 
 
 class Check(Record):
-    """One gate: a limit against what was measured."""
+    """This record compares a measurement with a limit: one gate."""
 
     name: str = Field(description="name of the gate")
     limit: Figure | None = Field(description="None where the gate has no number: the artifact ran, its promise is kept")
@@ -480,7 +481,7 @@ class Check(Record):
 
 
 class Row(Record):
-    """One artifact on one runtime."""
+    """This record has all that was measured of one artifact on one runtime."""
 
     format: str = Field(description="name of the artifact's format")
     runtime: str = Field(description="runtime that ran it; empty where none could be chosen")
@@ -515,7 +516,7 @@ class Row(Record):
 
 
 class OriginalRow(Record):
-    """The original: as the training device computed it, and run again on this CPU (None: not asked for)."""
+    """This record has the original as the training device computed it, and run again on this CPU (None if it was not)."""
 
     accuracy: Fraction = Field(description="top-1 accuracy as the training device computed it, a fraction")
     accuracy_interval: Interval = Field(description="Wilson")
@@ -528,7 +529,7 @@ class OriginalRow(Record):
 
 
 class AttributionStep(Record):
-    """One step from the original to an artifact, and what was lost in it."""
+    """This record says what one step from the original to an artifact lost."""
 
     artifact: str = Field(description="FORMAT on RUNTIME; the device step belongs to all")
     step: Literal["device", "conversion", "quantization", "kernels"] = Field(description="which step it is")
@@ -544,7 +545,7 @@ class AttributionStep(Record):
 
 
 class LayerError(Record):
-    """How far one layer's output is from the float model's. ``sqnr_db`` is None where they are equal."""
+    """This record says how far one layer's output is from the float model's. ``sqnr_db`` is None where they are equal."""
 
     name: str = Field(description="name of the layer's output in the file")
     operator: str = Field(description="operator that computes it")
@@ -560,7 +561,7 @@ class LayerError(Record):
 
 
 class LayerReport(Record):
-    """The layers of one artifact, those first that add the largest error of their own."""
+    """This record lists the layers of one artifact, those with the largest own error first."""
 
     artifact: str = Field(description="the int8 artifact")
     against: str = Field(description="the float32 artifact it is compared with")
@@ -570,7 +571,7 @@ class LayerReport(Record):
 
 
 class FlippedAnswer(Record):
-    """What one artifact says of a photo on which it differs from the original."""
+    """This record is an artifact's answer that differs from the original's."""
 
     artifact: str = Field(description="the artifact that answers otherwise")
     predicted: str = Field(description="its top-1 class")
@@ -578,7 +579,7 @@ class FlippedAnswer(Record):
 
 
 class FlippedPhoto(Record):
-    """A test photo on which at least one artifact differs from the original."""
+    """This record shows a test photo on which at least one artifact differs from the original."""
 
     id: str = Field(description="the photo's place in its source")
     content_sha256: str = Field(description="SHA-256 of its content")
@@ -590,14 +591,14 @@ class FlippedPhoto(Record):
 
 
 class Lost(Record):
-    """Why an artifact is not the best one."""
+    """This record says why an artifact is not the best one."""
 
     artifact: str = Field(description="the artifact")
     reason: str = Field(description="why it is not the best")
 
 
 class Choice(Record):
-    """The best artifact that keeps every budget, by a stated rule; None where none does."""
+    """This record names the best artifact that keeps every budget; None where none does."""
 
     best: str | None = Field(description="name of the best artifact")
     reason: str = Field(description="the rule of the choice, or why there is none")
@@ -605,7 +606,7 @@ class Choice(Record):
 
 
 class MachineRecord(Record):
-    """Where the report was measured. No host name."""
+    """This record says on which machine the report was measured. It has no host name."""
 
     cpu: str = Field(description="name of the CPU")
     architecture: str = Field(description="its architecture, such as x86_64 or aarch64")
@@ -618,7 +619,7 @@ class MachineRecord(Record):
 
 
 class Protocol(Record):
-    """How latency was measured."""
+    """This record says how latency was measured."""
 
     name: Literal["quick", "standard", "mlperf"] = Field(description="name of the protocol")
     description: str = Field(description="rounds and runs, in words")
@@ -628,7 +629,7 @@ class Protocol(Record):
 
 
 class Limits(Record):
-    """The budget of a target."""
+    """This record has the limits of a target."""
 
     max_accuracy_drop_points: float = Field(ge=0, le=100, description="drop of top-1 accuracy, in points")
     max_p95_latency_ms: float = Field(
@@ -641,7 +642,7 @@ class Limits(Record):
 
 
 class LimitBasis(Record):
-    """Where each limit comes from; a limit of the command line is a requirement."""
+    """This record says where each limit comes from. A limit of the command line is a requirement."""
 
     max_accuracy_drop_points: Literal["guess", "measured", "requirement"] = Field(
         description="where this limit comes from"
@@ -652,7 +653,7 @@ class LimitBasis(Record):
 
 
 class TargetRecord(Record):
-    """The target that a report judges for, with what the command line set over it."""
+    """This record has the target that a report judges for, with the limits that the command line replaced."""
 
     name: str = Field(description="name of the target, or path of its file")
     description: str = Field(description="the machine in words")
@@ -665,7 +666,7 @@ class TargetRecord(Record):
 
 
 class Report(Record):
-    """report.json: the source of every report."""
+    """``report.json`` is the source of every report."""
 
     schema_version: int = Field(default=3, description="version of this record's keys")
     run: str = Field(description="name of the run")
