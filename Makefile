@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TESTERS := 2  # test processes; each takes up to 4 GB of memory, and what it runs more than one core
 READY := $(VENV)/.ready
 
-.PHONY: all demo test test-long check lock wheel clean
+.PHONY: all demo test test-long check docs lock wheel clean
 
 all: $(READY)
 
@@ -34,6 +34,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, into site/; a dead link or a page that no navigation names is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # Pin again, for every supported Python; needs uv.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url \
@@ -43,4 +47,4 @@ wheel: $(READY)
 	$(BIN)/python -m hatchling build --target wheel
 
 clean:
-	rm -rf $(VENV) dist
+	rm -rf $(VENV) dist site

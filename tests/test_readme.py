@@ -17,14 +17,15 @@ from tledge.run import open_run
 from tledge.verification.measurement import Wanted
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A block in a shell, as a user has it: this environment's ``tledge`` first on the path."""
+def _run(script: str, folder: Path, *program: str) -> subprocess.CompletedProcess[str]:
+    """A block in a shell, or in ``program``, as a user has it: this environment's ``tledge`` first on the path."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
-        ["sh", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [*(program or ("sh", "-euc")), script], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
 
 
@@ -66,6 +67,19 @@ def test_make_demo_ends_with_a_table_of_seven_artifacts_and_a_passed_verdict(tmp
     rows = re.findall(r"^(?:tflite|onnx)-\S+ +\d.* (?:passed|certified) *$", ended.stdout, re.MULTILINE)
     assert len(rows) == 7
     assert "verdict: passed" in ended.stdout
+
+
+def test_the_lines_of_python_print_two_rows_and_a_verdict(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert len(block.splitlines()) <= 10
+    ended = _run(block, tmp_path, sys.executable, "-c")
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert len(re.findall(r"^tflite-\w+: 0\.\d+ MB, drop .* points: \w+$", ended.stdout, re.MULTILINE)) == 2
+
+
+def test_every_link_of_the_readme_leads_to_a_file() -> None:
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 @pytest.fixture(scope="module")

@@ -30,13 +30,26 @@ def export(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
-    """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
+    """Convert a run to the named formats, and write each into ``exports/FORMAT/`` after its audit.
 
-    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``batch``: photos that a file takes at a
-    time, ``1`` or ``any``. ``jobs``: how many are converted at a time; a search knows one. ``max_drop_points``: of accuracy on
-    the validation photos; with it each int8 format becomes the first file that is shown to lose no more, or the best where none
-    is, which the record's ``search`` says. What is raised, :func:`tledge.exporters.export.export` and
-    :func:`tledge.accuracy_aware.search.export_within` say.
+    Args:
+        run: a run, its name, or None for the latest.
+        format_names: names of formats; ``all`` stands for every format that is not made on request only.
+        options: how integer formats are made.
+        batch: photos that a file takes at a time, ``1`` or ``any``.
+        jobs: formats that are converted at a time.
+        max_drop_points: budget of accuracy on the validation photos. Each int8 format becomes the first file that is shown to
+            lose no more. If there is none, it becomes the best file, which the record's ``search`` says. Needs one job.
+        artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        progress: hears of steps and warnings; None says nothing.
+
+    Returns:
+        One record for each format, in the order of the names.
+
+    Raises:
+        InputError: a name or an option is wrong.
+        PromiseBroken: a file does not hold what its format promises. Nothing of it is kept.
+        EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
     if max_drop_points is None:
         return export_as_asked(
@@ -58,11 +71,25 @@ def verify(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Run every artifact of a run (or those of ``format_names``) against the original, and write and return the report.
+    """Run the artifacts of a run against the original, and write the report in four forms.
 
-    report.json, report.md, junit.xml and report.html are written into the run's folder ``verification`` together. No other
-    process may verify the run meanwhile. The verdict is in the report; what is raised,
-    :func:`tledge.verification.verify.verify` says.
+    ``report.json``, ``report.md``, ``junit.xml`` and ``report.html`` are written together into the run's folder
+    ``verification``.
+
+    Args:
+        run: a run, its name, or None for the latest. No other process may verify it meanwhile.
+        target: name of a target, or path of a ``.toml`` file.
+        format_names: artifacts to verify; empty for all of the run.
+        wanted: what to measure, and budgets in place of the target's.
+        artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        progress: hears of steps and warnings; None says nothing.
+
+    Returns:
+        The report. Its ``verdict`` is ``certified``, ``passed`` or ``failed``; a failed gate raises nothing.
+
+    Raises:
+        InputError: a name is wrong, or the run has no artifact for the target.
+        EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
     targets.load(target)  # a mistake in what was asked for is told before a run is looked for
     run = find(run, artifacts)

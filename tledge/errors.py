@@ -1,4 +1,4 @@
-"""Everything tledge refuses, each kind with its exit code; docs/architecture.md lists the codes."""
+"""Defines the errors of tledge, each kind with its exit code; docs/reference/exit-codes.md lists the codes."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ if TYPE_CHECKING:
 
 
 class TledgeError(Exception):
-    """An error whose message tells the user what happened and the way out."""
+    """tledge refuses something; the message says what happened and the way out."""
 
     exit_code = 70
 
 
 class PromiseBroken(TledgeError):
-    """An artifact does not hold what its format promises. A result, like a failed gate."""
+    """An artifact does not hold what its format promises. This is a result, like a failed gate."""
 
     exit_code = 1
 
 
 class InputError(TledgeError):
-    """The user's usage, configuration or data."""
+    """The command line, a configuration file or the data is wrong."""
 
     exit_code = 2
 
 
 class EnvironmentFault(TledgeError):
-    """The machine: no network, no disk, a missing extra."""
+    """The machine is at fault: no network, no disk, or a missing extra."""
 
     exit_code = 3
 
 
 class ArtifactError(EnvironmentFault):
-    """A file of a run that is missing, cut short, or changed since it was written."""
+    """A file of a run is missing, cut short, or changed since it was written."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:

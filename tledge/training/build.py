@@ -72,15 +72,28 @@ def build(
 ) -> Run | None:
     """Train a classifier and write its run folder.
 
-    ``dataset``, ``backbone`` and ``weights`` as :func:`tledge.datasets.open_source` and
-    :func:`tledge.backbones.open_backbone` take them; ``recipe``: None is the fast one for a trained backbone, and the
-    one from scratch for another; ``run`` names the run (default: data set, backbone, time), which no other process may build
-    meanwhile. A network's training keeps its state after each epoch; ``resume`` goes on from that of an unfinished build of
-    the same name and arguments.
-    ``tensorboard``: a folder for its logs, by epoch; ``mlflow``: whether an MLflow run is recorded.
-    ``pixel_range``: the values of black and white in 16-bit photos; None refuses those that leave most of 16 bits unused.
-    With strategy multi-worker every worker calls it with the same arguments; the chief writes, the others return None.
-    Raises InputError for bad input, EnvironmentFault for a machine that lacks network, disk or files.
+    Args:
+        dataset: ``digits``, a folder of class folders, or a TensorFlow Datasets name.
+        backbone: a TensorFlow Hub handle or folder, ``bundled``, ``keras:NAME``, ``lenet`` or ``alexnet``.
+        input_size: height and width of the input in pixels, for a backbone that takes any.
+        weights: of a ``keras:`` backbone: ``imagenet``, ``none``, or the path of an ``.h5`` file.
+        recipe: how to train. None takes ``head`` for a trained backbone, and ``scratch`` for an untrained one.
+        seed: the same seed gives the same splits and the same model.
+        run: name of the run; None makes one from data set, backbone and time. No other process may build it meanwhile.
+        artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        progress: hears of steps and warnings; None says nothing.
+        resume: go on with an unfinished build of the same name and arguments.
+        tensorboard: folder for TensorBoard's logs.
+        mlflow: record an MLflow run.
+        pixel_range: values of black and white in 16-bit photos. None refuses photos that leave most of 16 bits unused.
+
+    Returns:
+        The run. With the strategy multi-worker every worker calls the function with the same arguments; the chief writes
+        the run, and the others return None.
+
+    Raises:
+        InputError: the arguments or the data are wrong.
+        EnvironmentFault: the machine lacks network, disk, memory or files.
     """
     started = time.perf_counter()
     progress = progress or Silent()

@@ -1,0 +1,70 @@
+"""Reads the blocks of a page and runs them as a reader would: in their order, in one folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+_BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+# Another CPU trains another network: figures, and verdicts that follow from them, differ.
+_FIGURE = re.compile(r"[+\-\N{MINUS SIGN}]?\d[\d.,]*")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block. ``title``: the file that it is, empty for a block that is to be run or was printed."""
+
+    language: str
+    title: str
+    text: str
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in their order."""
+    return [Block(*found) for found in _BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+def run(page: Path, folder: Path) -> None:
+    """Run a page's ``sh`` and ``python`` blocks, and write its titled blocks as files, all in ``folder``.
+
+    A block of text that follows one that ran is what it prints: each of its lines must have been printed, whatever its
+    figures. Raises AssertionError with the block that failed.
+    """
+    printed: str | None = None
+    for block in blocks_of(page):
+        if block.title:
+            (folder / block.title).write_text(block.text, encoding="utf-8")
+            printed = None
+        elif block.language in ("sh", "python"):
+            printed = _output(block, folder)
+        elif block.language == "text" and printed is not None:
+            shown = {_shape(line) for line in printed.splitlines()}
+            missing = [line for line in block.text.splitlines() if _shape(line) not in shown]
+            assert not missing, f"{page.name}: not printed: {missing}\n{printed}"
+            printed = None
+
+
+def _output(block: Block, folder: Path) -> str:
+    """What a block prints on standard output."""
+    program = ["sh", "-euc"] if block.language == "sh" else [sys.executable, "-c"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ended = subprocess.run(
+        [*program, block.text],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{block.text}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
+def _shape(line: str) -> str:
+    """A printed line without its figures and the width of its columns."""
+    return re.sub(r"\s+", " ", _FIGURE.sub("0", line)).strip()

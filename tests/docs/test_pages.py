@@ -1,0 +1,46 @@
+"""Every command of the tutorials and how-tos does what its page says."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from tledge.cli.main import app
+
+from .pages import DOCS, blocks_of, run
+
+# A page about adding a file to tledge shows parts of that file, and is run in a checkout of its own.
+PAGES = [
+    page for kind in ("tutorials", "how-to") for page in sorted((DOCS / kind).glob("*.md")) if page.stem[:4] != "add-"
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_a_page_runs_from_its_first_block_to_its_last(page: Path, tmp_path: Path) -> None:
+    assert any(block.language in ("sh", "python") and not block.title for block in blocks_of(page))
+    run(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_commands_that_need_data_of_your_own_name_options_that_exist(page: Path) -> None:
+    commands: Any = get_command(app)
+    for block in blocks_of(page):
+        for line in block.text.splitlines() if block.language == "bash" else []:
+            assert line.startswith("tledge "), line
+            name, *words = shlex.split(line.partition("#")[0])[1:]
+            known = {option for one in commands.commands[name].params for option in (*one.opts, *one.secondary_opts)}
+            assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_a_block_that_fails_and_a_line_that_is_not_printed_are_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```sh\nfalse\n```\n")
+    with pytest.raises(AssertionError, match="false"):
+        run(page, tmp_path)
+    page.write_text("```sh\necho two of 2\n```\n\n```text\ntwo of 31\nthree of 2\n```\n")
+    with pytest.raises(AssertionError, match=r"not printed: \['three of 2'\]"):
+        run(page, tmp_path)
