@@ -54,7 +54,7 @@ def recipe_keys() -> str:
 
 def augmentations() -> str:
     """List the numbers of each augmentation by name."""
-    from tledge.training.augmentation import PRESETS
+    from tledge.training.augmentation_settings import PRESETS
 
     rows = [
         [f"`{key}`", *(_value(getattr(preset, key)) for preset in PRESETS.values())]
@@ -210,7 +210,7 @@ def _value(value: Any) -> str:
 
 def _preset(augment: BaseModel) -> str:
     """The name of an augmentation."""
-    from tledge.training.augmentation import PRESETS
+    from tledge.training.augmentation_settings import PRESETS
 
     return next((f"`{name}`" for name, preset in PRESETS.items() if preset == augment), "its own")
 

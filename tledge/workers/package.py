@@ -6,12 +6,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import tledge
-
 PROGRAMS = ("tledge.workers.worker", "tledge.workers.layers")
 """What it can run: ``PYTHONPATH=worker.zip python -m PROGRAM JOB PARENT_PID``."""
 _PARTS = (
     "__init__.py",
+    "_version.py",
     "errors.py",
     "confinement.py",
     "runtimes",
@@ -24,7 +23,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # of every file in it: the same modules, the same
 
 def write_worker(path: Path) -> None:
     """Write the zip. It holds the modules that run a file, and none of those that start workers."""
-    root = Path(tledge.__file__).parent
+    root = Path(__file__).parent.parent
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(_files(root)):
             entry = zipfile.ZipInfo(f"tledge/{file.relative_to(root).as_posix()}", _DATE)
