@@ -54,7 +54,8 @@ def _shape_at_cut(plan: Plan) -> tuple[int, ...] | None:
     flat = plan.backbone.flat(np.empty((0, size, size, 3), np.uint8))
     if isinstance(flat, Opaque):
         return None
-    graph, first = flat.graph, plan.recipe.unfreeze_from
+    graph: Any = flat.graph
+    first = plan.recipe.unfreeze_from
     if plan.recipe.time_budget_s is not None:
         first = kept_layer(plan.state)
     shape = graph.get_layer(cut_below(graph, first)).output_shape[1:] if first else smallest_shape(graph)
