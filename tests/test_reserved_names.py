@@ -14,7 +14,8 @@ from tledge.exporters.export import reserved_formats
 from tledge.inference.features_file import reserved_out
 from tledge.locks import reserved
 from tledge.progress import Silent
-from tledge.run import Run, reserved_new_run, reserved_reports, reserved_run
+from tledge.run import Run, reserved_reports
+from tledge.run_writer import reserved_new_run, reserved_run
 from tledge.training.recipe import RECIPES, Recipe
 from tledge.training.tune import STUDIES, tune
 from tledge.training.unfinished import Request, kept

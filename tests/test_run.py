@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tledge.errors import ArtifactError, InputError
-from tledge.run import Run, artifacts_root, list_runs, open_run, run_names, staged_run, tree_hashes
+from tledge.run import Run, artifacts_root, list_runs, open_run, run_names, tree_hashes
+from tledge.run_writer import staged_run
 
 
 def _stage(root: Path, run: Run, name: str) -> None:
@@ -51,7 +52,7 @@ def test_a_run_without_a_manifest_is_never_made(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_killed_build_is_no_run_and_the_next_build_removes_it(built: Run, tmp_path: Path) -> None:
     program = (
-        "import sys, time, pathlib\nfrom tledge.run import staged_run\n"
+        "import sys, time, pathlib\nfrom tledge.run_writer import staged_run\n"
         "with staged_run(pathlib.Path(sys.argv[1]), 'lost') as staging:\n"
         "    (staging / 'manifest.json').write_text('{}')\n    print('staged', flush=True)\n    time.sleep(60)\n"
     )

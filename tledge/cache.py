@@ -50,10 +50,15 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tledge"
 
 
+def made_root() -> Path:
+    """Make the cache's folder where there is none, and return it."""
+    make_cache(cache_root(), _ELSEWHERE)
+    return cache_root()
+
+
 def scratch_folder() -> contextlib.AbstractContextManager[Path]:
     """A folder on the cache's disk that is gone at the end: a temporary folder of the system may be memory."""
-    make_cache(cache_root(), _ELSEWHERE)
-    root = cache_root() / "scratch"
+    root = made_root() / "scratch"
     make_folder(root, _ELSEWHERE)
     return working_folder(root, "")
 
@@ -306,14 +311,14 @@ class RowCache:
                 file.seek(place * len(found))
                 file.write(found)
 
-    def add(self, rows: Iterable[tuple[bytes, Array]], expected: int, later_bytes: int = 0) -> None:
-        """Append a segment. ``expected`` rows at most; the disk must have room for them, and for ``later_bytes``.
+    def add(self, rows: Iterable[tuple[bytes, Array]], expected: int) -> None:
+        """Append a segment. ``expected`` rows at most; the disk must have room for them.
 
         Raises EnvironmentFault before anything is written where they would not fit.
         """
-        make_cache(cache_root(), _ELSEWHERE)
+        made_root()
         make_folder(self.folder, _ELSEWHERE)
-        require_space(self.folder, expected * self.row_bytes + later_bytes)
+        require_space(self.folder, expected * self.row_bytes)
         self._remove_abandoned()
         data = self.folder / f"{uuid.uuid4().hex}.rows"
         keys: list[bytes] = []

@@ -9,21 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tledge.errors import ArtifactError, InputError, TledgeError, unknown
-from tledge.files import atomic_write, read_file, sha256_file, sync_folder, sync_tree, working_folder
-from tledge.locks import reserved, reserved_new
-from tledge.outputs import make_root
+from tledge.files import read_file, sha256_file
+from tledge.locks import reserved
 from tledge.records import ExportRecord, Manifest, Record
 
 MANIFEST = "manifest.json"
 LATEST = "latest"
 UNFINISHED = ".unfinished-"  # before the name of a run, of the folder of a build that may be resumed
-_STAGING = ".building-"
 ELSEWHERE = "Name another folder with --artifacts."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -208,52 +206,6 @@ def reserved_reports(run: Run) -> contextlib.AbstractContextManager[None]:
 def reserved_part(run: Run, part: str, busy: str) -> contextlib.AbstractContextManager[None]:
     """Hold a part of a run, as :func:`tledge.locks.reserved` does, by a file beside its folder: what is in there is the run."""
     return reserved(run.folder.parent, f"{run.name}@{part}", busy)  # no run has an @ in its name
-
-
-@contextlib.contextmanager
-def reserved_run(root: Path, name: str) -> Iterator[None]:
-    """Keep other processes from building ``name``; the lock ends with this process. Raises InputError where one is at it."""
-    check_name(name)
-    make_root(root, ELSEWHERE)
-    with reserved(root, name, f"building run {name!r} in {root}; choose another --run, or wait for its end"):
-        yield
-
-
-@contextlib.contextmanager
-def reserved_new_run(root: Path, stem: str) -> Iterator[str]:
-    """The same of a name that no run has, finished or not: ``stem``, which is one, or that with a number at its end."""
-    make_root(root, ELSEWHERE)
-
-    def is_taken(name: str) -> bool:
-        return any((root / other).exists() for other in (name, f"{UNFINISHED}{name}"))
-
-    with reserved_new(root, stem, is_taken) as name:
-        yield name
-
-
-@contextlib.contextmanager
-def staged_run(root: Path, name: str) -> Iterator[Path]:
-    """A folder to build ``name`` in; on a clean exit it becomes the run, and the latest one.
-
-    Preconditions: this process holds the name (:func:`reserved_run`); the body writes ``manifest.json`` last, with
-    :func:`tree_hashes`.
-    On any exception the folder is removed. A killed process leaves it; the next build removes it.
-    """
-    check_name(name)
-    make_root(root, ELSEWHERE)
-    if (root / name).exists():
-        raise InputError(f"run {name!r} exists already in {root}. Choose another --run, or remove that folder.")
-    with working_folder(root, _STAGING) as staging:
-        yield staging
-        if not (staging / MANIFEST).is_file():
-            raise RuntimeError("the run has no manifest")
-        sync_tree(staging)
-        try:
-            os.rename(staging, root / name)
-        except OSError as error:
-            raise InputError(f"run {name!r} appeared in {root} in the meantime; choose another --run") from error
-        sync_folder(root)
-        atomic_write(root / LATEST, f"{name}\n".encode())
 
 
 def tree_hashes(folder: Path) -> dict[str, str]:

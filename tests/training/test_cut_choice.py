@@ -20,6 +20,7 @@ from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.progress import Silent
 from tledge.training import by_network, cut_choice
 from tledge.training.method import Task, Trained
+from tledge.training.needs import Plan, require
 from tledge.training.recipe import Recipe
 from tledge.training.resolve import resolve
 from tledge.training.unfinished import STATE
@@ -120,16 +121,17 @@ def test_cuts_whose_activations_have_no_room_on_the_disk_are_left_out(
         _settled(photos, tmp_path)
 
 
-def test_the_cut_that_a_resumed_training_keeps_needs_room_before_the_head_is_trained(
+def test_the_cut_that_a_resumed_training_keeps_needs_room_before_anything_is_read(
     photos: Dataset, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(_Killed):
         _train(photos, tmp_path, "killed", epoch_s=0.1, on_epoch=_die)
-    disk = small_disk(300_000)  # for a higher cut's activations
-    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(disk))
+    backbone = dataclasses.replace(open_backbone("lenet", seed=0), is_pretrained=True)
+    begun = Plan(backbone, resolve("finetune", BUDGET), len(photos.ids), 2, tmp_path / "state")
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(small_disk(300_000)))  # for a higher cut's activations
+    require(by_network.needs(dataclasses.replace(begun, state=None)), photos.source, 28, None)
     with pytest.raises(EnvironmentFault, match="no space left on the disk"):
-        _train(photos, tmp_path, "resumed", epoch_s=0.1)
-    assert list(disk.glob("features-v*")) == []
+        require(by_network.needs(begun), photos.source, 28, None)
 
 
 @pytest.mark.parametrize("kept", [STATE, cut_choice.CUT])

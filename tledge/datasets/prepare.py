@@ -112,27 +112,34 @@ class SplitPhotos:
     pixels: Rows
 
 
+def needed_bytes(source: Source, input_size: int, pixel_range: PixelRange | None) -> int:
+    """Tell what the pixels of a source's photos that are not cached will take on the cache's disk."""
+    cache = pixel_cache(input_size, pixel_range)
+    return _num_new(source, cache) * cache.row_bytes
+
+
+def _num_new(source: Source, cache: RowCache) -> int:
+    # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
+    return max(0, source.num_photos - len(cache))
+
+
 def prepare(
     source: Source,
     input_size: int,
     seed: int,
     progress: Progress,
-    later_bytes_a_photo: int = 0,
     pixel_range: PixelRange | None = None,
 ) -> Dataset:
     """Read a source once: decode what is not cached, split, and check that it can be trained on.
 
     ``pixel_range``: of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it.
-    ``later_bytes_a_photo``: what will be kept of each new one beside its pixels, at least; a disk without room for all is an
-    EnvironmentFault before any is read.
+    A disk without room for the pixels of the new ones is an EnvironmentFault before any is read.
     Raises InputError for no photos, fewer than two classes, a class with fewer than two photos, over
     5% unreadable photos, or 16-bit photos of an unknown range. Unreadable photos below that are warned of and recorded.
     """
     for warning in source.warnings:
         progress.warn(warning)
-    ids, labels, keys, source_splits, unreadable = _ingest(
-        source, input_size, pixel_range, progress, later_bytes_a_photo
-    )
+    ids, labels, keys, source_splits, unreadable = _ingest(source, input_size, pixel_range, progress)
     if found := unreadable.warning(len(ids)):
         progress.warn(found)
     if not ids:
@@ -171,7 +178,6 @@ def _ingest(
     input_size: int,
     pixel_range: PixelRange | None,
     progress: Progress,
-    later_bytes_a_photo: int = 0,
 ) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], Unreadable]:
     caches = [cache(input_size, pixel_range, progress) for cache in (pixel_cache, digest_cache, fingerprint_cache)]
     cached_pixels, *small_caches = caches
@@ -200,9 +206,7 @@ def _ingest(
                     yield photo.key, photo.outcome.pixels
 
     with progress.step(f"reading {source.name}", source.num_photos) as advance:
-        # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
-        num_new = max(0, source.num_photos - len(cached_pixels))
-        cached_pixels.add(new_pixels(), num_new, num_new * later_bytes_a_photo)
+        cached_pixels.add(new_pixels(), _num_new(source, cached_pixels))
     for number, cache in enumerate(small_caches):
         cache.add(((key, parts[number]) for key, parts in small.items() if key not in cache), len(small))
     return ids, labels, keys, source_splits, unreadable

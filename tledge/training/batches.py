@@ -12,11 +12,11 @@ import numpy.typing as npt
 from tledge.cache import Rows
 from tledge.errors import TledgeError
 from tledge.preprocessing import PIXEL_SCALE, Pixels
-from tledge.room import require_memory
 from tledge.tensorflow_setup import tensorflow
 from tledge.training.augmentation import augmenter, keys_of
 from tledge.training.augmentation_settings import Augmentation
 from tledge.training.mixing import mix
+from tledge.training.needs import Memory
 from tledge.training.recipe import Recipe
 
 Indices = npt.NDArray[np.int64]
@@ -97,7 +97,6 @@ def photos(
 
     Every epoch changes every photo otherwise, as ``recipe`` says. ``pixels`` uint8 and ``labels`` are of all photos.
     """
-    require_memory_ahead(recipe, len(rows), pixels.row_shape)
     tf = tensorflow()
     size, num_classes = pixels.row_shape[0], len(weights)
     augment = augmenter(recipe.augment, size)
@@ -141,7 +140,6 @@ def activations(
 
     ``values(epoch, rows)``: float16 activations (n, *shape) of some photos in the view that the epoch takes.
     """
-    require_memory_ahead(recipe, len(rows), shape)
     tf = tensorflow()
     num_classes = len(weights)
 
@@ -164,13 +162,13 @@ def activations(
     return of_epoch
 
 
-def require_memory_ahead(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> None:
-    """Raise EnvironmentFault where not even the batches that are read ahead have room: a network needs far more.
+def memory_ahead(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> Memory:
+    """Tell what the batches take that are read ahead; the network itself needs far more.
 
     ``shape``: of one photo, or its activation, float32.
     """
     ahead = min(recipe.batch_size * (_READ_AHEAD + 1), num_rows)
-    require_memory(
+    return Memory(
         4 * int(np.prod(shape)) * ahead,
         f"reading {ahead:,} photos ahead, in batches of {recipe.batch_size:,},",
         f"Use less than --batch-size {recipe.batch_size}.",

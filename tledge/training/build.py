@@ -7,51 +7,34 @@ import csv
 import io
 import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from tledge import preprocessing
 from tledge._version import __version__
 from tledge.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, Backbone, is_name, open_backbone
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
-from tledge.datasets.splits import RULE
 from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.pixel_range import PixelRange
 from tledge.progress import Progress, Silent
-from tledge.records import DeviceRecord, Manifest, PreprocessingRecord
-from tledge.run import (
-    MANIFEST,
-    Run,
-    artifacts_root,
-    check_name,
-    library_versions,
-    now_utc,
-    open_run,
-    reserved_new_run,
-    reserved_run,
-    staged_run,
-    tree_hashes,
-)
-from tledge.scores import metrics_of
+from tledge.records import DeviceRecord
+from tledge.run import Run, artifacts_root, check_name, library_versions, open_run
+from tledge.run_writer import LIBRARIES, Made, finish, reserved_new_run, reserved_run, staged_run
 from tledge.training.augmentation import contact_sheet
 from tledge.training.augmentation_settings import PRESETS
 from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
+from tledge.training.needs import Plan, require
 from tledge.training.placement import require_copyable, start
 from tledge.training.plot import plot_history
 from tledge.training.recipe import RECIPES, Recipe
 from tledge.training.resolve import default
 from tledge.training.trackers import require_trackers, told, trackers
 from tledge.training.unfinished import Request, kept, recall, remove_finished
-
-LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-hub", "ai-edge-litert", "scikit-learn", "pillow", "numpy")
 
 
 def build(
@@ -138,56 +121,32 @@ def build(
         with progress.step("loading the backbone"):
             extractor = stack.enter_context(contextlib.closing(open_backbone(backbone, input_size, weights, seed)))
         _check(recipe, extractor, where, progress)
-        later_bytes = by_features.least_bytes_a_photo(recipe, extractor)
-        data = prepare(source, extractor.input_size, seed, progress, later_bytes, pixel_range)
         method = by_features if recipe.method == "features" else by_network
+        plan = Plan(extractor, recipe, source.num_photos, len(source.labels), state)
+        require(method.needs(plan), source, extractor.input_size, pixel_range)
+        data = prepare(source, extractor.input_size, seed, progress, pixel_range)
         wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
         watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
         trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress, told(watching)))
         if trained is None:
             progress.say(f"worker {met.index} of {met.count} has done its share; the chief, worker 0, writes the run")
             return None
-        splits = data.splits.rows
-        test = splits["test"]
-        data.write_splits(staging)
         _write_history(staging, trained)
         if recipe.augment != PRESETS["none"]:
-            photos = np.asarray(data.pixels[splits["train"][:6]], np.uint8)
+            photos = np.asarray(data.pixels[data.splits.rows["train"][:6]], np.uint8)
             contact_sheet(photos, recipe.augment, seed, staging / "augmentation.png")
-        ids = [data.ids[row] for row in test]
-        _require_finite(ids, trained.test_logits)
-        _write_reference(staging / "reference.npz", ids, data.labels[test], trained.test_logits)
-        manifest = Manifest(
-            name=name,
-            created_utc=now_utc(),
-            tledge_version=__version__,
-            dataset=data.record(),
-            labels=list(source.labels),
-            splits=data.split_records(),
-            split_rule=RULE,
-            backbone=extractor.record(),
+        made = Made(
             recipe=trained.recipe.as_json(),
             seed=seed,
-            preprocessing=PreprocessingRecord(
-                version=preprocessing.VERSION,
-                description=preprocessing.DESCRIPTION,
-                input=f"uint8 RGB, NHWC, {extractor.input_size} x {extractor.input_size}",
-                scale_in_graph=preprocessing.PIXEL_SCALE,
-                pixel_range=None if pixel_range is None else list(pixel_range),
-            ),
-            features=trained.features,
-            metrics={
-                "validation": metrics_of(data.labels[splits["validation"]], trained.validation_logits),
-                "test": metrics_of(data.labels[test], trained.test_logits),
-            },
-            best_epoch=trained.best_epoch,
             num_epochs=len(trained.history),
+            best_epoch=trained.best_epoch,
+            validation_logits=trained.validation_logits,
+            test_logits=trained.test_logits,
+            features=trained.features,
             device=where,
             wall_time_s=round(time.perf_counter() - started, 2),
-            library_versions=library_versions(*LIBRARIES),
-            files_sha256=tree_hashes(staging),
         )
-        manifest.save(staging / MANIFEST)
+        manifest = finish(staging, name, data, extractor, made)
         for tracker in watching:
             tracker.end(manifest)
     return _told(open_run(root, name), progress)
@@ -220,16 +179,6 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         mlflow=request.mlflow,
         pixel_range=None if request.pixel_range is None else PixelRange(*request.pixel_range),
     )
-
-
-def _require_finite(ids: Sequence[str], logits: npt.NDArray[np.float32]) -> None:
-    """Raise InputError where the model's answer to a photo is none. ``logits``: (N, C), of the photos of ``ids``."""
-    broken = [ids[row] for row in np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()]
-    if broken:
-        raise InputError(
-            f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
-            "choose another --backbone"
-        )
 
 
 def _told(run: Run, progress: Progress) -> Run:
@@ -278,13 +227,6 @@ def default_name(dataset: str, backbone: str) -> str:
     )
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")
     return plain[-100:].lstrip("-._")
-
-
-def _write_reference(
-    path: Path, ids: list[str], labels: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]
-) -> None:
-    with path.open("wb") as file:
-        np.savez(file, ids=np.array(ids), labels=labels, logits=logits)
 
 
 def _write_history(folder: Path, trained: Trained) -> None:

@@ -13,18 +13,17 @@ from typing import TypeVar
 import numpy as np
 
 from tledge.backbones import Backbone
-from tledge.cache import Checked, Rows, cache_root, checked, scratch_folder
+from tledge.cache import Checked, Rows, checked, scratch_folder
 from tledge.datasets.prepare import Dataset
 from tledge.progress import Progress
 from tledge.records import FeatureRecord
-from tledge.room import require_memory, require_space
 from tledge.training import features, fit, model
 from tledge.training.method import Floats, Indices, Task, Trained
+from tledge.training.needs import Memory, Needs, Plan
 from tledge.training.recipe import Recipe
 
 _T = TypeVar("_T")
 _ANSWERED = 8192  # photos whose features are in memory at a time
-_LEAST_TRAINED = 0.5  # of a data set's photos
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
@@ -43,12 +42,21 @@ class Material:
     record: FeatureRecord
 
 
-def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Material:
-    """Features of the training photos and the views that ``recipe`` asks for, and of the validation photos.
+def needs(plan: Plan) -> Needs:
+    """Tell what a training of the head takes: its batches and weights in memory, features and those of views on the disk."""
+    backbone, recipe = plan.backbone, plan.recipe
+    feature_dim, batch_size = backbone.feature_dim, recipe.batch_size
+    memory = Memory(
+        fit.needed_memory(recipe, plan.num_train, feature_dim, plan.num_classes),
+        f"training the head {recipe.head} on batches of {batch_size:,} x {feature_dim:,} features",
+        f"Use less than --batch-size {batch_size}, a smaller --head, or a --backbone with fewer features.",
+    )
+    num_new = plan.num_photos + plan.num_train * recipe.views - features.num_cached(backbone)
+    return Needs((memory,), 4 * feature_dim * max(0, num_new))
 
-    Raises EnvironmentFault before any is computed where they have no room on the disk, or a batch none in memory.
-    """
-    require_room(backbone, data, recipe, seed)
+
+def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Material:
+    """Features of the training photos and the views that ``recipe`` asks for, and of the validation photos."""
     seen, views = _wanted(data, recipe, seed)
     rows, record = features.features_of(backbone, data, seen, progress, views)
     originals, changed = np.split(np.arange(len(rows)), [len(seen)])
@@ -79,8 +87,6 @@ def fit_on_features(
 def train(task: Task) -> Trained:
     """Train the head, and write the SavedModel."""
     progress = task.progress
-    test_bytes = 4 * task.backbone.feature_dim * len(task.rows("test"))
-    require_room(task.backbone, task.data, task.recipe, task.seed, test_bytes)
     # The test photos need no head yet: TensorFlow computes their features while the head is trained.
     with scratch_folder() as folder, _beside(lambda goes_on: _test_features(task, folder, goes_on)) as beside:
         head, validation_logits, record = fit_on_features(task, task.recipe, task.on_epoch)
@@ -106,30 +112,6 @@ def _wanted(data: Dataset, recipe: Recipe, seed: int) -> tuple[Indices, list[fea
     train, validation = data.splits.rows["train"], data.splits.rows["validation"]
     views = [features.in_a_view(data, train, recipe.augment, seed, number) for number in range(recipe.views)]
     return np.concatenate([train, validation]), views
-
-
-def require_room(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, beside: int = 0) -> None:
-    """Raise EnvironmentFault where training the head has no room in memory, or features none on the cache's disk.
-
-    Those count that the cache lacks, and ``beside``: bytes of what else will lie there at the same time.
-    """
-    feature_dim, batch_size = backbone.feature_dim, recipe.batch_size
-    require_memory(
-        fit.needed_memory(recipe, len(data.splits.rows["train"]), feature_dim, len(data.source.labels)),
-        f"training the head {recipe.head} on batches of {batch_size:,} x {feature_dim:,} features",
-        f"Use less than --batch-size {batch_size}, a smaller --head, or a --backbone with fewer features.",
-    )
-    seen, views = _wanted(data, recipe, seed)
-    num_missing = features.num_missing(backbone, [features.as_they_are(data, seen), *views])
-    require_space(cache_root(), 4 * feature_dim * num_missing + beside)
-
-
-def least_bytes_a_photo(recipe: Recipe, backbone: Backbone) -> int:
-    """What the cache will hold of a photo that it has not seen, in the mean and at least: its features, and its views'."""
-    if not backbone.is_pretrained:
-        return 0
-    views = recipe.views if recipe.method == "features" else 0  # the first head of a network is trained without
-    return int(4 * backbone.feature_dim * (1 + _LEAST_TRAINED * views))
 
 
 def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Checked:

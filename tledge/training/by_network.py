@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,62 @@ import numpy as np
 
 from tledge.backbones import Backbone, Opaque
 from tledge.backbones.cuts import cut_below, split
-from tledge.cache import Rows, cache_root, scratch_folder
+from tledge.cache import Rows, scratch_folder
 from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
-from tledge.room import require_space
-from tledge.training import batches, cut_activations, model
+from tledge.training import batches, by_features, cut_activations, model
 from tledge.training.batch_norm import estimate_again
-from tledge.training.by_features import fit_on_features, require_room
+from tledge.training.by_features import fit_on_features
 from tledge.training.checkpoint import Checkpoint, identity
-from tledge.training.cut_choice import above_cut, kept_cut, smallest_shape
+from tledge.training.cut_choice import above_cut, kept_cut, kept_layer, smallest_shape
 from tledge.training.loop import Data
 from tledge.training.loop import train as run_epochs
 from tledge.training.method import Floats, Indices, Task, Trained
+from tledge.training.needs import Needs, Plan
 from tledge.training.placement import Workers, placed, workers
 from tledge.training.recipe import HEAD, Recipe
 
 _BATCH = 64
 _PROOF_PHOTOS = 16
+
+
+def needs(plan: Plan) -> Needs:
+    """Tell what a training of the network takes: batches in memory, the first head's features and activations on the disk.
+
+    What a time budget will choose is unknown yet, so the least counts that it may choose, unless it chose before the training
+    was interrupted. Raises InputError for a layer to cut at that is not there.
+    """
+    recipe, met, size = plan.recipe, workers(plan.recipe), plan.backbone.input_size
+    num_train = plan.num_train // met.count
+    cut = _shape_at_cut(plan) if recipe.method == "cut" else None
+    activations = cut_activations.needed_bytes(cut, num_train, 0, recipe) if cut else 0
+    first = _first_head(recipe, plan.backbone)
+    head = by_features.needs(replace(plan, recipe=first)) if first else Needs()
+    ahead = batches.memory_ahead(_share(recipe, met), num_train, cut or (size, size, 3))
+    return Needs((ahead, *head.memory), head.disk_bytes + activations)
+
+
+def _shape_at_cut(plan: Plan) -> tuple[int, ...] | None:
+    """Give the shape of a photo's activations at the cut; None for an opaque backbone, which can't be cut."""
+    size = plan.backbone.input_size
+    flat = plan.backbone.flat(np.empty((0, size, size, 3), np.uint8))
+    if isinstance(flat, Opaque):
+        return None
+    graph: Any = flat.graph
+    first = plan.recipe.unfreeze_from
+    if plan.recipe.time_budget_s is not None:
+        first = kept_layer(plan.state)
+    shape = graph.get_layer(cut_below(graph, first)).output_shape[1:] if first else smallest_shape(graph)
+    return tuple(shape)
+
+
+def _first_head(recipe: Recipe, backbone: Backbone) -> Recipe | None:
+    """Give the recipe of the head that is trained before: random weights would send errors down into layers that are good."""
+    if not backbone.is_pretrained:
+        return None
+    asked = {"head": recipe.head, "label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
+    return HEAD.model_copy(update=asked)
 
 
 def train(task: Task) -> Trained | None:
@@ -50,12 +89,10 @@ def train(task: Task) -> Trained | None:
     # What a time budget will choose may lie below the layer that the recipe names.
     chooses = recipe.method == "cut" and recipe.time_budget_s is not None
     _freeze(network, backbone, recipe.model_copy(update={"unfreeze_from": None}) if chooses else recipe)
-    asked = {"head": recipe.head, "label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
-    # A head of random weights would send its errors down into layers that are good.
-    first = HEAD.model_copy(update=asked) if backbone.is_pretrained else None
-    _require_room(task, network, first, met)
+    if chooses:
+        kept_cut(task)  # what another training kept is told before the head is trained
     features = None
-    if first:
+    if first := _first_head(recipe, backbone):
         fitted, _, features = fit_on_features(task, first)
         set_head(network, fitted.layers)
     with scratch_folder() as folder:
@@ -130,28 +167,6 @@ def _freeze(network: Any, backbone: Backbone, recipe: Recipe) -> None:
         is_norm = isinstance(layer, tf_keras.layers.BatchNormalization)
         if number < first or (is_norm and recipe.batch_norm == "frozen"):
             layer.trainable = False
-
-
-def _require_room(task: Task, network: Any, first: Recipe | None, met: Workers) -> None:
-    """Raise EnvironmentFault where memory or the cache's disk has no room for all that the training will put there.
-
-    ``first``: the recipe of the head that is trained before. What a time budget will choose is unknown yet, so that the
-    least counts that it may choose, unless it chose before this training was interrupted.
-    """
-    recipe, shape, activations = task.recipe, network.input_shape[1:], 0
-    num_train, num_validation = len(met.to_train_on(task.rows("train"))), len(met.to_score(task.rows("validation")))
-    if recipe.method == "cut":
-        settled = kept_cut(task) if recipe.time_budget_s else recipe
-        if settled:
-            shape = network.get_layer(cut_below(network, settled.unfreeze_from or "")).output_shape[1:]
-        else:
-            shape = smallest_shape(network)
-        activations = cut_activations.needed_bytes(shape, num_train, num_validation, recipe)
-    batches.require_memory_ahead(_share(recipe, met), num_train, shape)
-    if first:
-        require_room(task.backbone, task.data, first, task.seed, activations)
-    else:
-        require_space(cache_root(), activations)
 
 
 def _above(network: Any, recipe: Recipe) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tledge.training.method import Task
 from tledge.training.recipe import Recipe
 
 CUT = "cut.json"
+_REMEDY = "remove its folder and build again"
 _STEPS = 2  # timed of each cut, after one that prepares
 _RESERVE = 0.15  # of the budget, for what comes after the epochs and for an unsteady machine
 _MIN_EPOCHS = 3
@@ -64,13 +66,21 @@ def kept_cut(task: Task) -> Cut | None:
 
     Raises ArtifactError for what is damaged, or another training's.
     """
-    if task.state is None or not (task.state / CUT).is_file():
+    if task.state is None or (cut := _read(task.state)) is None:
         return None
-    path, remedy = task.state / CUT, "remove its folder and build again"
-    cut = Cut.load(path, remedy)
     if cut.training != identity(task):
-        raise ArtifactError(f"{path}: of other photos, or another backbone, recipe or seed; {remedy}")
+        raise ArtifactError(f"{task.state / CUT}: of other photos, or another backbone, recipe or seed; {_REMEDY}")
     return cut
+
+
+def kept_layer(state: Path | None) -> str | None:
+    """Tell the first layer that is trained, as a state kept it, before it is known whose state it is; None for no state."""
+    cut = None if state is None else _read(state)
+    return cut.unfreeze_from if cut else None
+
+
+def _read(state: Path) -> Cut | None:
+    return Cut.load(state / CUT, _REMEDY) if (state / CUT).is_file() else None
 
 
 def _chosen(task: Task, network: Any, time_budget_s: float, started: float) -> Cut:

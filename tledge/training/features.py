@@ -128,10 +128,9 @@ def _converted(backbone: Backbone) -> _Run:
     return lambda batches: answers(model, batches)
 
 
-def num_missing(backbone: Backbone, wanted: Sequence[Photos]) -> int:
-    """How many of the features the cache lacks."""
-    cache = _cache(backbone, _ON_GPU if device().kind == "GPU" else _FAST)
-    return sum(len(numbers) for numbers in _missing(cache, wanted))
+def num_cached(backbone: Backbone) -> int:
+    """Count the features of a backbone that the cache has, of whatever photos."""
+    return len(_cache(backbone, _ON_GPU if device().kind == "GPU" else _FAST))
 
 
 def by_tensorflow(

@@ -24,8 +24,9 @@ from tledge.progress import Progress, Silent
 from tledge.records import Fraction, Record
 from tledge.run import ELSEWHERE, artifacts_root
 from tledge.training.build import default_name
-from tledge.training.by_features import material
+from tledge.training.by_features import material, needs
 from tledge.training.fit import Diverged, Head, fit_head
+from tledge.training.needs import Plan, require
 from tledge.training.plot import plot_trials
 from tledge.training.proposals import proposed
 from tledge.training.recipe import HEAD, Recipe
@@ -107,7 +108,9 @@ def tune(
             raise InputError(
                 f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
             )
-        data = prepare(source, extractor.input_size, seed, progress, pixel_range=pixel_range)
+        plan = Plan(extractor, recipe, source.num_photos, len(source.labels))
+        require(needs(plan), source, extractor.input_size, pixel_range)
+        data = prepare(source, extractor.input_size, seed, progress, pixel_range)
         folder = studies / name
         asked = Study(
             dataset=dataset,

@@ -55,7 +55,7 @@ def remove_finished(root: Path, run: str, progress: Progress) -> bool:
     """Whether ``run`` stands whole beside its unfinished build, which was killed at its very end and is removed now.
 
     Beside a run of the head alone, which keeps no state, it is another build's of the same name, and stays.
-    Precondition: this process holds the run's name (:func:`tledge.run.reserved_run`).
+    Precondition: this process holds the run's name (:func:`tledge.run_writer.reserved_run`).
     """
     folder = root / f"{UNFINISHED}{run}"
     if not folder.is_dir() or not (root / run).is_dir():
