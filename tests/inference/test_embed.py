@@ -15,8 +15,8 @@ from pyarrow import parquet
 
 from tledge import build
 from tledge.backbones import Backbone, open_backbone
-from tledge.classifier.network import load_network
-from tledge.classifier.of_run import network_of
+from tledge.classifier import of_run
+from tledge.classifier.network import HeadShape, classifier, load_network, set_head
 from tledge.datasets import open_source
 from tledge.errors import ArtifactError, InputError
 from tledge.inference import embed as embed_module
@@ -104,7 +104,8 @@ def plain_run(photo_folder: Folder, tiny_backbone: Path, tmp_path: Path) -> Run:
     """A run as tledge 0.1 wrote it by recipe ``tutorial``: a frozen backbone and its head, saved as one network."""
     root = tmp_path / "artifacts"
     built = build(str(photo_folder({"cat": 30, "dog": 30})), backbone=str(tiny_backbone), run="pets", artifacts=root)
-    network = network_of(built, [], needs_layers=False)
+    network = classifier(open_backbone(str(tiny_backbone)), HeadShape.of("linear", 2, 0), seed=0, keeps_statistics=True)
+    set_head(network, of_run._head_layers(built, 1))
     shutil.rmtree(built.folder / "model")
     model.save(model.of_network(network, built.manifest.backbone.input_size), built.folder / "model")
     hashes = {name: value for name, value in tree_hashes(built.folder).items() if name != "manifest.json"}
@@ -123,7 +124,7 @@ def test_a_head_that_an_earlier_recipe_saved_with_its_opaque_backbone_is_read(
     embed(plain_run, str(some), tmp_path / "f.parquet")
     expected = open_backbone(str(tiny_backbone)).features_of_pixels(photos).numpy()
     assert np.abs(_read(tmp_path / "f.parquet")[1] - expected).max() <= 1e-5
-    kernel, bias = network_of(plain_run, [], needs_layers=False).get_layer("logits").get_weights()
+    kernel, bias = (weight.numpy() for weight in tf.saved_model.load(str(plain_run.folder / "model")).weights[-2:])
     assert not np.allclose(kernel, 0)
     logits = expected @ kernel + bias
     served = tf.saved_model.load(str(plain_run.folder / "model")).signatures["serving_default"]

@@ -19,23 +19,20 @@ from tledge.tensorflow_setup import tensorflow
 Floats = npt.NDArray[np.float32]
 
 
-def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None, *, needs_layers: bool = True) -> Any:
-    """Make the run's network, a tf_keras.Model: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, C).
+def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None) -> Any:
+    """Make the run's network, a tf_keras.Model of named layers: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, C).
 
-    ``needs_layers``: those of the backbone have names, for which a Hub module is taken apart, proved on ``photos``, each
-    uint8 (S, S, 3). ``weights``: of a ``keras:`` backbone, where they came from a file.
+    A backbone without a graph is taken apart, proved on ``photos``, each uint8 (S, S, 3). ``weights``: of a ``keras:``
+    backbone, where they came from a file.
     Raises InputError for a network that is opaque, ArtifactError where the backbone has changed since.
     """
     if (run.folder / "network" / NETWORK).is_file():
         return load_network(run.folder / "network")
-    backbone = _backbone_of(run, weights)
-    if needs_layers:
-        size = backbone.input_size
-        with contextlib.closing(backbone):
-            flat = backbone.flat(np.array(photos, np.uint8).reshape(-1, size, size, 3))
-        if isinstance(flat, Opaque):
-            raise InputError(flat.reason)
-        backbone = flat
+    with contextlib.closing(_backbone_of(run, weights)) as opened:
+        size = opened.input_size
+        backbone = opened.flat(np.array(photos, np.uint8).reshape(-1, size, size, 3))
+    if isinstance(backbone, Opaque):
+        raise InputError(backbone.reason)
     recipe = run.manifest.recipe
     head = HeadShape.of(recipe["head"], len(run.manifest.labels), recipe["dropout"])
     network = classifier(backbone, head, seed=0, keeps_statistics=True)

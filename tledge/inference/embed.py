@@ -139,7 +139,7 @@ def _reader(
         return
     with contextlib.closing(Labelled(labelled.source, labelled.split, labelled.pixel_range).photos(size)) as stream:
         some = [pixels for _, pixels in itertools.islice(stream, _PROOF_PHOTOS)] if layer else []
-    yield _activations(network_of(run, some, weights, needs_layers=layer is not None), layer, size)
+    yield _activations(network_of(run, some, weights), layer, size)
 
 
 def _activations(network: Any, layer: str | None, size: int) -> tuple[Any, str]:
