@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from tledge.compression.calibration import require_method
 from tledge.compression.clustering import require_clusters
@@ -50,8 +50,8 @@ class Options:
     def require_readers(self, forms: Iterable[Format]) -> None:
         """Raise InputError for a value that was given and that the preparation of no format in ``forms`` reads."""
         read = {name for form in forms if form.preparation for name in form.preparation.reads}
-        known = [form for form in formats().values() if form.preparation]
-        for name in dict.fromkeys(name for form in known if form.preparation for name in form.preparation.reads):
-            if getattr(self, name) is not None and name not in read:
-                readers = [form.name for form in known if form.preparation and name in form.preparation.reads]
+        for option in fields(self):
+            name = option.name
+            readers = [one.name for one in formats().values() if one.preparation and name in one.preparation.reads]
+            if readers and name not in read and getattr(self, name) is not None:
                 raise InputError(f"--{name.replace('_', '-')} is for {', '.join(readers)}; leave it out here")
