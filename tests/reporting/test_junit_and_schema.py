@@ -91,7 +91,7 @@ def _undrawable(report: Report) -> Report:
 def test_a_report_that_can_not_be_drawn_replaces_none_of_those_before(tmp_path: Path) -> None:
     write_all(sample_report(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ValueError, match="math domain"):
+    with pytest.raises((ValueError, ArithmeticError)):  # by the first section that computes with the size
         write_all(_undrawable(sample_report(seed=4, timed=False)), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

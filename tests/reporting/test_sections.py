@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import unicodedata
@@ -35,12 +36,26 @@ def _nothing_ran() -> Report:
     return report.model_copy(update=gone)
 
 
+def _control_characters() -> Report:
+    odd = "x\x1b[2J\u202e\x00"
+    report = sample_report(num_gallery=4, run=odd, error=odd, labels=[f"{odd}{number}" for number in range(3)])
+    changed = {
+        "target": report.target.model_copy(update={"name": odd, "description": odd}),
+        "layers": [report.layers[0].model_copy(update={"artifact": odd, "note": odd})],
+        "attribution": [step.model_copy(update={"before": odd, "note": odd}) for step in report.attribution],
+        "warnings": [odd],
+        "backbone": odd,
+    }
+    return report.model_copy(update=changed)
+
+
 REPORTS = {
     "whole": sample_report(),
     "accuracy only": sample_report(timed=False, layers=False),
     "many classes": sample_report(labels=[f"class {index}" for index in range(120)], num_photos=900),
     "nothing ran": _nothing_ran(),
     "hostile": hostile_report(),
+    "control characters": _control_characters(),
 }
 every_report = pytest.mark.parametrize("kind", REPORTS)
 
@@ -57,6 +72,11 @@ def _on_a_terminal(name: str, report: Report, width: int) -> str:
     terminal = SECTIONS[name].terminal
     console.print(Group(*(terminal(report, width) if terminal else ())))
     return out.getvalue()
+
+
+@functools.cache
+def _page(kind: str) -> str:
+    return html.render(REPORTS[kind])
 
 
 class _Elements(HTMLParser):
@@ -82,9 +102,10 @@ class _Elements(HTMLParser):
         assert self.open.pop().split(".")[0] == tag, f"</{tag}> closes another element"
 
 
-def test_no_two_sections_have_one_place() -> None:
+def test_no_two_sections_have_one_place_or_one_title() -> None:
     orders = [section.order for section in SECTIONS.values()]
     assert orders == sorted(set(orders))
+    assert len({section.title for section in SECTIONS.values()}) == len(SECTIONS)
 
 
 def test_every_file_beside_the_sections_belongs_to_one() -> None:
@@ -122,8 +143,7 @@ def test_the_html_is_one_element_that_the_menu_leads_to(name: str, kind: str) ->
     ((tag, attributes),) = [(tag, attributes) for above, tag, attributes in elements.found if not above]
     assert (tag, attributes.get("id")) in {("section", anchor(name)), ("header", anchor(name))}
     assert [tag for _, tag, _ in elements.found if tag in ("h1", "h2")] == ["h1" if tag == "header" else "h2"]
-    page = html.render(REPORTS[kind])
-    assert f'<li><a href="#{anchor(name)}">{SECTIONS[name].title}</a></li>' in page
+    assert f'<li><a href="#{anchor(name)}">{SECTIONS[name].title}</a></li>' in _page(kind)
 
 
 @every_section
@@ -140,6 +160,14 @@ def test_names_that_others_chose_are_no_markup(name: str) -> None:
     report = REPORTS["hostile"]
     assert SCRIPT not in (_template(name, "html", report) or "")
     assert not re.search(r"(?<!\\)<script", _template(name, "md", report) or "")
+
+
+@every_section
+def test_no_control_character_is_written(name: str) -> None:
+    report = REPORTS["control characters"]
+    parts = [_template(name, "html", report) or "", _template(name, "md", report) or ""]
+    for text in (*parts, _on_a_terminal(name, report, 100)):
+        assert {one for one in text if unicodedata.category(one)[0] == "C"} <= {"\n"}
 
 
 @every_section
@@ -160,16 +188,14 @@ def test_markdown_begins_with_a_heading_unless_it_is_empty(name: str) -> None:
 @every_section
 @every_report
 @pytest.mark.parametrize("width", [80, 200])
-def test_a_terminal_shows_printable_lines_of_its_width(name: str, kind: str, width: int) -> None:
-    shown = _on_a_terminal(name, REPORTS[kind], width)
-    assert all(len(line) <= width for line in shown.splitlines())
-    assert {one for one in shown if unicodedata.category(one)[0] == "C"} <= {"\n"}
+def test_no_line_is_wider_than_the_terminal(name: str, kind: str, width: int) -> None:
+    assert all(len(line) <= width for line in _on_a_terminal(name, REPORTS[kind], width).splitlines())
 
 
 @every_section
 def test_the_how_to_lists_the_section(name: str) -> None:
-    title = SECTIONS[name].title
-    assert f"| `{name}` | {title} |" in HOW_TO.read_text(encoding="utf-8"), f"{HOW_TO.name}: list {name}, {title}"
+    row = f"| `{name}` | {SECTIONS[name].title} | {SECTIONS[name].order} | "
+    assert row in HOW_TO.read_text(encoding="utf-8"), f"{HOW_TO.name}: its table needs a row {row}"
 
 
 def test_the_check_for_markup_sees_a_name_that_was_not_escaped() -> None:
