@@ -81,6 +81,15 @@ def _said() -> list[str]:
         "the training ended while the validation loss still fell",
         "is no better than that of answering",
         "can't be told from that of guessing at random",
+        "no float32 artifact of this family was verified",
+        "The layers could not be compared",
+        "the test photos differ",
+        "the labels differ",
+        "the budgets differ",
+        "both reports are of one",
+        "latency was measured with another protocol",
+        "another frequency governor",
+        "latency is not compared",
     ]
 
 
