@@ -124,6 +124,7 @@ def lenet(once: Once) -> Run:
 def lenet_copy(lenet: Run, tmp_path: Path) -> Run:
     """A copy of it, alone in its artifacts folder ``tmp_path/artifacts``, to be changed at will."""
     shutil.copytree(lenet.folder, tmp_path / "artifacts" / "lenet")
+    (tmp_path / "artifacts" / "latest").write_text("lenet\n")
     return open_run(tmp_path / "artifacts", "lenet")
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from tledge import files
-from tledge.errors import ArtifactError, disk_full
+from tledge.errors import ArtifactError, EnvironmentFault, disk_full
 from tledge.files import (
     atomic_write,
     compressed_bytes,
     read_file,
     read_sealed,
+    require_folder,
     sha256_file,
     working_folder,
     write_sealed,
@@ -163,3 +164,12 @@ def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="no regular file"):
         read_file(tmp_path / "pipe", 1)
+
+
+def test_asking_whether_a_folder_can_be_made_leaves_none_behind(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    require_folder(tmp_path / "a" / "b", "Elsewhere.")
+    with pytest.raises(EnvironmentFault, match=r"can't write .*Elsewhere\."):
+        require_folder(tmp_path / "file" / "c", "Elsewhere.")
+    require_folder(tmp_path, "Elsewhere.")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

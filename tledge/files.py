@@ -65,6 +65,20 @@ def make_folder(folder: Path, remedy: str) -> None:
         raise EnvironmentFault(f"can't write {folder}: {error.strerror}. {remedy}") from error
 
 
+def require_folder(folder: Path, remedy: str) -> None:
+    """Raise EnvironmentFault, as :func:`make_folder`, where a folder can't be made. What was made to find out is removed.
+
+    A folder that stays would be seen by whatever looks through the one above it: an empty class of a data set, say.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        make_folder(folder, remedy)
+    finally:
+        for one in missing:
+            with contextlib.suppress(OSError):  # it could not be made
+                one.rmdir()
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Write ``data`` so that a reader sees the old file or the new one, never a part.
 

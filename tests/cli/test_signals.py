@@ -100,7 +100,7 @@ def test_a_build_ends_with_a_signal_while_tensorflow_is_inside_an_operator_and_t
     assert "interrupted" in _ended(process, signal.SIGTERM)
     assert subprocess.run([*command, str(tiny_backbone)], capture_output=True, check=False).returncode == 0
     assert open_run(tmp_path / "artifacts").name == "first"
-    assert sorted(path.name for path in (tmp_path / "artifacts").iterdir()) == ["first", "latest"]
+    assert sorted(path.name for path in (tmp_path / "artifacts").iterdir()) == [".tledge", "first", "latest"]
 
 
 def test_a_caller_of_the_library_keeps_his_signals() -> None:

@@ -67,7 +67,7 @@ def test_a_range_once_said_is_used_by_every_command_and_what_they_write_is_no_da
     answered = tledge("predict", ".", "--json")
     found = json.loads(answered.out)
     assert answered.code == 0
-    assert "left out what tledge itself wrote: artifacts" in answered.err
+    assert "left out what tledge itself wrote: cache; artifacts/first" in answered.err
     right = [Path(one["path"]).parent.name == one["answers"][0]["label"] for one in found["photos"]]
     assert len(right) == 60
     assert np.mean(right) == pytest.approx(scored["metrics"]["accuracy"])

@@ -76,7 +76,7 @@ def _said() -> list[str]:
         "no noise floor at",
         "an artifact differed from itself",
         "slower than",
-        "ONNX Runtime cuts sums off",
+        "cuts sums off",
         "it was searched for a drop of at most",
         "the training ended while the validation loss still fell",
         "is no better than that of answering",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tledge.errors import EnvironmentFault
-from tledge.files import make_folder
+from tledge.files import make_folder, require_folder
 from tledge.records import Manifest
 
 Row = dict[str, float]
@@ -103,7 +103,7 @@ class MLflow:
 def require_trackers(tensorboard: Path | None, mlflow: bool) -> None:
     """Raise EnvironmentFault where a training can't be watched so: before it starts."""
     if tensorboard is not None:
-        make_folder(tensorboard, _ANOTHER)
+        require_folder(tensorboard, _ANOTHER)
     if mlflow and importlib.util.find_spec("mlflow") is None:
         raise EnvironmentFault("--mlflow needs the package mlflow: pip install 'tledge[mlflow]'")
 
