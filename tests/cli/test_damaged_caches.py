@@ -62,11 +62,11 @@ def test_damaged_pixels_change_neither_an_export_nor_a_verification_and_are_told
 def test_a_damaged_photo_that_is_gone_ends_verify_with_3_and_blames_no_artifact(
     lenet_copy: Run, tledge: Command, tmp_path: Path
 ) -> None:
+    ids = load_split(lenet_copy, "test", Silent()).ids  # the pixels are in the cache from here on
     dataset = lenet_copy.manifest.dataset.model_copy(update={"spec": str(tmp_path / "gone")})
     lenet_copy.manifest.model_copy(update={"dataset": dataset}).save(lenet_copy.folder / MANIFEST)
     run = open_run(lenet_copy.folder.parent, "lenet")
     assert tledge("export", "--format", "tflite-float32", "--artifacts", run.folder.parent).code == 0
-    ids = load_split(open_run(lenet_copy.folder.parent, "lenet"), "test", Silent()).ids
     _damage("pixels", 1)
     ended = tledge("verify", "--accuracy-only", "--artifacts", run.folder.parent)
     said = " ".join(ended.err.split())
