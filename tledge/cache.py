@@ -289,15 +289,16 @@ class RowCache:
                 for start in range(0, len(among), _LOOKED_AT)
                 for place in among[start : start + _LOOKED_AT][~self.read(among[start : start + _LOOKED_AT])[1]]
             ]
-            keys = {self._segments[number].keys[row].tobytes() for number, row in damaged}
+            # In the order in which they were read: photos are then made again in one order, whatever Python hashes to.
+            keys = dict.fromkeys(self._segments[number].keys[row].tobytes() for number, row in damaged)
             if not keys:
                 return
             told = f"{self.folder}: {len(keys)} of {len(among)} rows are not as they were written"
             if remedy is None:
                 raise EnvironmentFault(f"{told}. Remove this folder: what it holds is made again.")
-            for key, row in remedy.make(frozenset(keys)):
+            for key, row in remedy.make(list(keys)):
                 self.rewrite(key, row)
-                keys.remove(key)
+                del keys[key]
             if keys:
                 raise EnvironmentFault(f"{told}, and {len(keys)} of them can't be made again. Build the run again.")
             remedy.progress.warn(f"{told}; they were made again")

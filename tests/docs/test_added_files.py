@@ -24,6 +24,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["add-a-format"])
+@pytest.mark.parametrize("name", ["add-a-format", "add-a-runtime"])
 def test_a_page_that_adds_a_file_runs_from_its_first_block_to_its_last(name: str, checkout: Path) -> None:
     run(DOCS / "how-to" / f"{name}.md", checkout)
