@@ -140,7 +140,7 @@ class Remedy:
     progress: Progress
 
 
-class Rows(Sequence[Array]):
+class CachedRows(Sequence[Array]):
     """Rows in the order of their keys, read from disk as they are asked for, and checked each time."""
 
     def __init__(
@@ -151,9 +151,9 @@ class Rows(Sequence[Array]):
         self._remedy = remedy
         self._among = places if among is None else among  # where one is damaged, all of these are looked at
 
-    def select(self, index: npt.NDArray[np.int64]) -> Rows:
+    def select(self, index: npt.NDArray[np.int64]) -> CachedRows:
         """Some of the rows, in the order of ``index``; nothing is read yet."""
-        return Rows(self._cache, self._places[index], self._remedy, self._among)
+        return CachedRows(self._cache, self._places[index], self._remedy, self._among)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -254,12 +254,12 @@ class RowCache:
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
 
-    def rows(self, keys: Sequence[bytes], remedy: Remedy | None = None) -> Rows:
+    def rows(self, keys: Sequence[bytes], remedy: Remedy | None = None) -> CachedRows:
         """The rows of ``keys``, in their order. Raises KeyError where one is not cached.
 
         ``remedy``: how damaged ones are made again; None: reading one is an EnvironmentFault.
         """
-        return Rows(self, np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2), remedy)
+        return CachedRows(self, np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2), remedy)
 
     def whole(self, key: bytes) -> Array | None:
         """The row of a key; None where it is not cached, or not as it was written."""

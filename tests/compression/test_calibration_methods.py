@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.calibration import require_method, with_stability
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
@@ -16,7 +16,7 @@ from tledge.compression.ranges import METHODS
 from tledge.errors import InputError
 from tledge.progress import Silent
 
-Fit = Callable[[str], Prepared]
+Fit = Callable[[str], PreparedNetwork]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_models import most_significant_bits
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Grid, in_few_bits
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.fitting import prepare
@@ -21,7 +21,7 @@ GRID = Grid(scale_bits=BITS)
 
 
 @pytest.fixture
-def prepared(network: Any, photos: np.ndarray) -> Prepared:
+def prepared(network: Any, photos: np.ndarray) -> PreparedNetwork:
     return prepare(fold(network), photos[:8], "min-max", Silent())
 
 
@@ -50,7 +50,7 @@ def test_a_file_derives_the_short_scale_from_the_largest_weight_again(network: A
         assert np.abs(coded - kernel).max() <= np.abs(kernel).max() * 2.0**-BITS
 
 
-def test_ranges_with_short_scales_hold_what_they_held(prepared: Prepared) -> None:
+def test_ranges_with_short_scales_hold_what_they_held(prepared: PreparedNetwork) -> None:
     short = with_short_ranges(prepared, BITS)
     assert short.ranges.keys() == prepared.ranges.keys()
     for name, (low, high) in short.ranges.items():
@@ -63,7 +63,7 @@ def test_ranges_with_short_scales_hold_what_they_held(prepared: Prepared) -> Non
         assert scale <= (was_high - was_low) / 255 * (1 + 2.0 ** (1 - BITS))
 
 
-def test_biases_end_in_zeros_and_move_by_less_than_an_eighth_of_a_step(prepared: Prepared) -> None:
+def test_biases_end_in_zeros_and_move_by_less_than_an_eighth_of_a_step(prepared: PreparedNetwork) -> None:
     grids = {layer.name: Grid() for layer in prepared.network.layers if is_weighted(layer)}
     short = with_short_biases(prepared, grids)
     is_shorter = 0

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 from tledge.backbones import open_backbone
 from tledge.cache import cache_root
 from tledge.classifier.network import HeadShape, with_head
-from tledge.compression import Prepared, fitting
+from tledge.compression import PreparedNetwork, fitting
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import fold
 from tledge.compression.layer_kinds import is_weighted, kinds
@@ -52,11 +52,11 @@ def _rounded(network: Any) -> None:
 
 
 @pytest.fixture
-def prepared(network: Any, photos: np.ndarray) -> Prepared:
+def prepared(network: Any, photos: np.ndarray) -> PreparedNetwork:
     return prepare(fold(network), photos, "mse", Silent())
 
 
-def test_every_weight_is_a_code_times_the_scale_of_its_channel(prepared: Prepared) -> None:
+def test_every_weight_is_a_code_times_the_scale_of_its_channel(prepared: PreparedNetwork) -> None:
     layers = _weighted(prepared.network)
     assert len(layers) == 11
     for layer in layers:
@@ -92,7 +92,7 @@ def test_weights_are_left_as_they_were_trained_where_the_photos_say_too_little_t
     assert best(halves, trained) is trained
 
 
-def test_ranges_are_of_what_is_coded_and_of_nothing_else(prepared: Prepared) -> None:
+def test_ranges_are_of_what_is_coded_and_of_nothing_else(prepared: PreparedNetwork) -> None:
     # A convolution under a ReLU is never coded, and a maximum keeps the codes that it chooses from.
     blocks = [f"{name}_{number}" for number in range(4) for name in ("depthwise_relu", "project", "add")]
     assert list(prepared.ranges) == ["stem_relu", *blocks, "pool", "last/activation", "mean", "logits"]

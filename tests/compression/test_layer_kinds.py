@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from tledge.compression import Prepared, layer_kinds
+from tledge.compression import PreparedNetwork, layer_kinds
 from tledge.compression.codes import Grid
 from tledge.compression.fitting import prepare
 from tledge.compression.folding import Folded, fold
@@ -79,7 +79,7 @@ class Made(NamedTuple):
     network: Any
     probabilities: np.ndarray
     folded: Folded
-    prepared: Prepared
+    prepared: PreparedNetwork
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda one: f"{one[0]}-{one[1]}")

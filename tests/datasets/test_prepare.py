@@ -40,7 +40,7 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     seen: list[int] = []
     real = preprocessing.prepare
 
-    def counted(data: bytes, *arguments: Any) -> preprocessing.Prepared:
+    def counted(data: bytes, *arguments: Any) -> preprocessing.PreparedPhoto:
         seen.append(len(data))
         return real(data, *arguments)
 

@@ -17,7 +17,7 @@ from tledge.datasets.prepare import load_split, members
 from tledge.datasets.prepare import prepare as prepare_data
 from tledge.errors import InputError
 from tledge.inference.evaluate import Evaluation, evaluate
-from tledge.inference.model import Model, open_model
+from tledge.inference.model import RunModel, open_model
 from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, open_run
@@ -28,12 +28,12 @@ Folder = Callable[..., Path]
 
 
 @pytest.fixture
-def model(exported: tuple[Run, dict[str, ExportRecord]]) -> Model:
+def model(exported: tuple[Run, dict[str, ExportRecord]]) -> RunModel:
     return open_model(exported[0], artifact="tflite-int8")
 
 
 def test_on_the_runs_own_data_set_the_test_split_alone_is_scored_as_verify_scores_it(
-    model: Model, report: Report
+    model: RunModel, report: Report
 ) -> None:
     manifest, progress = model.run.manifest, Silent()
     scored = evaluate(model, "digits", progress=progress)
@@ -50,7 +50,7 @@ def test_on_the_runs_own_data_set_the_test_split_alone_is_scored_as_verify_score
     assert progress.warnings == scored.warnings
 
 
-def test_seen_photos_are_scored_where_that_is_asked_for_and_said(model: Model) -> None:
+def test_seen_photos_are_scored_where_that_is_asked_for_and_said(model: RunModel) -> None:
     scored = evaluate(model, "digits", include_seen=True)
     assert scored.metrics.num_photos == 1797
     assert scored.includes_seen
@@ -58,7 +58,7 @@ def test_seen_photos_are_scored_where_that_is_asked_for_and_said(model: Model) -
     assert Evaluation.model_validate(scored.as_json()) == scored
 
 
-def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, photo_folder: Folder) -> None:
+def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: RunModel, photo_folder: Folder) -> None:
     folder = photo_folder({"2": 3, "7": 1})
     session = runtime("litert").load(model.runnable.path.read_bytes(), 1, "XNNPACK")
     predicted = [
@@ -79,14 +79,14 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, ph
     assert "no photo of 0, 1, 3, 4, 5, 6, 8, 9" in warning
 
 
-def test_classes_that_the_run_does_not_know_are_named(model: Model, photo_folder: Folder) -> None:
+def test_classes_that_the_run_does_not_know_are_named(model: RunModel, photo_folder: Folder) -> None:
     with pytest.raises(
         InputError, match=r"run digits does not know 'cat', 'dog'; its classes are '0', .*rename or remove"
     ):
         evaluate(model, str(photo_folder({"1": 1, "cat": 1, "dog": 1})))
 
 
-def test_a_split_of_the_source_is_scored_alone(model: Model, photo_folder: Folder) -> None:
+def test_a_split_of_the_source_is_scored_alone(model: RunModel, photo_folder: Folder) -> None:
     folder = str(photo_folder({"train/1": 3, "test/1": 2, "test/4": 2}))
     assert evaluate(model, folder).metrics.num_photos == 7
     scored = evaluate(model, folder, split="test")
@@ -99,7 +99,7 @@ def test_a_split_of_the_source_is_scored_alone(model: Model, photo_folder: Folde
         evaluate(model, folder, split="tst")
 
 
-def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: Model, photo_folder: Folder) -> None:
+def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: RunModel, photo_folder: Folder) -> None:
     folder = photo_folder({"1": 30})
     (folder / "1" / "torn.png").write_bytes(b"torn")
     scored = evaluate(model, str(folder))
@@ -114,7 +114,7 @@ def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: 
 
 
 def test_nothing_but_photos_that_were_learned_from_is_an_error_that_says_so(
-    model: Model, tmp_path: Path, photo_folder: Folder, tiny_backbone: Path
+    model: RunModel, tmp_path: Path, photo_folder: Folder, tiny_backbone: Path
 ) -> None:
     from tledge import build, export
 
@@ -133,7 +133,7 @@ def test_nothing_but_photos_that_were_learned_from_is_an_error_that_says_so(
     assert evaluate(pets, str(elsewhere)).metrics.num_photos == 1
 
 
-def test_a_folder_without_photos_is_an_error(model: Model, tmp_path: Path) -> None:
+def test_a_folder_without_photos_is_an_error(model: RunModel, tmp_path: Path) -> None:
     (tmp_path / "photos" / "1").mkdir(parents=True)
     with pytest.raises(InputError, match="no photos in it"):
         evaluate(model, str(tmp_path / "photos"))
@@ -150,7 +150,7 @@ def enlarged(tmp_path: Path) -> Path:
 
 
 def test_photos_that_were_learned_from_are_left_out_and_named_when_they_come_encoded_and_resized_again(
-    model: Model, enlarged: Path
+    model: RunModel, enlarged: Path
 ) -> None:
     counts = {name: split.num_photos for name, split in model.run.manifest.splits.items()}
     scored = evaluate(model, str(enlarged))
@@ -170,7 +170,7 @@ def test_photos_that_were_learned_from_are_left_out_and_named_when_they_come_enc
     assert "the accuracy says little of new photos" in with_seen.warnings[0]
 
 
-def test_nothing_but_near_copies_of_what_was_learned_from_is_an_error(model: Model, enlarged: Path) -> None:
+def test_nothing_but_near_copies_of_what_was_learned_from_is_an_error(model: RunModel, enlarged: Path) -> None:
     for member in members(model.run, "test"):
         (path,) = enlarged.glob(f"*/{member.id.replace('/', '-')}.jpg")
         path.unlink()
@@ -205,7 +205,7 @@ def _without_fingerprints(run: Run, spec: str) -> Run:
 
 
 def test_damaged_pixels_are_read_again_from_the_photos_and_told(
-    model: Model, photo_folder: Folder, empty_cache: Path
+    model: RunModel, photo_folder: Folder, empty_cache: Path
 ) -> None:
     folder = photo_folder({"1": 30, "2": 30})
     prepare_data(open_source(str(folder)), model.input_size, 0, Silent())

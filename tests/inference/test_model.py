@@ -18,7 +18,7 @@ from tledge.bench.bench import Runnable
 from tledge.cache import cache_root
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
-from tledge.inference.model import Model, open_model
+from tledge.inference.model import RunModel, open_model
 from tledge.preprocessing import Pixels
 from tledge.progress import Silent
 from tledge.records import ExportRecord
@@ -33,7 +33,7 @@ def _photos(count: int, size: int) -> list[Pixels]:
     return list(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
 
 
-def _answers(model: Model, photos: list[Pixels]) -> tuple[list[int], np.ndarray]:
+def _answers(model: RunModel, photos: list[Pixels]) -> tuple[list[int], np.ndarray]:
     blocks = list(model.answers(enumerate(photos), len(photos), Silent()))
     return [mark for marks, _ in blocks for mark in marks], np.concatenate([rows for _, rows in blocks])
 
@@ -144,7 +144,7 @@ def test_weights_beside_an_artifact_are_read_on_no_road(lenet_as_onnx: Run, monk
         open_model(run, artifact="onnx-float32")
     model = Runnable("outside", folder / "model.onnx", "onnxruntime")
     with pytest.raises(ArtifactError, match="gives no answers that can be used on this machine"):
-        _answers(Model(run, "onnx-float32", model, None), _photos(1, run.manifest.backbone.input_size))
+        _answers(RunModel(run, "onnx-float32", model, None), _photos(1, run.manifest.backbone.input_size))
     verified = verify(run, wanted=Wanted(accuracy_only=True))
     (row,) = verified.rows
     assert row.verdict == "failed"

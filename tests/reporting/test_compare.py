@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from reporting.samples import BROKEN, INT8, MEDIANS_MS, latency, sample_report, wilson
 from tledge.records import Interval, Latency, Report
-from tledge.reporting.compare import Change, Comparison, compare, difference_interval
+from tledge.reporting.compare import Change, ReportComparison, compare, difference_interval
 from tledge.reporting.compare_table import comparison_table
 
 
@@ -21,7 +21,7 @@ def _with(report: Report, **change: object) -> Report:
     return report.model_copy(update={"rows": rows})
 
 
-def _change(comparison: Comparison, quantity: str) -> Change:
+def _change(comparison: ReportComparison, quantity: str) -> Change:
     (artifact,) = [one for one in comparison.artifacts if one.artifact == INT8]
     (change,) = [one for one in artifact.changes if one.quantity == quantity]
     return change
@@ -31,7 +31,7 @@ def _faster(factor: float, seed: int = 77) -> Latency:
     return latency(MEDIANS_MS[INT8] / factor, seed=seed)
 
 
-def _shown(comparison: Comparison) -> str:
+def _shown(comparison: ReportComparison) -> str:
     out = io.StringIO()
     Console(file=out, width=300).print(comparison_table(comparison))
     return out.getvalue()

@@ -18,7 +18,7 @@ from PIL import Image
 
 import tledge
 from tledge.backbones import Backbone, open_backbone
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.classifier.network import load_network
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare
@@ -97,7 +97,7 @@ def test_the_test_split_has_no_part_in_training(tmp_path: Path, empty_cache: Pat
     data = prepare(open_source("digits"), 28, 0, Silent())
     places = data.pixels._places.copy()
     places[data.splits.rows["test"]] = places[data.splits.rows["train"][0]]
-    changed = replace(data, pixels=Rows(data.pixels._cache, places))
+    changed = replace(data, pixels=CachedRows(data.pixels._cache, places))
     recipe = RECIPES["scratch"].model_copy(update={"max_epochs": 1, **how})
     made = []
     for name, given in (("as it is", data), ("changed", changed)):

@@ -16,7 +16,7 @@ import pytest
 from tledge import build
 from tledge.backbones import open_backbone
 from tledge.backbones.fast_inference import TOLERANCE
-from tledge.cache import RowCache, Rows
+from tledge.cache import CachedRows, RowCache
 from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, prepare
 from tledge.errors import InputError
@@ -34,7 +34,7 @@ LABELS = np.arange(120) % 3
 TRAIN, VALIDATION = np.arange(90), np.arange(90, 120)
 
 
-def _features(scale: float = 1.0, spoilt: tuple[int, ...] = ()) -> Rows:
+def _features(scale: float = 1.0, spoilt: tuple[int, ...] = ()) -> CachedRows:
     """Three classes, each around its own point of 4 dimensions. ``spoilt`` rows hold an infinity."""
     rng = np.random.default_rng(0)
     values = (np.eye(4)[LABELS] + rng.normal(0, 0.1, (120, 4))).astype(np.float32) * np.float32(scale)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.cache import RowCache, Rows
+from tledge.cache import CachedRows, RowCache
 from tledge.progress import Silent
 from tledge.statistics import difference_interval_points
 from tledge.training import linear_head
@@ -28,7 +28,7 @@ def _photos(rng: np.random.Generator, *counts: int) -> Split:
     return np.maximum(hidden @ layer + rng.normal(0, 0.5, (len(labels), DIM)), 0).astype(np.float32), labels
 
 
-def _rows(*parts: Split) -> tuple[Rows, Any]:
+def _rows(*parts: Split) -> tuple[CachedRows, Any]:
     values = np.concatenate([features for features, _ in parts])
     keys = [number.to_bytes(32, "big") for number in range(len(values))]
     cache = RowCache(f"features-{hash(values.tobytes())}", values.shape[1:], np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression.notes import FittingNotes
-from tledge.compression.ranges import Range, Seen
+from tledge.compression.ranges import Histogram, Range
 
 LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
 FEW_PHOTOS = 4  # they do for a quantizer that asks for representative data although every range is known
@@ -37,7 +37,7 @@ class InputCodes:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedNetwork:
     """A network whose weights are codes times a scale of their output channel, so that rounding changes none of them.
 
     ``network``: a flat tf_keras.Model from pixels by ``input_codes``, float32 (N, S, S, 3), to logits (N, C).
@@ -51,7 +51,7 @@ class Prepared:
     input_codes: InputCodes
     ranges: Mapping[str, Range]
     fitting: FittingNotes
-    seen: Mapping[str, tuple[Seen, Seen]] = field(default_factory=dict)
+    seen: Mapping[str, tuple[Histogram, Histogram]] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
     bounds_pairs: bool = False
 

@@ -22,14 +22,14 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from tledge.cache import scratch_folder, stored
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.folding import Folded
 from tledge.compression.layer_kinds import host_of, is_fused, is_weighted, kernel_of, kind_of
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.notes import FittingNotes
 from tledge.compression.one_by_one import on_coarse_codes
-from tledge.compression.ranges import BINS, METHODS, Range, Seen
+from tledge.compression.ranges import BINS, METHODS, Histogram, Range
 from tledge.errors import ArtifactError
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -54,7 +54,7 @@ class _Output:
     real: Floats
     paths: tuple[Path, ...] = ()
     quantized: Floats | None = None
-    seen: tuple[Seen, Seen] | None = None
+    seen: tuple[Histogram, Histogram] | None = None
     range: Range | None = None
 
     def uncoded(self, part: slice) -> Any:
@@ -79,7 +79,7 @@ def prepare(
     float_layers: Collection[str] = (),
     bounds_pairs: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
-) -> Prepared:
+) -> PreparedNetwork:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
     ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
@@ -91,7 +91,7 @@ def prepare(
 
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
-    seen: dict[str, tuple[Seen, Seen]] = {}
+    seen: dict[str, tuple[Histogram, Histogram]] = {}
     done, num_fitted, num_weighted = {network.layers[0].name}, 0, 0
     operators = list(_operators(network))
     with (
@@ -148,7 +148,7 @@ def prepare(
         input_scale=codes.scale,
         input_zero_point=codes.zero_point,
     )
-    return Prepared(network, codes, ranges, notes, seen, tuple(float_layers), bounds_pairs)
+    return PreparedNetwork(network, codes, ranges, notes, seen, tuple(float_layers), bounds_pairs)
 
 
 def _read(layer: Any, outputs: Mapping[str, _Output]) -> list[_Output]:
@@ -252,7 +252,7 @@ class _Wanted:
         return np.concatenate(self._kept)
 
 
-def _seen(values: Floats) -> tuple[Seen, Seen]:
+def _seen(values: Floats) -> tuple[Histogram, Histogram]:
     """Of every other photo, and of the others, in the same bins."""
     flat = values.reshape(len(values), -1)
     lows, highs = (np.array([pick(photo) for photo in flat], np.float32) for pick in (np.min, np.max))
@@ -260,9 +260,9 @@ def _seen(values: Floats) -> tuple[Seen, Seen]:
     _require_finite(low, high)
     high = max(high, low + 1e-6 * max(1.0, abs(low)))  # an output may never change
 
-    def half(part: slice) -> Seen:
+    def half(part: slice) -> Histogram:
         counts = sum((_histogram(photo, low, high) for photo in flat[part]), _NONE)
-        return Seen(low, high, counts, lows[part], highs[part])
+        return Histogram(low, high, counts, lows[part], highs[part])
 
     return half(slice(0, None, 2)), half(slice(1, None, 2))
 

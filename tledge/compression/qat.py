@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.distillation import Lessons, learn, notes
 from tledge.compression.folding import copied
@@ -29,13 +29,13 @@ _PREFIX = "quant_"  # of the name that TFMOT gives a layer
 
 
 def train(
-    start: Prepared,
+    start: PreparedNetwork,
     lessons: Lessons,
     progress: Progress,
     *,
     keeps_zeros: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
-) -> tuple[Prepared, LearningNotes]:
+) -> tuple[PreparedNetwork, LearningNotes]:
     """``start`` with weights that were trained on, through the rounding of weights and activations; and notes on the training.
 
     With ``keeps_zeros`` a weight that is zero stays so; ``grids``: of some layers, by name. Raises

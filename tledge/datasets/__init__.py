@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tledge import preprocessing
 from tledge.errors import InputError
 from tledge.pixel_range import PixelRange
-from tledge.preprocessing import Prepared, UnreadableImage
+from tledge.preprocessing import PreparedPhoto, UnreadableImage
 from tledge.records import SplitName
 
 
@@ -34,7 +34,7 @@ class Photo:
             return 0
         return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
 
-    def prepared(self, size: int, pixel_range: PixelRange | None) -> Prepared | UnreadableImage:
+    def prepared(self, size: int, pixel_range: PixelRange | None) -> PreparedPhoto | UnreadableImage:
         """What :func:`tledge.preprocessing.prepare` makes of it, or why it can't be read."""
         if isinstance(self.data, UnreadableImage):
             return self.data

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.errors import InputError, unknown
 from tledge.exporters.mixed import PROMISE, SUFFIX, float_options
 from tledge.exporters.preparations import Preparation
@@ -28,7 +28,7 @@ ONE_PHOTO, ANY_BATCH = "1", "any"  # photos that a file takes at a time
 
 
 @dataclass(frozen=True)
-class Model:
+class ConverterInput:
     """What a converter reads. ``calibration``: uint8 RGB (N, S, S, 3) for formats that need it, else None.
 
     ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact. ``prepared``: the
@@ -40,7 +40,7 @@ class Model:
     input_size: int
     metadata: str
     calibration: npt.NDArray[np.uint8] | None
-    prepared: Prepared | None = None
+    prepared: PreparedNetwork | None = None
     bounds_pairs: bool = False
     batch: str = ONE_PHOTO
 
@@ -59,7 +59,7 @@ class Format:
     file: str
     promise: Promise
     preparation: Preparation | None
-    convert: Callable[[Model], bytes]
+    convert: Callable[[ConverterInput], bytes]
     options: dict[str, Any]
     libraries: tuple[str, ...]
     on_request: str = ""
@@ -71,7 +71,7 @@ class Format:
         """The same format whose files take ``ONE_PHOTO`` or ``ANY_BATCH`` at a time; require_batch() says whether they can."""
         return replace(self, batch=batch)
 
-    def with_float_operators(self, counts: Mapping[str, int], convert: Callable[[Model], bytes]) -> Format:
+    def with_float_operators(self, counts: Mapping[str, int], convert: Callable[[ConverterInput], bytes]) -> Format:
         """Its mixed variant, of one model: so many operators, by name, stay float, which the options declare."""
         options = {**self.options, **float_options(counts)}
         return replace(self, name=f"{self.name}{SUFFIX}", promise=PROMISE, convert=convert, options=options)
@@ -92,7 +92,7 @@ def formats() -> dict[str, Format]:
     return found
 
 
-def mixed_formats() -> dict[str, Callable[[Model], Format]]:
+def mixed_formats() -> dict[str, Callable[[ConverterInput], Format]]:
     """What makes the mixed variant of an integer format, by the name of that format.
 
     The variant is of one model: its options declare the operators that stay float.

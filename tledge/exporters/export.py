@@ -17,7 +17,7 @@ from tledge._version import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
 from tledge.errors import InputError, PromiseBroken, disk_full
-from tledge.exporters import ONE_PHOTO, Format, Model, chosen, formats, require_batch
+from tledge.exporters import ONE_PHOTO, ConverterInput, Format, chosen, formats, require_batch
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
 from tledge.exporters.preparations.materials import Materials
@@ -161,11 +161,11 @@ class Artifact:
     record: ExportRecord
 
 
-def model_of(run: Run, format_name: str, material: Material | None, batch: str = ONE_PHOTO) -> Model:
+def model_of(run: Run, format_name: str, material: Material | None, batch: str = ONE_PHOTO) -> ConverterInput:
     """What a converter reads to make a format of a run."""
     if material and material.prepared:
         material.prepared.keep_products()
-    return Model(
+    return ConverterInput(
         run.folder / "model",
         run.manifest.backbone.input_size,
         _metadata(run, format_name, batch),
@@ -213,7 +213,7 @@ def _metadata(run: Run, format_name: str, batch: str) -> str:
 _UNSUPPORTED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op|No Op registered for (\w+)")
 
 
-def _converted(form: Format, model: Model) -> bytes:
+def _converted(form: Format, model: ConverterInput) -> bytes:
     """The artifact's bytes. Raises PromiseBroken that names the operators the format has no counterpart for."""
     try:
         return form.convert(model)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import FEW_PHOTOS, Prepared, named_by_value
+from tledge.compression import FEW_PHOTOS, PreparedNetwork, named_by_value
 from tledge.errors import PromiseBroken
 from tledge.exporters.mixed import float_operators
 from tledge.exporters.onnx_graph import (
@@ -26,7 +26,7 @@ from tledge.exporters.onnx_pairs import bound_pairs
 Floats = npt.NDArray[np.float32]
 
 
-class Draft:
+class OnnxDraft:
     """A float graph that ONNX Runtime's quantizer is ready for, and what it shall make of it.
 
     ``float_operators``: how many of those that stay float, by their names; the layers that they are follow from
@@ -34,7 +34,7 @@ class Draft:
     """
 
     def __init__(
-        self, graph: Any, images: Floats, prepared: Prepared | None = None, *, bounds_pairs: bool = False
+        self, graph: Any, images: Floats, prepared: PreparedNetwork | None = None, *, bounds_pairs: bool = False
     ) -> None:
         """``graph``: float32 (1, S, S, 3) in, and it changes. ``images``: representative values of its input, float32
         (N, S, S, 3), whose range becomes that of the codes. ``prepared``: the network that the graph was made from, whose
@@ -101,12 +101,12 @@ class Draft:
         return made
 
 
-def quantize(graph: Any, images: Floats, prepared: Prepared | None = None, *, bounds_pairs: bool = False) -> Any:
-    """The model of :class:`Draft` at once."""
-    return Draft(graph, images, prepared, bounds_pairs=bounds_pairs).quantized()
+def quantize(graph: Any, images: Floats, prepared: PreparedNetwork | None = None, *, bounds_pairs: bool = False) -> Any:
+    """The model of :class:`OnnxDraft` at once."""
+    return OnnxDraft(graph, images, prepared, bounds_pairs=bounds_pairs).quantized()
 
 
-def _ranges(named: Mapping[str, Sequence[str]], prepared: Prepared) -> dict[str, list[dict[str, Any]]]:
+def _ranges(named: Mapping[str, Sequence[str]], prepared: PreparedNetwork) -> dict[str, list[dict[str, Any]]]:
     """The ranges of ``prepared`` in the words of ONNX Runtime's quantizer, by the tensors that hold layers' outputs."""
     prepared.require_all(named.values())
     ranges = {tensor: prepared.range_of(names) for tensor, names in named.items()}
@@ -148,7 +148,7 @@ class _CalibrationReader:
         return None if photo is None else {INPUT: photo[None]}
 
 
-def _take_codes(model: Any, prepared: Prepared | None) -> None:
+def _take_codes(model: Any, prepared: PreparedNetwork | None) -> None:
     """Make the quantized codes of the input the graph's input: its QuantizeLinear goes, uint8 pixels come in.
 
     ``prepared``: of a network with float layers. Where they read the input, it has no codes yet, and gets them. Raises
@@ -181,7 +181,7 @@ def _take_codes(model: Any, prepared: Prepared | None) -> None:
     graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
 
 
-def _dequantize_input(graph: Any, prepared: Prepared) -> None:
+def _dequantize_input(graph: Any, prepared: PreparedNetwork) -> None:
     """Put a DequantizeLinear between the input's codes and those that read it as float."""
     from onnx import helper, numpy_helper
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tledge.audit.tflite import RUNTIME_NAME
-from tledge.compression import Prepared
-from tledge.exporters import TRAINS, Format, Model, tflite_prepared
+from tledge.compression import PreparedNetwork
+from tledge.exporters import TRAINS, ConverterInput, Format, tflite_prepared
 from tledge.exporters.float16 import require_unclipped
 from tledge.exporters.preparations import clustered, fitted, fitted_weights, pruned, pruned_clustered, trained
 from tledge.exporters.tflite_names import name_tensors
@@ -25,7 +25,7 @@ _INT16_RUNTIME = "2.4.0"
 _LIBRARIES = ("tensorflow", "ai-edge-litert", "numpy")
 
 
-def _converter(model: Model, signature: str) -> tuple[Any, Any]:
+def _converter(model: ConverterInput, signature: str) -> tuple[Any, Any]:
     """A converter for batch 1 of one signature, probabilities only; and TensorFlow."""
     from tledge.tensorflow_setup import tensorflow
 
@@ -42,12 +42,12 @@ def _converter(model: Model, signature: str) -> tuple[Any, Any]:
     return converter, tf
 
 
-def _float32(model: Model) -> bytes:
+def _float32(model: ConverterInput) -> bytes:
     converter, _ = _converter(model, "serving_default")
     return _finished(converter.convert(), model.metadata)
 
 
-def _float16(model: Model) -> bytes:
+def _float16(model: ConverterInput) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
@@ -56,7 +56,7 @@ def _float16(model: Model) -> bytes:
     return made
 
 
-def _dynamic(model: Model) -> bytes:
+def _dynamic(model: ConverterInput) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     # With a scale a channel only runtimes from 2.17 on know the operator: not tflite-runtime, which ended with 2.14.
@@ -64,7 +64,7 @@ def _dynamic(model: Model) -> bytes:
     return _finished(converter.convert(), model.metadata)
 
 
-def _int8(model: Model) -> bytes:
+def _int8(model: ConverterInput) -> bytes:
     photos = model.calibration
     assert photos is not None
     if model.prepared is not None:
@@ -83,14 +83,14 @@ def _int8(model: Model) -> bytes:
     return _finished(converter.convert(), model.metadata)
 
 
-def _mixed(model: Model) -> Format:
+def _mixed(model: ConverterInput) -> Format:
     assert model.prepared is not None
     assert model.calibration is not None
-    draft = tflite_prepared.Draft(model.prepared, model.input_size, model.calibration)
+    draft = tflite_prepared.TfliteDraft(model.prepared, model.input_size, model.calibration)
     return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finished(draft.quantized(), of.metadata))
 
 
-def _int16x8(model: Model) -> bytes:
+def _int16x8(model: ConverterInput) -> bytes:
     photos = model.calibration
     assert photos is not None
     prepared = model.prepared
@@ -111,7 +111,7 @@ def _int16x8(model: Model) -> bytes:
     return _finished(converter.convert(), model.metadata, _INT16_RUNTIME)
 
 
-def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
+def _of_prepared(prepared: PreparedNetwork, input_size: int) -> tuple[Any, Any]:
     """A converter for uint8 pixels (1, S, S, 3) to probabilities by a prepared network; and TensorFlow."""
     from tledge.tensorflow_setup import tensorflow
 

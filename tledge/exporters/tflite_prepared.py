@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import FEW_PHOTOS, Prepared, named_by_value
+from tledge.compression import FEW_PHOTOS, PreparedNetwork, named_by_value
 from tledge.exporters.mixed import float_operators
 
 
-class Draft:
+class TfliteDraft:
     """A float model with a range for every tensor, of which the quantizer makes integers.
 
     ``float_operators``: how many of those that stay float, by their names; the layers that they are follow from
     ``prepared.float_layers``.
     """
 
-    def __init__(self, prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, prepared: PreparedNetwork, input_size: int, photos: npt.NDArray[np.uint8]) -> None:
         """``photos``: representative ones, uint8 (N, S, S, 3), for the ranges of what is no layer of the network.
 
         Raises RuntimeError where a layer's output is not found in the converted model.
@@ -49,9 +49,9 @@ class Draft:
         return bytes(made)
 
 
-def convert(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
-    """The bytes of :class:`Draft` at once."""
-    return Draft(prepared, input_size, photos).quantized()
+def convert(prepared: PreparedNetwork, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
+    """The bytes of :class:`TfliteDraft` at once."""
+    return TfliteDraft(prepared, input_size, photos).quantized()
 
 
 def _float_operators(
@@ -78,7 +78,7 @@ def _float_operators(
 
 
 def _with_ranges(
-    prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8], *, needs_all: bool
+    prepared: PreparedNetwork, input_size: int, photos: npt.NDArray[np.uint8], *, needs_all: bool
 ) -> tuple[bytes, dict[int, list[str]]] | None:
     """The float model with a range for every tensor, and the layers whose outputs a tensor holds, by its number.
 
@@ -108,7 +108,7 @@ def _has_range(tensor: Any) -> bool:
     return tensor.quantization is not None and tensor.quantization.min is not None
 
 
-def _calibrated(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
+def _calibrated(prepared: PreparedNetwork, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow()

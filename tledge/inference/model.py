@@ -34,7 +34,7 @@ BLOCK_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Model:
+class RunModel:
     """Made by :func:`open_model`. ``name``: ``original``, or the artifact's format.
 
     ``pixel_range``: that of 16-bit photos it is asked about, the run's where no other was named.
@@ -105,7 +105,7 @@ def open_model(
     runtime: str | None = None,
     pixel_range: PixelRange | None = None,
     artifacts: Path | None = None,
-) -> Model:
+) -> RunModel:
     """The original of a run (the latest where none is named), or its artifact of a format, on the runtime of that file.
 
     ``pixel_range``: of 16-bit photos, where theirs is not that of the photos that the run was trained on.
@@ -117,7 +117,7 @@ def open_model(
     if artifact is None:
         if runtime is not None:
             raise InputError(f"--runtime {runtime} is for an artifact: name it with --artifact, or drop --runtime")
-        return Model(run, ORIGINAL_NAME, original_of(run), pixel_range)
+        return RunModel(run, ORIGINAL_NAME, original_of(run), pixel_range)
     names = run.export_names()
     if artifact not in names:
         raise unknown(f"artifact of run {run.name}", artifact, names, "Or make it with tledge export.")
@@ -128,4 +128,4 @@ def open_model(
         raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {artifact}{listed}")
     interface(path)  # a file that the audit would not read is not run, as in a verification
     chosen = runtime or usable[0]
-    return Model(run, artifact, Runnable(f"{artifact} on {chosen}", path, chosen), pixel_range)
+    return RunModel(run, artifact, Runnable(f"{artifact} on {chosen}", path, chosen), pixel_range)

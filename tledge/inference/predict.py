@@ -10,7 +10,7 @@ import numpy as np
 
 from tledge.ahead import ahead
 from tledge.errors import InputError
-from tledge.inference.model import Model
+from tledge.inference.model import RunModel
 from tledge.inference.photos import Found, find, read, text
 from tledge.preprocessing import Pixels, UnreadableImage, prepare
 from tledge.printable import few
@@ -36,7 +36,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadablePhoto:
     """A photo that could not be read, and why."""
 
     path: str
@@ -52,13 +52,13 @@ class Prediction:
     """
 
     def __init__(
-        self, model: Model, photos: Sequence[str | Path], *, top: int | None = None, progress: Progress | None = None
+        self, model: RunModel, photos: Sequence[str | Path], *, top: int | None = None, progress: Progress | None = None
     ) -> None:
         if top is not None and not 1 <= top <= len(model.labels):
             raise InputError(f"--top {top}: use a number from 1 to {len(model.labels)}, the classes of the run")
         self.model = model
         self.top = min(_USUAL_TOP, len(model.labels)) if top is None else top
-        self.unreadable: list[Unreadable] = []
+        self.unreadable: list[UnreadablePhoto] = []
         self._found: Found = find(photos)
         self._progress = progress or Silent()
         self.photos = [text(path) for path in self._found.photos]
@@ -93,7 +93,7 @@ class Prediction:
 
         for path, outcome in ahead(work, self._found.photos):
             if isinstance(outcome, UnreadableImage):
-                self.unreadable.append(Unreadable(path, str(outcome)))
+                self.unreadable.append(UnreadablePhoto(path, str(outcome)))
                 self._progress.warn(f"{path}: not answered: {outcome}")
             else:
                 yield path, outcome

@@ -30,7 +30,7 @@ def is_narrow(width: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ChartRows:
     """Where the rows of a chart stand. On a phone a row's texts stand above what is drawn of it, else beside it."""
 
     width: int

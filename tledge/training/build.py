@@ -23,7 +23,7 @@ from tledge.pixel_range import PixelRange
 from tledge.progress import Progress, Silent
 from tledge.records import DeviceRecord
 from tledge.run import Run, artifacts_root, check_name, library_versions, open_run
-from tledge.run_writer import LIBRARIES, Made, finish, reserved_new_run, reserved_run, staged_run
+from tledge.run_writer import LIBRARIES, MadeModel, finish, reserved_new_run, reserved_run, staged_run
 from tledge.training.augmentation import contact_sheet
 from tledge.training.augmentation_settings import PRESETS
 from tledge.training.fit import HISTORY_COLUMNS
@@ -135,7 +135,7 @@ def build(
         if recipe.augment != PRESETS["none"]:
             photos = np.asarray(data.pixels[data.splits.rows["train"][:6]], np.uint8)
             contact_sheet(photos, recipe.augment, seed, staging / "augmentation.png")
-        made = Made(
+        made = MadeModel(
             recipe=trained.recipe.as_json(),
             seed=seed,
             num_epochs=len(trained.history),

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from tledge.backbones import Backbone
-from tledge.cache import Checked, Rows, checked, scratch_folder
+from tledge.cache import CachedRows, Checked, checked, scratch_folder
 from tledge.datasets.prepare import Dataset
 from tledge.progress import Progress
 from tledge.records import FeatureRecord
@@ -28,14 +28,14 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Material:
+class HeadData:
     """What a head is trained on and judged by; the test split is not in it.
 
     ``features`` float32 (feature_dim,) each and ``labels`` int64 are of the same photos and views. Row numbers of both:
     ``train`` int64 (1 + views, N), the first row of which has the photos as they are, and ``validation`` int64 (M,).
     """
 
-    features: Rows
+    features: CachedRows
     labels: Indices
     train: Indices
     validation: Indices
@@ -55,14 +55,14 @@ def needs(plan: Plan) -> Needs:
     return Needs((memory,), 4 * feature_dim * max(0, num_new))
 
 
-def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Material:
+def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progress: Progress) -> HeadData:
     """Features of the training photos and the views that ``recipe`` asks for, and of the validation photos."""
     seen, views = _wanted(data, recipe, seed)
     rows, record = features.features_of(backbone, data, seen, progress, views)
     originals, changed = np.split(np.arange(len(rows)), [len(seen)])
     train, validation = np.split(originals, [len(data.splits.rows["train"])])
     labels = data.labels[data.splits.rows["train"]]
-    return Material(
+    return HeadData(
         rows,
         np.concatenate([data.labels[seen], np.tile(labels, recipe.views)]),
         np.concatenate([train, changed]).reshape(-1, len(train)),

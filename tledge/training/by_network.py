@@ -12,7 +12,7 @@ import numpy as np
 
 from tledge.backbones import Backbone, Opaque
 from tledge.backbones.cuts import cut_below, split
-from tledge.cache import Rows, scratch_folder
+from tledge.cache import CachedRows, scratch_folder
 from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
@@ -240,7 +240,7 @@ def _weights(task: Task) -> Floats:
 
 def _logits(task: Task, original: Any, split_name: str) -> Floats:
     """The original's logits of a split, as this device computes them."""
-    pixels: Rows = task.data.pixels.select(task.rows(split_name))
+    pixels: CachedRows = task.data.pixels.select(task.rows(split_name))
     with task.progress.step(f"the original's answers on the {split_name} split", len(pixels)) as advance:
         parts = []
         for batch in pixels.batches(_BATCH):

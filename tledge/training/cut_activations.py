@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones.fast_inference import answers, convert, difference
-from tledge.cache import Checked, Rows, checked
+from tledge.cache import CachedRows, Checked, checked
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress
 from tledge.room import require_space
@@ -50,7 +50,7 @@ def needed_bytes(shape: tuple[int, ...], num_train: int, num_validation: int, re
 
 def compute(
     lower: Any,
-    pixels: Rows,
+    pixels: CachedRows,
     train: Indices,
     validation: Indices,
     recipe: Recipe,

@@ -31,7 +31,7 @@ from tledge.training.plot import plot_trials
 from tledge.training.proposals import proposed
 from tledge.training.recipe import HEAD, Recipe
 from tledge.training.resolve import to_toml
-from tledge.training.study import STUDY, Choice, Study, Trial, begun
+from tledge.training.study import STUDY, HeadChoice, Study, Trial, begun
 
 STUDIES = ".studies"  # in the artifacts folder
 MAX_TRIALS = 10_000
@@ -72,7 +72,7 @@ def tune(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Search for the values of :class:`~tledge.training.study.Choice` of the highest validation accuracy.
+    """Search for the values of :class:`~tledge.training.study.HeadChoice` of the highest validation accuracy.
 
     ``num_trials``: of the study in all; one that has some already goes on from there. ``timeout_s``: no trial is
     trained on after so many seconds. ``recipe`` is the first trial, and keeps what is not searched. ``study`` names the
@@ -203,7 +203,7 @@ def _train(kept: Study, fit: Callable[[Recipe, OnEpoch], Head], deadline: float)
     import optuna
 
     asked = proposed(kept)
-    choice = Choice.of(Choice(**asked.params).applied(kept.recipe))
+    choice = HeadChoice.of(HeadChoice(**asked.params).applied(kept.recipe))
     accuracies: list[float] = []
 
     def judge(epoch: int, row: dict[str, float]) -> None:

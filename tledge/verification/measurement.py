@@ -17,7 +17,7 @@ from tledge.bench.answers import probabilities_or_fault, require_logits, softmax
 from tledge.bench.bench import Bench, Runnable, Timed, TimeLimits, Timings, original_of
 from tledge.bench.latency import Rounds, speedup
 from tledge.bench.photos import lay_out
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError
 from tledge.progress import Progress
@@ -257,7 +257,7 @@ class Measurement:
         except ArtifactError as error:
             self.contracts[subject.name] = [str(error)]
 
-    def _lay_out(self, name: str, pixels: Rows) -> Bench:
+    def _lay_out(self, name: str, pixels: CachedRows) -> Bench:
         photos = lay_out(
             self._folder / name,
             pixels.batches(64),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.preprocessing import Pixels
 from tledge.records import CalibrationRecord, Record
 
@@ -52,7 +52,7 @@ class Material:
 
     samples: CalibrationRecord
     pixels: Pixels
-    prepared: Prepared | None
+    prepared: PreparedNetwork | None
     record: PreparationRecord
     bounds_pairs: bool = False
 

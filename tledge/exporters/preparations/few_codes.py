@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Codebook, Grid, uniform
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.folding import Folded
@@ -37,7 +37,7 @@ def on_few_codes(
     learning_rate: float,
     *,
     keeps_zeros: bool,
-) -> tuple[Prepared, LearningNotes]:
+) -> tuple[PreparedNetwork, LearningNotes]:
     """Fit a network to these codes, each layer to what those before it lost, and then train it.
 
     Ranges are widened between the two, and biases rounded at the end: beside what few codes of weights lose, neither counts.

@@ -10,7 +10,7 @@ import numpy as np
 
 from tledge.backbones import takes_weights
 from tledge.classifier.of_run import network_of
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.calibration import DEFAULT, with_stability
 from tledge.compression.distillation import Examples, Lessons
 from tledge.compression.fitting import prepare
@@ -55,12 +55,12 @@ class Sources:
         """Tell whether :meth:`once` has made it."""
         return (make, *arguments) in self._made
 
-    def material(self, prepared: Prepared | None, made: PreparationRecord, bounds_pairs: bool, /) -> Material:
+    def material(self, prepared: PreparedNetwork | None, made: PreparationRecord, bounds_pairs: bool, /) -> Material:
         """Join the photos, the network and the record of how it was made, with the bound of its weights."""
         bound = LARGEST_SUM if bounds_pairs else None
         return Material(*self.calibration, prepared, made.model_copy(update={"largest_pair_sum": bound}), bounds_pairs)
 
-    def fitted(self, folded: Folded, **options: Any) -> Prepared:
+    def fitted(self, folded: Folded, **options: Any) -> PreparedNetwork:
         """Fit the weights of a copy of ``folded`` to the photos; ``options`` as :func:`prepare` takes them."""
         method = self.options.calibration or DEFAULT
         return with_stability(prepare(folded.copied(), self.calibration[1], method, self.progress, **options))
