@@ -79,7 +79,7 @@ def stored(
     return np.memmap(path, dtype, "r").reshape(-1, *row_shape)
 
 
-def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
+def read_rows(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
     """A copy of some of the rows of a memory map, read without keeping it in memory.
 
     What was read through a map counts as memory of this process, up to the whole file, although the system may take
@@ -94,7 +94,7 @@ def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
 
 
 class Checked:
-    """Rows of a scratch file, compared with their checksums whenever they are read; made by :func:`checked`."""
+    """Rows of a scratch file, compared with their checksums whenever they are read; made by :func:`store_checked`."""
 
     def __init__(self, path: Path, rows: npt.NDArray[Any], sums: npt.NDArray[np.uint32]) -> None:
         self.shape = rows.shape
@@ -105,7 +105,7 @@ class Checked:
 
     def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Some rows, (n, *row_shape). Raises EnvironmentFault for one that is not as it was written."""
-        found = read(self._rows, index)
+        found = read_rows(self._rows, index)
         if [zlib.crc32(row) for row in found] != self._sums[index].tolist():
             raise EnvironmentFault(
                 f"{self._path}: its disk gives other bytes than were written. Begin again, on another disk. {_ELSEWHERE}"
@@ -113,7 +113,7 @@ class Checked:
         return found
 
 
-def checked(
+def store_checked(
     path: Path, batches: Iterable[npt.NDArray[Any]], row_shape: tuple[int, ...], dtype: type[np.generic]
 ) -> Checked:
     """Write batches (n, *row_shape) one after another to a new file, as :func:`stored` does; its rows, to be read."""
@@ -274,7 +274,7 @@ class RowCache:
         for number in np.unique(places[:, 0]):
             segment, mine = self._segments[number], places[:, 0] == number
             some = places[mine, 1]
-            rows[mine] = found = read(segment.rows, some)
+            rows[mine] = found = read_rows(segment.rows, some)
             is_whole[mine] = _sums(segment.keys[some], found) == segment.sums[some]
         return rows, is_whole
 

@@ -81,7 +81,9 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
         return np.concatenate(list(_rows(image)))
 
 
-def prepare(data: bytes | npt.NDArray[np.uint8], size: int, pixel_range: PixelRange | None = None) -> PreparedPhoto:
+def prepare_photo(
+    data: bytes | npt.NDArray[np.uint8], size: int, pixel_range: PixelRange | None = None
+) -> PreparedPhoto:
     """An encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C), at the model's input size.
 
     The pixels are those of :func:`resize` after :func:`decode`, in less memory. Raises what :func:`decode` raises.

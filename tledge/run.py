@@ -190,7 +190,7 @@ def open_run(root: Path, name: str | None = None) -> Run:
     return Run(folder, manifest)
 
 
-def find(run: Run | str | None, artifacts: Path | None = None) -> Run:
+def find_run(run: Run | str | None, artifacts: Path | None = None) -> Run:
     """Open the run of that name in the folder of the runs, or the latest where none is named; one that is open stays so.
 
     Raises InputError where there is no such run, ArtifactError where a file of it changed since it was written.

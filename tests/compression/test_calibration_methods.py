@@ -10,7 +10,7 @@ import pytest
 
 from tledge.compression import PreparedNetwork
 from tledge.compression.calibration import require_method, with_stability
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
 from tledge.compression.ranges import METHODS
 from tledge.errors import InputError
@@ -26,7 +26,7 @@ def teacher(network: Any) -> Folded:
 
 @pytest.fixture
 def fit(teacher: Folded, photos: np.ndarray) -> Fit:
-    return lambda method: prepare(teacher.copied(), photos[:40], method, Silent())
+    return lambda method: fit_network(teacher.copied(), photos[:40], method, Silent())
 
 
 def test_a_method_by_name_gives_its_ranges(fit: Fit) -> None:
@@ -46,7 +46,7 @@ def test_weights_are_fitted_to_the_ranges_of_their_method(fit: Fit) -> None:
 
 def test_ranges_of_photos_that_differ_are_reported_as_unstable(teacher: Folded, photos: np.ndarray) -> None:
     def largest(pixels: np.ndarray) -> float:
-        made = with_stability(prepare(teacher.copied(), pixels, "min-max", Silent()))
+        made = with_stability(fit_network(teacher.copied(), pixels, "min-max", Silent()))
         assert made.fitting.range_stability is not None
         return made.fitting.range_stability.largest_difference
 
@@ -72,6 +72,6 @@ def test_both_halves_hold_every_photo_once(fit: Fit) -> None:
 
 def test_a_single_photo_has_ranges_and_no_stability(teacher: Folded, photos: np.ndarray) -> None:
     for method in METHODS:
-        found = with_stability(prepare(teacher.copied(), photos[:1], method, Silent()))
+        found = with_stability(fit_network(teacher.copied(), photos[:1], method, Silent()))
         assert found.fitting.range_stability is None
         assert found.ranges.keys() == found.seen.keys()

@@ -11,7 +11,7 @@ from small_models import most_significant_bits
 from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Grid, in_few_bits
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import fold
 from tledge.compression.layer_kinds import is_weighted
 from tledge.progress import Silent
@@ -22,7 +22,7 @@ GRID = Grid(scale_bits=BITS)
 
 @pytest.fixture
 def prepared(network: Any, photos: np.ndarray) -> PreparedNetwork:
-    return prepare(fold(network), photos[:8], "min-max", Silent())
+    return fit_network(fold(network), photos[:8], "min-max", Silent())
 
 
 def test_a_number_in_few_bits_is_the_nearest_there_is() -> None:
@@ -91,7 +91,7 @@ def test_a_layer_may_read_the_pixels_through_others_that_keep_their_codes(photos
     inputs = tf_keras.Input(photos.shape[1:])
     flat = tf_keras.layers.Flatten()(tf_keras.layers.MaxPooling2D()(inputs))
     network = tf_keras.Model(inputs, tf_keras.layers.Dense(3, name="logits")(flat))
-    start = prepare(fold(network), photos[:8], "min-max", Silent(), grids={"logits": GRID})
+    start = fit_network(fold(network), photos[:8], "min-max", Silent(), grids={"logits": GRID})
     short = with_short_biases(with_short_ranges(start, 2), {"logits": GRID})
     kernel, bias = short.network.get_layer("logits").get_weights()
     unit = start.input_codes.scale * GRID.scale_of(network.get_layer("logits"), kernel).reshape(-1)

@@ -12,11 +12,11 @@ import scipy.special
 from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Grid, uniform
 from tledge.compression.distillation import Examples, Lessons, learn
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
 from tledge.compression.layer_kinds import is_weighted
 from tledge.compression.pruning import prune
-from tledge.compression.qat import quantized, train
+from tledge.compression.qat import quantized, train_quantized
 from tledge.compression.tfmot_scheme import EDGES, MASK, VALUES, Scheme
 from tledge.errors import InputError
 from tledge.progress import Silent
@@ -56,7 +56,7 @@ def lessons(teacher: Folded, photos: np.ndarray) -> Lessons:
 
 @pytest.fixture
 def start(teacher: Folded, photos: np.ndarray) -> PreparedNetwork:
-    return prepare(teacher.copied(), photos[:1], "min-max", Silent())
+    return fit_network(teacher.copied(), photos[:1], "min-max", Silent())
 
 
 def _divergence(prepared: PreparedNetwork, teacher: Folded, pixels: np.ndarray) -> float:
@@ -77,7 +77,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
     start: PreparedNetwork, teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
     before = [value.copy() for value in teacher.network.get_weights()]
-    trained, learned = train(start, lessons, Silent())
+    trained, learned = train_quantized(start, lessons, Silent())
     new = pictures(32, seed=2)
     assert _divergence(trained, teacher, new) < 0.8 * _divergence(start, teacher, new)
     assert learned.kept_epoch > 0
@@ -92,7 +92,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
 
 
 def test_the_same_seed_gives_the_same_weights(start: PreparedNetwork, teacher: Folded, lessons: Lessons) -> None:
-    first, second = (train(start, lessons, Silent())[0].network.get_weights() for _ in range(2))
+    first, second = (train_quantized(start, lessons, Silent())[0].network.get_weights() for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
@@ -138,7 +138,7 @@ def test_no_validation_photos_are_an_error_that_says_so(
     none = lessons.examples.validation.select(np.array([], np.int64))
     nothing = replace(lessons, examples=Examples(teacher, lessons.examples.train, none, Silent()))
     with pytest.raises(InputError, match="the validation split is empty"):
-        train(start, nothing, Silent())
+        train_quantized(start, nothing, Silent())
 
 
 def _kernels(network: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
@@ -149,8 +149,8 @@ def test_what_is_zero_stays_zero_in_the_fit_and_in_training(
     teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
     pruned, _ = prune(teacher, 0.5, photos[:40], Silent())
-    fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
-    trained, _ = train(fitted, lessons, Silent(), keeps_zeros=True)
+    fitted = fit_network(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
+    trained, _ = train_quantized(fitted, lessons, Silent(), keeps_zeros=True)
     kinds = ("Conv2D", "Dense")
     places = [kernel == 0 for kernel in _kernels(pruned.network, kinds)]
     assert sum(zeros.sum() for zeros in places) > 0
@@ -174,7 +174,7 @@ def test_a_weight_of_a_depthwise_convolution_that_was_rounded_to_zero_may_change
 def test_the_fit_of_a_network_with_zeros_is_better_than_none(teacher: Folded) -> None:
     photos, others = pictures(200, seed=3), pictures(200, seed=4)
     pruned, _ = prune(teacher, 0.5, photos, Silent())
-    fitted = prepare(pruned.copied(), photos, "mse", Silent(), keeps_zeros=True)
+    fitted = fit_network(pruned.copied(), photos, "mse", Silent(), keeps_zeros=True)
     rounded = pruned.copied()
     for layer in rounded.network.layers:
         if is_weighted(layer):

@@ -21,7 +21,7 @@ from tledge.datasets import open_source
 from tledge.errors import ArtifactError, InputError
 from tledge.inference import embed as embed_module
 from tledge.inference.embed import Embedding, embed
-from tledge.preprocessing import prepare
+from tledge.preprocessing import prepare_photo
 from tledge.progress import Silent
 from tledge.run import Run, open_run, tree_hashes
 from tledge.training import model
@@ -45,7 +45,7 @@ def network_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def _pixels(folder: Path, size: int) -> npt.NDArray[np.uint8]:
-    photos = [prepare(path.read_bytes(), size).pixels for path in sorted(folder.rglob("*.png"))]
+    photos = [prepare_photo(path.read_bytes(), size).pixels for path in sorted(folder.rglob("*.png"))]
     return np.stack(photos)
 
 

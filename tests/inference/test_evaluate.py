@@ -13,8 +13,7 @@ from PIL import Image
 
 from tledge import preprocessing
 from tledge.datasets import open_source
-from tledge.datasets.prepare import load_split, members
-from tledge.datasets.prepare import prepare as prepare_data
+from tledge.datasets.prepare import load_split, members, prepare_dataset
 from tledge.errors import InputError
 from tledge.inference.evaluate import Evaluation, evaluate
 from tledge.inference.model import RunModel, open_model
@@ -64,7 +63,11 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: RunModel,
     predicted = [
         (
             int(path.parent.name),
-            int(np.argmax(session.predict(preprocessing.prepare(path.read_bytes(), model.input_size).pixels[None]))),
+            int(
+                np.argmax(
+                    session.predict(preprocessing.prepare_photo(path.read_bytes(), model.input_size).pixels[None])
+                )
+            ),
         )
         for path in folder.rglob("*.png")
     ]
@@ -208,7 +211,7 @@ def test_damaged_pixels_are_read_again_from_the_photos_and_told(
     model: RunModel, photo_folder: Folder, empty_cache: Path
 ) -> None:
     folder = photo_folder({"1": 30, "2": 30})
-    prepare_data(open_source(str(folder)), model.input_size, 0, Silent())
+    prepare_dataset(open_source(str(folder)), model.input_size, 0, Silent())
     expected = evaluate(model, str(folder))
     (path,) = empty_cache.glob("pixels-v*/**/*.rows")
     path.write_bytes(bytes(path.stat().st_size))

@@ -12,7 +12,7 @@ from tledge import build
 from tledge.errors import InputError
 from tledge.inference.model import RunModel, open_model
 from tledge.inference.predict import Prediction, UnreadablePhoto
-from tledge.preprocessing import prepare
+from tledge.preprocessing import prepare_photo
 from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
@@ -32,7 +32,7 @@ def test_the_answers_are_the_artifacts_most_probable_classes_the_first_of_equals
     answered = list(Prediction(model, [folder], top=10).answers())
     assert [one.path for one in answered] == sorted(map(str, folder.rglob("*.png")))
     for one in answered:
-        row = session.predict(prepare(Path(one.path).read_bytes(), model.input_size).pixels[None])
+        row = session.predict(prepare_photo(Path(one.path).read_bytes(), model.input_size).pixels[None])
         best = sorted(range(10), key=lambda number: (-row[number], number))
         assert [(a.label, a.probability) for a in one.answers] == [(model.labels[n], float(row[n])) for n in best]
         assert len(np.unique(row)) < 10  # equals were there to be ordered

@@ -18,7 +18,7 @@ from tledge.backbones import open_backbone
 from tledge.backbones.fast_inference import TOLERANCE
 from tledge.cache import CachedRows, RowCache
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import InputError
 from tledge.outputs import MARK
 from tledge.progress import Silent
@@ -151,7 +151,7 @@ def test_options_that_are_not_given_keep_the_recipes_defaults() -> None:
 @pytest.fixture
 def pets(photo_folder: Callable[..., Path]) -> Dataset:
     """40 photos at 16 x 16."""
-    return prepare(open_folder(photo_folder({"cat": 20, "dog": 20})), 16, 0, Silent())
+    return prepare_dataset(open_folder(photo_folder({"cat": 20, "dog": 20})), 16, 0, Silent())
 
 
 def test_features_are_the_backbones_own_within_the_tolerance(tiny_backbone: Path, pets: Dataset) -> None:

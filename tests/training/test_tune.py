@@ -19,7 +19,7 @@ from PIL import Image
 from tledge.backbones import open_backbone
 from tledge.cache import CachedRows, RowCache
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import ArtifactError, InputError
 from tledge.files import read_sealed, write_sealed
 from tledge.progress import Silent
@@ -153,7 +153,7 @@ def test_the_test_split_is_neither_trained_on_nor_scored(
 
 
 def _digits(size: int) -> Dataset:
-    return prepare(open_source("digits"), size, 0, Silent())
+    return prepare_dataset(open_source("digits"), size, 0, Silent())
 
 
 def test_trials_worse_than_most_end_early(search: Callable[..., Tuned]) -> None:

@@ -18,7 +18,7 @@ from tledge import build, export
 from tledge.backbones import open_backbone
 from tledge.cache import CachedRows
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, load_split, prepare
+from tledge.datasets.prepare import Dataset, load_split, prepare_dataset
 from tledge.exporters import formats
 from tledge.exporters.options import Options
 from tledge.progress import Silent
@@ -97,7 +97,7 @@ def test_the_test_split_is_read_to_be_answered_and_has_no_part_in_the_weights(
 ) -> None:
     recipe = resolve(name, {**ONE_EPOCH, **options})
     module = str(tiny_backbone) if backbone == "tiny" else backbone
-    data = prepare(open_folder(photo_folder({"cat": 40, "dog": 40})), size, 0, Silent())
+    data = prepare_dataset(open_folder(photo_folder({"cat": 40, "dog": 40})), size, 0, Silent())
     test = data.splits.rows["test"]
     notes: list[tuple[set[tuple[int, int]], Hashes]] = []
     watched = replace(data, pixels=Watched(data.pixels, notes))

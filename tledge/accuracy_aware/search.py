@@ -21,7 +21,7 @@ from tledge.exporters.preparations.fitted import FittedRecord
 from tledge.exporters.preparations.materials import Materials
 from tledge.progress import Progress, Silent
 from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
-from tledge.run import Run, find
+from tledge.run import Run, find_run
 from tledge.verification.certification import certify
 from tledge.workers.process import WorkerFailed
 
@@ -59,7 +59,7 @@ def export_within(
         )
     require_batch(wanted, batch)
     wanted = [form.with_batch(batch) for form in wanted]
-    run = find(run, artifacts)
+    run = find_run(run, artifacts)
     options = options or Options()
     options.require_readers([form for one in wanted for form in (one, formats()[f"{one.name}{_TRAINED}"])])
     materials = Materials(run, options, progress)

@@ -84,7 +84,7 @@ class TfliteModel:
     metadata: dict[str, bytes]
 
 
-def read(data: bytes) -> TfliteModel:
+def read_tflite(data: bytes) -> TfliteModel:
     """Raises ArtifactError for a model that contradicts itself; damaged bytes raise what the accessors raise."""
     from ai_edge_litert import schema_py_generated as schema
 

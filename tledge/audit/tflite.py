@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tledge.audit.findings import INTEGER_TYPES, Interface, counted, largest, printable
-from tledge.audit.flatbuffer import Subgraph, Tensor, TfliteModel, TfliteOperator, read
+from tledge.audit.findings import INTEGER_TYPES, Interface, count_operators, largest, printable
+from tledge.audit.flatbuffer import Subgraph, Tensor, TfliteModel, TfliteOperator, read_tflite
 from tledge.audit.macs import Product, granularity, totals
 from tledge.errors import ArtifactError
 from tledge.records import Audit, TensorRecord
@@ -58,7 +58,7 @@ _UNCOUNTED = frozenset(
 
 def audit_tflite(data: bytes) -> Audit:
     """The audit of a model's bytes. Damaged bytes raise ArtifactError or what the generated accessors raise."""
-    model = read(data)
+    model = read_tflite(data)
     weight_types: Counter[str] = Counter()
     float_constants: Counter[str] = Counter()
     for subgraph in model.subgraphs:
@@ -70,7 +70,7 @@ def audit_tflite(data: bytes) -> Audit:
     num_macs, integer_share, granularities = totals(_products(model))
     zero_share, most_codes = _codes(model)
     return Audit(
-        operators=counted(
+        operators=count_operators(
             _classified(subgraph, operator) for subgraph in model.subgraphs for operator in subgraph.operators
         ),
         weight_types={name: size for name, size in sorted(weight_types.items()) if size},
@@ -90,7 +90,7 @@ def audit_tflite(data: bytes) -> Audit:
 
 def interface_tflite(data: bytes) -> Interface:
     """Inputs, outputs and tledge's own metadata. Raises as ``audit_tflite`` does."""
-    return _interface(read(data))
+    return _interface(read_tflite(data))
 
 
 def _min_runtime_version(model: TfliteModel) -> str | None:

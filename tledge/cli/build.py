@@ -68,7 +68,7 @@ def build(
     """Train a classifier on labelled photos, and write its run folder."""
     from tledge.cli.console import TerminalProgress
     from tledge.errors import InputError
-    from tledge.pixel_range import parse
+    from tledge.pixel_range import parse_pixel_range
     from tledge.training.build import build as build_run
     from tledge.training.build import go_on
     from tledge.training.resolve import default, resolve
@@ -95,7 +95,7 @@ def build(
         progress=progress,
         tensorboard=tensorboard,
         mlflow=mlflow,
-        pixel_range=parse(pixel_range),
+        pixel_range=parse_pixel_range(pixel_range),
     )
     _tell(made, as_json)
 

@@ -19,7 +19,7 @@ def compare(
 ) -> None:
     """Put two reports side by side: better, worse, or inside noise; the outcome sets no exit code."""
     from tledge.cli.output import print_json, print_renderable
-    from tledge.reporting.compare import compare as compare_reports
+    from tledge.reporting.compare import compare_reports
     from tledge.reporting.compare_table import comparison_table
     from tledge.reporting.stored import named_report
 

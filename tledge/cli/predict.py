@@ -38,9 +38,11 @@ def predict(
     from tledge.errors import InputError
     from tledge.inference.model import open_model
     from tledge.inference.predict import Prediction
-    from tledge.pixel_range import parse
+    from tledge.pixel_range import parse_pixel_range
 
-    model = open_model(run, artifact=artifact, runtime=runtime, pixel_range=parse(pixel_range), artifacts=artifacts)
+    model = open_model(
+        run, artifact=artifact, runtime=runtime, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts
+    )
     prediction = Prediction(model, photos, top=top, progress=TerminalProgress(quiet=as_json))
     (_print_object if as_json else _print_lines)(prediction)
     num_unreadable, num_photos = len(prediction.unreadable), len(prediction.photos)

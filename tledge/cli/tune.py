@@ -48,7 +48,7 @@ def tune(
     from tledge.cli.console import TerminalProgress
     from tledge.cli.options import seconds
     from tledge.cli.output import print_json, print_line
-    from tledge.pixel_range import parse
+    from tledge.pixel_range import parse_pixel_range
     from tledge.training.resolve import resolve
     from tledge.training.tune import tune as search
 
@@ -62,7 +62,7 @@ def tune(
         timeout_s=seconds("--timeout", timeout),
         seed=seed,
         study=study,
-        pixel_range=parse(pixel_range),
+        pixel_range=parse_pixel_range(pixel_range),
         artifacts=artifacts,
         progress=TerminalProgress(quiet=as_json),
     )

@@ -51,7 +51,7 @@ class PreparedNetwork:
     input_codes: InputCodes
     ranges: Mapping[str, Range]
     fitting: FittingNotes
-    seen: Mapping[str, tuple[Histogram, Histogram]] = field(default_factory=dict)
+    histograms: Mapping[str, tuple[Histogram, Histogram]] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
     bounds_pairs: bool = False
 

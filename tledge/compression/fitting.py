@@ -69,7 +69,7 @@ class _Output:
         return values if self.range is None else tf.quantization.fake_quant_with_min_max_args(values, *self.range)
 
 
-def prepare(
+def fit_network(
     folded: Folded,
     pixels: Pixels,
     range_method: str,

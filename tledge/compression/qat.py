@@ -28,7 +28,7 @@ from tledge.tensorflow_setup import tensorflow
 _PREFIX = "quant_"  # of the name that TFMOT gives a layer
 
 
-def train(
+def train_quantized(
     start: PreparedNetwork,
     lessons: Lessons,
     progress: Progress,

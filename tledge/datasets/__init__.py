@@ -35,11 +35,11 @@ class Photo:
         return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
 
     def prepared(self, size: int, pixel_range: PixelRange | None) -> PreparedPhoto | UnreadableImage:
-        """What :func:`tledge.preprocessing.prepare` makes of it, or why it can't be read."""
+        """What :func:`tledge.preprocessing.prepare_photo` makes of it, or why it can't be read."""
         if isinstance(self.data, UnreadableImage):
             return self.data
         try:
-            return preprocessing.prepare(self.data, size, pixel_range)
+            return preprocessing.prepare_photo(self.data, size, pixel_range)
         except UnreadableImage as error:
             return error
 

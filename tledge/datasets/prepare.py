@@ -121,7 +121,7 @@ class SplitPhotos:
     pixels: CachedRows
 
 
-def needed_bytes(source: Source, input_size: int, pixel_range: PixelRange | None) -> int:
+def uncached_bytes(source: Source, input_size: int, pixel_range: PixelRange | None) -> int:
     """Tell what the pixels of a source's photos that are not cached will take on the cache's disk."""
     cache = pixel_cache(input_size, pixel_range)
     return _num_new(source, cache) * cache.row_bytes
@@ -132,7 +132,7 @@ def _num_new(source: Source, cache: RowCache) -> int:
     return max(0, source.num_photos - len(cache))
 
 
-def prepare(
+def prepare_dataset(
     source: Source,
     input_size: int,
     seed: int,

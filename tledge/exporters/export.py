@@ -25,14 +25,14 @@ from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
-from tledge.run import Run, find, library_versions, now_utc, reserved_part
+from tledge.run import Run, find_run, library_versions, now_utc, reserved_part
 from tledge.tensorflow_setup import tensorflow
 
 Outcome = ExportRecord | PromiseBroken
 _PREPARING = ("tf-keras", "tensorflow-model-optimization", "scipy")  # what makes a network ready for integers
 
 
-def export(
+def export_formats(
     run: Run | str | None,
     format_names: Sequence[str],
     *,
@@ -58,7 +58,7 @@ def export(
     wanted = chosen(list(format_names))
     require_batch(wanted, batch)
     wanted = [form.with_batch(batch) for form in wanted]
-    run = find(run, artifacts)
+    run = find_run(run, artifacts)
     options = options or Options()
     options.require_readers(wanted)
     materials = Materials(run, options, progress)

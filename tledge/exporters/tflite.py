@@ -68,7 +68,7 @@ def _int8(model: ConverterInput) -> bytes:
     photos = model.calibration
     assert photos is not None
     if model.prepared is not None:
-        return _finished(tflite_prepared.convert(model.prepared, model.input_size, photos), model.metadata)
+        return _finished(tflite_prepared.convert_prepared(model.prepared, model.input_size, photos), model.metadata)
     converter, tf = _converter(model, "float_pixels")
 
     def representative_data() -> Iterator[list[Any]]:

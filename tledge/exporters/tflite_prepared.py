@@ -49,7 +49,7 @@ class TfliteDraft:
         return bytes(made)
 
 
-def convert(prepared: PreparedNetwork, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
+def convert_prepared(prepared: PreparedNetwork, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
     """The bytes of :class:`TfliteDraft` at once."""
     return TfliteDraft(prepared, input_size, photos).quantized()
 

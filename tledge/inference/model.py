@@ -20,7 +20,7 @@ from tledge.errors import ArtifactError, InputError, unknown
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
-from tledge.run import Run, find
+from tledge.run import Run, find_run
 from tledge.runtimes import runtime as runtime_named
 from tledge.runtimes import runtimes_for
 from tledge.workers.place import Here
@@ -112,7 +112,7 @@ def open_model(
     Raises InputError for an unknown run, artifact or runtime, or a runtime for other files; ArtifactError where a file
     changed since it was written, is no model, or keeps weights outside itself.
     """
-    run = find(run, artifacts)
+    run = find_run(run, artifacts)
     pixel_range = pixel_range or run.manifest.pixel_range
     if artifact is None:
         if runtime is not None:

@@ -11,8 +11,8 @@ import numpy as np
 from tledge.ahead import ahead
 from tledge.errors import InputError
 from tledge.inference.model import RunModel
-from tledge.inference.photos import Found, find, read, text
-from tledge.preprocessing import Pixels, UnreadableImage, prepare
+from tledge.inference.photos import Found, find_photos, path_text, read_photo
+from tledge.preprocessing import Pixels, UnreadableImage, prepare_photo
 from tledge.printable import few
 from tledge.progress import Progress, Silent
 
@@ -46,7 +46,7 @@ class UnreadablePhoto:
 class Prediction:
     """The answers of a model to photos. ``unreadable`` grows while :meth:`answers` is read; ``skipped`` is known before.
 
-    ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.photos.find`.
+    ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.photos.find_photos`.
     ``top``: how many classes, None for three or all that there are. Raises InputError for no photos, and for ``top`` below 1
     or above the number of classes.
     """
@@ -59,13 +59,13 @@ class Prediction:
         self.model = model
         self.top = min(_USUAL_TOP, len(model.labels)) if top is None else top
         self.unreadable: list[UnreadablePhoto] = []
-        self._found: Found = find(photos)
+        self._found: Found = find_photos(photos)
         self._progress = progress or Silent()
-        self.photos = [text(path) for path in self._found.photos]
-        self.skipped = [text(path) for path in self._found.skipped]
+        self.photos = [path_text(path) for path in self._found.photos]
+        self.skipped = [path_text(path) for path in self._found.skipped]
         if self._found.outputs:
             self._progress.warn(
-                f"left out what tledge itself wrote: {few([text(path) for path in self._found.outputs])}"
+                f"left out what tledge itself wrote: {few([path_text(path) for path in self._found.outputs])}"
             )
         if self.skipped:
             self._progress.warn(f"skipped, as no photos by their names: {few(self.skipped)}")
@@ -87,9 +87,9 @@ class Prediction:
 
         def work(photo: str) -> tuple[str, Pixels | UnreadableImage]:
             try:
-                return text(photo), prepare(read(photo), size, pixel_range).pixels
+                return path_text(photo), prepare_photo(read_photo(photo), size, pixel_range).pixels
             except UnreadableImage as error:
-                return text(photo), error
+                return path_text(photo), error
 
         for path, outcome in ahead(work, self._found.photos):
             if isinstance(outcome, UnreadableImage):

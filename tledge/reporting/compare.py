@@ -48,7 +48,7 @@ class ReportComparison(Record):
     only_in_b: list[str]
 
 
-def compare(before: Report, after: Report) -> ReportComparison:
+def compare_reports(before: Report, after: Report) -> ReportComparison:
     """Every artifact of both reports, by its name (``FORMAT on RUNTIME``), in the order of the first."""
     second = {row.artifact: row for row in after.rows}
     first = {row.artifact for row in before.rows}

@@ -175,7 +175,7 @@ def memory_ahead(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> Memor
     )
 
 
-def held_out(
+def validation_batches(
     values: Callable[[int, int], npt.NDArray[np.floating]], shape: tuple[int, ...], labels: Labels, num_classes: int
 ) -> Dataset:
     """Batches of inputs float32 (n, *shape) and one-hot labels (n, C), in order; ``values(start, stop)`` are some inputs."""

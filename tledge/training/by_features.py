@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from tledge.backbones import Backbone
-from tledge.cache import CachedRows, Checked, checked, scratch_folder
+from tledge.cache import CachedRows, Checked, scratch_folder, store_checked
 from tledge.datasets.prepare import Dataset
 from tledge.progress import Progress
 from tledge.records import FeatureRecord
@@ -118,7 +118,7 @@ def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Che
     """Features of the test photos, float32 (N, feature_dim) on the disk; not of all of them where it is not to go on."""
     photos = features.as_they_are(task.data, task.rows("test"))
     found = features.by_tensorflow(task.backbone, photos.read(np.arange(len(photos.keys))), goes_on)
-    return checked(folder / "test-features", found, (task.backbone.feature_dim,), np.float32)
+    return store_checked(folder / "test-features", found, (task.backbone.feature_dim,), np.float32)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from tledge import preprocessing
 from tledge.backbones import Backbone
-from tledge.backbones.fast_inference import TOLERANCE, answers, convert, difference
+from tledge.backbones.fast_inference import TOLERANCE, answers, convert_function, difference
 from tledge.cache import Array, CachedRows, Remedy, RowCache
 from tledge.datasets.prepare import Dataset
 from tledge.preprocessing import Pixels
@@ -123,7 +123,7 @@ def _converted(backbone: Backbone) -> _Run:
     if backbone.apart is not None:
         backbone.apart.convert()
         return backbone.apart.fast_features
-    model = convert(backbone.features_of_pixels, backbone.input_size)
+    model = convert_function(backbone.features_of_pixels, backbone.input_size)
     LiteRTSession(model, num_threads=1)
     return lambda batches: answers(model, batches)
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tledge.backbones import DEFAULT, open_backbone
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import InputError
 from tledge.files import atomic_write, make_folder
 from tledge.locks import reserved, reserved_new
@@ -26,7 +26,7 @@ from tledge.run import ELSEWHERE, artifacts_root
 from tledge.training.build import default_name
 from tledge.training.by_features import material, needs
 from tledge.training.fit import Diverged, Head, fit_head
-from tledge.training.needs import Plan, require
+from tledge.training.needs import Plan, require_room
 from tledge.training.plot import plot_trials
 from tledge.training.proposals import proposed
 from tledge.training.recipe import HEAD, Recipe
@@ -109,8 +109,8 @@ def tune(
                 f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
             )
         plan = Plan(extractor, recipe, source.num_photos, len(source.labels))
-        require(needs(plan), source, extractor.input_size, pixel_range)
-        data = prepare(source, extractor.input_size, seed, progress, pixel_range)
+        require_room(needs(plan), source, extractor.input_size, pixel_range)
+        data = prepare_dataset(source, extractor.input_size, seed, progress, pixel_range)
         folder = studies / name
         asked = Study(
             dataset=dataset,

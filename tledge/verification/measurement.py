@@ -15,7 +15,7 @@ from tledge.audit import audit
 from tledge.audit.contract import contract_problems
 from tledge.bench.answers import probabilities_or_fault, require_logits, softmax
 from tledge.bench.bench import Bench, Runnable, Timed, TimeLimits, Timings, original_of
-from tledge.bench.latency import Rounds, speedup
+from tledge.bench.latency import Rounds, measured_speedup
 from tledge.bench.photos import lay_out
 from tledge.cache import CachedRows
 from tledge.datasets.prepare import load_split
@@ -188,7 +188,7 @@ class Measurement:
             for other in (float_model, self._original):
                 theirs = timing.timed.get(other) if other and other != subject.model else None
                 if other and isinstance(theirs, Timed):
-                    made.append(speedup(mine.latency, other.name, theirs.latency, timing.floor))
+                    made.append(measured_speedup(mine.latency, other.name, theirs.latency, timing.floor))
         return made
 
     def warnings(self) -> list[str]:

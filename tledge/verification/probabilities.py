@@ -41,7 +41,7 @@ class ProbabilityComparison:
     mean_kl_divergence_nats: float
 
 
-def compare(original: Floats, artifact: Floats) -> ProbabilityComparison:
+def compare_probabilities(original: Floats, artifact: Floats) -> ProbabilityComparison:
     """Compare probabilities (N, C), N and C at least 1, of the same photos.
 
     The divergence is the mean over photos of KL(original || artifact) = sum p ln(p / q) (Kullback & Leibler 1951),

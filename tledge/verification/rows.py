@@ -39,8 +39,8 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
             if found
             else measured.contracts[subject.name]
         )
-        checks.append(gate.kept("promise", broken, record.promise))
-        checks.append(gate.kept("contract", measured.contracts[subject.name], "labels and input are the run's"))
+        checks.append(gate.promise_gate("promise", broken, record.promise))
+        checks.append(gate.promise_gate("contract", measured.contracts[subject.name], "labels and input are the run's"))
         checks += gate.budgets(
             budget,
             machine,
@@ -52,7 +52,7 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
             timed=not wanted.accuracy_only,
         )
     else:
-        checks += gate.unread(budget)
+        checks += gate.unread_gates(budget)
     speedups = measured.speedups(subject) if record else []
     return Row(
         format=subject.format,
@@ -74,7 +74,7 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
         ],
         machine=machine,
         error=error,
-        verdict=gate.verdict(checks),
+        verdict=gate.verdict_of(checks),
     )
 
 

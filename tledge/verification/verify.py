@@ -13,16 +13,16 @@ from tledge.errors import InputError
 from tledge.machine import this_machine
 from tledge.progress import Progress, Silent
 from tledge.records import MachineRecord, Protocol, Report
-from tledge.run import Run, find, library_versions, now_utc
+from tledge.run import Run, find_run, library_versions, now_utc
 from tledge.verification import gallery, gate, targets
-from tledge.verification.choice import choose
+from tledge.verification.choice import choose_best
 from tledge.verification.measurement import Measurement, Wanted
 from tledge.verification.rows import row
 from tledge.verification.subjects import Subject, partners_of, subjects_of
 from tledge.verification.targets import Target
 
 
-def verify(
+def verify_artifacts(
     run: Run | str | None = None,
     *,
     target: str = targets.DEFAULT,
@@ -45,7 +45,7 @@ def verify(
         raise InputError(f"--threads: use whole numbers from 1 to {machine.logical_cores}, the cores of this machine")
     if wanted.accuracy_only and (wanted.layers or wanted.thread_counts or wanted.protocol != Wanted().protocol):
         raise InputError("--accuracy-only measures nothing else: drop --layers, --threads and --protocol, or drop it")
-    run = find(run, artifacts)
+    run = find_run(run, artifacts)
     usable, left_out = targets.usable_runtimes(budget, target)
     subjects, warnings = subjects_of(run, format_names, usable, target)
     warnings += [*left_out, *doubts(run.manifest), *_warnings(budget, target, machine)]
@@ -103,7 +103,7 @@ def _report(
         layers=measured.layers,
         num_flipped_photos=num_flipped,
         flipped_photos=flipped,
-        choice=choose(rows, floors[0].floor if floors else 0.0),
+        choice=choose_best(rows, floors[0].floor if floors else 0.0),
         warnings=warnings,
         library_versions=library_versions("tensorflow", *_libraries(subjects), "numpy"),
         wall_times_s={name: round(seconds, 2) for name, seconds in measured.wall_times_s.items()},

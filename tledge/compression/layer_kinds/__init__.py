@@ -111,7 +111,7 @@ def kinds() -> dict[str, LayerKind]:
     return {module.KIND.name: module.KIND for module in modules}
 
 
-def find(layer: Any) -> LayerKind | None:
+def find_kind(layer: Any) -> LayerKind | None:
     """Returns the kind of a Keras layer, or None where it is not known what the layer is to integers."""
     own = type(layer).__name__
     return next((kind for kind in kinds().values() if own in kind.classes and kind.claims(layer)), None)
@@ -119,7 +119,7 @@ def find(layer: Any) -> LayerKind | None:
 
 def kind_of(layer: Any) -> LayerKind:
     """Returns the kind of a layer of a folded network, whose layers are all known. Raises LookupError for others."""
-    kind = find(layer)
+    kind = find_kind(layer)
     if kind is None:
         raise LookupError(f"no kind of layer is known for {layer.name} ({type(layer).__name__})")
     return kind
@@ -159,7 +159,7 @@ def host_of(layer: Any) -> Any | None:
     before = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
     if len(before) != 1 or len(before[0].outbound_nodes) != 1:
         return None
-    kind, other = find(layer), find(before[0])
+    kind, other = find_kind(layer), find_kind(before[0])
     return before[0] if kind and other and other.name in kind.part_of else None
 
 

@@ -11,7 +11,7 @@ from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.folding import Folded
 from tledge.compression.layer_kinds import is_weighted, kernel_of
 from tledge.compression.notes import FittingNotes, LearningNotes
-from tledge.compression.qat import train
+from tledge.compression.qat import train_quantized
 from tledge.exporters.preparations import PreparationRecord
 from tledge.exporters.preparations.sources import Sources
 
@@ -48,5 +48,5 @@ def on_few_codes(
     grids = {layer.name: Grid(every.get(layer.name), _SCALE_BITS) for layer in layers}
     options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "grids": grids}
     start = with_short_ranges(sources.fitted(folded, **options), _RANGE_BITS)
-    prepared, learning = train(start, sources.lessons(epochs, learning_rate), sources.progress, **options)
+    prepared, learning = train_quantized(start, sources.lessons(epochs, learning_rate), sources.progress, **options)
     return with_short_biases(prepared, grids), learning

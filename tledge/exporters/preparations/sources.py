@@ -13,7 +13,7 @@ from tledge.classifier.of_run import network_of
 from tledge.compression import PreparedNetwork
 from tledge.compression.calibration import DEFAULT, with_stability
 from tledge.compression.distillation import Examples, Lessons
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
 from tledge.datasets.own_photos import fingerprints_of
 from tledge.datasets.prepare import load_split, members
@@ -61,9 +61,9 @@ class Sources:
         return Material(*self.calibration, prepared, made.model_copy(update={"largest_pair_sum": bound}), bounds_pairs)
 
     def fitted(self, folded: Folded, **options: Any) -> PreparedNetwork:
-        """Fit the weights of a copy of ``folded`` to the photos; ``options`` as :func:`prepare` takes them."""
+        """Fit the weights of a copy of ``folded`` to the photos; ``options`` as :func:`fit_network` takes them."""
         method = self.options.calibration or DEFAULT
-        return with_stability(prepare(folded.copied(), self.calibration[1], method, self.progress, **options))
+        return with_stability(fit_network(folded.copied(), self.calibration[1], method, self.progress, **options))
 
     def folded_for(self, what: str) -> Folded:
         """Give the network's layers; where they can't be had, the error begins with ``what``."""

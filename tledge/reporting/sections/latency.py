@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tledge.records import Latency, Report, Row, Speedup
 from tledge.reporting.axis import Axis, Tick, log_axis
-from tledge.reporting.charts import ChartRows, drawn
+from tledge.reporting.charts import ChartRows, in_every_width
 from tledge.reporting.section import Section, Values
 from tledge.reporting.wording import number, short_names
 
@@ -115,7 +115,7 @@ def _latencies(first: Latency | None, sweep: Sequence[Latency]) -> list[Latency]
 
 def _html(report: Report) -> Values | None:
     measured = timings(report)
-    return {"timings": measured, "strips": drawn(strips, report)} if measured else None
+    return {"timings": measured, "strips": in_every_width(strips, report)} if measured else None
 
 
 SECTION = Section(order=70, title="Latency", html=_html)
