@@ -73,7 +73,7 @@ def measure(folder: Path, formats: Sequence[str], epochs: int | None) -> list[di
     """A row for each format of one run, and for the plain recipes. ``epochs``: of those that train, None for their own."""
     from tledge import exporters
     from tledge.datasets.prepare import load_split
-    from tledge.exporters.calibration import DEFAULT_SAMPLES, choose_representative
+    from tledge.exporters.representative import DEFAULT_SAMPLES, choose_representative
     from tledge.files import compressed_bytes
     from tledge.progress import Silent
     from tledge.run import open_run

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tledge import export
-from tledge.inference.model import open_model
+from tledge.inference.run_model import open_model
 from tledge.progress import Silent
 from tledge.run import Run, open_run
 

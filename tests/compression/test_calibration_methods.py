@@ -32,7 +32,7 @@ def fit(teacher: Folded, photos: np.ndarray) -> Fit:
 def test_a_method_by_name_gives_its_ranges(fit: Fit) -> None:
     found = fit("min-max")
     first = next(iter(found.ranges))
-    one, other = found.seen[first]
+    one, other = found.histograms[first]
     assert found.ranges[first] == (0.0, max(one.highs.max(), other.highs.max()))
     assert found.fitting.ranges == "min-max"
 
@@ -64,14 +64,14 @@ def test_an_unknown_method_offers_the_nearest() -> None:
 
 def test_both_halves_hold_every_photo_once(fit: Fit) -> None:
     prepared = fit("mse")
-    for one, other in prepared.seen.values():
+    for one, other in prepared.histograms.values():
         assert len(one.lows) == len(other.lows) == 20
         assert one.counts.sum() == other.counts.sum()
-    assert prepared.seen.keys() == prepared.ranges.keys()
+    assert prepared.histograms.keys() == prepared.ranges.keys()
 
 
 def test_a_single_photo_has_ranges_and_no_stability(teacher: Folded, photos: np.ndarray) -> None:
     for method in METHODS:
         found = with_stability(fit_network(teacher.copied(), photos[:1], method, Silent()))
         assert found.fitting.range_stability is None
-        assert found.ranges.keys() == found.seen.keys()
+        assert found.ranges.keys() == found.histograms.keys()

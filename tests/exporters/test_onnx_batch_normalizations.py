@@ -13,7 +13,7 @@ from tledge.audit import audit, broken_promises
 from tledge.exporters import ConverterInput, formats
 from tledge.exporters.onnx import _signature
 from tledge.exporters.onnx_graph import INPUT, batch_normalizations_to_convolutions, of_function
-from tledge.training.model import of_network, save
+from tledge.training.saved_model import of_network, save
 
 SIZE = 8
 PHOTOS = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)

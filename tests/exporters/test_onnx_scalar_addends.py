@@ -11,7 +11,7 @@ import pytest
 
 from tledge.audit import audit, broken_promises
 from tledge.exporters import ConverterInput, formats
-from tledge.training.model import of_network, save
+from tledge.training.saved_model import of_network, save
 
 SIZE = 16
 PHOTOS = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)

@@ -12,7 +12,7 @@ from tledge.errors import PromiseBroken
 from tledge.exporters import ConverterInput, formats
 from tledge.exporters.onnx_dynamic import _channels_to_one_scale
 from tledge.exporters.onnx_graph import INPUT
-from tledge.training.model import of_network, save
+from tledge.training.saved_model import of_network, save
 
 SIZE = 16
 PHOTOS = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)

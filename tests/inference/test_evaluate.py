@@ -16,7 +16,7 @@ from tledge.datasets import open_source
 from tledge.datasets.prepare import load_split, members, prepare_dataset
 from tledge.errors import InputError
 from tledge.inference.evaluate import Evaluation, evaluate
-from tledge.inference.model import RunModel, open_model
+from tledge.inference.run_model import RunModel, open_model
 from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, open_run

@@ -10,8 +10,8 @@ import pytest
 
 from tledge import build
 from tledge.errors import InputError
-from tledge.inference.model import RunModel, open_model
 from tledge.inference.predict import Prediction, UnreadablePhoto
+from tledge.inference.run_model import RunModel, open_model
 from tledge.preprocessing import prepare_photo
 from tledge.progress import Silent
 from tledge.records import ExportRecord

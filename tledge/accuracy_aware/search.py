@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tledge.accuracy_aware.layers import NUM_PHOTOS, choices, ranked
 from tledge.accuracy_aware.scoring import Judge, Score
+from tledge.accuracy_aware.sensitivity import NUM_PHOTOS, choices, ranked
 from tledge.cache import scratch_folder
 from tledge.compression.codes import Grid
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken

@@ -115,7 +115,7 @@ def _flattened(backbone: Backbone, photos: Pixels) -> Backbone:
     )
 
 
-def rebuild_mobilenet_v2(structure: dict[str, Any]) -> Any:
+def rebuild(structure: dict[str, Any]) -> Any:
     """Build the flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
 
     float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim). Layers are named as in keras.applications, without

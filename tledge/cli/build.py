@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tledge.cli.options import (
+from tledge.cli.recipe_options import given
+from tledge.cli.shared_options import (
     DEFAULT_BACKBONE,
     ArtifactsOption,
     BackboneOption,
@@ -18,7 +19,6 @@ from tledge.cli.options import (
     SeedOption,
     WeightsOption,
 )
-from tledge.cli.recipe_options import given
 
 if TYPE_CHECKING:
     from tledge.run import Run

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption
 
 _RUN_HELP = "A run that was verified, or a report.json that was kept from one."
 

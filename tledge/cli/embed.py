@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
 
 
 def embed(

@@ -41,7 +41,7 @@ def given(context: typer.Context) -> dict[str, Any]:
 
     Raises InputError for what is no time.
     """
-    from tledge.cli.options import seconds
+    from tledge.cli.shared_options import seconds
 
     return {
         option.name: seconds(option.opts[0], value) if option.metavar == "TIME" else value

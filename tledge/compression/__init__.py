@@ -42,7 +42,7 @@ class PreparedNetwork:
 
     ``network``: a flat tf_keras.Model from pixels by ``input_codes``, float32 (N, S, S, 3), to logits (N, C).
     ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. ``fitting``: how
-    it was made, for the record of an export. ``seen``: what the ranges follow from, of two halves of the photos, as far as
+    it was made, for the record of an export. ``histograms``: what the ranges follow from, of two halves of the photos, as far as
     it is kept. ``float_layers``: those that compute in float, with weights as they were trained.
     ``bounds_pairs``: whether every pair of weights fits into 16 bits, as in a ``Grid``.
     """

@@ -29,7 +29,7 @@ def _stability(prepared: PreparedNetwork, method: str) -> StabilityNotes | None:
 
     None of a single photo, which has no halves.
     """
-    if any(not len(half.lows) for halves in prepared.seen.values() for half in halves):
+    if any(not len(half.lows) for halves in prepared.histograms.values() for half in halves):
         return None
 
     def distance(one: Histogram, other: Histogram) -> float:
@@ -37,7 +37,7 @@ def _stability(prepared: PreparedNetwork, method: str) -> StabilityNotes | None:
         width = max(high, other_high) - min(low, other_low)
         return max(abs(low - other_low), abs(high - other_high)) / width
 
-    distances = {name: distance(*halves) for name, halves in prepared.seen.items()}
+    distances = {name: distance(*halves) for name, halves in prepared.histograms.items()}
     worst = max(distances, key=lambda name: distances[name])
     mean = sum(distances.values()) / len(distances)
     return StabilityNotes(mean_difference=round(mean, 4), largest_difference=round(distances[worst], 4), layer=worst)

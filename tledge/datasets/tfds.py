@@ -12,7 +12,7 @@ from typing import Any
 
 from tledge.datasets import Photo, Source, digits
 from tledge.errors import EnvironmentFault, InputError, unknown
-from tledge.network import require_reachable
+from tledge.reachable import require_reachable
 from tledge.records import SplitName
 
 _NAME_END = re.compile("[/:]")

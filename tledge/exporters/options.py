@@ -10,7 +10,7 @@ from tledge.compression.clustering import require_clusters
 from tledge.compression.pruning import require_share
 from tledge.errors import InputError
 from tledge.exporters import Format, formats
-from tledge.exporters.calibration import require_samples
+from tledge.exporters.representative import require_samples
 
 _MAX_EPOCHS = 1000
 

@@ -13,7 +13,7 @@ from tledge.datasets import Source, open_source
 from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
 from tledge.inference.labelled import Entry, Labelled, Part
-from tledge.inference.model import RunModel
+from tledge.inference.run_model import RunModel
 from tledge.inference.seen import SeenPhotos
 from tledge.near_copies import LENGTH, Fingerprints, fingerprint
 from tledge.preprocessing import Pixels

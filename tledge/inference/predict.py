@@ -10,8 +10,8 @@ import numpy as np
 
 from tledge.ahead import ahead
 from tledge.errors import InputError
-from tledge.inference.model import RunModel
-from tledge.inference.photos import Found, find_photos, path_text, read_photo
+from tledge.inference.new_photos import Found, find_photos, path_text, read_named_photo
+from tledge.inference.run_model import RunModel
 from tledge.preprocessing import Pixels, UnreadableImage, prepare_photo
 from tledge.printable import few
 from tledge.progress import Progress, Silent
@@ -46,7 +46,7 @@ class UnreadablePhoto:
 class Prediction:
     """The answers of a model to photos. ``unreadable`` grows while :meth:`answers` is read; ``skipped`` is known before.
 
-    ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.photos.find_photos`.
+    ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.new_photos.find_photos`.
     ``top``: how many classes, None for three or all that there are. Raises InputError for no photos, and for ``top`` below 1
     or above the number of classes.
     """
@@ -87,7 +87,7 @@ class Prediction:
 
         def work(photo: str) -> tuple[str, Pixels | UnreadableImage]:
             try:
-                return path_text(photo), prepare_photo(read_photo(photo), size, pixel_range).pixels
+                return path_text(photo), prepare_photo(read_named_photo(photo), size, pixel_range).pixels
             except UnreadableImage as error:
                 return path_text(photo), error
 

@@ -17,7 +17,7 @@ from tledge.cache import CachedRows, Checked, scratch_folder, store_checked
 from tledge.datasets.prepare import Dataset
 from tledge.progress import Progress
 from tledge.records import FeatureRecord
-from tledge.training import features, fit, model
+from tledge.training import features, fit, saved_model
 from tledge.training.method import Floats, Indices, Task, Trained
 from tledge.training.needs import Memory, Needs, Plan
 from tledge.training.recipe import Recipe
@@ -90,13 +90,13 @@ def train(task: Task) -> Trained:
     # The test photos need no head yet: TensorFlow computes their features while the head is trained.
     with scratch_folder() as folder, _beside(lambda goes_on: _test_features(task, folder, goes_on)) as beside:
         head, validation_logits, record = fit_on_features(task, task.recipe, task.on_epoch)
-        original = model.compose(task.backbone, head)
+        original = saved_model.compose(task.backbone, head)
         with progress.step("writing the model"):
-            model.save(original, task.folder / "model")
+            saved_model.save(original, task.folder / "model")
         with progress.step("the original's answers on the test split"):
             found = beside.result()
             blocks = [found[start : start + _ANSWERED] for start in range(0, len(found), _ANSWERED)]
-            test_logits = np.concatenate([model.logits_of(original, block) for block in blocks])
+            test_logits = np.concatenate([saved_model.logits_of(original, block) for block in blocks])
     return Trained(
         recipe=task.recipe,
         history=head.history,

@@ -16,7 +16,7 @@ from tledge.cache import CachedRows, scratch_folder
 from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
-from tledge.training import batches, by_features, cut_activations, model
+from tledge.training import batches, by_features, cut_activations, saved_model
 from tledge.training.batch_norm import estimate_again
 from tledge.training.by_features import fit_on_features
 from tledge.training.checkpoint import Checkpoint, identity
@@ -120,8 +120,8 @@ def train(task: Task) -> Trained | None:
         rows = batches.order(task.rows("train"), task.seed, 0)
         estimate_again(network, task.data.pixels.select(rows), task.progress)
     with task.progress.step("writing the model"):
-        original = model.of_network(network, backbone.input_size)
-        model.save(original, task.folder / "model")
+        original = saved_model.of_network(network, backbone.input_size)
+        saved_model.save(original, task.folder / "model")
         if backbone.structure is not None:
             (task.folder / "network").mkdir()
             save_network(network, backbone, head, task.folder / "network")

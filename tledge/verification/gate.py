@@ -17,15 +17,15 @@ Verdict = Literal["certified", "passed", "failed"]
 def ran(error: str | None) -> Check:
     """Whether the artifact is whole and answered every photo with a finite number for each class."""
     if error:
-        return Check(name="runs", limit=None, measured=None, verdict_of="failed", reason=error)
-    return Check(name="runs", limit=None, measured=None, verdict_of="passed", reason="answers every test photo")
+        return Check(name="runs", limit=None, measured=None, verdict="failed", reason=error)
+    return Check(name="runs", limit=None, measured=None, verdict="passed", reason="answers every test photo")
 
 
 def promise_gate(name: str, problems: Sequence[str], promise: str) -> Check:
     """A gate on what the file holds: ``problems`` are the sentences that say where it differs from the promise."""
     if problems:
-        return Check(name=name, limit=None, measured=None, verdict_of="failed", reason="; ".join(problems))
-    return Check(name=name, limit=None, measured=None, verdict_of="passed", reason=promise)
+        return Check(name=name, limit=None, measured=None, verdict="failed", reason="; ".join(problems))
+    return Check(name=name, limit=None, measured=None, verdict="passed", reason=promise)
 
 
 def unread_gates(target: Target) -> list[Check]:
@@ -33,8 +33,7 @@ def unread_gates(target: Target) -> list[Check]:
     why = "the artifact does not run: its record can't be read"
     limits = {"promise": None, "contract": None, **{name: getattr(target.budget, name) for name in BUDGETS}}
     return [
-        Check(name=name, limit=limit, measured=None, verdict_of="not judged", reason=why)
-        for name, limit in limits.items()
+        Check(name=name, limit=limit, measured=None, verdict="not judged", reason=why) for name, limit in limits.items()
     ]
 
 
@@ -75,13 +74,13 @@ def budgets(
 
 def _check(name: str, limit: float, measured: float | None, what: str, not_judged: str = "") -> Check:
     if not_judged:
-        return Check(name=name, limit=limit, measured=measured, verdict_of="not judged", reason=not_judged)
+        return Check(name=name, limit=limit, measured=measured, verdict="not judged", reason=not_judged)
     if measured is None:
         reason = "not measured: the artifact did not run to its end"
-        return Check(name=name, limit=limit, measured=None, verdict_of="failed", reason=reason)
+        return Check(name=name, limit=limit, measured=None, verdict="failed", reason=reason)
     inside = measured <= limit
     reason = f"{measured:.4g} {what}: {'inside' if inside else 'over'} the budget of {limit:g}"
-    return Check(name=name, limit=limit, measured=measured, verdict_of="passed" if inside else "failed", reason=reason)
+    return Check(name=name, limit=limit, measured=measured, verdict="passed" if inside else "failed", reason=reason)
 
 
 def _not_this_machine(target: Target, machine: MachineRecord) -> str:

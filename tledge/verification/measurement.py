@@ -26,7 +26,7 @@ from tledge.run import Run
 from tledge.statistics import wilson_interval
 from tledge.verification import attribution
 from tledge.verification.drift import drift
-from tledge.verification.layers import layer_reports
+from tledge.verification.layer_errors import layer_reports
 from tledge.verification.reference import probabilities, reference_logits
 from tledge.verification.subjects import Subject
 from tledge.verification.targets import Target

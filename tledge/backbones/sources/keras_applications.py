@@ -21,7 +21,7 @@ from tledge.backbones.graph import initialise, of_graph
 from tledge.backbones.source import IMAGENET, MAX_INPUT_SIZE, NO_WEIGHTS, BackboneSource
 from tledge.backbones.structure import parsed, structure_fault
 from tledge.errors import EnvironmentFault, InputError, unknown
-from tledge.network import require_reachable
+from tledge.reachable import require_reachable
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
 

@@ -17,7 +17,7 @@ from tledge.runtimes import runtime
 from tledge.runtimes.layer_graph import INPUT, GraphOperator, Layer, layers, match
 from tledge.runtimes.litert_layers import LiteRTLayers
 from tledge.runtimes.onnx_runtime_layers import OnnxLayers
-from tledge.workers.layers import Sums
+from tledge.workers.layer_comparison import Sums
 from tledge.workers.process import WorkerFailed, WorkerProcess
 
 from .jobs import job
@@ -226,7 +226,7 @@ def test_a_fed_layer_gives_its_readers_what_the_caller_says(
 def compared(folder: Path, model: bytes, against: bytes, pixels: np.ndarray, num_photos: int) -> dict[str, Any]:
     (folder / "against").write_bytes(against)
     made = job(folder, model, "onnxruntime", pixels)
-    with WorkerProcess("tledge.workers.layers", made, folder) as process:
+    with WorkerProcess("tledge.workers.layer_comparison", made, folder) as process:
         return process.call("compare", 60, against=str(folder / "against"), num_photos=num_photos)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tledge import photo_files
 from tledge.errors import InputError
-from tledge.inference.photos import find_photos, path_text, read_photo
+from tledge.inference.new_photos import find_photos, path_text, read_named_photo
 from tledge.preprocessing import UnreadableImage
 from tledge.printable import few
 from tledge.run import Run
@@ -46,9 +46,9 @@ def test_standard_input_is_one_photo() -> None:
 def test_what_can_not_be_read_says_why_and_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnreadableImage, match="no regular file; use - for a pipe"):
-        read_photo(str(tmp_path / "pipe"))
+        read_named_photo(str(tmp_path / "pipe"))
     with pytest.raises(UnreadableImage, match="no such file"):
-        read_photo(str(tmp_path / "gone.png"))
+        read_named_photo(str(tmp_path / "gone.png"))
 
 
 def test_a_name_that_is_no_unicode_can_be_written() -> None:
@@ -62,17 +62,17 @@ def test_few_are_listed_and_the_rest_counted() -> None:
 
 def test_standard_input_is_read_as_bytes(monkeypatch: pytest.MonkeyPatch, photo_bytes: Callable[..., bytes]) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(photo_bytes(1))))
-    assert read_photo("-") == photo_bytes(1)
+    assert read_named_photo("-") == photo_bytes(1)
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(UnreadableImage, match="standard input is closed"):
-        read_photo("-")
+        read_named_photo("-")
 
 
 def test_more_than_a_photo_can_have_is_not_read_from_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photo_files, "MAX_BYTES", 10)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bytes(11))))
     with pytest.raises(UnreadableImage, match="more than"):
-        read_photo("-")
+        read_named_photo("-")
 
 
 def test_what_tledge_wrote_is_told_apart_and_not_answered(lenet_copy: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tledge.workers.process import WorkerFailed
 
 NUM_PHOTOS = 16
 _QUANTIZED, _FLOAT = "int8", "float32"
-_PROGRAM = "tledge.workers.layers"
+_PROGRAM = "tledge.workers.layer_comparison"
 _RUNS_A_PHOTO = 4  # both artifacts for their layers, one in pieces, one for its answer
 
 

@@ -18,7 +18,7 @@ from tledge.bench.bench import Runnable
 from tledge.cache import cache_root
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
-from tledge.inference.model import RunModel, open_model
+from tledge.inference.run_model import RunModel, open_model
 from tledge.preprocessing import Pixels
 from tledge.progress import Silent
 from tledge.records import ExportRecord
@@ -43,7 +43,7 @@ def test_blocks_of_any_size_give_each_photo_the_answer_of_its_artifact(
     exported: Exported, monkeypatch: pytest.MonkeyPatch, block_photos: int
 ) -> None:
     model = open_model(exported[0], artifact="tflite-int8")
-    monkeypatch.setattr("tledge.inference.model.BLOCK_BYTES", block_photos * 3 * model.input_size**2)
+    monkeypatch.setattr("tledge.inference.run_model.BLOCK_BYTES", block_photos * 3 * model.input_size**2)
     photos = _photos(5, model.input_size)
     marks, found = _answers(model, photos)
     session = runtime("litert").load(model.runnable.path.read_bytes(), 1, "XNNPACK")
@@ -66,7 +66,7 @@ def test_no_photos_have_no_answers_and_start_nothing(exported: Exported) -> None
 
 def test_who_stops_half_way_leaves_no_files_behind(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     model = open_model(exported[0], artifact="onnx-int8")
-    monkeypatch.setattr("tledge.inference.model.BLOCK_BYTES", 1)
+    monkeypatch.setattr("tledge.inference.run_model.BLOCK_BYTES", 1)
     with contextlib.closing(model.answers(enumerate(_photos(3, model.input_size)), 3, Silent())) as blocks:
         assert next(blocks)[0] == [0]
         assert list((cache_root() / "scratch").iterdir())
@@ -80,7 +80,7 @@ def test_a_disk_without_room_for_a_block_is_said_before_a_photo_is_read(
         raise AssertionError("read")
         yield
 
-    monkeypatch.setattr("tledge.inference.model.BLOCK_BYTES", 2**60)
+    monkeypatch.setattr("tledge.inference.run_model.BLOCK_BYTES", 2**60)
     with pytest.raises(EnvironmentFault, match="no space left on the disk"):
         next(open_model(exported[0], artifact="onnx-int8").answers(photos(), 2**50, Silent()))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.accuracy_aware.layers import choices, ranked
+from tledge.accuracy_aware.sensitivity import choices, ranked
 from tledge.compression.codes import Grid
 from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold

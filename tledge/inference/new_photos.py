@@ -76,7 +76,7 @@ def path_text(path: str) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def read_photo(photo: str) -> bytes:
+def read_named_photo(photo: str) -> bytes:
     """The bytes of a file, or of standard input for ``-``. Raises UnreadableImage where there are none to read."""
     if photo != STDIN:
         return read_photo(Path(photo))

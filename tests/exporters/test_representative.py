@@ -15,7 +15,13 @@ from tledge.datasets.own_photos import fingerprints_of
 from tledge.datasets.prepare import Member, load_split
 from tledge.errors import ArtifactError, InputError
 from tledge.exporters import formats
-from tledge.exporters.calibration import DEFAULT_SAMPLES, choose_apart, choose_representative, pin_input_range, record
+from tledge.exporters.representative import (
+    DEFAULT_SAMPLES,
+    choose_apart,
+    choose_representative,
+    pin_input_range,
+    record,
+)
 from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
