@@ -12,7 +12,7 @@ from tledge.accuracy_aware.sensitivity import choices, ranked
 from tledge.compression.codes import Grid
 from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
-from tledge.compression.layer_kinds import is_weighted
+from tledge.compression.layer_roles import is_weighted
 from tledge.progress import Silent
 
 SIZE = 16

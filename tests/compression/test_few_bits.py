@@ -13,7 +13,7 @@ from tledge.compression.codes import Grid, in_few_bits
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.fitting import fit_network
 from tledge.compression.folding import fold
-from tledge.compression.layer_kinds import is_weighted
+from tledge.compression.layer_roles import is_weighted
 from tledge.progress import Silent
 
 BITS = 4

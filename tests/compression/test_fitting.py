@@ -19,7 +19,8 @@ from tledge.classifier.network import HeadShape, with_head
 from tledge.compression import PreparedNetwork, fitting
 from tledge.compression.fitting import fit_network
 from tledge.compression.folding import fold
-from tledge.compression.layer_kinds import is_weighted, kinds
+from tledge.compression.layer_kinds import kinds
+from tledge.compression.layer_roles import is_weighted
 from tledge.compression.least_squares import Moments, best
 from tledge.compression.ranges import BINS
 from tledge.datasets import open_source

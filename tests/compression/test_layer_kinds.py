@@ -16,7 +16,8 @@ from tledge.compression import PreparedNetwork, layer_kinds
 from tledge.compression.codes import Grid
 from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
-from tledge.compression.layer_kinds import LayerKind, find_kind, is_fused, is_weighted, kernel_of, kind_of, kinds
+from tledge.compression.layer_kinds import LayerKind, kinds
+from tledge.compression.layer_roles import find_kind, is_fused, is_weighted, kernel_of, kind_of
 from tledge.compression.qat import quantized
 from tledge.compression.tfmot_scheme import Scheme
 from tledge.progress import Silent

@@ -14,7 +14,7 @@ from tledge.compression.codes import Grid, uniform
 from tledge.compression.distillation import Examples, Lessons, learn
 from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
-from tledge.compression.layer_kinds import is_weighted
+from tledge.compression.layer_roles import is_weighted
 from tledge.compression.pruning import prune
 from tledge.compression.qat import quantized, train_quantized
 from tledge.compression.tfmot_scheme import EDGES, MASK, VALUES, Scheme

@@ -12,13 +12,13 @@ from tledge.accuracy_aware.sensitivity import NUM_PHOTOS, choices, ranked
 from tledge.cache import scratch_folder
 from tledge.compression.codes import Grid
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
-from tledge.exporters import ONE_PHOTO, Format, chosen, formats, mixed_formats, require_batch
+from tledge.exporters import ONE_PHOTO, Format, chosen, formats, mixed_formats, require_batch, require_readers
 from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of, reserved_formats
+from tledge.exporters.materials import Materials
 from tledge.exporters.mixed import SUFFIX
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
 from tledge.exporters.preparations.fitted import FittedRecord
-from tledge.exporters.preparations.materials import Materials
 from tledge.progress import Progress, Silent
 from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
 from tledge.run import Run, find_run
@@ -61,7 +61,7 @@ def export_within(
     wanted = [form.with_batch(batch) for form in wanted]
     run = find_run(run, artifacts)
     options = options or Options()
-    options.require_readers([form for one in wanted for form in (one, formats()[f"{one.name}{_TRAINED}"])])
+    require_readers(options, [form for one in wanted for form in (one, formats()[f"{one.name}{_TRAINED}"])])
     materials = Materials(run, options, progress)
     ways = [f"{form.name}{end}" for form in wanted for end in _ENDS]
     with reserved_formats(run, ways), scratch_folder() as folder:

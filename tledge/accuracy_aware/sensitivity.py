@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tledge.compression.codes import Grid
 from tledge.compression.folding import Folded
-from tledge.compression.layer_kinds import host_of, is_fused, is_weighted, kind_of
+from tledge.compression.layer_roles import host_of, is_fused, is_weighted, kind_of
 from tledge.compression.ranges import with_zero
 from tledge.preprocessing import Pixels
 from tledge.tensorflow_setup import tensorflow

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tledge.compression import PreparedNetwork
 from tledge.compression.notes import StabilityNotes
+from tledge.compression.prepared_network import PreparedNetwork
 from tledge.compression.ranges import METHODS, Histogram
 from tledge.errors import unknown
 

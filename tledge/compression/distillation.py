@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.cache import CachedRows
-from tledge.compression import InputCodes
 from tledge.compression.folding import Folded
 from tledge.compression.notes import LearningNotes
+from tledge.compression.prepared_network import InputCodes
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow

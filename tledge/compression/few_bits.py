@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Grid, in_few_bits
 from tledge.compression.folding import copied
-from tledge.compression.layer_kinds import is_fused, is_weighted
+from tledge.compression.layer_roles import is_fused, is_weighted
+from tledge.compression.prepared_network import PreparedNetwork
 from tledge.compression.ranges import LEVELS, Range, scale_of
 
 _OF_A_STEP = 1 / 4  # of an output's codes: to what a bias may be rounded

@@ -22,13 +22,13 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from tledge.cache import scratch_folder, stored
-from tledge.compression import PreparedNetwork
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.folding import Folded
-from tledge.compression.layer_kinds import host_of, is_fused, is_weighted, kernel_of, kind_of
+from tledge.compression.layer_roles import host_of, is_fused, is_weighted, kernel_of, kind_of
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.notes import FittingNotes
 from tledge.compression.one_by_one import on_coarse_codes
+from tledge.compression.prepared_network import PreparedNetwork
 from tledge.compression.ranges import BINS, METHODS, Histogram, Range
 from tledge.errors import ArtifactError
 from tledge.preprocessing import Pixels

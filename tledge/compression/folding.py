@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones import RESCALE
-from tledge.compression import InputCodes
-from tledge.compression.layer_kinds import Normalization, find_kind, host_of, is_weighted, kernel_of, kind_of
+from tledge.compression.layer_kinds import Normalization
+from tledge.compression.layer_roles import find_kind, host_of, is_weighted, kernel_of, kind_of
+from tledge.compression.prepared_network import InputCodes
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression.folding import Folded, copied
-from tledge.compression.layer_kinds import summing
+from tledge.compression.layer_roles import summing
 from tledge.compression.notes import ZerosNotes
 from tledge.errors import InputError
 from tledge.preprocessing import Pixels

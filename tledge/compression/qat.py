@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tledge.compression import PreparedNetwork
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.distillation import Lessons, learn, notes
 from tledge.compression.folding import copied
-from tledge.compression.layer_kinds import is_weighted, kernel_of
+from tledge.compression.layer_roles import is_weighted, kernel_of
 from tledge.compression.notes import LearningNotes
+from tledge.compression.prepared_network import PreparedNetwork
 from tledge.compression.ranges import Range
 from tledge.compression.tfmot_scheme import CLASSES, EDGES, MASK, VALUES, LayerConfig, Scheme
 from tledge.errors import InputError

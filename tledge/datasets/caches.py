@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tledge import near_copies, preprocessing
 from tledge.cache import Array, Remedy, RowCache
-from tledge.datasets import Photo, Source
+from tledge.datasets.photo_source import Photo, Source
 from tledge.errors import EnvironmentFault, TledgeError
 from tledge.near_copies import Fingerprints
 from tledge.pixel_range import PixelRange

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from tledge.ahead import ahead
 from tledge.cache import Array, CachedRows, RowCache
-from tledge.datasets import Photo, Source, open_source
 from tledge.datasets.caches import (
     CachedPhoto,
     Part,
@@ -26,6 +25,8 @@ from tledge.datasets.caches import (
     pixel_cache,
     remedy,
 )
+from tledge.datasets.photo_source import Photo, Source
+from tledge.datasets.spec import open_source
 from tledge.datasets.splits import Assignment, NearCopies, assign, split_digest, without_near_copies
 from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError

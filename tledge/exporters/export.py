@@ -17,10 +17,11 @@ from tledge._version import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
 from tledge.errors import InputError, PromiseBroken, disk_full
-from tledge.exporters import ONE_PHOTO, ConverterInput, Format, chosen, formats, require_batch
+from tledge.exporters.format import ONE_PHOTO, ConverterInput, Format
+from tledge.exporters.known_formats import chosen, formats, require_batch, require_readers
+from tledge.exporters.materials import Materials
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
-from tledge.exporters.preparations.materials import Materials
 from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
@@ -60,7 +61,7 @@ def export_formats(
     wanted = [form.with_batch(batch) for form in wanted]
     run = find_run(run, artifacts)
     options = options or Options()
-    options.require_readers(wanted)
+    require_readers(options, wanted)
     materials = Materials(run, options, progress)
     for form in wanted:
         materials.require(form)

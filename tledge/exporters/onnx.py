@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import ANY_BATCH, TRAINS, ConverterInput, Format
+from tledge.exporters.format import ANY_BATCH, TRAINS, ConverterInput, Format
 from tledge.exporters.onnx_batch import free_batch
 from tledge.exporters.onnx_dynamic import quantize_weights
 from tledge.exporters.onnx_graph import OPSET, of_function, weights_to_float16

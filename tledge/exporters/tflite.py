@@ -10,8 +10,9 @@ import numpy as np
 
 from tledge.audit.tflite import RUNTIME_NAME
 from tledge.compression import PreparedNetwork
-from tledge.exporters import TRAINS, ConverterInput, Format, tflite_prepared
+from tledge.exporters import tflite_prepared
 from tledge.exporters.float16 import require_unclipped
+from tledge.exporters.format import TRAINS, ConverterInput, Format
 from tledge.exporters.preparations import clustered, fitted, fitted_weights, pruned, pruned_clustered, trained
 from tledge.exporters.tflite_names import name_tensors
 from tledge.records import Promise

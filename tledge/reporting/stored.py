@@ -7,7 +7,7 @@ from pathlib import Path
 from tledge.errors import ArtifactError, InputError
 from tledge.files import write_together
 from tledge.records import Report
-from tledge.reporting import REPORT, rendered_files, require_place
+from tledge.reporting.report_files import REPORT, rendered_files, require_place
 from tledge.run import Run, find_run, reserved_reports
 
 

@@ -8,8 +8,10 @@ from tledge.compression import PreparedNetwork
 from tledge.compression.clustering import DEFAULT_CLUSTERS, codebooks
 from tledge.compression.folding import Folded
 from tledge.compression.notes import LearningNotes
-from tledge.exporters.preparations import Material, Preparation, trained
+from tledge.exporters.preparations import trained
 from tledge.exporters.preparations.few_codes import FewCodesRecord, on_few_codes
+from tledge.exporters.preparations.material import Material
+from tledge.exporters.preparations.preparation import Preparation
 from tledge.exporters.preparations.sources import Sources
 
 READS = trained.READS | {"clusters"}

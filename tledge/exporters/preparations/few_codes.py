@@ -9,10 +9,10 @@ from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Codebook, Grid, uniform
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.folding import Folded
-from tledge.compression.layer_kinds import is_weighted, kernel_of
+from tledge.compression.layer_roles import is_weighted, kernel_of
 from tledge.compression.notes import FittingNotes, LearningNotes
 from tledge.compression.qat import train_quantized
-from tledge.exporters.preparations import PreparationRecord
+from tledge.exporters.preparations.material import PreparationRecord
 from tledge.exporters.preparations.sources import Sources
 
 # Significant bits of the scales of weights and of activations, and codes of a depthwise kernel: more make a file larger, and errors

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tledge.compression.notes import FittingNotes
-from tledge.exporters.preparations import PHOTOS, Material, Preparation, PreparationRecord
+from tledge.exporters.preparations.material import Material, PreparationRecord
+from tledge.exporters.preparations.preparation import PHOTOS, Preparation
 from tledge.exporters.preparations.sources import LAYERS_UNKNOWN, Sources
 
 _OF_CONVERTERS = "min-max"  # what they do by themselves

@@ -19,7 +19,7 @@ from tledge.datasets.own_photos import fingerprints_of
 from tledge.datasets.prepare import load_split, members
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.exporters.options import Options
-from tledge.exporters.preparations import Material, PreparationRecord
+from tledge.exporters.preparations.material import Material, PreparationRecord
 from tledge.exporters.representative import DEFAULT_SAMPLES, choose_apart, pin_input_range, record
 from tledge.int8_pairs import LARGEST_SUM
 from tledge.preprocessing import Pixels

@@ -6,7 +6,9 @@ from tledge.compression.notes import FittingNotes, LearningNotes
 from tledge.compression.qat import train_quantized
 from tledge.datasets.prepare import members
 from tledge.errors import InputError
-from tledge.exporters.preparations import Material, Preparation, PreparationRecord, fitted
+from tledge.exporters.preparations import fitted
+from tledge.exporters.preparations.material import Material, PreparationRecord
+from tledge.exporters.preparations.preparation import Preparation
 from tledge.exporters.preparations.sources import Sources
 
 READS = fitted.PREPARATION.reads | {"epochs", "learning_rate"}  # options of whatever trains

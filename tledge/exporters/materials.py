@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tledge.datasets.prepare import members
-from tledge.exporters import Format
+from tledge.exporters.format import Format
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
 from tledge.exporters.preparations.sources import Sources
