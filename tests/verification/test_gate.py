@@ -9,7 +9,7 @@ import pytest
 from tledge.machine import this_machine
 from tledge.records import Check, MachineRecord
 from tledge.verification import targets
-from tledge.verification.gate import budgets, overall, promise_gate, ran, unread_gates, verdict_of
+from tledge.verification.gate import budget_checks, overall, promise_gate, ran, unread_gates, verdict_of
 
 from .samples import HERE, a_drift, a_latency
 
@@ -26,7 +26,7 @@ def checks(target: targets.Target = CPU, machine: MachineRecord = HERE, **measur
         "timed": True,
         **measured,
     }
-    return {check.name: check for check in budgets(target, machine, **values)}  # type: ignore[arg-type]
+    return {check.name: check for check in budget_checks(target, machine, **values)}  # type: ignore[arg-type]
 
 
 def verdicts(target: targets.Target = CPU, machine: MachineRecord = HERE, **measured: object) -> dict[str, str]:

@@ -37,7 +37,7 @@ def unread_gates(target: Target) -> list[Check]:
     ]
 
 
-def budgets(
+def budget_checks(
     target: Target,
     machine: MachineRecord,
     drift: Drift | None,
