@@ -28,7 +28,7 @@ Folder = Callable[..., Path]
 
 @pytest.fixture
 def model(exported: tuple[Run, dict[str, ExportRecord]]) -> RunModel:
-    return open_model(exported[0], artifact="tflite-int8")
+    return open_model(exported[0], format_name="tflite-int8")
 
 
 def test_on_the_runs_own_data_set_the_test_split_alone_is_scored_as_verify_scores_it(
@@ -124,7 +124,7 @@ def test_nothing_but_photos_that_were_learned_from_is_an_error_that_says_so(
     folder = photo_folder({"cat": 30, "dog": 30})
     run = build(str(folder), backbone=str(tiny_backbone), run="pets", artifacts=tmp_path / "artifacts")
     export(run, ["tflite-float32"])
-    pets = open_model(run, artifact="tflite-float32")
+    pets = open_model(run, format_name="tflite-float32")
     elsewhere = tmp_path / "elsewhere"
     for photo_id in load_split(run, "train", Silent()).ids:
         (elsewhere / photo_id).parent.mkdir(parents=True, exist_ok=True)

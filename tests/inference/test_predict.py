@@ -21,7 +21,7 @@ from tledge.runtimes import runtime
 
 @pytest.fixture
 def model(exported: tuple[Run, dict[str, ExportRecord]]) -> RunModel:
-    return open_model(exported[0], artifact="tflite-int8")
+    return open_model(exported[0], format_name="tflite-int8")
 
 
 def test_the_answers_are_the_artifacts_most_probable_classes_the_first_of_equals_first(

@@ -173,7 +173,7 @@ class _Search:
             self._progress.warn(f"no layer can be left in float, and none trained: {error}")
             return None
         material = self._material(self._form)
-        errors = ranked(folded, material.pixels[:NUM_PHOTOS], Grid(bounds_pairs=material.bounds_pairs))
+        errors = ranked(folded, material.calibration_photos[:NUM_PHOTOS], Grid(bounds_pairs=material.bounds_pairs))
         in_float = choices(folded.network, list(errors))
         found: dict[int, _Attempt] = {}
 

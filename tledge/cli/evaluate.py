@@ -35,7 +35,7 @@ def evaluate(
     from tledge.inference.run_model import open_model
     from tledge.pixel_range import parse_pixel_range
 
-    model = open_model(run, artifact=artifact, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts)
+    model = open_model(run, format_name=artifact, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts)
     progress = TerminalProgress(quiet=as_json)
     scored = evaluate_model(model, dataset, split=split, include_seen=include_seen, progress=progress)
     if as_json:

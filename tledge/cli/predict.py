@@ -41,7 +41,7 @@ def predict(
     from tledge.pixel_range import parse_pixel_range
 
     model = open_model(
-        run, artifact=artifact, runtime=runtime, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts
+        run, format_name=artifact, runtime=runtime, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts
     )
     prediction = Prediction(model, photos, top=top, progress=TerminalProgress(quiet=as_json))
     (_print_object if as_json else _print_lines)(prediction)

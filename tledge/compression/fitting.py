@@ -71,7 +71,7 @@ class _Output:
 
 def fit_network(
     folded: Folded,
-    pixels: Pixels,
+    calibration_photos: Pixels,
     range_method: str,
     progress: Progress,
     *,
@@ -82,8 +82,8 @@ def fit_network(
 ) -> PreparedNetwork:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
-    ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
-    weight that is zero stays so. ``float_layers`` keep the weights that they have, and what only such layers read of
+    ``calibration_photos``: uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a weight
+    that is zero stays so. ``float_layers`` keep the weights that they have, and what only such layers read of
     them gets no codes; a ReLU and the layer that it alone reads go together. ``bounds_pairs``: as in
     a ``Grid``. ``grids``: of some layers, by name. The outputs of a few layers at a time lie on the cache's disk.
     """
@@ -101,18 +101,22 @@ def fit_network(
         threadpool_limits(1, user_api="blas"),
         progress.step("fitting int8 weights", len(network.layers) - 1) as advance,
     ):
-        require_space(folder, _most_bytes(network, len(pixels)))
-        twice_float32 = 2 * 4 * pixels.size
-        require_memory(twice_float32, f"fitting to {len(pixels)} photos", "Use fewer --calibration-samples.")
-        outputs = {network.layers[0].name: _Output(folded.images(pixels), quantized=codes.real(pixels))}
+        require_space(folder, _most_bytes(network, len(calibration_photos)))
+        twice_float32 = 2 * 4 * calibration_photos.size
+        require_memory(
+            twice_float32, f"fitting to {len(calibration_photos)} photos", "Use fewer --calibration-samples."
+        )
+        outputs = {
+            network.layers[0].name: _Output(folded.images(calibration_photos), quantized=codes.real(calibration_photos))
+        }
 
         # The outputs that a layer reads are still there: it is a reader of them that is not done.
         def in_float(number: int) -> tuple[_Output, _Wanted]:
             layer, *relus = operators[number]
-            last, wanted = [layer, *relus][-1], _Wanted(layer, len(pixels))
+            last, wanted = [layer, *relus][-1], _Wanted(layer, len(calibration_photos))
             before = [one.uncoded for one in _read(layer, outputs)]
             paths = folder / f"{number}-real", folder / f"{number}-coded"  # a layer's name may hold a slash
-            run = _run(layer, relus, before, len(pixels), _batch_size(layer), wanted.keep)
+            run = _run(layer, relus, before, len(calibration_photos), _batch_size(layer), wanted.keep)
             return _Output(stored(paths[0], run, last.output_shape[1:], np.float32), paths), wanted
 
         pending = ahead.submit(in_float, 0)
@@ -128,7 +132,7 @@ def fit_network(
                 values, is_fitted = _fitted(layer, before[0], wanted, size, keeps_zeros, grid)
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
-            run = _run(layer, relus, [one.coded for one in before], len(pixels), size)
+            run = _run(layer, relus, [one.coded for one in before], len(calibration_photos), size)
             made.quantized = stored(made.paths[1], run, last.output_shape[1:], np.float32)
             if kind_of(layer).keeps_values:
                 made.seen, made.range = before[0].seen, before[0].range

@@ -78,10 +78,10 @@ def export_formats(
 
 
 @contextlib.contextmanager
-def reserved_formats(run: Run, names: Iterable[str]) -> Iterator[None]:
+def reserved_formats(run: Run, format_names: Iterable[str]) -> Iterator[None]:
     """Keep other processes from exporting formats of a run. Raises InputError where one is at one of them."""
     with contextlib.ExitStack() as stack:
-        for name in names:
+        for name in format_names:
             busy = f"exporting {name} of run {run.name}; wait for its end"
             stack.enter_context(reserved_part(run, name, busy))
         yield
@@ -170,7 +170,7 @@ def model_of(run: Run, format_name: str, material: Material | None, batch: str =
         run.folder / "model",
         run.manifest.backbone.input_size,
         _metadata(run, format_name, batch),
-        material.pixels if material else None,
+        material.calibration_photos if material else None,
         material.prepared if material else None,
         material.bounds_pairs if material else False,
         batch,
@@ -251,7 +251,7 @@ def artifact(run: Run, form: Format, material: Material | None, progress: Progre
         source_manifest_sha256=run.manifest_sha256,
         promise=form.promise,
         options=options,
-        calibration=material.samples if material else None,
+        calibration=material.calibration if material else None,
         audit=found,
         library_versions={
             "tledge": __version__,

@@ -21,8 +21,9 @@ ONE_PHOTO, ANY_BATCH = "1", "any"  # photos that a file takes at a time
 
 @dataclass(frozen=True)
 class ConverterInput:
-    """What a converter reads. ``calibration``: uint8 RGB (N, S, S, 3) for formats that need it, else None.
+    """What a converter reads.
 
+    ``calibration_photos``: the representative data set, uint8 RGB (N, S, S, 3), for formats that need it, else None.
     ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact. ``prepared``: the
     network with weights and ranges for integer arithmetic; None where its layers are unknown, or none is needed.
     ``bounds_pairs``: whether every pair of int8 weights has to fit into 16 bits. ``batch``: ``ONE_PHOTO`` or ``ANY_BATCH``.
@@ -31,7 +32,7 @@ class ConverterInput:
     saved_model: Path
     input_size: int
     metadata: str
-    calibration: npt.NDArray[np.uint8] | None
+    calibration_photos: npt.NDArray[np.uint8] | None
     prepared: PreparedNetwork | None = None
     bounds_pairs: bool = False
     batch: str = ONE_PHOTO

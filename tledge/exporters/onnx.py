@@ -60,21 +60,26 @@ def _dynamic(model: ConverterInput) -> bytes:
 
 
 def _int8(model: ConverterInput) -> bytes:
-    assert model.calibration is not None
+    assert model.calibration_photos is not None
     if model.prepared is None:
-        function, images = _signature(model, "float_pixels"), model.calibration.astype(np.float32)
+        function, calibration_values = _signature(model, "float_pixels"), model.calibration_photos.astype(np.float32)
     else:
-        function, images = model.prepared.probabilities, model.prepared.input_codes.real(model.calibration)
+        function, calibration_values = (
+            model.prepared.probabilities,
+            model.prepared.input_codes.real(model.calibration_photos),
+        )
     graph = of_function(function, model.input_size, "float32")
-    return _finish(quantize(graph, images, model.prepared, bounds_pairs=model.bounds_pairs), model)
+    return _finish(quantize(graph, calibration_values, model.prepared, bounds_pairs=model.bounds_pairs), model)
 
 
 def _mixed(model: ConverterInput) -> Format:
     prepared = model.prepared
     assert prepared is not None
-    assert model.calibration is not None
+    assert model.calibration_photos is not None
     graph = of_function(prepared.probabilities, model.input_size, "float32")
-    draft = OnnxDraft(graph, prepared.input_codes.real(model.calibration), prepared, bounds_pairs=model.bounds_pairs)
+    draft = OnnxDraft(
+        graph, prepared.input_codes.real(model.calibration_photos), prepared, bounds_pairs=model.bounds_pairs
+    )
     return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finish(draft.quantized(), of))
 
 

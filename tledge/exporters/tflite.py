@@ -66,14 +66,16 @@ def _dynamic(model: ConverterInput) -> bytes:
 
 
 def _int8(model: ConverterInput) -> bytes:
-    photos = model.calibration
-    assert photos is not None
+    calibration_photos = model.calibration_photos
+    assert calibration_photos is not None
     if model.prepared is not None:
-        return _finished(tflite_prepared.convert_prepared(model.prepared, model.input_size, photos), model.metadata)
+        return _finished(
+            tflite_prepared.convert_prepared(model.prepared, model.input_size, calibration_photos), model.metadata
+        )
     converter, tf = _converter(model, "float_pixels")
 
     def representative_data() -> Iterator[list[Any]]:
-        for photo in photos:
+        for photo in calibration_photos:
             yield [photo[None].astype(np.float32)]
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -86,21 +88,21 @@ def _int8(model: ConverterInput) -> bytes:
 
 def _mixed(model: ConverterInput) -> Format:
     assert model.prepared is not None
-    assert model.calibration is not None
-    draft = tflite_prepared.TfliteDraft(model.prepared, model.input_size, model.calibration)
+    assert model.calibration_photos is not None
+    draft = tflite_prepared.TfliteDraft(model.prepared, model.input_size, model.calibration_photos)
     return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finished(draft.quantized(), of.metadata))
 
 
 def _int16x8(model: ConverterInput) -> bytes:
-    photos = model.calibration
-    assert photos is not None
+    calibration_photos = model.calibration_photos
+    assert calibration_photos is not None
     prepared = model.prepared
     converter, tf = (
         _converter(model, "serving_default") if prepared is None else _of_prepared(prepared, model.input_size)
     )
 
     def representative_data() -> Iterator[list[Any]]:
-        for photo in photos:
+        for photo in calibration_photos:
             yield [photo[None]]
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -34,12 +34,13 @@ class PreparationRecord(Record):
 class Material:
     """What a format of integers is made from.
 
-    ``pixels``: representative photos, uint8 (N, S, S, 3). ``prepared``: None where the layers are unknown. ``bounds_pairs``: of
+    ``calibration``: what export.json says of the representative data set. ``calibration_photos``: its photos, uint8
+    (N, S, S, 3). ``prepared``: None where the layers are unknown. ``bounds_pairs``: of
     int8 weights, as in a ``Grid``.
     """
 
-    samples: CalibrationRecord
-    pixels: Pixels
+    calibration: CalibrationRecord
+    calibration_photos: Pixels
     prepared: PreparedNetwork | None
     record: PreparationRecord
     bounds_pairs: bool = False

@@ -31,7 +31,7 @@ def require(sources: Sources, format_name: str) -> None:
 
 def with_zeros(sources: Sources) -> tuple[Folded, ZerosNotes]:
     """Give the network with its zeros, not yet fitted, and notes on them."""
-    return prune(sources.folded, _share(sources), sources.calibration[1], sources.progress)
+    return prune(sources.folded, _share(sources), sources.calibration_photos, sources.progress)
 
 
 def make(sources: Sources, bounds_pairs: bool) -> Material:
