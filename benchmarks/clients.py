@@ -118,10 +118,10 @@ def _photos(run: Run, wanted: int) -> npt.NDArray[np.uint8]:
 
 def _own_answers(run: Run, name: str, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating]:
     """Probabilities (N, C) by the runtime that tledge verifies the artifact on."""
-    from tledge.inference.model import open_model
+    from tledge.inference.run_model import open_model
     from tledge.progress import Silent
 
-    answered = open_model(run, artifact=name).answers(((None, photo) for photo in photos), len(photos), Silent())
+    answered = open_model(run, format_name=name).answers(((None, photo) for photo in photos), len(photos), Silent())
     return np.concatenate([probabilities for _, probabilities in answered])
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 
 from tledge import near_copies
 from tledge.datasets import Source, open_source
-from tledge.datasets.prepare import prepare
+from tledge.datasets.prepare import prepare_dataset
 from tledge.preprocessing import decode, resize, to_rgb
 from tledge.progress import Silent
 
@@ -81,7 +81,7 @@ def copies(source: Source, size: int, most: int) -> dict[str, dict[str, float]]:
 
 def others(source: Source, size: int, seed: int) -> dict[str, Any]:
     """What a build finds in the data set as it is."""
-    data = prepare(source, size, seed, Silent())
+    data = prepare_dataset(source, size, seed, Silent())
     held_out = np.concatenate([data.splits.rows["validation"], data.splits.rows["test"]])
     kept = np.setdiff1d(np.arange(len(data.ids)), [*held_out, *data.splits.dropped])
     started = time.perf_counter()

@@ -73,7 +73,7 @@ def measure(folder: Path, formats: Sequence[str], epochs: int | None) -> list[di
     """A row for each format of one run, and for the plain recipes. ``epochs``: of those that train, None for their own."""
     from tledge import exporters
     from tledge.datasets.prepare import load_split
-    from tledge.exporters.calibration import DEFAULT_SAMPLES, choose
+    from tledge.exporters.representative import DEFAULT_SAMPLES, choose_representative
     from tledge.files import compressed_bytes
     from tledge.progress import Silent
     from tledge.run import open_run
@@ -90,7 +90,7 @@ def measure(folder: Path, formats: Sequence[str], epochs: int | None) -> list[di
     run = open_run(folder.parent, folder.name)
     files = {name: run.export_folder(name) / run.export_record(name).file for name in formats}
     train = load_split(run, "train", Silent())
-    photos = train.pixels[choose(train.content_sha256, train.labels, DEFAULT_SAMPLES, run.manifest.seed)]
+    photos = train.pixels[choose_representative(train.content_sha256, train.labels, DEFAULT_SAMPLES, run.manifest.seed)]
     models = {name: (path.name, path.read_bytes()) for name, path in files.items()}
     for name, (file, recipe) in PLAIN.items():
         started = time.perf_counter()

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--min-right", type=int, default=18)
     options = parser.parse_args()
     from tledge.bench.bench import Bench, Runnable, Timed
-    from tledge.bench.latency import protocol, speedup
+    from tledge.bench.latency import measured_speedup, protocol
     from tledge.bench.photos import lay_out
     from tledge.datasets.prepare import load_split
     from tledge.machine import this_machine
@@ -56,7 +56,7 @@ def main() -> None:
             one, other = (timing.timed[model] for model in models)
             if not isinstance(one, Timed) or not isinstance(other, Timed) or timing.floor is None:
                 raise SystemExit(f"the artifact does not run: {timing.timed}")
-            compared = speedup(one.latency, "itself", other.latency, timing.floor)
+            compared = measured_speedup(one.latency, "itself", other.latency, timing.floor)
             found.append(compared)
             print(
                 f"{number + 1}: {compared.ratio:.4f} ({compared.ratio_interval.low:.4f} to "

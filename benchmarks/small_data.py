@@ -92,7 +92,7 @@ def features_of(source: str, folder: Path) -> tuple[Floats, Labels]:
 def _computed(dataset: str, handle: str, num_photos: int) -> tuple[Floats, Labels]:
     from tledge import preprocessing
     from tledge.backbones import DEFAULT, open_backbone
-    from tledge.backbones.fast_inference import answers, convert
+    from tledge.backbones.fast_inference import answers, convert_function
     from tledge.datasets import open_source
 
     backbone = open_backbone(handle or DEFAULT)
@@ -107,7 +107,7 @@ def _computed(dataset: str, handle: str, num_photos: int) -> tuple[Floats, Label
     def _decoded(data: Any) -> Any:
         return preprocessing.decode(data) if isinstance(data, bytes) else preprocessing.to_rgb(data)
 
-    model = convert(backbone.features_of_pixels, backbone.input_size)
+    model = convert_function(backbone.features_of_pixels, backbone.input_size)
     return np.concatenate(list(answers(model, batches()))), np.array(labels, np.int64)
 
 

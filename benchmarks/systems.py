@@ -129,7 +129,7 @@ def embedding_differences(run: Path, photos: Path, features: Path, layer: Path) 
     from pyarrow import parquet
 
     from tledge.backbones import open_backbone
-    from tledge.preprocessing import prepare
+    from tledge.preprocessing import prepare_photo
     from tledge.tensorflow_setup import tensorflow
 
     tensorflow()
@@ -139,7 +139,7 @@ def embedding_differences(run: Path, photos: Path, features: Path, layer: Path) 
     backbone = open_backbone(recorded["handle"], recorded["input_size"])
     table = parquet.read_table(features)
     images = np.stack(
-        [prepare((photos / name).read_bytes(), backbone.input_size).pixels for name in table["id"].to_pylist()]
+        [prepare_photo((photos / name).read_bytes(), backbone.input_size).pixels for name in table["id"].to_pylist()]
     )
     graph: Any = backbone.flat(images[:16]).graph
     upto = tf_keras.Model(graph.input, graph.get_layer(LAYER).output)

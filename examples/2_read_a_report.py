@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tledge.records import Report
+from tledge import Report
 
 report = Report.load(Path("artifacts/example/verification/report.json"), "run 1_build_export_verify.py first")
 for row in report.rows:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tledge.records import Report
+from tledge import Report
 
 MAX_DROP_POINTS = 30.0
 

@@ -95,10 +95,11 @@ def exit_codes() -> str:
 
 
 def python_api() -> str:
-    """Ask mkdocstrings for each public name of the package."""
+    """Ask mkdocstrings for each public name of the package: the functions, then the types that they take and give."""
     import tledge
 
-    return "\n\n".join(f"::: tledge.{name}" for name in tledge.__all__ if not name.startswith("_"))
+    names = sorted((name for name in tledge.__all__ if not name.startswith("_")), key=lambda name: name[0].isupper())
+    return "\n\n".join(f"::: tledge.{name}" for name in names)
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tledge.cache import Array, Remedy, RowCache, cache_root, checked, read, stored
+from tledge.cache import Array, Remedy, RowCache, cache_root, read_rows, store_checked, stored
 from tledge.errors import EnvironmentFault, environment_fault
 from tledge.progress import Progress, Silent
 
@@ -246,7 +246,7 @@ def test_reading_all_rows_of_a_large_file_takes_the_memory_of_one_batch() -> Non
 def test_what_is_read_of_a_map_is_its_own_and_no_longer_of_the_map(tmp_path: Path) -> None:
     rows = stored(tmp_path / "file", [np.stack([_row(1), _row(2), _row(3)])], (2, 3), np.float32)
     for index in (1, slice(1, 3), np.array([2, 0, 2]), rows[:, 0, 0] > 1, (np.array([0, 1]), np.array([1, 0]))):
-        found = read(rows, index)
+        found = read_rows(rows, index)
         assert type(found) is np.ndarray
         assert not np.may_share_memory(found, rows)
         assert found.tolist() == rows[index].tolist()
@@ -256,7 +256,7 @@ def test_an_array_of_indices_copies_rows_once(tmp_path: Path) -> None:
     rows = stored(tmp_path / "file", [np.zeros((100, 10_000), np.float32)], (10_000,), np.float32)
     tracemalloc.start()
     try:
-        found = read(rows, np.arange(100))
+        found = read_rows(rows, np.arange(100))
         assert found.nbytes <= tracemalloc.get_traced_memory()[1] < 1.5 * found.nbytes
     finally:
         tracemalloc.stop()
@@ -273,7 +273,7 @@ def test_batches_are_stored_as_one_map(tmp_path: Path) -> None:
 
 def test_scratch_rows_that_are_not_as_they_were_written_are_an_error_of_the_environment(tmp_path: Path) -> None:
     batches = [np.stack([_row(1), _row(2)]), np.stack([_row(3)])]
-    found = checked(tmp_path / "file", iter(batches), (2, 3), np.float16)
+    found = store_checked(tmp_path / "file", iter(batches), (2, 3), np.float16)
     assert (len(found), found.shape) == (3, (3, 2, 3))
     assert found[np.array([2, 0, 2])][:, 0, 0].tolist() == [3, 1, 3]
     data = bytearray((tmp_path / "file").read_bytes())
@@ -282,7 +282,7 @@ def test_scratch_rows_that_are_not_as_they_were_written_are_an_error_of_the_envi
     assert found[2:][:, 0, 0].tolist() == [3]
     with pytest.raises(EnvironmentFault, match=r"its disk gives other bytes than were written\. Begin again"):
         found[:2]
-    assert len(checked(tmp_path / "none", [], (2, 3), np.float16)[:]) == 0
+    assert len(store_checked(tmp_path / "none", [], (2, 3), np.float16)[:]) == 0
 
 
 def test_a_disk_that_fills_up_while_batches_are_stored_is_an_error_and_no_crash(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tledge import export
-from tledge.inference.model import open_model
+from tledge.inference.run_model import open_model
 from tledge.progress import Silent
 from tledge.run import Run, open_run
 
@@ -55,7 +55,7 @@ def test_a_client_in_a_process_of_its_own_gives_tledges_answers_or_its_own_error
         (form,) = [form for form in ("tflite-float32", "onnx-float32") if form[:4] == client.runs[0][1:5]]
         artifact = lenet_copy.export_folder(form) / lenet_copy.export_record(form).file
         found = environments.answers(client, Path(sys.executable), artifact, tmp_path / "photos.npy", tmp_path)
-        ((_, own),) = open_model(lenet_copy, artifact=form).answers(((None, one) for one in photos), 3, Silent())
+        ((_, own),) = open_model(lenet_copy, format_name=form).answers(((None, one) for one in photos), 3, Silent())
         np.testing.assert_allclose(found.outputs, own, atol=1e-6)
         assert (found.shape, found.labels) == ((1, 10), labels)
         artifact.write_bytes(b"garbage")

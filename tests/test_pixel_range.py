@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from tledge.errors import InputError
-from tledge.pixel_range import PixelRange, likely, parse
-from tledge.preprocessing import UnknownRange, UnreadableImage, decode, prepare
+from tledge.pixel_range import PixelRange, likely, parse_pixel_range
+from tledge.preprocessing import UnknownRange, UnreadableImage, decode, prepare_photo
 
 Values = npt.NDArray[np.uint16]
 TWELVE = PixelRange(0, 4095)
@@ -143,16 +143,16 @@ def test_what_is_black_is_black_in_any_range() -> None:
 
 def test_photos_of_8_bits_have_no_range_to_say(photo_bytes: Callable[..., bytes]) -> None:
     data = photo_bytes(0)
-    assert np.array_equal(prepare(data, 16).pixels, prepare(data, 16, TWELVE).pixels)
+    assert np.array_equal(prepare_photo(data, 16).pixels, prepare_photo(data, 16, TWELVE).pixels)
 
 
 def test_a_range_is_written_as_two_values() -> None:
-    assert parse(None) is None
-    assert parse("0..4095") == TWELVE
+    assert parse_pixel_range(None) is None
+    assert parse_pixel_range("0..4095") == TWELVE
     assert str(TWELVE) == "0..4095"
     for text in ("4095", "0-4095", "0..65536", "4095..0", "0..100", "-1..4095", "0..4095.5", ""):
         with pytest.raises(InputError, match=r"use the values of black and white as in 0\.\.4095"):
-            parse(text)
+            parse_pixel_range(text)
 
 
 def test_the_likely_range_is_that_of_the_fewest_bits() -> None:

@@ -20,7 +20,7 @@ from tledge.preprocessing import (
     UnreadableImage,
     decode,
     pixel_digest,
-    prepare,
+    prepare_photo,
     resize,
     to_rgb,
 )
@@ -221,16 +221,16 @@ def test_strips_change_no_bit(mode: str, orientation: int, monkeypatch: pytest.M
         expected = _by_pillow(data)
         assert np.array_equal(decode(data), expected)
         for size in (5, 16, 50):
-            prepared = prepare(data, size)
+            prepared = prepare_photo(data, size)
             assert np.array_equal(prepared.pixels, resize(expected, size))
             assert prepared.digest == pixel_digest(expected)
 
 
 def test_pixels_are_those_of_the_one_decoder() -> None:
     data = _encoded(Image.fromarray(_pattern()), "JPEG")
-    assert np.array_equal(prepare(data, 16).pixels, resize(decode(data), 16))
+    assert np.array_equal(prepare_photo(data, 16).pixels, resize(decode(data), 16))
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    assert np.array_equal(prepare(grey, 8).pixels, np.stack([grey] * 3, axis=2))
+    assert np.array_equal(prepare_photo(grey, 8).pixels, np.stack([grey] * 3, axis=2))
 
 
 @pytest.mark.parametrize("size", [(200_000, 1), (1, 200_000)])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tledge.errors import EnvironmentFault
-from tledge.network import require_reachable
+from tledge.reachable import require_reachable
 
 
 @contextlib.contextmanager

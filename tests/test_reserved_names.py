@@ -18,7 +18,7 @@ from tledge.run import Run, reserved_reports
 from tledge.run_writer import reserved_new_run, reserved_run
 from tledge.training.recipe import RECIPES, Recipe
 from tledge.training.tune import STUDIES, tune
-from tledge.training.unfinished import Request, kept
+from tledge.training.unfinished import Request, kept_state
 
 Tledge = Callable[..., Any]
 SHORT = RECIPES["head"].model_copy(update={"max_epochs": 1})
@@ -35,7 +35,7 @@ def _request(recipe: Recipe) -> Request:
 def test_a_run_that_another_process_builds_is_refused_and_nobody_is_told_to_remove_it(
     tledge: Tledge, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    with reserved_run(tmp_path, "one"), kept(tmp_path, _request(RECIPES["scratch"]), Silent(), goes_on=False):
+    with reserved_run(tmp_path, "one"), kept_state(tmp_path, _request(RECIPES["scratch"]), Silent(), goes_on=False):
         before = sorted(tmp_path.rglob("*"))
         ended = tledge("build", "--dataset", "digits", *options, "--run", "one", "--artifacts", tmp_path)
         assert ended.code == 2
@@ -66,7 +66,7 @@ def test_a_build_that_was_killed_before_it_said_what_it_is_leaves_its_name_free(
     folder = tmp_path / ".unfinished-one"
     folder.mkdir()
     (folder / ".build.json.x.partial").touch()
-    with kept(tmp_path, _request(RECIPES["scratch"]), Silent(), goes_on=False):
+    with kept_state(tmp_path, _request(RECIPES["scratch"]), Silent(), goes_on=False):
         assert (folder / "build.json").exists()
     assert not folder.exists()
 

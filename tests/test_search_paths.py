@@ -15,7 +15,7 @@ import pytest
 from tledge.audit.shapes import inferred_shapes
 from tledge.errors import ArtifactError, InputError
 from tledge.exporters.processes import Processes
-from tledge.search_paths import environment, require_no_gpu_tools
+from tledge.search_paths import require_no_gpu_tools, safe_environment
 from tledge.training.plot import plot_trials
 
 CONSOLE_SCRIPT = str(Path(sys.executable).with_name("tledge"))
@@ -128,13 +128,13 @@ def test_an_empty_entry_of_a_search_path_is_left_out_and_a_named_folder_is_not(
     monkeypatch: pytest.MonkeyPatch, name: str, entries: str, safe: str | None
 ) -> None:
     monkeypatch.setenv(name, entries)
-    assert environment(OTHER="1").get(name) == safe
-    assert environment(OTHER="1")["OTHER"] == "1"
+    assert safe_environment(OTHER="1").get(name) == safe
+    assert safe_environment(OTHER="1")["OTHER"] == "1"
 
 
 def test_the_loader_of_libraries_takes_semicolons_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/a;;/b:")
-    assert environment()["LD_LIBRARY_PATH"] == "/a:/b"
+    assert safe_environment()["LD_LIBRARY_PATH"] == "/a:/b"
 
 
 @pytest.mark.parametrize("tool", ["cuda_sdk_lib/bin/ptxas", "bin/ptxas"])

@@ -1,12 +1,13 @@
 """tledge: from labelled photos to a verified image classifier for small devices.
 
-The public API is three functions, one a stage; each reads only what the stage before wrote:
+The public API is one function for each stage. Each reads only what the stage before it wrote:
 
     run = tledge.build("tf_flowers")
     tledge.export(run, ["tflite-int8"])
     report = tledge.verify(run)
 
-They are imported on first use, because TensorFlow takes seconds to import.
+The types that these functions take and give stand beside them. All are imported on first use, because TensorFlow takes
+seconds to import.
 """
 
 from __future__ import annotations
@@ -15,13 +16,36 @@ from typing import TYPE_CHECKING, Any
 
 from tledge._version import __version__
 
-__all__ = ["__version__", "build", "export", "verify"]
+__all__ = [
+    "Options",
+    "Progress",
+    "Recipe",
+    "Report",
+    "Run",
+    "Wanted",
+    "__version__",
+    "build",
+    "export",
+    "verify",
+]
 
 if TYPE_CHECKING:
     from tledge.api import export, verify
+    from tledge.exporters.options import Options
+    from tledge.progress import Progress
+    from tledge.records import Report
+    from tledge.run import Run
     from tledge.training.build import build
+    from tledge.training.recipe import Recipe
+    from tledge.verification.measurement import Wanted
 
 _HOMES = {
+    "Options": "tledge.exporters.options",
+    "Progress": "tledge.progress",
+    "Recipe": "tledge.training.recipe",
+    "Report": "tledge.records",
+    "Run": "tledge.run",
+    "Wanted": "tledge.verification.measurement",
     "build": "tledge.training.build",
     "export": "tledge.api",
     "verify": "tledge.api",

@@ -8,15 +8,15 @@ from pathlib import Path
 from tledge.accuracy_aware.search import export_within
 from tledge.errors import InputError
 from tledge.exporters import ONE_PHOTO
-from tledge.exporters.export import export as export_as_asked
+from tledge.exporters.export import export_formats
 from tledge.exporters.options import Options
 from tledge.progress import Progress
 from tledge.records import ExportRecord, Report
 from tledge.reporting import require_place, write_all
-from tledge.run import Run, find, reserved_reports
+from tledge.run import Run, find_run, reserved_reports
 from tledge.verification import targets
 from tledge.verification.measurement import Wanted
-from tledge.verification.verify import verify as measure_and_judge
+from tledge.verification.verify import verify_artifacts
 
 
 def export(
@@ -52,7 +52,7 @@ def export(
         EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
     if max_drop_points is None:
-        return export_as_asked(
+        return export_formats(
             run, format_names, options=options, batch=batch, jobs=jobs, artifacts=artifacts, progress=progress
         )
     if jobs != 1:
@@ -92,9 +92,9 @@ def verify(
         EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
     targets.load(target)  # a mistake in what was asked for is told before a run is looked for
-    run = find(run, artifacts)
+    run = find_run(run, artifacts)
     with reserved_reports(run):
         require_place(run.reports())
-        report = measure_and_judge(run, target=target, format_names=format_names, wanted=wanted, progress=progress)
+        report = verify_artifacts(run, target=target, format_names=format_names, wanted=wanted, progress=progress)
         write_all(report, run.reports())
     return report

@@ -79,7 +79,7 @@ def stored(
     return np.memmap(path, dtype, "r").reshape(-1, *row_shape)
 
 
-def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
+def read_rows(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
     """A copy of some of the rows of a memory map, read without keeping it in memory.
 
     What was read through a map counts as memory of this process, up to the whole file, although the system may take
@@ -94,7 +94,7 @@ def read(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
 
 
 class Checked:
-    """Rows of a scratch file, compared with their checksums whenever they are read; made by :func:`checked`."""
+    """Rows of a scratch file, compared with their checksums whenever they are read; made by :func:`store_checked`."""
 
     def __init__(self, path: Path, rows: npt.NDArray[Any], sums: npt.NDArray[np.uint32]) -> None:
         self.shape = rows.shape
@@ -105,7 +105,7 @@ class Checked:
 
     def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Some rows, (n, *row_shape). Raises EnvironmentFault for one that is not as it was written."""
-        found = read(self._rows, index)
+        found = read_rows(self._rows, index)
         if [zlib.crc32(row) for row in found] != self._sums[index].tolist():
             raise EnvironmentFault(
                 f"{self._path}: its disk gives other bytes than were written. Begin again, on another disk. {_ELSEWHERE}"
@@ -113,7 +113,7 @@ class Checked:
         return found
 
 
-def checked(
+def store_checked(
     path: Path, batches: Iterable[npt.NDArray[Any]], row_shape: tuple[int, ...], dtype: type[np.generic]
 ) -> Checked:
     """Write batches (n, *row_shape) one after another to a new file, as :func:`stored` does; its rows, to be read."""
@@ -140,7 +140,7 @@ class Remedy:
     progress: Progress
 
 
-class Rows(Sequence[Array]):
+class CachedRows(Sequence[Array]):
     """Rows in the order of their keys, read from disk as they are asked for, and checked each time."""
 
     def __init__(
@@ -151,9 +151,9 @@ class Rows(Sequence[Array]):
         self._remedy = remedy
         self._among = places if among is None else among  # where one is damaged, all of these are looked at
 
-    def select(self, index: npt.NDArray[np.int64]) -> Rows:
+    def select(self, index: npt.NDArray[np.int64]) -> CachedRows:
         """Some of the rows, in the order of ``index``; nothing is read yet."""
-        return Rows(self._cache, self._places[index], self._remedy, self._among)
+        return CachedRows(self._cache, self._places[index], self._remedy, self._among)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -254,12 +254,12 @@ class RowCache:
     def __contains__(self, key: bytes) -> bool:
         return key in self._places
 
-    def rows(self, keys: Sequence[bytes], remedy: Remedy | None = None) -> Rows:
+    def rows(self, keys: Sequence[bytes], remedy: Remedy | None = None) -> CachedRows:
         """The rows of ``keys``, in their order. Raises KeyError where one is not cached.
 
         ``remedy``: how damaged ones are made again; None: reading one is an EnvironmentFault.
         """
-        return Rows(self, np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2), remedy)
+        return CachedRows(self, np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2), remedy)
 
     def whole(self, key: bytes) -> Array | None:
         """The row of a key; None where it is not cached, or not as it was written."""
@@ -274,7 +274,7 @@ class RowCache:
         for number in np.unique(places[:, 0]):
             segment, mine = self._segments[number], places[:, 0] == number
             some = places[mine, 1]
-            rows[mine] = found = read(segment.rows, some)
+            rows[mine] = found = read_rows(segment.rows, some)
             is_whole[mine] = _sums(segment.keys[some], found) == segment.sums[some]
         return rows, is_whole
 

@@ -39,7 +39,7 @@ class PixelRange(NamedTuple):
 WHOLE = PixelRange(0, _LARGEST)
 
 
-def parse(text: str | None) -> PixelRange | None:
+def parse_pixel_range(text: str | None) -> PixelRange | None:
     """``0..4095`` as a range; None for None. Raises InputError for anything else."""
     if text is None:
         return None

@@ -58,7 +58,7 @@ class UnknownRange(UnreadableImage):
         self.highest = highest
 
 
-class Prepared(NamedTuple):
+class PreparedPhoto(NamedTuple):
     """``pixels``: uint8 RGB (S, S, 3); ``digest``: SHA-256 as :func:`pixel_digest` has it, of all pixels before the resize."""
 
     pixels: Pixels
@@ -81,19 +81,21 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
         return np.concatenate(list(_rows(image)))
 
 
-def prepare(data: bytes | npt.NDArray[np.uint8], size: int, pixel_range: PixelRange | None = None) -> Prepared:
+def prepare_photo(
+    data: bytes | npt.NDArray[np.uint8], size: int, pixel_range: PixelRange | None = None
+) -> PreparedPhoto:
     """An encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C), at the model's input size.
 
     The pixels are those of :func:`resize` after :func:`decode`, in less memory. Raises what :func:`decode` raises.
     """
     if not isinstance(data, bytes):
         image = to_rgb(data)
-        return Prepared(resize(image, size), pixel_digest(image))
+        return PreparedPhoto(resize(image, size), pixel_digest(image))
     with _opened(data, pixel_range) as opened:
         digest = _digest_of_shape(opened.height, opened.width)
         for rows in _rows(opened):
             digest.update(rows.data)
-        return Prepared(_resized(opened, size), digest.digest())
+        return PreparedPhoto(_resized(opened, size), digest.digest())
 
 
 @contextlib.contextmanager

@@ -67,19 +67,21 @@ class Run:
         folders = sorted(path for path in (self.folder / "exports").glob("*") if path.is_dir())
         return [path.name for path in folders if any(not inner.name.startswith(".") for inner in path.iterdir())]
 
-    def exports(self, names: Iterable[str] | None = None) -> dict[str, ExportRecord]:
-        """The run's artifacts by format (all, or those of ``names``), each checked against its record.
+    def exports(self, format_names: Iterable[str] | None = None) -> dict[str, ExportRecord]:
+        """The run's artifacts by format (all, or those of ``format_names``), each checked against its record.
 
         Raises ArtifactError for one that is damaged, lacks its record, or was exported from another build.
         """
-        return {name: self.export_record(name) for name in (self.export_names() if names is None else names)}
+        return {
+            name: self.export_record(name) for name in (self.export_names() if format_names is None else format_names)
+        }
 
-    def export_record(self, name: str) -> ExportRecord:
+    def export_record(self, format_name: str) -> ExportRecord:
         """The record of one artifact. Raises ArtifactError as :meth:`exports` does."""
-        folder = self.export_folder(name)
-        remedy = f"run tledge export --run {self.name} --format {name} again"
+        folder = self.export_folder(format_name)
+        remedy = f"run tledge export --run {self.name} --format {format_name} again"
         record = ExportRecord.load(folder / "export.json", remedy)
-        if record.format != name:
+        if record.format != format_name:
             raise ArtifactError(f"{folder}: its record is of {record.format}; {remedy}")
         check_file(folder / record.file, record.sha256, "export.json", remedy)
         if record.size_bytes != (folder / record.file).stat().st_size:
@@ -190,7 +192,7 @@ def open_run(root: Path, name: str | None = None) -> Run:
     return Run(folder, manifest)
 
 
-def find(run: Run | str | None, artifacts: Path | None = None) -> Run:
+def find_run(run: Run | str | None, artifacts: Path | None = None) -> Run:
     """Open the run of that name in the folder of the runs, or the latest where none is named; one that is open stays so.
 
     Raises InputError where there is no such run, ArtifactError where a file of it changed since it was written.

@@ -35,7 +35,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeModel:
     """How a model was made, and its answers.
 
     Logits are float32 (N, C), in the order of the splits' rows, as ``device`` computed them. ``recipe``: plain JSON
@@ -99,7 +99,7 @@ def staged_run(root: Path, name: str) -> Iterator[Path]:
         atomic_write(root / LATEST, f"{name}\n".encode())
 
 
-def finish(folder: Path, name: str, data: Dataset, backbone: Backbone, made: Made) -> Manifest:
+def finish(folder: Path, name: str, data: Dataset, backbone: Backbone, made: MadeModel) -> Manifest:
     """Complete the folder of a run, in which its model stands: splits.csv, reference.npz, and manifest.json at last.
 
     Raises InputError where the model's answer to a test photo is not finite.

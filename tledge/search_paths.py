@@ -17,7 +17,7 @@ _PATHS = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FA
 _GPU_TOOLS = ("cuda_sdk_lib", "bin/ptxas", "bin/nvlink", "bin/fatbinary", "bin/tileiras")
 
 
-def environment(**changes: str) -> dict[str, str]:
+def safe_environment(**changes: str) -> dict[str, str]:
     """Environment variables for a process that tledge starts: those of this one, ``changes``, and safe search paths.
 
     A Python process that it starts, or that a library starts there, puts neither the working directory nor the folder of its
@@ -44,7 +44,7 @@ def protect_this_process() -> None:
         with contextlib.suppress(OSError, ValueError):  # the folder is gone, or Python left it out
             sys.path.remove(str(Path.cwd()))  # what Python made of the empty entry
     sys.path[:] = [entry for entry in sys.path if entry]
-    safe = environment()
+    safe = safe_environment()
     for name in os.environ.keys() - safe.keys():
         del os.environ[name]
     os.environ.update(safe)

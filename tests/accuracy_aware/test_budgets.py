@@ -104,7 +104,9 @@ def test_a_network_of_unknown_layers_has_no_other_file_to_try(
     np.savez(out, **weights)
     heard = Silent()
     run = copied({"network/weights.npz": out.getvalue()})
-    monkeypatch.setattr(search, "too_few", lambda num_photos, budget_points: "")  # that would end it at the first file
+    monkeypatch.setattr(
+        search, "too_few", lambda num_photos, max_drop_points: ""
+    )  # that would end it at the first file
     (record,) = export_within(0.0, run, ["tflite-int8"], options=Options(SAMPLES), progress=heard)
     assert tried(record) == ["tflite-int8"]
     assert any(warning.startswith("no layer can be left in float, and none trained") for warning in heard.warnings)

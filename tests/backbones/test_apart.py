@@ -14,7 +14,7 @@ import pytest
 
 from tledge import build
 from tledge.backbones import DEFAULT, Backbone, apart, open_backbone
-from tledge.backbones.fast_inference import answers, convert
+from tledge.backbones.fast_inference import answers, convert_function
 from tledge.errors import InputError
 
 SaveModule = Callable[..., Path]
@@ -46,7 +46,7 @@ def _same_in_both(backbone: Backbone) -> None:
     assert backbone.apart is not None
     np.testing.assert_array_equal(backbone.features(photos), backbone.features_of_pixels(photos).numpy())
     backbone.apart.convert()
-    here = answers(convert(backbone.features_of_pixels, backbone.input_size), [photos])
+    here = answers(convert_function(backbone.features_of_pixels, backbone.input_size), [photos])
     there = backbone.apart.fast_features([photos[:2], photos[2:]])
     np.testing.assert_array_equal(np.concatenate(list(there)), np.concatenate(list(here)))
 

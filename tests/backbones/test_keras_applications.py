@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.backbones import Backbone, open_backbone, rebuild
+from tledge.backbones import Backbone, open_backbone, rebuild_flat
 from tledge.backbones.sources import keras_applications
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 
@@ -108,7 +108,7 @@ def test_a_network_is_a_flat_graph_of_named_layers(opened: dict[str, Backbone], 
 def test_a_graph_is_built_again_from_its_structure(opened: dict[str, Backbone], name: str) -> None:
     backbone = opened[name]
     assert backbone.structure == {"kind": "keras_applications", "network": name, "input_size": NETWORKS[name]}
-    again = rebuild(backbone.structure)
+    again = rebuild_flat(backbone.structure)
     assert [layer.name for layer in again.layers] == [layer.name for layer in backbone.graph.layers]
     assert [weight.name for weight in again.weights] == [weight.name for weight in backbone.graph.weights]
     again.set_weights(backbone.graph.get_weights())
@@ -317,4 +317,4 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 )
 def test_a_damaged_structure_is_an_error_of_its_own(change: dict[str, Any]) -> None:
     with pytest.raises(ArtifactError, match="structure of the backbone is damaged"):
-        rebuild({"kind": "keras_applications", "network": "MobileNet", "input_size": 32} | change)
+        rebuild_flat({"kind": "keras_applications", "network": "MobileNet", "input_size": 32} | change)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.backbones import DEFAULT, Backbone, Opaque, open_backbone, rebuild
+from tledge.backbones import DEFAULT, Backbone, Opaque, open_backbone, rebuild_flat
 from tledge.backbones.mobilenet_v2 import TOLERANCE, flatten
 from tledge.errors import ArtifactError
 from tledge.preprocessing import Pixels, resize
@@ -146,7 +146,7 @@ def to_variables(weights: Weights, prefix: str | None = "MobilenetV2/") -> Varia
 @pytest.fixture(scope="module")
 def rebuilt(bundled: tuple[Backbone, Backbone]) -> Any:
     """The flat graph of the structure alone, by way of JSON."""
-    return rebuild(json.loads(json.dumps(bundled[1].structure)))
+    return rebuild_flat(json.loads(json.dumps(bundled[1].structure)))
 
 
 @pytest.fixture(scope="module")
@@ -390,4 +390,4 @@ def test_a_damaged_structure_is_refused(
 ) -> None:
     assert bundled[1].structure is not None
     with pytest.raises(ArtifactError, match=f"structure of the backbone is damaged: {message}"):
-        rebuild({**bundled[1].structure, **changed})
+        rebuild_flat({**bundled[1].structure, **changed})

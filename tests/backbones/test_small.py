@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.backbones import open_backbone, rebuild
+from tledge.backbones import open_backbone, rebuild_flat
 from tledge.errors import ArtifactError, InputError
 
 
 def _count(name: str, size: int) -> int:
-    return int(rebuild({"kind": "small", "network": name, "input_size": size}).count_params())
+    return int(rebuild_flat({"kind": "small", "network": name, "input_size": size}).count_params())
 
 
 def test_lenet_has_the_weights_of_the_paper_but_for_three_channels_and_full_connections() -> None:
@@ -21,7 +21,7 @@ def test_lenet_has_the_weights_of_the_paper_but_for_three_channels_and_full_conn
 
 
 def test_alexnet_at_the_papers_size_has_its_maps_and_dense_layers() -> None:
-    graph = rebuild({"kind": "small", "network": "alexnet", "input_size": 224})
+    graph = rebuild_flat({"kind": "small", "network": "alexnet", "input_size": 224})
     shapes = {layer.name: layer.output_shape[1:] for layer in graph.layers if layer.name != "images"}
     assert shapes["relu1"] == (55, 55, 96)
     assert shapes["relu2"] == (27, 27, 256)
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before() -> Non
 
 def test_a_graph_is_built_again_from_its_structure() -> None:
     backbone = open_backbone("lenet", 32)
-    again = rebuild(backbone.structure or {})
+    again = rebuild_flat(backbone.structure or {})
     assert [weight.name for weight in again.weights] == [weight.name for weight in backbone.graph.weights]
     again.set_weights(backbone.graph.get_weights())
     photos = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
@@ -114,4 +114,4 @@ def test_a_network_that_is_trained_from_scratch_takes_no_weights() -> None:
 )
 def test_a_damaged_structure_is_an_error_of_its_own(structure: Any) -> None:
     with pytest.raises(ArtifactError, match="structure of the backbone is damaged"):
-        rebuild(structure)
+        rebuild_flat(structure)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from small_models import SIZE, hub_module
 
-from tledge.backbones import DEFAULT, Backbone, Opaque, is_name, is_pretrained, open_backbone, rebuild
+from tledge.backbones import DEFAULT, Backbone, Opaque, is_name, is_pretrained, open_backbone, rebuild_flat
 from tledge.backbones.opening import source_of, sources
 from tledge.backbones.source import BackboneSource
 from tledge.errors import ArtifactError, InputError
 from tledge.saved_models import load_original
 from tledge.training.fit import Head
-from tledge.training.model import compose, save
+from tledge.training.saved_model import compose, save
 
 TOLERANCE = 1e-4  # of the range of the features, as for a transplanted backbone
 OpenArguments = tuple[str, int | None, str | None]  # handle, input size, weights
@@ -179,7 +179,7 @@ def test_a_saved_structure_is_built_again_and_answers_alike(
             continue
         structure = json.loads(json.dumps(flat.structure))
         kinds.add(structure["kind"])
-        again = rebuild(structure)
+        again = rebuild_flat(structure)
         assert [weight.name for weight in again.weights] == [weight.name for weight in flat.graph.weights]
         again.set_weights(flat.graph.get_weights())
         photos = _noise(backbone).astype(np.float32) / 255
@@ -210,7 +210,7 @@ def test_no_two_sources_build_a_kind_of_structure() -> None:
 def test_a_structure_that_lacks_everything_is_damaged(source: BackboneSource) -> None:
     for kind in source.rebuild:
         with pytest.raises(ArtifactError, match="structure of the backbone is damaged"):
-            rebuild({"kind": kind})
+            rebuild_flat({"kind": kind})
 
 
 @SOURCES
@@ -236,7 +236,7 @@ def test_the_source_that_the_how_to_shows_is_one(monkeypatch: pytest.MonkeyPatch
         assert not is_pretrained("spots", None)
         backbone = open_backbone("spots", seed=3)
         assert backbone.features(_noise(backbone)).shape == (3, 64)
-        again = rebuild(json.loads(json.dumps(backbone.structure)))
+        again = rebuild_flat(json.loads(json.dumps(backbone.structure)))
         assert again.get_config() == backbone.graph.get_config()
         with pytest.raises(InputError, match="8 pixels a side or more"):
             open_backbone("spots", 7)

@@ -15,7 +15,7 @@ from tledge.cache import RowCache
 from tledge.classifier.network import NETWORK, HeadShape, classifier, load_network, save_network, set_head
 from tledge.errors import ArtifactError, InputError
 from tledge.progress import Silent
-from tledge.training import model
+from tledge.training import saved_model
 from tledge.training.batch_norm import estimate_again
 from tledge.training.placement import placed
 from tledge.training.recipe import RECIPES
@@ -76,7 +76,7 @@ def test_a_saved_network_is_built_again_and_computes_the_same(network: Any, back
 
 
 def test_the_original_takes_bytes_and_gives_the_networks_logits(network: Any) -> None:
-    original = model.of_network(network, 64)
+    original = saved_model.of_network(network, 64)
     served = original.serve(PHOTOS)
     np.testing.assert_allclose(served["logits"].numpy(), network(SCALED).numpy(), atol=1e-4)
     np.testing.assert_allclose(served["probabilities"].numpy().sum(axis=1), 1, atol=1e-5)
@@ -88,7 +88,7 @@ def test_the_scaling_of_a_keras_network_is_arithmetic_in_the_original(name: str)
     set_head(keras, [(np.random.default_rng(0).normal(size=(keras.layers[-2].output_shape[-1], 3)), np.zeros(3))])
     small = PHOTOS[:, ::2, ::2]
     expected = keras(small.astype(np.float32) / 255).numpy()
-    original = model.of_network(keras, 32)
+    original = saved_model.of_network(keras, 32)
     found = original.serve(small)["logits"].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.ptp(expected))
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import prepare
+from tledge.datasets.prepare import prepare_dataset
 from tledge.outputs import MARK
 from tledge.progress import Silent
 from tledge.run import Run, open_run, tree_hashes
@@ -181,13 +181,13 @@ def test_a_cache_folder_that_fills_up_on_the_way_keeps_what_was_whole(
 ) -> None:  # fmt: skip
     disk = small_disk(1_500_000)
     monkeypatch.setenv("TLEDGE_CACHE_DIR", str(disk))
-    first = prepare(open_folder(photo_folder({"cat": 20, "dog": 20})), 64, 0, Silent())
+    first = prepare_dataset(open_folder(photo_folder({"cat": 20, "dog": 20})), 64, 0, Silent())
     pixels = first.pixels[:]
     outcome = tledge("build", "--dataset", "digits", "--backbone", "bundled", "--artifacts", tmp_path / "artifacts")
     assert outcome.code == ENVIRONMENT
     assert "no space left on the disk" in outcome.err
     assert "TLEDGE_CACHE_DIR" in outcome.err
-    again = prepare(open_folder(tmp_path / "photos"), 64, 0, Silent())
+    again = prepare_dataset(open_folder(tmp_path / "photos"), 64, 0, Silent())
     assert (again.pixels[:] == pixels).all()
     assert shutil.disk_usage(disk).free > 500_000  # the part that was written is gone
 

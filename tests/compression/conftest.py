@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.cache import RowCache, Rows
-from tledge.compression import Prepared
+from tledge.cache import CachedRows, RowCache
+from tledge.compression import PreparedNetwork
 
 SIZE = 16
 NUM_BLOCKS = 4
 
 
-def in_codes(prepared: Prepared, pixels: np.ndarray) -> np.ndarray:
+def in_codes(prepared: PreparedNetwork, pixels: np.ndarray) -> np.ndarray:
     """Logits, with every output that has a range in 8 bits."""
     import tensorflow as tf
 
@@ -28,7 +28,7 @@ def in_codes(prepared: Prepared, pixels: np.ndarray) -> np.ndarray:
     return values[layer.name].numpy()
 
 
-def rows_of(photos: np.ndarray) -> Rows:
+def rows_of(photos: np.ndarray) -> CachedRows:
     """As the pixel cache holds them."""
     keys = [hashlib.sha256(photo.tobytes()).digest() for photo in photos]
     cache = RowCache(f"pixels-of-a-test/{SIZE}", photos.shape[1:], np.uint8)

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.calibration import require_method, with_stability
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
 from tledge.compression.ranges import METHODS
 from tledge.errors import InputError
 from tledge.progress import Silent
 
-Fit = Callable[[str], Prepared]
+Fit = Callable[[str], PreparedNetwork]
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def teacher(network: Any) -> Folded:
 
 @pytest.fixture
 def fit(teacher: Folded, photos: np.ndarray) -> Fit:
-    return lambda method: prepare(teacher.copied(), photos[:40], method, Silent())
+    return lambda method: fit_network(teacher.copied(), photos[:40], method, Silent())
 
 
 def test_a_method_by_name_gives_its_ranges(fit: Fit) -> None:
     found = fit("min-max")
     first = next(iter(found.ranges))
-    one, other = found.seen[first]
+    one, other = found.histograms[first]
     assert found.ranges[first] == (0.0, max(one.highs.max(), other.highs.max()))
     assert found.fitting.ranges == "min-max"
 
@@ -46,7 +46,7 @@ def test_weights_are_fitted_to_the_ranges_of_their_method(fit: Fit) -> None:
 
 def test_ranges_of_photos_that_differ_are_reported_as_unstable(teacher: Folded, photos: np.ndarray) -> None:
     def largest(pixels: np.ndarray) -> float:
-        made = with_stability(prepare(teacher.copied(), pixels, "min-max", Silent()))
+        made = with_stability(fit_network(teacher.copied(), pixels, "min-max", Silent()))
         assert made.fitting.range_stability is not None
         return made.fitting.range_stability.largest_difference
 
@@ -64,14 +64,14 @@ def test_an_unknown_method_offers_the_nearest() -> None:
 
 def test_both_halves_hold_every_photo_once(fit: Fit) -> None:
     prepared = fit("mse")
-    for one, other in prepared.seen.values():
+    for one, other in prepared.histograms.values():
         assert len(one.lows) == len(other.lows) == 20
         assert one.counts.sum() == other.counts.sum()
-    assert prepared.seen.keys() == prepared.ranges.keys()
+    assert prepared.histograms.keys() == prepared.ranges.keys()
 
 
 def test_a_single_photo_has_ranges_and_no_stability(teacher: Folded, photos: np.ndarray) -> None:
     for method in METHODS:
-        found = with_stability(prepare(teacher.copied(), photos[:1], method, Silent()))
+        found = with_stability(fit_network(teacher.copied(), photos[:1], method, Silent()))
         assert found.fitting.range_stability is None
-        assert found.ranges.keys() == found.seen.keys()
+        assert found.ranges.keys() == found.histograms.keys()

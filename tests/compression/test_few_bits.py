@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from small_models import most_significant_bits
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Grid, in_few_bits
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import fold
-from tledge.compression.layer_kinds import is_weighted
+from tledge.compression.layer_roles import is_weighted
 from tledge.progress import Silent
 
 BITS = 4
@@ -21,8 +21,8 @@ GRID = Grid(scale_bits=BITS)
 
 
 @pytest.fixture
-def prepared(network: Any, photos: np.ndarray) -> Prepared:
-    return prepare(fold(network), photos[:8], "min-max", Silent())
+def prepared(network: Any, photos: np.ndarray) -> PreparedNetwork:
+    return fit_network(fold(network), photos[:8], "min-max", Silent())
 
 
 def test_a_number_in_few_bits_is_the_nearest_there_is() -> None:
@@ -50,7 +50,7 @@ def test_a_file_derives_the_short_scale_from_the_largest_weight_again(network: A
         assert np.abs(coded - kernel).max() <= np.abs(kernel).max() * 2.0**-BITS
 
 
-def test_ranges_with_short_scales_hold_what_they_held(prepared: Prepared) -> None:
+def test_ranges_with_short_scales_hold_what_they_held(prepared: PreparedNetwork) -> None:
     short = with_short_ranges(prepared, BITS)
     assert short.ranges.keys() == prepared.ranges.keys()
     for name, (low, high) in short.ranges.items():
@@ -63,7 +63,7 @@ def test_ranges_with_short_scales_hold_what_they_held(prepared: Prepared) -> Non
         assert scale <= (was_high - was_low) / 255 * (1 + 2.0 ** (1 - BITS))
 
 
-def test_biases_end_in_zeros_and_move_by_less_than_an_eighth_of_a_step(prepared: Prepared) -> None:
+def test_biases_end_in_zeros_and_move_by_less_than_an_eighth_of_a_step(prepared: PreparedNetwork) -> None:
     grids = {layer.name: Grid() for layer in prepared.network.layers if is_weighted(layer)}
     short = with_short_biases(prepared, grids)
     is_shorter = 0
@@ -91,7 +91,7 @@ def test_a_layer_may_read_the_pixels_through_others_that_keep_their_codes(photos
     inputs = tf_keras.Input(photos.shape[1:])
     flat = tf_keras.layers.Flatten()(tf_keras.layers.MaxPooling2D()(inputs))
     network = tf_keras.Model(inputs, tf_keras.layers.Dense(3, name="logits")(flat))
-    start = prepare(fold(network), photos[:8], "min-max", Silent(), grids={"logits": GRID})
+    start = fit_network(fold(network), photos[:8], "min-max", Silent(), grids={"logits": GRID})
     short = with_short_biases(with_short_ranges(start, 2), {"logits": GRID})
     kernel, bias = short.network.get_layer("logits").get_weights()
     unit = start.input_codes.scale * GRID.scale_of(network.get_layer("logits"), kernel).reshape(-1)

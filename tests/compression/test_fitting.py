@@ -16,10 +16,11 @@ from threadpoolctl import threadpool_info
 from tledge.backbones import open_backbone
 from tledge.cache import cache_root
 from tledge.classifier.network import HeadShape, with_head
-from tledge.compression import Prepared, fitting
-from tledge.compression.fitting import prepare
+from tledge.compression import PreparedNetwork, fitting
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import fold
-from tledge.compression.layer_kinds import is_weighted, kinds
+from tledge.compression.layer_kinds import kinds
+from tledge.compression.layer_roles import is_weighted
 from tledge.compression.least_squares import Moments, best
 from tledge.compression.ranges import BINS
 from tledge.datasets import open_source
@@ -52,11 +53,11 @@ def _rounded(network: Any) -> None:
 
 
 @pytest.fixture
-def prepared(network: Any, photos: np.ndarray) -> Prepared:
-    return prepare(fold(network), photos, "mse", Silent())
+def prepared(network: Any, photos: np.ndarray) -> PreparedNetwork:
+    return fit_network(fold(network), photos, "mse", Silent())
 
 
-def test_every_weight_is_a_code_times_the_scale_of_its_channel(prepared: Prepared) -> None:
+def test_every_weight_is_a_code_times_the_scale_of_its_channel(prepared: PreparedNetwork) -> None:
     layers = _weighted(prepared.network)
     assert len(layers) == 11
     for layer in layers:
@@ -73,7 +74,7 @@ def test_features_of_new_photos_are_nearer_to_the_float_networks_than_with_round
     network, seen, new = backbone.flat(pixels[:16]).graph, pixels[:40], pixels[40:]
     folded = fold(network)
     expected = folded.network(folded.images(new)).numpy()
-    prepared = prepare(fold(network), seen, "mse", Silent())
+    prepared = fit_network(fold(network), seen, "mse", Silent())
     _rounded(folded.network)
     nearest = dataclasses.replace(prepared, network=folded.network)
     errors = [np.square(in_codes(one, new) - expected).mean() for one in (prepared, nearest)]
@@ -92,7 +93,7 @@ def test_weights_are_left_as_they_were_trained_where_the_photos_say_too_little_t
     assert best(halves, trained) is trained
 
 
-def test_ranges_are_of_what_is_coded_and_of_nothing_else(prepared: Prepared) -> None:
+def test_ranges_are_of_what_is_coded_and_of_nothing_else(prepared: PreparedNetwork) -> None:
     # A convolution under a ReLU is never coded, and a maximum keeps the codes that it chooses from.
     blocks = [f"{name}_{number}" for number in range(4) for name in ("depthwise_relu", "project", "add")]
     assert list(prepared.ranges) == ["stem_relu", *blocks, "pool", "last/activation", "mean", "logits"]
@@ -103,7 +104,7 @@ def test_ranges_are_of_what_is_coded_and_of_nothing_else(prepared: Prepared) -> 
 
 
 def test_the_same_photos_give_the_same_weights(network: Any, photos: np.ndarray) -> None:
-    first, second = (prepare(fold(network), photos, "min-max", Silent()) for _ in range(2))
+    first, second = (fit_network(fold(network), photos, "min-max", Silent()) for _ in range(2))
     assert first.ranges == second.ranges
     for one, other in zip(first.network.get_weights(), second.network.get_weights(), strict=True):
         assert np.array_equal(one, other)
@@ -113,7 +114,7 @@ def test_of_a_layer_with_very_many_inputs_only_the_bias_is_fitted(
     network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "MOST_INPUTS", 0)
-    found = prepare(fold(network), photos, "mse", Silent()).network
+    found = fit_network(fold(network), photos, "mse", Silent()).network
     nearest = fold(network).network
     _rounded(nearest)
     for one, other in zip(_weighted(found), _weighted(nearest), strict=True):
@@ -122,14 +123,14 @@ def test_of_a_layer_with_very_many_inputs_only_the_bias_is_fitted(
 
 
 def test_nothing_is_left_on_the_disk(network: Any, photos: np.ndarray) -> None:
-    prepare(fold(network), photos[:4], "min-max", Silent())
+    fit_network(fold(network), photos[:4], "min-max", Silent())
     assert not list((cache_root() / "scratch").iterdir())
 
 
 def test_photos_may_be_read_one_at_a_time(network: Any, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = prepare(fold(network), photos, "mse", Silent())
+    together = fit_network(fold(network), photos, "mse", Silent())
     monkeypatch.setattr(fitting, "_BATCH_BYTES", 1)
-    alone = prepare(fold(network), photos, "mse", Silent())
+    alone = fit_network(fold(network), photos, "mse", Silent())
     for made in (alone, together):
         assert made.fitting.fitting != "least squares, 0 of 11 layers"
     # The first layer; sums in another order move a code here and there, and with it all that is fitted behind.
@@ -157,7 +158,7 @@ def test_names_with_slashes_and_an_output_that_never_changes_are_no_trouble(phot
     images = layers.Input((16, 16, 3))
     x = layers.Conv2D(4, 3, bias_initializer=tf_keras.initializers.Constant(50.0), name="a/conv")(images)
     x = layers.GlobalAveragePooling2D()(layers.ReLU(6.0, name="a/relu")(x))
-    prepared = prepare(fold(tf_keras.Model(images, layers.Dense(2)(x))), photos, "mse", Silent())
+    prepared = fit_network(fold(tf_keras.Model(images, layers.Dense(2)(x))), photos, "mse", Silent())
     low, high = prepared.ranges["a/relu"]
     assert low == 0
     assert high == pytest.approx(6, rel=0.01)
@@ -181,9 +182,9 @@ def test_both_converters_write_what_was_prepared(
     folded = fold(network)
     expected = tf.nn.softmax(folded.network(folded.images(photos))).numpy()
     size = photos.shape[1]
-    prepared = prepare(fold(network), photos, "mse", Silent())
-    (tmp_path / "model.tflite").write_bytes(tflite_prepared.convert(prepared, size, photos))
-    bounded = prepare(fold(network), photos, "mse", Silent(), bounds_pairs=True)
+    prepared = fit_network(fold(network), photos, "mse", Silent())
+    (tmp_path / "model.tflite").write_bytes(tflite_prepared.convert_prepared(prepared, size, photos))
+    bounded = fit_network(fold(network), photos, "mse", Silent(), bounds_pairs=True)
     graph = onnx_graph.of_function(bounded.probabilities, size, "float32")
     made = onnx_int8.quantize(graph, bounded.input_codes.real(photos), bounded, bounds_pairs=True)
     (tmp_path / "model.onnx").write_bytes(made.SerializeToString())
@@ -240,7 +241,7 @@ def test_the_more_inputs_an_output_has_the_more_positions_are_read() -> None:
 def test_a_layer_that_always_gives_zero_is_no_trouble(network: Any, photos: np.ndarray) -> None:
     layer = network.get_layer("last")
     layer.set_weights([np.zeros_like(layer.get_weights()[0]), np.full(12, -1.0)])
-    prepared = prepare(fold(network), photos, "min-max", Silent())
+    prepared = fit_network(fold(network), photos, "min-max", Silent())
     low, high = next(reach for name, reach in prepared.ranges.items() if name.startswith("last"))
     assert low == 0 < high
     assert np.isfinite(in_codes(prepared, photos)).all()
@@ -250,7 +251,7 @@ def test_values_that_no_code_can_have_are_an_error_that_says_so(network: Any, ph
     layer = network.get_layer("logits")
     layer.set_weights([np.full_like(layer.get_weights()[0], 3e38), layer.get_weights()[1]])
     with pytest.raises(ArtifactError, match="infinite or undefined values"):
-        prepare(fold(network), photos, "mse", Silent())
+        fit_network(fold(network), photos, "mse", Silent())
     assert not list((cache_root() / "scratch").iterdir())
 
 
@@ -267,7 +268,7 @@ def test_an_error_of_the_float_network_ends_the_fit_and_leaves_nothing(
 
     monkeypatch.setattr(fitting, "stored", full)
     with pytest.raises(OSError, match="No space left"):
-        prepare(fold(network), photos, "mse", Silent())
+        fit_network(fold(network), photos, "mse", Silent())
     assert {path.name for path in paths} >= {"6-real", "6-coded", "7-real"}
     assert not list((cache_root() / "scratch").iterdir())
 
@@ -288,7 +289,7 @@ def test_the_disk_never_holds_more_than_was_asked_for(
 
     monkeypatch.setattr(fitting, "require_space", lambda folder, num_bytes: asked.append(num_bytes))
     monkeypatch.setattr(fitting, "stored", watched)
-    prepare(fold(network), photos, "mse", Silent())
+    fit_network(fold(network), photos, "mse", Silent())
     assert 0.5 * asked[0] < max(held) <= asked[0]
 
 
@@ -300,7 +301,7 @@ def test_too_many_photos_for_the_memory_are_told_before_anything_is_fitted(
     with pytest.raises(
         EnvironmentFault, match=f"fitting to {len(photos)} photos needs about .* fewer --calibration-samples"
     ):
-        prepare(fold(network), photos, "mse", Silent())
+        fit_network(fold(network), photos, "mse", Silent())
 
 
 def test_linear_algebra_has_one_thread_while_it_fits_and_its_own_number_after(
@@ -316,7 +317,7 @@ def test_linear_algebra_has_one_thread_while_it_fits_and_its_own_number_after(
         return fit(*arguments)
 
     monkeypatch.setattr(fitting, "best", watched)
-    prepare(fold(network), photos[:4], "mse", Silent())
+    fit_network(fold(network), photos[:4], "mse", Silent())
     assert seen
     assert all(one == {1} for one in seen)
     assert threads() == before

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from tledge.compression import Prepared, layer_kinds
+from tledge.compression import PreparedNetwork, layer_kinds
 from tledge.compression.codes import Grid
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
-from tledge.compression.layer_kinds import LayerKind, find, is_fused, is_weighted, kernel_of, kind_of, kinds
+from tledge.compression.layer_kinds import LayerKind, kinds
+from tledge.compression.layer_roles import find_kind, is_fused, is_weighted, kernel_of, kind_of
 from tledge.compression.qat import quantized
 from tledge.compression.tfmot_scheme import Scheme
 from tledge.progress import Silent
@@ -79,7 +80,7 @@ class Made(NamedTuple):
     network: Any
     probabilities: np.ndarray
     folded: Folded
-    prepared: Prepared
+    prepared: PreparedNetwork
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda one: f"{one[0]}-{one[1]}")
@@ -102,11 +103,13 @@ def made(request: pytest.FixtureRequest) -> Made:
         values = layer.get_weights()
         layer.set_weights([rng.uniform(0.2, 0.9, one.shape) if one.ndim == 1 else one for one in values])
     probabilities = tf.nn.softmax(network(PHOTOS.astype(np.float32) / 255)).numpy()
-    return Made(kinds()[name], network, probabilities, fold(network), prepare(fold(network), PHOTOS, "mse", Silent()))
+    return Made(
+        kinds()[name], network, probabilities, fold(network), fit_network(fold(network), PHOTOS, "mse", Silent())
+    )
 
 
 def _of_kind(network: Any, kind: LayerKind) -> list[Any]:
-    return [layer for layer in network.layers if find(layer) is kind]
+    return [layer for layer in network.layers if find_kind(layer) is kind]
 
 
 def _outputs(network: Any, values: np.ndarray) -> dict[str, np.ndarray]:
@@ -212,7 +215,7 @@ def test_the_tflite_file_has_the_operators_that_the_rows_name(made: Made) -> Non
     from tledge.exporters import tflite_prepared
     from tledge.runtimes.litert import LiteRTSession
 
-    model = tflite_prepared.convert(made.prepared, SIZE, PHOTOS)
+    model = tflite_prepared.convert_prepared(made.prepared, SIZE, PHOTOS)
     found = Counter({operator.name: operator.count for operator in audit_tflite(model).operators})
     assert found == _operators(made.folded.network, "tflite") + AROUND_TFLITE
     session = LiteRTSession(model, num_threads=1)
@@ -224,7 +227,7 @@ def test_the_onnx_file_has_the_operators_that_the_rows_name(made: Made) -> None:
     from tledge.exporters import onnx_graph, onnx_int8, onnx_tidy
     from tledge.runtimes.onnx_runtime import OnnxRuntimeSession
 
-    prepared = prepare(fold(made.network), PHOTOS, "mse", Silent(), bounds_pairs=True)
+    prepared = fit_network(fold(made.network), PHOTOS, "mse", Silent(), bounds_pairs=True)
     graph = onnx_graph.of_function(prepared.probabilities, SIZE, "float32")
     model = onnx_int8.quantize(graph, prepared.input_codes.real(PHOTOS), prepared, bounds_pairs=True)
     onnx_tidy.tidy(model)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tledge.compression.folding import Folded, fold
-from tledge.compression.layer_kinds import is_weighted, kernel_of, summing
+from tledge.compression.layer_roles import is_weighted, kernel_of, summing
 from tledge.compression.pruning import prune
 from tledge.errors import InputError
 from tledge.progress import Silent

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tledge.compression.ranges import BINS, METHODS, Range, Seen, least_squares, min_max
+from tledge.compression.ranges import BINS, METHODS, Histogram, Range, least_squares, min_max
 
 
-def _seen(values: np.ndarray) -> Seen:
+def _seen(values: np.ndarray) -> Histogram:
     """Of photos of a thousand values each."""
     photos = np.array_split(values, len(values) // 1000)
     lows, highs = (np.array([pick(photo) for photo in photos], np.float32) for pick in (np.min, np.max))
-    return Seen(values.min(), values.max(), np.histogram(values, BINS)[0], lows, highs)
+    return Histogram(values.min(), values.max(), np.histogram(values, BINS)[0], lows, highs)
 
 
 def _error(values: np.ndarray, low: float, high: float) -> float:
@@ -46,8 +46,8 @@ def test_halves_together_are_the_whole(values: np.ndarray) -> None:
     whole = _seen(values)
     counts = np.random.default_rng(0).binomial(whole.counts, 0.5)
     half = len(whole.lows) // 2
-    one = Seen(whole.low, whole.high, counts, whole.lows[:half], whole.highs[:half])
-    other = Seen(whole.low, whole.high, whole.counts - counts, whole.lows[half:], whole.highs[half:])
+    one = Histogram(whole.low, whole.high, counts, whole.lows[:half], whole.highs[:half])
+    other = Histogram(whole.low, whole.high, whole.counts - counts, whole.lows[half:], whole.highs[half:])
     for method in METHODS.values():
         assert method(one + other) == method(whole)
 
@@ -66,11 +66,11 @@ def test_least_squares_is_as_good_as_any_range_that_was_tried(values: np.ndarray
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_an_output_that_is_always_zero_has_a_range_as_wide_as_those_of_other_layers(
-    method: Callable[[Seen], Range],
+    method: Callable[[Histogram], Range],
 ) -> None:
     zeros = np.zeros(4, np.float32)
     counts = np.zeros(BINS, np.int64)
     counts[0] = 4000
-    low, high = method(Seen(0.0, 1e-6, counts, zeros, zeros))
+    low, high = method(Histogram(0.0, 1e-6, counts, zeros, zeros))
     assert low == 0
     assert 0.1 < high <= 1  # far from all others XNNPACK refuses the file, whose factors between codes are 256 at most

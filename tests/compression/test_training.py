@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import scipy.special
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Grid, uniform
 from tledge.compression.distillation import Examples, Lessons, learn
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
-from tledge.compression.layer_kinds import is_weighted
+from tledge.compression.layer_roles import is_weighted
 from tledge.compression.pruning import prune
-from tledge.compression.qat import quantized, train
+from tledge.compression.qat import quantized, train_quantized
 from tledge.compression.tfmot_scheme import EDGES, MASK, VALUES, Scheme
 from tledge.errors import InputError
 from tledge.progress import Silent
@@ -55,27 +55,29 @@ def lessons(teacher: Folded, photos: np.ndarray) -> Lessons:
 
 
 @pytest.fixture
-def start(teacher: Folded, photos: np.ndarray) -> Prepared:
-    return prepare(teacher.copied(), photos[:1], "min-max", Silent())
+def start(teacher: Folded, photos: np.ndarray) -> PreparedNetwork:
+    return fit_network(teacher.copied(), photos[:1], "min-max", Silent())
 
 
-def _divergence(prepared: Prepared, teacher: Folded, pixels: np.ndarray) -> float:
+def _divergence(prepared: PreparedNetwork, teacher: Folded, pixels: np.ndarray) -> float:
     logits = teacher.network(teacher.images(pixels)).numpy(), in_codes(prepared, pixels)
     wanted, found = (scipy.special.log_softmax(values, axis=1) for values in logits)
     return float((np.exp(wanted) * (wanted - found)).sum(axis=1).mean())
 
 
-def test_what_is_trained_computes_at_first_as_the_codes_of_the_network_do(start: Prepared, photos: np.ndarray) -> None:
+def test_what_is_trained_computes_at_first_as_the_codes_of_the_network_do(
+    start: PreparedNetwork, photos: np.ndarray
+) -> None:
     student = quantized(start.network, start.ranges)
     found = student(start.input_codes.real(photos)).numpy()
     assert np.allclose(found, in_codes(start, photos), atol=1e-4)
 
 
 def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_codes(
-    start: Prepared, teacher: Folded, lessons: Lessons, photos: np.ndarray
+    start: PreparedNetwork, teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
     before = [value.copy() for value in teacher.network.get_weights()]
-    trained, learned = train(start, lessons, Silent())
+    trained, learned = train_quantized(start, lessons, Silent())
     new = pictures(32, seed=2)
     assert _divergence(trained, teacher, new) < 0.8 * _divergence(start, teacher, new)
     assert learned.kept_epoch > 0
@@ -89,13 +91,13 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
     assert all(np.array_equal(a, b) for a, b in zip(before, teacher.network.get_weights(), strict=True))
 
 
-def test_the_same_seed_gives_the_same_weights(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
-    first, second = (train(start, lessons, Silent())[0].network.get_weights() for _ in range(2))
+def test_the_same_seed_gives_the_same_weights(start: PreparedNetwork, teacher: Folded, lessons: Lessons) -> None:
+    first, second = (train_quantized(start, lessons, Silent())[0].network.get_weights() for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 def test_an_epoch_that_is_no_better_than_the_start_is_not_kept(
-    start: Prepared, teacher: Folded, lessons: Lessons
+    start: PreparedNetwork, teacher: Folded, lessons: Lessons
 ) -> None:
     student, heard = quantized(start.network, start.ranges), Silent()
     before = student.get_weights()
@@ -113,7 +115,7 @@ def test_an_epoch_that_is_no_better_than_the_start_is_not_kept(
 
 
 def test_the_epoch_of_the_least_loss_is_kept_and_not_a_later_one(
-    start: Prepared, teacher: Folded, lessons: Lessons, monkeypatch: pytest.MonkeyPatch
+    start: PreparedNetwork, teacher: Folded, lessons: Lessons, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student, weights, losses = quantized(start.network, start.ranges), [], iter([3.0, 1.0, 2.0, 2.5])
 
@@ -130,11 +132,13 @@ def test_the_epoch_of_the_least_loss_is_kept_and_not_a_later_one(
         assert same == (number == 1)
 
 
-def test_no_validation_photos_are_an_error_that_says_so(start: Prepared, teacher: Folded, lessons: Lessons) -> None:
+def test_no_validation_photos_are_an_error_that_says_so(
+    start: PreparedNetwork, teacher: Folded, lessons: Lessons
+) -> None:
     none = lessons.examples.validation.select(np.array([], np.int64))
     nothing = replace(lessons, examples=Examples(teacher, lessons.examples.train, none, Silent()))
     with pytest.raises(InputError, match="the validation split is empty"):
-        train(start, nothing, Silent())
+        train_quantized(start, nothing, Silent())
 
 
 def _kernels(network: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
@@ -145,8 +149,8 @@ def test_what_is_zero_stays_zero_in_the_fit_and_in_training(
     teacher: Folded, lessons: Lessons, photos: np.ndarray
 ) -> None:
     pruned, _ = prune(teacher, 0.5, photos[:40], Silent())
-    fitted = prepare(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
-    trained, _ = train(fitted, lessons, Silent(), keeps_zeros=True)
+    fitted = fit_network(pruned.copied(), photos[:40], "mse", Silent(), keeps_zeros=True)
+    trained, _ = train_quantized(fitted, lessons, Silent(), keeps_zeros=True)
     kinds = ("Conv2D", "Dense")
     places = [kernel == 0 for kernel in _kernels(pruned.network, kinds)]
     assert sum(zeros.sum() for zeros in places) > 0
@@ -157,7 +161,7 @@ def test_what_is_zero_stays_zero_in_the_fit_and_in_training(
             assert np.mean(kernel == 0) < 0.1
 
 
-def test_a_weight_of_a_depthwise_convolution_that_was_rounded_to_zero_may_change_again(start: Prepared) -> None:
+def test_a_weight_of_a_depthwise_convolution_that_was_rounded_to_zero_may_change_again(start: PreparedNetwork) -> None:
     layer = start.network.get_layer("depthwise")
     kernel, bias = layer.get_weights()
     kernel[0, 0, 0, 0] = 0
@@ -170,7 +174,7 @@ def test_a_weight_of_a_depthwise_convolution_that_was_rounded_to_zero_may_change
 def test_the_fit_of_a_network_with_zeros_is_better_than_none(teacher: Folded) -> None:
     photos, others = pictures(200, seed=3), pictures(200, seed=4)
     pruned, _ = prune(teacher, 0.5, photos, Silent())
-    fitted = prepare(pruned.copied(), photos, "mse", Silent(), keeps_zeros=True)
+    fitted = fit_network(pruned.copied(), photos, "mse", Silent(), keeps_zeros=True)
     rounded = pruned.copied()
     for layer in rounded.network.layers:
         if is_weighted(layer):

@@ -12,7 +12,7 @@ from PIL import Image
 from tledge.cache import cache_root
 from tledge.datasets.caches import pixel_cache
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import EnvironmentFault
 from tledge.near_copies import MAX_DISTANCE
 from tledge.progress import Silent
@@ -34,7 +34,7 @@ def scenes(tmp_path: Path) -> Path:
 
 
 def _prepare(root: Path, progress: Silent | None = None) -> Dataset:
-    return prepare(open_folder(root), SIZE, 0, progress or Silent())
+    return prepare_dataset(open_folder(root), SIZE, 0, progress or Silent())
 
 
 def _places(data: Dataset) -> dict[str, str]:

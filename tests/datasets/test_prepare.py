@@ -16,7 +16,7 @@ from tledge import preprocessing
 from tledge.datasets import open_source
 from tledge.datasets.caches import pixel_cache
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import EnvironmentFault, InputError
 from tledge.pixel_range import PixelRange
 from tledge.progress import Silent
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def _prepare(root: Path, seed: int = 0, size: int = 16) -> Dataset:
-    return prepare(open_folder(root), size, seed, Silent())
+    return prepare_dataset(open_folder(root), size, seed, Silent())
 
 
 def _places(data: Dataset) -> dict[str, str]:
@@ -38,13 +38,13 @@ def _places(data: Dataset) -> dict[str, str]:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The length of every file that is decoded, as it happens."""
     seen: list[int] = []
-    real = preprocessing.prepare
+    real = preprocessing.prepare_photo
 
-    def counted(data: bytes, *arguments: Any) -> preprocessing.Prepared:
+    def counted(data: bytes, *arguments: Any) -> preprocessing.PreparedPhoto:
         seen.append(len(data))
         return real(data, *arguments)
 
-    monkeypatch.setattr(preprocessing, "prepare", counted)
+    monkeypatch.setattr(preprocessing, "prepare_photo", counted)
     yield seen
 
 
@@ -100,7 +100,7 @@ def test_a_held_out_folder_keeps_its_photos_and_training_loses_its_copies_of_the
     with Image.open(root / "test" / "cat" / "000.png") as image:
         image.save(root / "train" / "cat" / "leak.bmp")
     progress = Silent()
-    data = prepare(open_folder(root), 16, 0, progress)
+    data = prepare_dataset(open_folder(root), 16, 0, progress)
     places = _places(data)
     assert {name for name, split in places.items() if split == "test"} == {
         name for name in data.ids if name.startswith("test/")
@@ -119,7 +119,7 @@ def test_a_class_that_only_the_test_folder_has_is_refused(photo_folder: PhotoFol
 def test_a_class_that_a_held_out_folder_lacks_is_warned_of(photo_folder: PhotoFolder) -> None:
     progress = Silent()
     root = photo_folder({"train/cat": 20, "train/dog": 20, "test/cat": 4})
-    prepare(open_folder(root), 16, 0, progress)
+    prepare_dataset(open_folder(root), 16, 0, progress)
     assert any("no test photo of dog" in warning for warning in progress.warnings)
 
 
@@ -127,7 +127,7 @@ def test_a_picture_under_two_labels_is_warned_of(photo_folder: PhotoFolder) -> N
     root = photo_folder({"cat": 20, "dog": 20})
     (root / "dog" / "copy.png").write_bytes((root / "cat" / "000.png").read_bytes())
     progress = Silent()
-    data = prepare(open_folder(root), 16, 0, progress)
+    data = prepare_dataset(open_folder(root), 16, 0, progress)
     assert data.record().conflicting_labels == 1
     assert "pictures that occur under more than one label: 1" in progress.warnings
 
@@ -171,7 +171,7 @@ def test_splits_csv_lists_every_photo_once(photo_folder: PhotoFolder, tmp_path: 
 
 
 def test_grey_pictures_become_rgb() -> None:
-    data = prepare(open_source("digits"), 32, 0, Silent())
+    data = prepare_dataset(open_source("digits"), 32, 0, Silent())
     pixels = np.asarray(data.pixels[:50])
     assert pixels.shape == (50, 32, 32, 3)
     assert np.array_equal(pixels[..., 0], pixels[..., 2])
@@ -215,7 +215,7 @@ def test_a_source_streams_and_is_not_held_in_memory(tmp_path: Path) -> None:
     source = open_folder(tmp_path / "photos")
     tracemalloc.start()
     try:
-        prepare(source, 128, 0, Silent())
+        prepare_dataset(source, 128, 0, Silent())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -259,7 +259,7 @@ def test_pixels_of_one_range_are_never_found_under_another(photo_folder: PhotoFo
     root = photo_folder({"cat": 20, "dog": 20})
     wide = _add_12_bits(root / "cat", 2)
     asked = (PixelRange(0, 4095), PixelRange(0, 65535))
-    narrow, dark = (prepare(open_folder(root), 16, 0, Silent(), pixel_range=one) for one in asked)
+    narrow, dark = (prepare_dataset(open_folder(root), 16, 0, Silent(), pixel_range=one) for one in asked)
     rows = [narrow.ids.index(f"cat/wide-{number}.png") for number in range(2)]
     assert narrow.ids == dark.ids
     for row, values in zip(rows, wide, strict=True):

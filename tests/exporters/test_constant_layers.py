@@ -16,7 +16,7 @@ from tledge.errors import PromiseBroken
 from tledge.exporters.onnx_int8 import _take_codes
 from tledge.exporters.options import Options
 from tledge.run import Run
-from tledge.training.model import of_network, save
+from tledge.training.saved_model import of_network, save
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from tledge.audit import audit
 from tledge.datasets.prepare import load_split
 from tledge.errors import PromiseBroken
 from tledge.exporters import formats
+from tledge.exporters.materials import Materials
 from tledge.exporters.options import Options
-from tledge.exporters.preparations.materials import Materials
 from tledge.int8_pairs import LARGEST_SUM
 from tledge.progress import Silent
 from tledge.records import ExportRecord

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tledge.audit import audit, broken_promises
-from tledge.exporters import Model, formats
+from tledge.exporters import ConverterInput, formats
 from tledge.exporters.onnx import _signature
 from tledge.exporters.onnx_graph import INPUT, batch_normalizations_to_convolutions, of_function
-from tledge.training.model import of_network, save
+from tledge.training.saved_model import of_network, save
 
 SIZE = 8
 PHOTOS = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)
@@ -39,7 +39,7 @@ def _network() -> Any:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ConverterInput:
     """The network with statistics that differ from channel to channel, as a run holds it."""
     from tledge.tensorflow_setup import tensorflow
 
@@ -53,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     save(of_network(network, SIZE), folder)
     photos = PHOTOS.copy()
     photos[0, 0, :2] = [[0] * 3, [255] * 3]
-    return Model(folder, SIZE, "{}", photos, bounds_pairs=True)  # as an export makes it: the same on every CPU
+    return ConverterInput(folder, SIZE, "{}", photos, bounds_pairs=True)  # as an export makes it: the same on every CPU
 
 
 def _answers(data: bytes, photos: np.ndarray) -> np.ndarray:
@@ -63,14 +63,16 @@ def _answers(data: bytes, photos: np.ndarray) -> np.ndarray:
     return np.concatenate([session.run(None, {INPUT: photo[None]})[0] for photo in photos])
 
 
-def _original(model: Model) -> np.ndarray:
+def _original(model: ConverterInput) -> np.ndarray:
     import tensorflow as tf
 
     served = tf.saved_model.load(str(model.saved_model)).signatures["serving_default"]
     return np.asarray(served(pixels=tf.constant(PHOTOS))["probabilities"])
 
 
-def test_every_batch_normalization_is_integer_and_the_answers_are_the_originals(model: Model, tmp_path: Path) -> None:
+def test_every_batch_normalization_is_integer_and_the_answers_are_the_originals(
+    model: ConverterInput, tmp_path: Path
+) -> None:
     form = formats()["onnx-int8"]
     path = tmp_path / form.file
     path.write_bytes(form.convert(model))
@@ -81,7 +83,7 @@ def test_every_batch_normalization_is_integer_and_the_answers_are_the_originals(
     np.testing.assert_allclose(_answers(path.read_bytes(), PHOTOS), _original(model), atol=0.03)
 
 
-def test_a_normalization_that_follows_no_convolution_becomes_one_that_computes_the_same(model: Model) -> None:
+def test_a_normalization_that_follows_no_convolution_becomes_one_that_computes_the_same(model: ConverterInput) -> None:
     graph = of_function(_signature(model, "float_pixels"), SIZE, "float32")
     before = Counter(node.op_type for node in graph.graph.node)
     batch_normalizations_to_convolutions(graph)
@@ -92,7 +94,7 @@ def test_a_normalization_that_follows_no_convolution_becomes_one_that_computes_t
     np.testing.assert_allclose(answers, _original(model), atol=1e-5)
 
 
-def test_no_reshape_is_left_between_a_convolution_and_its_normalization(model: Model) -> None:
+def test_no_reshape_is_left_between_a_convolution_and_its_normalization(model: ConverterInput) -> None:
     graph = of_function(_signature(model, "serving_default"), SIZE, "uint8").graph
     producer = {name: node.op_type for node in graph.node for name in node.output}
     read = [producer[node.input[0]] for node in graph.node if node.op_type == "BatchNormalization"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tledge.audit import audit, broken_promises
-from tledge.exporters import Model, formats
-from tledge.training.model import of_network, save
+from tledge.exporters import ConverterInput, formats
+from tledge.training.saved_model import of_network, save
 
 SIZE = 16
 PHOTOS = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
@@ -31,7 +31,7 @@ def _network() -> Any:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ConverterInput:
     from tledge.tensorflow_setup import tensorflow
 
     tensorflow(seed=0)
@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     save(of_network(_network(), SIZE), folder)
     photos = PHOTOS.copy()
     photos[0, 0, :2] = [[0] * 3, [255] * 3]
-    return Model(folder, SIZE, "{}", photos)
+    return ConverterInput(folder, SIZE, "{}", photos)
 
 
 def _answers(data: bytes) -> np.ndarray:
@@ -49,7 +49,7 @@ def _answers(data: bytes) -> np.ndarray:
     return np.concatenate([session.run(None, {"pixels": photo[None]})[0] for photo in PHOTOS])
 
 
-def test_the_graph_keeps_one_transposition_and_means_of_maps_that_have_an_integer_kernel(model: Model) -> None:
+def test_the_graph_keeps_one_transposition_and_means_of_maps_that_have_an_integer_kernel(model: ConverterInput) -> None:
     import onnx
     import tensorflow as tf
 
@@ -62,7 +62,7 @@ def test_the_graph_keeps_one_transposition_and_means_of_maps_that_have_an_intege
     np.testing.assert_allclose(_answers(data), expected, atol=1e-6)
 
 
-def test_its_int8_file_keeps_the_promise(model: Model, tmp_path: Path) -> None:
+def test_its_int8_file_keeps_the_promise(model: ConverterInput, tmp_path: Path) -> None:
     form = formats()["onnx-int8"]
     path = tmp_path / form.file
     path.write_bytes(form.convert(model))

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from tledge.errors import PromiseBroken
-from tledge.exporters import Model, formats
+from tledge.exporters import ConverterInput, formats
 from tledge.exporters.onnx_dynamic import _channels_to_one_scale
 from tledge.exporters.onnx_graph import INPUT
-from tledge.training.model import of_network, save
+from tledge.training.saved_model import of_network, save
 
 SIZE = 16
 PHOTOS = np.random.default_rng(0).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)
 
 
-def _saved(folder: Path, spread: float) -> Model:
+def _saved(folder: Path, spread: float) -> ConverterInput:
     """A network in which the weights of one channel are up to ``spread`` times those of another, and no answer shows it."""
     from tf_keras import Model as Network
     from tf_keras import layers
@@ -39,7 +39,7 @@ def _saved(folder: Path, spread: float) -> Model:
     kernel, bias = narrow.get_weights()
     narrow.set_weights([kernel / factors[:, None], bias + 0.1])
     save(of_network(network, SIZE), folder)
-    return Model(folder, SIZE, "{}", None)
+    return ConverterInput(folder, SIZE, "{}", None)
 
 
 def _large(shape: Any, dtype: Any = None) -> Any:
@@ -48,12 +48,12 @@ def _large(shape: Any, dtype: Any = None) -> Any:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ConverterInput:
     return _saved(tmp_path_factory.mktemp("network"), spread=1e2)
 
 
 @pytest.fixture(scope="module")
-def too_wide(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def too_wide(tmp_path_factory: pytest.TempPathFactory) -> ConverterInput:
     """One that float16 can't hold, also where a converter makes the pixels' scale of 1/255 part of the first weights."""
     return _saved(tmp_path_factory.mktemp("network"), spread=1e9)
 
@@ -77,7 +77,7 @@ def _answers(data: bytes) -> np.ndarray:
     return np.concatenate([session.run(None, {INPUT: photo[None]})[0] for photo in PHOTOS])
 
 
-def test_every_weight_is_its_nearest_float16_and_all_else_stays(model: Model) -> None:
+def test_every_weight_is_its_nearest_float16_and_all_else_stays(model: ConverterInput) -> None:
     whole, half = (formats()[name].convert(model) for name in ("onnx-float32", "onnx-float16"))
     expected = {
         (f"{name}/float16" if values.size > 1 and values.dtype == np.float32 else name): values
@@ -91,7 +91,7 @@ def test_every_weight_is_its_nearest_float16_and_all_else_stays(model: Model) ->
     np.testing.assert_allclose(_answers(half), _answers(whole), atol=0.02)
 
 
-def test_onnx_runtime_casts_the_weights_once_when_it_loads_the_model(model: Model, tmp_path: Path) -> None:
+def test_onnx_runtime_casts_the_weights_once_when_it_loads_the_model(model: ConverterInput, tmp_path: Path) -> None:
     import onnx
     import onnxruntime
 
@@ -105,14 +105,16 @@ def test_onnx_runtime_casts_the_weights_once_when_it_loads_the_model(model: Mode
 @pytest.mark.parametrize(
     ("name", "constant"), [("onnx-float16", r"Conv_\d+/1"), ("tflite-float16", r"[\w/]*(wide|narrow)/\w+/float16")]
 )
-def test_a_weight_beyond_float16_is_named_and_the_file_refused(too_wide: Model, name: str, constant: str) -> None:
+def test_a_weight_beyond_float16_is_named_and_the_file_refused(
+    too_wide: ConverterInput, name: str, constant: str
+) -> None:
     with pytest.raises(
         PromiseBroken, match=rf"the constant {constant} holds [0-9.e+ormore ]+, and float16 ends at 65504"
     ):
         formats()[name].convert(too_wide)
 
 
-def test_scaling_every_channel_to_one_largest_weight_changes_no_answer(model: Model) -> None:
+def test_scaling_every_channel_to_one_largest_weight_changes_no_answer(model: ConverterInput) -> None:
     data = formats()["onnx-float32"].convert(model)
     graph = _read(data)
     _channels_to_one_scale(graph)
@@ -124,7 +126,7 @@ def test_scaling_every_channel_to_one_largest_weight_changes_no_answer(model: Mo
 
 
 def test_dynamic_answers_as_float32_does_though_one_scale_would_not_do_for_all_channels(
-    model: Model, tmp_path: Path
+    model: ConverterInput, tmp_path: Path
 ) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -139,7 +141,7 @@ def test_dynamic_answers_as_float32_does_though_one_scale_would_not_do_for_all_c
     assert ours < 0.005 < plain
 
 
-def test_dynamic_has_integer_products_but_for_convolutions_of_single_channels(model: Model) -> None:
+def test_dynamic_has_integer_products_but_for_convolutions_of_single_channels(model: ConverterInput) -> None:
     kinds = [node.op_type for node in _read(formats()["onnx-dynamic"].convert(model)).graph.node]
     assert kinds.count("ConvInteger") == 2
     assert kinds.count("MatMulInteger") == 1

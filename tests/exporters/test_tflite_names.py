@@ -9,19 +9,19 @@ import pytest
 from small_models import int8_tflite, rewrite_tflite
 
 from tledge import export
-from tledge.audit.flatbuffer import read
+from tledge.audit.flatbuffer import read_tflite
 from tledge.exporters.tflite_names import name_tensors
 from tledge.run import Run
 
 
 def _names(data: bytes) -> list[str]:
-    return [tensor.name for graph in read(data).subgraphs for tensor in graph.tensors]
+    return [tensor.name for graph in read_tflite(data).subgraphs for tensor in graph.tensors]
 
 
 @pytest.mark.parametrize("name", ["tflite-float16", "tflite-int8"])
 def test_a_person_finds_the_weights_of_a_layer_by_its_name(lenet_copy: Run, name: str) -> None:
     (made,) = export(lenet_copy, [name])
-    (graph,) = read(Path(lenet_copy.export_folder(name), made.file).read_bytes()).subgraphs
+    (graph,) = read_tflite(Path(lenet_copy.export_folder(name), made.file).read_bytes()).subgraphs
     tensors = {tensor.name: tensor for tensor in graph.tensors}
     sizes = {"c1": 3 * 25 * 6, "c3": 6 * 25 * 16, "c5": 400 * 120, "f6": 120 * 84, "logits": 84 * 10}
     packed = "/float16" if name == "tflite-float16" else ""

@@ -21,10 +21,10 @@ from tledge.datasets import open_source
 from tledge.errors import ArtifactError, InputError
 from tledge.inference import embed as embed_module
 from tledge.inference.embed import Embedding, embed
-from tledge.preprocessing import prepare
+from tledge.preprocessing import prepare_photo
 from tledge.progress import Silent
 from tledge.run import Run, open_run, tree_hashes
-from tledge.training import model
+from tledge.training import saved_model
 from tledge.training.recipe import RECIPES
 
 Folder = Callable[..., Path]
@@ -45,7 +45,7 @@ def network_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def _pixels(folder: Path, size: int) -> npt.NDArray[np.uint8]:
-    photos = [prepare(path.read_bytes(), size).pixels for path in sorted(folder.rglob("*.png"))]
+    photos = [prepare_photo(path.read_bytes(), size).pixels for path in sorted(folder.rglob("*.png"))]
     return np.stack(photos)
 
 
@@ -107,7 +107,7 @@ def plain_run(photo_folder: Folder, tiny_backbone: Path, tmp_path: Path) -> Run:
     network = classifier(open_backbone(str(tiny_backbone)), HeadShape.of("linear", 2, 0), seed=0, keeps_statistics=True)
     set_head(network, of_run._head_layers(built, 1))
     shutil.rmtree(built.folder / "model")
-    model.save(model.of_network(network, built.manifest.backbone.input_size), built.folder / "model")
+    saved_model.save(saved_model.of_network(network, built.manifest.backbone.input_size), built.folder / "model")
     hashes = {name: value for name, value in tree_hashes(built.folder).items() if name != "manifest.json"}
     recipe = {**built.manifest.recipe, "name": "tutorial", "method": "plain"}
     built.manifest.model_copy(update={"recipe": recipe, "files_sha256": hashes}).save(built.folder / "manifest.json")

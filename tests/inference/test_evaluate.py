@@ -13,11 +13,10 @@ from PIL import Image
 
 from tledge import preprocessing
 from tledge.datasets import open_source
-from tledge.datasets.prepare import load_split, members
-from tledge.datasets.prepare import prepare as prepare_data
+from tledge.datasets.prepare import load_split, members, prepare_dataset
 from tledge.errors import InputError
 from tledge.inference.evaluate import Evaluation, evaluate
-from tledge.inference.model import Model, open_model
+from tledge.inference.run_model import RunModel, open_model
 from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, open_run
@@ -28,12 +27,12 @@ Folder = Callable[..., Path]
 
 
 @pytest.fixture
-def model(exported: tuple[Run, dict[str, ExportRecord]]) -> Model:
-    return open_model(exported[0], artifact="tflite-int8")
+def model(exported: tuple[Run, dict[str, ExportRecord]]) -> RunModel:
+    return open_model(exported[0], format_name="tflite-int8")
 
 
 def test_on_the_runs_own_data_set_the_test_split_alone_is_scored_as_verify_scores_it(
-    model: Model, report: Report
+    model: RunModel, report: Report
 ) -> None:
     manifest, progress = model.run.manifest, Silent()
     scored = evaluate(model, "digits", progress=progress)
@@ -50,7 +49,7 @@ def test_on_the_runs_own_data_set_the_test_split_alone_is_scored_as_verify_score
     assert progress.warnings == scored.warnings
 
 
-def test_seen_photos_are_scored_where_that_is_asked_for_and_said(model: Model) -> None:
+def test_seen_photos_are_scored_where_that_is_asked_for_and_said(model: RunModel) -> None:
     scored = evaluate(model, "digits", include_seen=True)
     assert scored.metrics.num_photos == 1797
     assert scored.includes_seen
@@ -58,13 +57,17 @@ def test_seen_photos_are_scored_where_that_is_asked_for_and_said(model: Model) -
     assert Evaluation.model_validate(scored.as_json()) == scored
 
 
-def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, photo_folder: Folder) -> None:
+def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: RunModel, photo_folder: Folder) -> None:
     folder = photo_folder({"2": 3, "7": 1})
     session = runtime("litert").load(model.runnable.path.read_bytes(), 1, "XNNPACK")
     predicted = [
         (
             int(path.parent.name),
-            int(np.argmax(session.predict(preprocessing.prepare(path.read_bytes(), model.input_size).pixels[None]))),
+            int(
+                np.argmax(
+                    session.predict(preprocessing.prepare_photo(path.read_bytes(), model.input_size).pixels[None])
+                )
+            ),
         )
         for path in folder.rglob("*.png")
     ]
@@ -79,14 +82,14 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: Model, ph
     assert "no photo of 0, 1, 3, 4, 5, 6, 8, 9" in warning
 
 
-def test_classes_that_the_run_does_not_know_are_named(model: Model, photo_folder: Folder) -> None:
+def test_classes_that_the_run_does_not_know_are_named(model: RunModel, photo_folder: Folder) -> None:
     with pytest.raises(
         InputError, match=r"run digits does not know 'cat', 'dog'; its classes are '0', .*rename or remove"
     ):
         evaluate(model, str(photo_folder({"1": 1, "cat": 1, "dog": 1})))
 
 
-def test_a_split_of_the_source_is_scored_alone(model: Model, photo_folder: Folder) -> None:
+def test_a_split_of_the_source_is_scored_alone(model: RunModel, photo_folder: Folder) -> None:
     folder = str(photo_folder({"train/1": 3, "test/1": 2, "test/4": 2}))
     assert evaluate(model, folder).metrics.num_photos == 7
     scored = evaluate(model, folder, split="test")
@@ -99,7 +102,7 @@ def test_a_split_of_the_source_is_scored_alone(model: Model, photo_folder: Folde
         evaluate(model, folder, split="tst")
 
 
-def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: Model, photo_folder: Folder) -> None:
+def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: RunModel, photo_folder: Folder) -> None:
     folder = photo_folder({"1": 30})
     (folder / "1" / "torn.png").write_bytes(b"torn")
     scored = evaluate(model, str(folder))
@@ -114,14 +117,14 @@ def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: 
 
 
 def test_nothing_but_photos_that_were_learned_from_is_an_error_that_says_so(
-    model: Model, tmp_path: Path, photo_folder: Folder, tiny_backbone: Path
+    model: RunModel, tmp_path: Path, photo_folder: Folder, tiny_backbone: Path
 ) -> None:
     from tledge import build, export
 
     folder = photo_folder({"cat": 30, "dog": 30})
     run = build(str(folder), backbone=str(tiny_backbone), run="pets", artifacts=tmp_path / "artifacts")
     export(run, ["tflite-float32"])
-    pets = open_model(run, artifact="tflite-float32")
+    pets = open_model(run, format_name="tflite-float32")
     elsewhere = tmp_path / "elsewhere"
     for photo_id in load_split(run, "train", Silent()).ids:
         (elsewhere / photo_id).parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +136,7 @@ def test_nothing_but_photos_that_were_learned_from_is_an_error_that_says_so(
     assert evaluate(pets, str(elsewhere)).metrics.num_photos == 1
 
 
-def test_a_folder_without_photos_is_an_error(model: Model, tmp_path: Path) -> None:
+def test_a_folder_without_photos_is_an_error(model: RunModel, tmp_path: Path) -> None:
     (tmp_path / "photos" / "1").mkdir(parents=True)
     with pytest.raises(InputError, match="no photos in it"):
         evaluate(model, str(tmp_path / "photos"))
@@ -150,7 +153,7 @@ def enlarged(tmp_path: Path) -> Path:
 
 
 def test_photos_that_were_learned_from_are_left_out_and_named_when_they_come_encoded_and_resized_again(
-    model: Model, enlarged: Path
+    model: RunModel, enlarged: Path
 ) -> None:
     counts = {name: split.num_photos for name, split in model.run.manifest.splits.items()}
     scored = evaluate(model, str(enlarged))
@@ -170,7 +173,7 @@ def test_photos_that_were_learned_from_are_left_out_and_named_when_they_come_enc
     assert "the accuracy says little of new photos" in with_seen.warnings[0]
 
 
-def test_nothing_but_near_copies_of_what_was_learned_from_is_an_error(model: Model, enlarged: Path) -> None:
+def test_nothing_but_near_copies_of_what_was_learned_from_is_an_error(model: RunModel, enlarged: Path) -> None:
     for member in members(model.run, "test"):
         (path,) = enlarged.glob(f"*/{member.id.replace('/', '-')}.jpg")
         path.unlink()
@@ -205,10 +208,10 @@ def _without_fingerprints(run: Run, spec: str) -> Run:
 
 
 def test_damaged_pixels_are_read_again_from_the_photos_and_told(
-    model: Model, photo_folder: Folder, empty_cache: Path
+    model: RunModel, photo_folder: Folder, empty_cache: Path
 ) -> None:
     folder = photo_folder({"1": 30, "2": 30})
-    prepare_data(open_source(str(folder)), model.input_size, 0, Silent())
+    prepare_dataset(open_source(str(folder)), model.input_size, 0, Silent())
     expected = evaluate(model, str(folder))
     (path,) = empty_cache.glob("pixels-v*/**/*.rows")
     path.write_bytes(bytes(path.stat().st_size))

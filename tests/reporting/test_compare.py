@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from reporting.samples import BROKEN, INT8, MEDIANS_MS, latency, sample_report, wilson
 from tledge.records import Interval, Latency, Report
-from tledge.reporting.compare import Change, Comparison, compare, difference_interval
+from tledge.reporting.compare import Change, ReportComparison, compare_reports, difference_interval
 from tledge.reporting.compare_table import comparison_table
 
 
@@ -21,7 +21,7 @@ def _with(report: Report, **change: object) -> Report:
     return report.model_copy(update={"rows": rows})
 
 
-def _change(comparison: Comparison, quantity: str) -> Change:
+def _change(comparison: ReportComparison, quantity: str) -> Change:
     (artifact,) = [one for one in comparison.artifacts if one.artifact == INT8]
     (change,) = [one for one in artifact.changes if one.quantity == quantity]
     return change
@@ -31,7 +31,7 @@ def _faster(factor: float, seed: int = 77) -> Latency:
     return latency(MEDIANS_MS[INT8] / factor, seed=seed)
 
 
-def _shown(comparison: Comparison) -> str:
+def _shown(comparison: ReportComparison) -> str:
     out = io.StringIO()
     Console(file=out, width=300).print(comparison_table(comparison))
     return out.getvalue()
@@ -39,7 +39,7 @@ def _shown(comparison: Comparison) -> str:
 
 def test_a_report_against_itself_has_no_change() -> None:
     report = sample_report()
-    comparison = compare(report, report)
+    comparison = compare_reports(report, report)
     outcomes = {change.outcome for artifact in comparison.artifacts for change in artifact.changes}
     assert outcomes == {"inside noise", "same", "not compared"}  # the last of the artifact that did not run
     assert comparison.same_test_split
@@ -49,7 +49,7 @@ def test_a_report_against_itself_has_no_change() -> None:
 @pytest.mark.parametrize(("factor", "outcome"), [(1.5, "better"), (1 / 1.5, "worse"), (1.01, "inside noise")])
 def test_a_latency_counts_as_changed_only_outside_the_noise(factor: float, outcome: str) -> None:
     report = sample_report()
-    change = _change(compare(report, _with(report, latency=_faster(factor))), "p50_latency_ms")
+    change = _change(compare_reports(report, _with(report, latency=_faster(factor))), "p50_latency_ms")
     assert change.outcome == outcome
     assert change.change == pytest.approx(1 / factor, rel=0.02)
 
@@ -62,16 +62,16 @@ def test_the_noisier_of_the_two_reports_sets_the_noise_of_a_latency() -> None:
         (report.model_copy(update={"noise_floors": loud}), faster),
         (report, faster.model_copy(update={"noise_floors": loud})),
     ):
-        assert _change(compare(before, after), "p50_latency_ms").outcome == "inside noise"
+        assert _change(compare_reports(before, after), "p50_latency_ms").outcome == "inside noise"
     no_floor = faster.model_copy(update={"noise_floors": []})
-    assert _change(compare(report, no_floor), "p50_latency_ms").outcome == "not compared"
+    assert _change(compare_reports(report, no_floor), "p50_latency_ms").outcome == "not compared"
 
 
 @pytest.mark.parametrize("field", ["cpu", "architecture", "logical_cores"])
 def test_latencies_of_different_machines_are_not_compared_and_that_is_said_first(field: str) -> None:
     report = sample_report()
     machine = report.machine.model_copy(update={field: 96 if field == "logical_cores" else "another"})
-    comparison = compare(report, report.model_copy(update={"machine": machine}))
+    comparison = compare_reports(report, report.model_copy(update={"machine": machine}))
     assert not comparison.latency_comparable
     change = _change(comparison, "p50_latency_ms")
     assert (change.outcome, change.change) == ("not compared", None)
@@ -82,7 +82,7 @@ def test_latencies_for_different_targets_are_not_compared() -> None:
     report = sample_report()
     for change in ({"name": "other"}, {"threads": 4}):
         other = report.model_copy(update={"target": report.target.model_copy(update=change)})
-        assert _change(compare(report, other), "p50_latency_ms").outcome == "not compared"
+        assert _change(compare_reports(report, other), "p50_latency_ms").outcome == "not compared"
 
 
 def test_an_accuracy_far_away_counts_and_one_near_by_does_not() -> None:
@@ -92,7 +92,7 @@ def test_an_accuracy_far_away_counts_and_one_near_by_does_not() -> None:
     for accuracy, outcome in ((0.80, "worse"), (0.99, "better"), (drift.accuracy - 0.01, "inside noise")):
         interval = wilson(round(accuracy * 550), 550)
         moved = drift.model_copy(update={"accuracy": accuracy, "accuracy_interval": interval})
-        assert _change(compare(report, _with(report, drift=moved)), "accuracy").outcome == outcome
+        assert _change(compare_reports(report, _with(report, drift=moved)), "accuracy").outcome == outcome
 
 
 def test_a_larger_drop_is_worse() -> None:
@@ -102,7 +102,7 @@ def test_a_larger_drop_is_worse() -> None:
     for drop, outcome in ((9.0, "worse"), (-9.0, "better")):
         interval = Interval(low=drop - 1, high=drop + 1)
         moved = drift.model_copy(update={"accuracy_drop_points": drop, "accuracy_drop_points_interval": interval})
-        assert _change(compare(report, _with(report, drift=moved)), "accuracy_drop_points").outcome == outcome
+        assert _change(compare_reports(report, _with(report, drift=moved)), "accuracy_drop_points").outcome == outcome
 
 
 def test_the_interval_of_a_difference_is_that_of_newcombes_published_example() -> None:
@@ -126,14 +126,14 @@ def test_the_interval_of_a_difference_covers_the_true_one_nineteen_times_of_twen
 @pytest.mark.parametrize(("size", "outcome"), [(2_690_584, "same"), (2_690_583, "better"), (2_690_585, "worse")])
 def test_sizes_are_exact(size: int, outcome: str) -> None:
     report = sample_report()
-    assert _change(compare(report, _with(report, size_bytes=size)), "size_bytes").outcome == outcome
+    assert _change(compare_reports(report, _with(report, size_bytes=size)), "size_bytes").outcome == outcome
 
 
 def test_artifacts_of_only_one_report_are_named() -> None:
-    comparison = compare(sample_report(), sample_report(broken=False))
+    comparison = compare_reports(sample_report(), sample_report(broken=False))
     assert (comparison.only_in_a, comparison.only_in_b) == ([BROKEN], [])
     assert f"only in A: {BROKEN}" in _shown(comparison)
-    assert f"only in B: {BROKEN}" in _shown(compare(sample_report(broken=False), sample_report()))
+    assert f"only in B: {BROKEN}" in _shown(compare_reports(sample_report(broken=False), sample_report()))
 
 
 def test_other_photos_other_labels_other_budgets_and_another_protocol_are_said() -> None:
@@ -148,21 +148,21 @@ def test_other_photos_other_labels_other_budgets_and_another_protocol_are_said()
             "protocol": report.protocol.model_copy(update={"name": "quick"}),
         }
     )
-    text = " ".join(compare(report, other).warnings)
+    text = " ".join(compare_reports(report, other).warnings)
     for words in ("test photos differ", "labels differ", "budgets differ", "another protocol (standard, then quick)"):
         assert words in text
 
 
 def test_an_artifact_that_did_not_run_is_not_compared_and_the_report_says_in_which() -> None:
     report = sample_report()
-    change = _change(compare(report, _with(report, drift=None, latency=None)), "accuracy")
+    change = _change(compare_reports(report, _with(report, drift=None, latency=None)), "accuracy")
     assert change.outcome == "not compared"
     assert change.reason == "it did not run in B"
 
 
 def test_the_table_shows_both_figures_and_every_outcome() -> None:
     report = sample_report()
-    text = _shown(compare(report, _with(report, latency=_faster(2), size_bytes=3_000_000, verdict="failed")))
+    text = _shown(compare_reports(report, _with(report, latency=_faster(2), size_bytes=3_000_000, verdict="failed")))
     assert "2.691 → 3.000" in text
     assert "passed → failed" in text
     for outcome in ("better", "worse", "same", "inside noise", "not compared"):

@@ -18,8 +18,8 @@ from reporting.samples import sample_report
 from tledge.errors import ArtifactError
 from tledge.files import SEAL, write_sealed
 from tledge.records import Report
-from tledge.reporting import drawn, html, junit, markdown
-from tledge.reporting.compare import compare
+from tledge.reporting import html, junit, markdown, rendered_files
+from tledge.reporting.compare import compare_reports
 from tledge.reporting.compare_table import comparison_table
 from tledge.reporting.table import table
 
@@ -72,10 +72,10 @@ def _seal(path: Path, record: Json) -> None:
 
 def _draw(report: Report) -> None:
     console = Console(file=io.StringIO(), width=120)
-    drawn(report)
+    rendered_files(report)
     console.print(table(report, 120))
-    console.print(comparison_table(compare(sample_report(num_gallery=0), report)))
-    console.print(comparison_table(compare(report, report)))
+    console.print(comparison_table(compare_reports(sample_report(num_gallery=0), report)))
+    console.print(comparison_table(compare_reports(report, report)))
 
 
 def test_a_mutant_of_a_report_is_refused_in_a_sentence_or_drawn(record: Json, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_json_that_no_seal_can_be_computed_of_is_refused(tmp_path: Path, text: s
 
 def test_a_name_that_looks_like_an_address_stays_text(record: Json, tmp_path: Path) -> None:
     write_sealed(tmp_path / "report.json", _changed(record, "run", "javascript:alert(1)"))
-    page = drawn(Report.load(tmp_path / "report.json", ""))["report.html"].decode()
+    page = rendered_files(Report.load(tmp_path / "report.json", ""))["report.html"].decode()
     assert "javascript:alert(1)" in page
     assert 'href="javascript' not in page
 

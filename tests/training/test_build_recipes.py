@@ -18,10 +18,10 @@ from PIL import Image
 
 import tledge
 from tledge.backbones import Backbone, open_backbone
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.classifier.network import load_network
 from tledge.datasets import open_source
-from tledge.datasets.prepare import prepare
+from tledge.datasets.prepare import prepare_dataset
 from tledge.errors import InputError
 from tledge.outputs import MARK
 from tledge.preprocessing import PIXEL_SCALE
@@ -94,10 +94,10 @@ def test_the_test_split_has_no_part_in_training(tmp_path: Path, empty_cache: Pat
     # The same data set twice, but for the test photos: one time all of them show the first training photo.
     from tledge.tensorflow_setup import tensorflow
 
-    data = prepare(open_source("digits"), 28, 0, Silent())
+    data = prepare_dataset(open_source("digits"), 28, 0, Silent())
     places = data.pixels._places.copy()
     places[data.splits.rows["test"]] = places[data.splits.rows["train"][0]]
-    changed = replace(data, pixels=Rows(data.pixels._cache, places))
+    changed = replace(data, pixels=CachedRows(data.pixels._cache, places))
     recipe = RECIPES["scratch"].model_copy(update={"max_epochs": 1, **how})
     made = []
     for name, given in (("as it is", data), ("changed", changed)):
@@ -223,7 +223,7 @@ def test_a_build_that_was_killed_is_finished_by_resume(tmp_path: Path) -> None:
 def test_where_classes_are_weighed_a_rare_one_counts_as_much_for_a_network(
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    data = prepare(open_source(str(photo_folder({"common": 60, "rare": 12}))), 28, 0, Silent())
+    data = prepare_dataset(open_source(str(photo_folder({"common": 60, "rare": 12}))), 28, 0, Silent())
     counts = np.bincount(data.labels[data.splits.rows["train"]])
     for name in ("best", "finetune"):
         recipe = resolve(name, {"class_weights": True})

@@ -9,7 +9,7 @@ import numpy as np
 
 from tledge.backbones import Backbone
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.progress import Silent
 from tledge.training.checkpoint import identity
 from tledge.training.method import Task
@@ -31,7 +31,7 @@ def _in_another_order(data: Dataset) -> Dataset:
 
 
 def test_a_training_is_known_by_all_that_its_numbers_follow_from(tmp_path: Path) -> None:
-    data = prepare(open_source("digits"), 28, 0, Silent())
+    data = prepare_dataset(open_source("digits"), 28, 0, Silent())
     backbone = Backbone("of any size", "0" * 64, 28, 84, None)
     task = Task(backbone, data, RECIPES["best"], 0, tmp_path, None, Silent())
     rows = data.splits.rows

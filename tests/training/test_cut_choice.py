@@ -15,12 +15,12 @@ import pytest
 from tledge.backbones import open_backbone
 from tledge.classifier.network import load_network
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.progress import Silent
 from tledge.training import by_network, cut_choice
 from tledge.training.method import Task, Trained
-from tledge.training.needs import Plan, require
+from tledge.training.needs import Plan, require_room
 from tledge.training.recipe import Recipe
 from tledge.training.resolve import resolve
 from tledge.training.unfinished import STATE
@@ -39,7 +39,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, photo_bytes: Callable[..., 
         path = folder / ("cat" if number < 40 else "dog") / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(photo_bytes(number))
-    return prepare(open_source(str(folder)), 28, 0, Silent())
+    return prepare_dataset(open_source(str(folder)), 28, 0, Silent())
 
 
 def _train(data: Dataset, folder: Path, name: str, epoch_s: float, **changes: Any) -> Trained | None:
@@ -129,9 +129,9 @@ def test_the_cut_that_a_resumed_training_keeps_needs_room_before_anything_is_rea
     backbone = dataclasses.replace(open_backbone("lenet", seed=0), is_pretrained=True)
     begun = Plan(backbone, resolve("finetune", BUDGET), len(photos.ids), 2, tmp_path / "state")
     monkeypatch.setenv("TLEDGE_CACHE_DIR", str(small_disk(300_000)))  # for a higher cut's activations
-    require(by_network.needs(dataclasses.replace(begun, state=None)), photos.source, 28, None)
+    require_room(by_network.needs(dataclasses.replace(begun, state=None)), photos.source, 28, None)
     with pytest.raises(EnvironmentFault, match="no space left on the disk"):
-        require(by_network.needs(begun), photos.source, 28, None)
+        require_room(by_network.needs(begun), photos.source, 28, None)
 
 
 @pytest.mark.parametrize("kept", [STATE, cut_choice.CUT])

@@ -14,7 +14,7 @@ import pytest
 from tledge.backbones import open_backbone
 from tledge.cache import cache_root
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import prepare
+from tledge.datasets.prepare import prepare_dataset
 from tledge.errors import EnvironmentFault
 from tledge.progress import Silent
 from tledge.training import by_features, by_network
@@ -40,7 +40,7 @@ def test_a_head_is_the_same_whatever_a_disk_did_to_the_caches(
 
     def trained(name: str) -> Any:
         (tmp_path / name).mkdir()
-        data = prepare(open_folder(folder), 16, 0, progress)
+        data = prepare_dataset(open_folder(folder), 16, 0, progress)
         return by_features.train(Task(backbone, data, recipe, 0, tmp_path / name, None, progress))
 
     before = trained("before")
@@ -60,7 +60,7 @@ def test_a_network_trains_on_damaged_photos_that_are_read_again_and_says_which_a
     photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder, progress = photo_folder({"cat": 30, "dog": 30}), Silent()
-    data = prepare(open_folder(folder), 28, 0, progress)
+    data = prepare_dataset(open_folder(folder), 28, 0, progress)
     task = Task(open_backbone("lenet", seed=0), data, resolve("scratch", ONE_EPOCH), 0, tmp_path, None, progress)
     _damage("pixels")
     by_network.train(task)

@@ -16,9 +16,9 @@ import pytest
 from tledge import build
 from tledge.backbones import open_backbone
 from tledge.backbones.fast_inference import TOLERANCE
-from tledge.cache import RowCache, Rows
+from tledge.cache import CachedRows, RowCache
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import InputError
 from tledge.outputs import MARK
 from tledge.progress import Silent
@@ -34,7 +34,7 @@ LABELS = np.arange(120) % 3
 TRAIN, VALIDATION = np.arange(90), np.arange(90, 120)
 
 
-def _features(scale: float = 1.0, spoilt: tuple[int, ...] = ()) -> Rows:
+def _features(scale: float = 1.0, spoilt: tuple[int, ...] = ()) -> CachedRows:
     """Three classes, each around its own point of 4 dimensions. ``spoilt`` rows hold an infinity."""
     rng = np.random.default_rng(0)
     values = (np.eye(4)[LABELS] + rng.normal(0, 0.1, (120, 4))).astype(np.float32) * np.float32(scale)
@@ -151,7 +151,7 @@ def test_options_that_are_not_given_keep_the_recipes_defaults() -> None:
 @pytest.fixture
 def pets(photo_folder: Callable[..., Path]) -> Dataset:
     """40 photos at 16 x 16."""
-    return prepare(open_folder(photo_folder({"cat": 20, "dog": 20})), 16, 0, Silent())
+    return prepare_dataset(open_folder(photo_folder({"cat": 20, "dog": 20})), 16, 0, Silent())
 
 
 def test_features_are_the_backbones_own_within_the_tolerance(tiny_backbone: Path, pets: Dataset) -> None:

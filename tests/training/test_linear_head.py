@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.cache import RowCache, Rows
+from tledge.cache import CachedRows, RowCache
 from tledge.progress import Silent
 from tledge.statistics import difference_interval_points
 from tledge.training import linear_head
 from tledge.training.fit import Head, fit_head
-from tledge.training.linear_head import ENOUGH, NUM_FOLDS, LinearHead, Solver, folds, held_out
+from tledge.training.linear_head import ENOUGH, NUM_FOLDS, LinearHead, Solver, folds, held_out_folds
 from tledge.training.recipe import Recipe
 
 DIM = 1280  # a MobileNetV2's
@@ -28,7 +28,7 @@ def _photos(rng: np.random.Generator, *counts: int) -> Split:
     return np.maximum(hidden @ layer + rng.normal(0, 0.5, (len(labels), DIM)), 0).astype(np.float32), labels
 
 
-def _rows(*parts: Split) -> tuple[Rows, Any]:
+def _rows(*parts: Split) -> tuple[CachedRows, Any]:
     values = np.concatenate([features for features, _ in parts])
     keys = [number.to_bytes(32, "big") for number in range(len(values))]
     cache = RowCache(f"features-{hash(values.tobytes())}", values.shape[1:], np.float32)
@@ -129,7 +129,7 @@ def test_folds_have_equal_parts_of_every_class_and_the_only_photo_of_a_class_is_
     [(70, 15, 5), (1400, 300, 1), (1000, 100, 2), (2500, ENOUGH, 0), (2500, ENOUGH - 1, 1), (3, 1, 3)],
 )
 def test_so_many_folds_are_held_out_that_enough_photos_choose(num_train: int, num_validation: int, wanted: int) -> None:
-    numbers = held_out(folds(np.zeros(num_train, np.int64)), num_validation)
+    numbers = held_out_folds(folds(np.zeros(num_train, np.int64)), num_validation)
     assert numbers == list(range(wanted))
 
 

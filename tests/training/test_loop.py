@@ -11,9 +11,9 @@ import pytest
 
 from tledge.errors import ArtifactError, InputError
 from tledge.progress import Silent
-from tledge.training.batches import activations, held_out
+from tledge.training.batches import activations, validation_batches
 from tledge.training.checkpoint import STATE, Checkpoint
-from tledge.training.loop import Data, State, _optimizer, train
+from tledge.training.loop import Data, State, _optimizer, train_network
 from tledge.training.recipe import Recipe
 
 LABELS = np.arange(60) % 3
@@ -40,7 +40,7 @@ def _network() -> Any:
 def _data() -> Data:
     return Data(
         activations(lambda epoch, rows: INPUTS[rows].astype(np.float16), (3,), LABELS, ROWS, ONES, RECIPE, 0),
-        held_out(lambda start, stop: INPUTS[40:][start:stop], (3,), LABELS[40:], 3),
+        validation_batches(lambda start, stop: INPUTS[40:][start:stop], (3,), LABELS[40:], 3),
         3,
     )
 
@@ -49,7 +49,7 @@ def _train(
     recipe: Recipe = RECIPE, folder: Path | None = None, identity: str = "one", **options: Any
 ) -> tuple[State, Any]:
     network = _network()
-    return train(network, _data(), recipe, Silent(), Checkpoint(folder, identity), **options), network
+    return train_network(network, _data(), recipe, Silent(), Checkpoint(folder, identity), **options), network
 
 
 class _Killed(Exception):
@@ -111,7 +111,7 @@ def test_no_epoch_begins_that_would_end_after_the_deadline() -> None:
     state, _ = _train(RECIPE.model_copy(update={"max_epochs": 1000, "patience": 1000}), deadline=time.monotonic() + 3)
     assert 1 <= len(state.history) < 1000
     with pytest.raises(InputError, match="ended before the first epoch"):
-        train(_network(), _data(), RECIPE, Silent(), Checkpoint(None, ""), deadline=time.monotonic() - 1)
+        train_network(_network(), _data(), RECIPE, Silent(), Checkpoint(None, ""), deadline=time.monotonic() - 1)
 
 
 def test_a_loss_that_leaves_the_numbers_is_an_error_with_the_way_out() -> None:
@@ -123,7 +123,7 @@ def test_a_loss_that_leaves_the_numbers_is_an_error_with_the_way_out() -> None:
         3,
     )
     with pytest.raises(InputError, match=r"training diverged: .* Lower --learning-rate"):
-        train(_network(), broken, RECIPE, Silent(), Checkpoint(None, ""))
+        train_network(_network(), broken, RECIPE, Silent(), Checkpoint(None, ""))
 
 
 def test_the_learning_rate_rises_over_the_warm_up_and_falls_as_a_cosine_to_zero() -> None:
@@ -168,6 +168,6 @@ def test_class_weights_weigh_the_loss_of_a_network() -> None:
         _data().validation,
         3,
     )
-    state = train(_network(), data, still, Silent(), Checkpoint(None, "one"))
+    state = train_network(_network(), data, still, Silent(), Checkpoint(None, "one"))
     # The last layer starts at zero, so that every class has a third.
     assert state.history[0]["loss"] == pytest.approx(np.log(3) * weights[LABELS[ROWS]].mean(), rel=1e-3)

@@ -22,12 +22,12 @@ from event_files import epochs_told
 from tledge.backbones import open_backbone
 from tledge.classifier.network import HeadShape, classifier
 from tledge.datasets import open_source
-from tledge.datasets.prepare import prepare
+from tledge.datasets.prepare import prepare_dataset
 from tledge.outputs import MARK
 from tledge.progress import Silent
 from tledge.training import by_network
 from tledge.training.checkpoint import STATE, Checkpoint
-from tledge.training.loop import train as run_epochs
+from tledge.training.loop import train_network
 from tledge.training.method import Task
 from tledge.training.placement import Workers
 from tledge.training.resolve import resolve
@@ -157,7 +157,7 @@ def test_two_workers_train_what_one_process_trains_on_both_ones_photos(folder: P
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow(0)
-    data = prepare(open_source(str(folder / "photos")), 28, 0, Silent())
+    data = prepare_dataset(open_source(str(folder / "photos")), 28, 0, Silent())
     assert len(data.splits.rows["train"]) % 2 == 0, "with an odd number one photo counts twice"
     assert len(data.splits.rows["validation"]) % 2 == 1, "one worker scores one more than the other"
     recipe = resolve("scratch", RECIPE)
@@ -173,7 +173,7 @@ def test_two_workers_train_what_one_process_trains_on_both_ones_photos(folder: P
 
     network = classifier(task.backbone, HeadShape.of(recipe.head, 2, recipe.dropout), 0, keeps_statistics=False)
     assert whole.num_steps > 3
-    alone = run_epochs(network, replace(whole, train=both), recipe, Silent(), Checkpoint(None, ""))
+    alone = train_network(network, replace(whole, train=both), recipe, Silent(), Checkpoint(None, ""))
     written = (folder / "artifacts" / "both" / "history.csv").read_text().splitlines()
     found = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(written)]
     assert len(found) == len(alone.history) == 12

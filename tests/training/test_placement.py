@@ -14,7 +14,7 @@ import pytest
 from tledge.backbones import open_backbone
 from tledge.backbones.cuts import cut_below, split
 from tledge.datasets import open_source
-from tledge.datasets.prepare import prepare
+from tledge.datasets.prepare import prepare_dataset
 from tledge.errors import EnvironmentFault, InputError
 from tledge.progress import Silent
 from tledge.training import by_network
@@ -101,7 +101,7 @@ def test_whoever_trains_alone_needs_no_tf_config(monkeypatch: Any) -> None:
 
 @pytest.mark.parametrize("method", ["whole", "cut"])
 def test_workers_read_their_own_photos_and_together_all_of_them(method: str, tmp_path: Path) -> None:
-    data = prepare(open_source("digits"), 28, 0, Silent())
+    data = prepare_dataset(open_source("digits"), 28, 0, Silent())
     backbone = open_backbone("lenet", seed=0)
     recipe = RECIPES["scratch"].model_copy(update={"method": method, "unfreeze_from": "c5"})
     task = Task(backbone, data, recipe, 0, tmp_path, None, Silent())

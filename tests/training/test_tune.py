@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from tledge.backbones import open_backbone
-from tledge.cache import RowCache, Rows
+from tledge.cache import CachedRows, RowCache
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import ArtifactError, InputError
 from tledge.files import read_sealed, write_sealed
 from tledge.progress import Silent
@@ -27,7 +27,7 @@ from tledge.run import open_run
 from tledge.training.fit import Head, fit_head
 from tledge.training.recipe import HEAD, Recipe
 from tledge.training.resolve import resolve, to_toml
-from tledge.training.study import STUDY, Choice, Study
+from tledge.training.study import STUDY, HeadChoice, Study
 from tledge.training.tune import OnEpoch, Tuned, _outcome, _search, tune
 
 INPUT, ENVIRONMENT = 2, 3
@@ -111,7 +111,7 @@ def test_the_first_trial_is_the_recipe_as_given_wherever_its_values_are(search: 
 
 def test_what_a_linear_head_does_not_read_stays_as_build_takes_it(search: Callable[..., Tuned], tmp_path: Path) -> None:
     given = HIDDEN.model_copy(update={"learning_rate": 0.02, "dropout": 0.1})
-    choice = Choice.of(given).model_copy(update={"head": "linear", "label_smoothing": 0.2})
+    choice = HeadChoice.of(given).model_copy(update={"head": "linear", "label_smoothing": 0.2})
     applied = choice.applied(given)
     assert (applied.head, applied.label_smoothing) == ("linear", 0.2)
     path = tmp_path / "won.toml"
@@ -126,15 +126,15 @@ def test_the_test_split_is_neither_trained_on_nor_scored(
 ) -> None:
     data = _digits(16)
     seen: set[bytes] = set()
-    get = Rows.__getitem__
+    get = CachedRows.__getitem__
 
-    def spy(rows: Rows, index: Any) -> Any:
+    def spy(rows: CachedRows, index: Any) -> Any:
         found = get(rows, index)
         if rows._cache.shape == (16, 16, 3):
             seen.update(hashlib.sha256(row.tobytes()).digest() for row in found.reshape(-1, 16 * 16 * 3))
         return found
 
-    monkeypatch.setattr(Rows, "__getitem__", spy)
+    monkeypatch.setattr(CachedRows, "__getitem__", spy)
     search(num_trials=2)
     monkeypatch.undo()
     monkeypatch.setenv("TLEDGE_CACHE_DIR", str(empty_cache))
@@ -153,7 +153,7 @@ def test_the_test_split_is_neither_trained_on_nor_scored(
 
 
 def _digits(size: int) -> Dataset:
-    return prepare(open_source("digits"), size, 0, Silent())
+    return prepare_dataset(open_source("digits"), size, 0, Silent())
 
 
 def test_trials_worse_than_most_end_early(search: Callable[..., Tuned]) -> None:

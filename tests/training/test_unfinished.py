@@ -17,7 +17,7 @@ from tledge.training.build import build, go_on
 from tledge.training.checkpoint import STATE
 from tledge.training.recipe import RECIPES
 from tledge.training.resolve import resolve
-from tledge.training.unfinished import Request, kept, recall
+from tledge.training.unfinished import Request, kept_state, recall
 
 Tledge = Callable[..., Any]
 LONG = "x" * 300
@@ -45,7 +45,7 @@ def test_a_name_that_is_none_is_refused_and_the_folder_that_it_leads_to_stays(
     assert outcome.code == 2
     assert "run name" in outcome.err
     for goes_on in (False, True):
-        with pytest.raises(InputError, match="run name"), kept(root, _request(run), Silent(), goes_on=goes_on):
+        with pytest.raises(InputError, match="run name"), kept_state(root, _request(run), Silent(), goes_on=goes_on):
             pass
     assert (photos / "cat.jpg").read_bytes() == b"a photo"
 
@@ -55,7 +55,7 @@ def test_a_place_that_can_not_be_written_is_told(tmp_path: Path, root: str) -> N
     (tmp_path / "file").touch()
     with (
         pytest.raises(EnvironmentFault, match="Name another folder with --artifacts"),
-        kept(tmp_path / root, _request("one"), Silent(), goes_on=False),
+        kept_state(tmp_path / root, _request("one"), Silent(), goes_on=False),
     ):
         pass
 
@@ -63,7 +63,7 @@ def test_a_place_that_can_not_be_written_is_told(tmp_path: Path, root: str) -> N
 @pytest.mark.parametrize("error", ERRORS)
 def test_an_error_before_the_first_epoch_leaves_nothing_and_says_nothing(tmp_path: Path, error: BaseException) -> None:
     progress = Silent()
-    with pytest.raises(type(error)), kept(tmp_path, _request("one"), progress, goes_on=False):
+    with pytest.raises(type(error)), kept_state(tmp_path, _request("one"), progress, goes_on=False):
         raise error
     assert list(tmp_path.iterdir()) == []
     assert progress.warnings == []
@@ -75,13 +75,13 @@ def test_what_was_trained_is_kept_whatever_ends_a_build_and_its_resumption(
 ) -> None:
     for goes_on in (False, True):
         progress = Silent()
-        with pytest.raises(type(error)), kept(tmp_path, _request("one"), progress, goes_on=goes_on) as folder:
+        with pytest.raises(type(error)), kept_state(tmp_path, _request("one"), progress, goes_on=goes_on) as folder:
             if not goes_on:
                 (folder / STATE).write_bytes(b"an epoch")
             raise error
         assert (folder / STATE).read_bytes() == b"an epoch"
         assert progress.warnings == ["what was trained so far is kept; go on with: tledge build --resume --run one"]
-    with kept(tmp_path, _request("one"), Silent(), goes_on=True):
+    with kept_state(tmp_path, _request("one"), Silent(), goes_on=True):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -90,7 +90,7 @@ def test_a_refusal_of_what_is_kept_does_not_point_back_to_it(tmp_path: Path) -> 
     progress = Silent()
     with (
         pytest.raises(ArtifactError),
-        kept(tmp_path, _request("one"), progress, goes_on=False) as folder,
+        kept_state(tmp_path, _request("one"), progress, goes_on=False) as folder,
     ):
         (folder / STATE).write_bytes(b"an epoch")
         raise ArtifactError("of other photos; remove its folder and build again")
@@ -155,7 +155,7 @@ def test_what_stands_beside_a_damaged_run_or_one_of_the_head_alone_stays(built: 
     for _ in range(2):
         with (
             pytest.raises(InputError, match="begun and not finished"),
-            kept(tmp_path, _request("one"), progress, goes_on=False),
+            kept_state(tmp_path, _request("one"), progress, goes_on=False),
         ):
             pass
         assert (folder / "build.json").exists()
@@ -182,7 +182,7 @@ def test_paths_are_kept_absolute_and_names_as_they_are(
         requests.append(request)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tledge.training.build.kept", keep)
+    monkeypatch.setattr("tledge.training.build.kept_state", keep)
     with pytest.raises(KeyboardInterrupt):
         build("digits", backbone=backbone, weights=weights, recipe=RECIPES["best"], run="one", artifacts=tmp_path)
     assert requests[0].dataset == "digits"
@@ -194,7 +194,7 @@ def test_paths_are_kept_absolute_and_names_as_they_are(
 def test_a_build_that_was_to_be_recorded_by_mlflow_is_so_when_it_is_resumed(tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
-        kept(tmp_path, _request("one", mlflow=True), Silent(), goes_on=False) as folder,
+        kept_state(tmp_path, _request("one", mlflow=True), Silent(), goes_on=False) as folder,
     ):
         (folder / STATE).write_bytes(b"an epoch")
         raise KeyboardInterrupt

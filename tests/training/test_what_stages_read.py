@@ -16,9 +16,9 @@ import pytest
 
 from tledge import build, export
 from tledge.backbones import open_backbone
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, load_split, prepare
+from tledge.datasets.prepare import Dataset, load_split, prepare_dataset
 from tledge.exporters import formats
 from tledge.exporters.options import Options
 from tledge.progress import Silent
@@ -31,16 +31,16 @@ Hashes = set[bytes]
 ONE_EPOCH = {"max_epochs": 1, "batch_size": 16}
 
 
-class Watched(Rows):
+class Watched(CachedRows):
     """Pixels that note what is read of them: for each selection that was made of them, hashes of the photos read."""
 
-    def __init__(self, rows: Rows, notes: list[tuple[set[tuple[int, int]], Hashes]]) -> None:
+    def __init__(self, rows: CachedRows, notes: list[tuple[set[tuple[int, int]], Hashes]]) -> None:
         super().__init__(rows._cache, rows._places)
         self._notes = notes
         self._read: Hashes = set()
         notes.append((places(rows), self._read))
 
-    def select(self, index: Any) -> Rows:
+    def select(self, index: Any) -> CachedRows:
         return Watched(super().select(index), self._notes)
 
     def __getitem__(self, index: Any) -> Any:
@@ -49,7 +49,7 @@ class Watched(Rows):
         return found
 
 
-def places(rows: Rows) -> set[tuple[int, int]]:
+def places(rows: CachedRows) -> set[tuple[int, int]]:
     """Where the photos of a selection lie in the cache."""
     return {(int(segment), int(row)) for segment, row in rows._places}
 
@@ -97,7 +97,7 @@ def test_the_test_split_is_read_to_be_answered_and_has_no_part_in_the_weights(
 ) -> None:
     recipe = resolve(name, {**ONE_EPOCH, **options})
     module = str(tiny_backbone) if backbone == "tiny" else backbone
-    data = prepare(open_folder(photo_folder({"cat": 40, "dog": 40})), size, 0, Silent())
+    data = prepare_dataset(open_folder(photo_folder({"cat": 40, "dog": 40})), size, 0, Silent())
     test = data.splits.rows["test"]
     notes: list[tuple[set[tuple[int, int]], Hashes]] = []
     watched = replace(data, pixels=Watched(data.pixels, notes))
@@ -114,7 +114,7 @@ def test_the_test_split_is_read_to_be_answered_and_has_no_part_in_the_weights(
     # That the answers lead nowhere: trained again where every test photo shows the first training photo.
     other = data.pixels._places.copy()
     other[test] = other[data.splits.rows["train"][0]]
-    changed = replace(data, pixels=Rows(data.pixels._cache, other))
+    changed = replace(data, pixels=CachedRows(data.pixels._cache, other))
     same_weights, other_answers = _trained(changed, module, recipe, tmp_path / "changed")
     assert weights.keys() == same_weights.keys()
     assert all(np.array_equal(value, same_weights[key]) for key, value in weights.items())
@@ -131,14 +131,14 @@ def test_formats_for_integers_read_no_test_photo(
     run = build(photos, backbone=backbone, recipe=recipe, artifacts=tmp_path / "artifacts")
     splits = {split: hashes(load_split(run, split, Silent()).pixels[:]) for split in ("train", "validation", "test")}
     read: Hashes = set()
-    get = Rows.__getitem__
+    get = CachedRows.__getitem__
 
-    def watch(rows: Rows, index: Any) -> Any:
+    def watch(rows: CachedRows, index: Any) -> Any:
         found = get(rows, index)
         read.update(hashes(found.reshape(-1, *rows.row_shape)))
         return found
 
-    monkeypatch.setattr(Rows, "__getitem__", watch)
+    monkeypatch.setattr(CachedRows, "__getitem__", watch)
     known = [form for form in formats().values() if form.preparation and form.is_trained == is_trained]
     wanted = list({form.preparation: form.name for form in known}.values())
     made = export(run, wanted, options=Options(calibration_samples=20, epochs=1 if is_trained else None))

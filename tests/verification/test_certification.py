@@ -22,7 +22,7 @@ def _drift(right_to_wrong: int, wrong_to_right: int, num_photos: int) -> Drift:
 
 
 @pytest.mark.parametrize(
-    ("flips", "budget_points", "verdict", "is_significant"),
+    ("flips", "max_drop_points", "verdict", "is_significant"),
     [
         ((3, 8, 539), 1.0, "certified", False),
         ((0, 0, 539), 1.0, "certified", False),
@@ -37,29 +37,29 @@ def _drift(right_to_wrong: int, wrong_to_right: int, num_photos: int) -> Drift:
     ],
 )
 def test_a_verdict_follows_from_the_estimate_and_the_interval(
-    flips: tuple[int, int, int], budget_points: float, verdict: str, is_significant: bool
+    flips: tuple[int, int, int], max_drop_points: float, verdict: str, is_significant: bool
 ) -> None:
-    found = certify(*flips, budget_points)
+    found = certify(*flips, max_drop_points)
     assert (found.verdict, found.is_significant) == (verdict, is_significant)
-    inside, below = found.drop_points <= budget_points, found.interval_points.high <= budget_points
+    inside, below = found.drop_points <= max_drop_points, found.interval_points.high <= max_drop_points
     assert {(True, True): "certified", (True, False): "passed", (False, False): "failed"}[inside, below] == verdict
-    assert accuracy_check(_drift(*flips), budget_points, must_certify=False).verdict == verdict
+    assert accuracy_check(_drift(*flips), max_drop_points, must_certify=False).verdict == verdict
 
 
 @pytest.mark.parametrize("flips", [(5, 3, 539), (0, 0, 200), (6, 6, 300), (2, 1, 539), (4, 0, 539), (19, 16, 539)])
-@pytest.mark.parametrize("budget_points", [0.8, 1.0, 2.0])
+@pytest.mark.parametrize("max_drop_points", [0.8, 1.0, 2.0])
 def test_the_photos_needed_are_the_smallest_number_that_certifies_at_the_same_share_of_flips(
-    flips: tuple[int, int, int], budget_points: float
+    flips: tuple[int, int, int], max_drop_points: float
 ) -> None:
     right_to_wrong, wrong_to_right, num_photos = flips
-    needed = photos_to_certify(*flips, budget_points)
+    needed = photos_to_certify(*flips, max_drop_points)
     assert needed is not None
 
     def upper_bound_points(photos: int) -> float:
         share = photos / num_photos
         return 100 * float(difference_bounds(share * right_to_wrong, share * wrong_to_right, photos)[1])
 
-    assert upper_bound_points(needed) <= budget_points < upper_bound_points(needed - 1)
+    assert upper_bound_points(needed) <= max_drop_points < upper_bound_points(needed - 1)
 
 
 def test_what_is_certified_needs_no_more_photos_and_what_is_not_needs_some() -> None:
@@ -90,10 +90,10 @@ def test_a_gain_can_be_certified_even_for_a_budget_of_nothing() -> None:
     assert certify(0, 0, 10**6, 0.0).num_more_photos is None
 
 
-@pytest.mark.parametrize("budget_points", [-0.1, 100.1, float("nan")])
-def test_a_budget_that_is_no_share_is_an_error(budget_points: float) -> None:
+@pytest.mark.parametrize("max_drop_points", [-0.1, 100.1, float("nan")])
+def test_a_budget_that_is_no_share_is_an_error(max_drop_points: float) -> None:
     with pytest.raises(ValueError, match=r"not in 0\.\.100"):
-        certify(1, 1, 10, budget_points)
+        certify(1, 1, 10, max_drop_points)
 
 
 @pytest.mark.parametrize(

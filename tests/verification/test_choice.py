@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from tledge.records import Check
-from tledge.verification.choice import choose
+from tledge.verification.choice import choose_best
 
 from .samples import a_row
 
 
 def _reasons(*rows: object) -> dict[str, str]:
-    return {lost.artifact: lost.reason for lost in choose(rows).others}  # type: ignore[arg-type]
+    return {lost.artifact: lost.reason for lost in choose_best(rows).others}  # type: ignore[arg-type]
 
 
 def test_the_fastest_that_keeps_every_budget_wins() -> None:
     rows = [a_row("slow", 9.0), a_row("fast", 3.0), a_row("fastest", 1.0, failed="drop 3 points")]
-    assert choose(rows).best == "fast on litert"
+    assert choose_best(rows).best == "fast on litert"
     assert _reasons(*rows) == {
         "slow on litert": "p50 9.00 ms against 3.00 ms",
         "fastest on litert": "runs: drop 3 points",
@@ -23,7 +23,7 @@ def test_the_fastest_that_keeps_every_budget_wins() -> None:
 
 def test_of_equally_fast_ones_the_smallest_wins_then_the_smallest_drop() -> None:
     rows = [a_row("large", size_bytes=2_000_000), a_row("lossy", drop=5), a_row("small")]
-    assert choose(rows).best == "small on litert"
+    assert choose_best(rows).best == "small on litert"
     assert _reasons(*rows) == {
         "large on litert": "2.000 MB against 1.000 MB",
         "lossy on litert": "as small, and no smaller drop",
@@ -32,17 +32,17 @@ def test_of_equally_fast_ones_the_smallest_wins_then_the_smallest_drop() -> None
 
 def test_a_difference_inside_the_noise_decides_nothing() -> None:
     rows = [a_row("small", 3.05, 1_000_000), a_row("large", 3.0, 2_000_000)]
-    assert choose(rows).best == "large on litert"
-    assert choose(rows, noise=0.03).best == "small on litert"
-    assert [lost.reason for lost in choose(rows, noise=0.03).others] == ["2.000 MB against 1.000 MB"]
+    assert choose_best(rows).best == "large on litert"
+    assert choose_best(rows, noise=0.03).best == "small on litert"
+    assert [lost.reason for lost in choose_best(rows, noise=0.03).others] == ["2.000 MB against 1.000 MB"]
 
 
 def test_without_latencies_the_smallest_wins() -> None:
-    assert choose([a_row("a", None, 2_000_000), a_row("b", None, 1_000_000)]).best == "b on litert"
+    assert choose_best([a_row("a", None, 2_000_000), a_row("b", None, 1_000_000)]).best == "b on litert"
 
 
 def test_where_none_keeps_every_budget_there_is_no_best_one() -> None:
-    found = choose([a_row("a", failed="over"), a_row("b", failed="under")])
+    found = choose_best([a_row("a", failed="over"), a_row("b", failed="under")])
     assert found.best is None
     assert [lost.reason for lost in found.others] == ["runs: over", "runs: under"]
 
@@ -53,6 +53,6 @@ def test_a_latency_that_is_not_judged_for_the_target_chooses_nothing() -> None:
         row.model_copy(update={"checks": [*row.checks, elsewhere]})
         for row in (a_row("fast", 1.0, 2_000_000), a_row("small", 9.0, 1_000_000))
     )
-    found = choose([fast, small])
+    found = choose_best([fast, small])
     assert found.best == "small on litert"
     assert "latency was not judged" in found.reason

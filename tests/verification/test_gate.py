@@ -9,7 +9,7 @@ import pytest
 from tledge.machine import this_machine
 from tledge.records import Check, MachineRecord
 from tledge.verification import targets
-from tledge.verification.gate import budgets, kept, overall, ran, unread, verdict
+from tledge.verification.gate import budget_checks, overall, promise_gate, ran, unread_gates, verdict_of
 
 from .samples import HERE, a_drift, a_latency
 
@@ -26,7 +26,7 @@ def checks(target: targets.Target = CPU, machine: MachineRecord = HERE, **measur
         "timed": True,
         **measured,
     }
-    return {check.name: check for check in budgets(target, machine, **values)}  # type: ignore[arg-type]
+    return {check.name: check for check in budget_checks(target, machine, **values)}  # type: ignore[arg-type]
 
 
 def verdicts(target: targets.Target = CPU, machine: MachineRecord = HERE, **measured: object) -> dict[str, str]:
@@ -113,17 +113,17 @@ def test_fewer_cores_than_threads_are_not_judged_and_the_reason_says_so() -> Non
 
 def test_one_failed_gate_of_any_kind_fails_the_artifact_and_not_judged_does_not() -> None:
     good = list(checks().values())
-    assert verdict(good) == "certified"
-    assert verdict(list(checks(targets.load("raspberry-pi-4")).values())) == "certified"
-    assert verdict([*good, ran("it crashed")]) == "failed"
-    assert verdict([*good, kept("promise", ["float operators: ADD"], "all-integer")]) == "failed"
-    assert verdict([*good, ran(None), kept("promise", [], "all-integer")]) == "certified"
-    assert verdict(list(checks(drift=a_drift(num_photos=100)).values())) == "passed"
+    assert verdict_of(good) == "certified"
+    assert verdict_of(list(checks(targets.load("raspberry-pi-4")).values())) == "certified"
+    assert verdict_of([*good, ran("it crashed")]) == "failed"
+    assert verdict_of([*good, promise_gate("promise", ["float operators: ADD"], "all-integer")]) == "failed"
+    assert verdict_of([*good, ran(None), promise_gate("promise", [], "all-integer")]) == "certified"
+    assert verdict_of(list(checks(drift=a_drift(num_photos=100)).values())) == "passed"
 
 
 def test_an_artifact_whose_record_can_not_be_read_has_the_gates_of_the_others_and_none_is_judged() -> None:
-    other = [kept("promise", [], ""), kept("contract", [], ""), *checks().values()]
-    found = unread(CPU)
+    other = [promise_gate("promise", [], ""), promise_gate("contract", [], ""), *checks().values()]
+    found = unread_gates(CPU)
     assert [check.name for check in found] == [check.name for check in other]
     assert [check.limit for check in found] == [check.limit for check in other]
     assert {check.verdict for check in found} == {"not judged"}

@@ -7,7 +7,7 @@ import pytest
 from tledge.errors import InputError
 from tledge.run import Run
 from tledge.verification.subjects import partners_of, subjects_of
-from tledge.verification.verify import verify
+from tledge.verification.verify import verify_artifacts
 
 
 @pytest.mark.parametrize("content", [b"", None])
@@ -40,7 +40,7 @@ def test_the_partner_of_an_artifact_is_the_float_one_of_its_runtime(run_copy: Ru
 def test_a_partner_is_compared_with_and_not_judged(small_exported: Run) -> None:
     from tledge.verification.measurement import Wanted
 
-    report = verify(small_exported, format_names=["onnx-int8"], wanted=Wanted(protocol="quick", layers=True))
+    report = verify_artifacts(small_exported, format_names=["onnx-int8"], wanted=Wanted(protocol="quick", layers=True))
     (row,) = report.rows
     assert {speedup.against for speedup in row.speedups} == {"onnx-float32 on onnxruntime", "original"}
     assert {step.artifact for step in report.attribution} == {"all", "onnx-int8 on onnxruntime"}

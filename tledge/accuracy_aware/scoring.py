@@ -60,7 +60,7 @@ class Judge:
         """As a fraction."""
         return float(np.mean(self._was_right))
 
-    def score(self, name: str, file: str, data: bytes, budget_points: float) -> Score | WorkerFailed:
+    def score(self, name: str, file: str, data: bytes, max_drop_points: float) -> Score | WorkerFailed:
         """Run a file of this content; ``file``: its name, whose suffix tells the runtime."""
         path = self._folder / file
         path.write_bytes(data)
@@ -74,7 +74,7 @@ class Judge:
             int(np.sum(self._was_right & ~is_right)),
             int(np.sum(~self._was_right & is_right)),
             self.num_photos,
-            budget_points,
+            max_drop_points,
         )
         timed = self._bench.latencies([model], 1, _ROUNDS, self._progress).timed[model]
         return Score(float(np.mean(is_right)), drop, timed.latency.p50_ms if isinstance(timed, Timed) else None)

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tledge.accuracy_aware.layers import NUM_PHOTOS, choices, ranked
 from tledge.accuracy_aware.scoring import Judge, Score
+from tledge.accuracy_aware.sensitivity import NUM_PHOTOS, choices, ranked
 from tledge.cache import scratch_folder
 from tledge.compression.codes import Grid
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
-from tledge.exporters import ONE_PHOTO, Format, chosen, formats, mixed_formats, require_batch
+from tledge.exporters import ONE_PHOTO, Format, chosen, formats, mixed_formats, require_batch, require_readers
 from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of, reserved_formats
+from tledge.exporters.materials import Materials
 from tledge.exporters.mixed import SUFFIX
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
 from tledge.exporters.preparations.fitted import FittedRecord
-from tledge.exporters.preparations.materials import Materials
 from tledge.progress import Progress, Silent
 from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
-from tledge.run import Run, find
+from tledge.run import Run, find_run
 from tledge.verification.certification import certify
 from tledge.workers.process import WorkerFailed
 
@@ -59,9 +59,9 @@ def export_within(
         )
     require_batch(wanted, batch)
     wanted = [form.with_batch(batch) for form in wanted]
-    run = find(run, artifacts)
+    run = find_run(run, artifacts)
     options = options or Options()
-    options.require_readers([form for one in wanted for form in (one, formats()[f"{one.name}{_TRAINED}"])])
+    require_readers(options, [form for one in wanted for form in (one, formats()[f"{one.name}{_TRAINED}"])])
     materials = Materials(run, options, progress)
     ways = [f"{form.name}{end}" for form in wanted for end in _ENDS]
     with reserved_formats(run, ways), scratch_folder() as folder:
@@ -136,10 +136,10 @@ class _Search:
     """That of one format."""
 
     def __init__(
-        self, run: Run, form: Format, materials: Materials, judge: Judge, budget_points: float, progress: Progress
+        self, run: Run, form: Format, materials: Materials, judge: Judge, max_drop_points: float, progress: Progress
     ) -> None:
         self._run, self._form, self._materials, self._judge = run, form, materials, judge
-        self._budget_points, self._progress = budget_points, progress
+        self._max_drop_points, self._progress = max_drop_points, progress
         self._attempts: list[_Attempt] = []
 
     def export(self) -> ExportRecord:
@@ -149,11 +149,11 @@ class _Search:
             raise PromiseBroken(
                 f"{self._form.name} does not run, in any form that was tried: {best.score}. Nothing was kept."
             )
-        over = None if best.is_within_budget else best.upper_bound_points - self._budget_points
+        over = None if best.is_within_budget else best.upper_bound_points - self._max_drop_points
         search = AccuracySearch(
             num_photos=self._judge.num_photos,
             original_accuracy=self._judge.original_accuracy,
-            max_drop_points=self._budget_points,
+            max_drop_points=self._max_drop_points,
             missed_by_points=over,
             steps=[attempt.step for attempt in self._attempts],
         )
@@ -173,7 +173,7 @@ class _Search:
             self._progress.warn(f"no layer can be left in float, and none trained: {error}")
             return None
         material = self._material(self._form)
-        errors = ranked(folded, material.pixels[:NUM_PHOTOS], Grid(bounds_pairs=material.bounds_pairs))
+        errors = ranked(folded, material.calibration_photos[:NUM_PHOTOS], Grid(bounds_pairs=material.bounds_pairs))
         in_float = choices(folded.network, list(errors))
         found: dict[int, _Attempt] = {}
 
@@ -216,7 +216,7 @@ class _Search:
         made = artifact(self._run, form, material, self._progress)
         num_float = sum(made.record.options.get("float_operators", {}).values())
         name = f"{form.name}, {num_float} operators in float" if num_float else form.name
-        score = self._judge.score(name, form.file, made.data, self._budget_points)
+        score = self._judge.score(name, form.file, made.data, self._max_drop_points)
         attempt = _Attempt(made, num_float, score)
         self._attempts.append(attempt)
         self._progress.say(f"{name}: {' '.join(_said(attempt))}")
@@ -226,18 +226,18 @@ class _Search:
         """Whether nothing more is tried: the drop is shown to be inside, or seen to be where nothing could show it."""
         if attempt.is_within_budget or isinstance(attempt.score, WorkerFailed):
             return attempt.is_within_budget
-        return attempt.score.drop.verdict == "passed" and bool(too_few(self._judge.num_photos, self._budget_points))
+        return attempt.score.drop.verdict == "passed" and bool(too_few(self._judge.num_photos, self._max_drop_points))
 
 
-def too_few(num_photos: int, budget_points: float) -> str:
+def too_few(num_photos: int, max_drop_points: float) -> str:
     """Why so many photos can't show that a drop is inside the budget, whatever a file answers; empty where they can."""
-    equal = certify(0, 0, num_photos, budget_points)
+    equal = certify(0, 0, num_photos, max_drop_points)
     if equal.verdict == "certified":
         return ""
     more = f"{equal.num_more_photos:,} more would" if equal.num_more_photos else "no number would"
     least = math.ceil(100 * equal.interval_points.high) / 100
     return (
-        f"with {num_photos} validation photos not even equal answers would show a drop of at most {budget_points:g} points; "
+        f"with {num_photos} validation photos not even equal answers would show a drop of at most {max_drop_points:g} points; "
         f"{more}, and these can show {least:g}"
     )
 
@@ -261,4 +261,4 @@ def _said(attempt: _Attempt) -> Iterator[str]:
     drop = attempt.score.drop
     yield f"drop {drop.drop_points:.2f} points, 95% interval {drop.interval_points.low:.2f} to {drop.interval_points.high:.2f}:"
     yield "inside the budget" if attempt.is_within_budget else "not shown to be inside the budget"
-    yield f"of {drop.budget_points:g}"
+    yield f"of {drop.max_drop_points:g}"

@@ -39,7 +39,7 @@ def largest(bytes_by_name: Mapping[str, int]) -> list[str]:
     return listed + ([f"and {len(ordered) - _MAX_LISTED} more"] if len(ordered) > _MAX_LISTED else [])
 
 
-def counted(operators: Iterable[tuple[str, str, str]]) -> list[OperatorCount]:
+def count_operators(operators: Iterable[tuple[str, str, str]]) -> list[OperatorCount]:
     """(name, kind, data type) of every operator, counted and sorted."""
     return [
         OperatorCount.model_validate({"name": name, "kind": kind, "data_type": data_type, "count": count})

@@ -52,7 +52,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Operator:
+class TfliteOperator:
     """An operator. ``inputs`` are tensor numbers, -1 for one left out; ``custom_code`` is "" for built-in ones.
 
     ``transposes_first``: whether a BATCH_MATMUL takes its first matrices transposed.
@@ -72,11 +72,11 @@ class Subgraph:
     tensors: list[Tensor]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    operators: list[Operator]
+    operators: list[TfliteOperator]
 
 
 @dataclass(frozen=True)
-class Model:
+class TfliteModel:
     """A whole file. ``metadata``: the named buffers."""
 
     version: int
@@ -84,7 +84,7 @@ class Model:
     metadata: dict[str, bytes]
 
 
-def read(data: bytes) -> Model:
+def read_tflite(data: bytes) -> TfliteModel:
     """Raises ArtifactError for a model that contradicts itself; damaged bytes raise what the accessors raise."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -103,7 +103,7 @@ class _Reader:
         self._types = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
         self._builtins = {n: name for name, n in vars(schema.BuiltinOperator).items() if isinstance(n, int)}
 
-    def model(self) -> Model:
+    def model(self) -> TfliteModel:
         root = self._root
         version = int(root.Version())
         if version != _SCHEMA_VERSION:
@@ -122,7 +122,7 @@ class _Reader:
             content = _at(buffers, int(entry.Buffer()), "buffer")
             self._charge(len(content))
             metadata[self._text(entry.Name())] = content.tobytes()
-        return Model(version, subgraphs, metadata)
+        return TfliteModel(version, subgraphs, metadata)
 
     def _tables(self, length: int, table: Callable[[int], Any]) -> Iterator[Any]:
         self._tables_left -= length
@@ -165,7 +165,7 @@ class _Reader:
             name, custom_code = _at(codes, int(operator.OpcodeIndex()), "operator code")
             inputs = tuple(self._numbers(operator.InputsLength(), operator.InputsAsNumpy))
             outputs = tuple(self._numbers(operator.OutputsLength(), operator.OutputsAsNumpy))
-            operators.append(Operator(name, custom_code, inputs, outputs, self._transposes_first(name, operator)))
+            operators.append(TfliteOperator(name, custom_code, inputs, outputs, self._transposes_first(name, operator)))
         subgraph = Subgraph(
             tensors,
             tuple(self._numbers(table.InputsLength(), table.InputsAsNumpy)),

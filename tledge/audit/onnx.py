@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tledge.audit.findings import FREE, Interface, counted, largest, printable
+from tledge.audit.findings import FREE, Interface, count_operators, largest, printable
 from tledge.audit.macs import elements, totals
-from tledge.audit.onnx_graph import Graph, checked, is_standard, num_bytes, parse, tensors, type_name
+from tledge.audit.onnx_graph import Graph, checked_graphs, is_standard, num_bytes, parse_onnx, tensors, type_name
 from tledge.audit.onnx_pairs import largest_pair_sum
 from tledge.audit.onnx_products import INTEGER_OPERATORS, PRODUCTS, products_of
 from tledge.audit.shapes import inferred_shapes
@@ -45,15 +45,17 @@ _SCALES = {"QuantizeLinear": (1,), "DequantizeLinear": (1,), "QLinearConv": (1, 
 
 def audit_onnx(data: bytes) -> Audit:
     """The audit of a model's bytes. Raises ArtifactError for undecodable bytes, and for what can't run."""
-    model = parse(data)
-    graphs = checked(model)
+    model = parse_onnx(data)
+    graphs = checked_graphs(model)
     versions = _versions(model, graphs)
     weight_types: Counter[str] = Counter()
     for graph in graphs:
         for tensor in tensors(graph.proto):
             weight_types[type_name(tensor.data_type)] += num_bytes(tensor)
     classified = [[(node, *_classified(graph, node)) for node in graph.proto.node] for graph in graphs]
-    found = counted((printable(name), kind, data_type) for nodes in classified for _, name, kind, data_type in nodes)
+    found = count_operators(
+        (printable(name), kind, data_type) for nodes in classified for _, name, kind, data_type in nodes
+    )
     multiplying = any(node.op_type in PRODUCTS for graph in graphs for node in graph.proto.node)
     shapes = inferred_shapes(data) if multiplying else {}
     products = [
@@ -82,8 +84,8 @@ def audit_onnx(data: bytes) -> Audit:
 
 def interface_onnx(data: bytes) -> Interface:
     """Inputs, outputs and tledge's own metadata. Raises as ``audit_onnx`` does."""
-    model = parse(data)
-    return _interface(model, checked(model)[0])
+    model = parse_onnx(data)
+    return _interface(model, checked_graphs(model)[0])
 
 
 def _interface(model: Any, graph: Graph) -> Interface:

@@ -90,7 +90,7 @@ def type_name(number: int) -> str:
     return {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}.get(name, name)
 
 
-def parse(data: bytes) -> Any:
+def parse_onnx(data: bytes) -> Any:
     """A ModelProto. Raises ArtifactError for bytes that are none."""
     import onnx
     from google.protobuf.message import DecodeError
@@ -106,7 +106,7 @@ def parse(data: bytes) -> Any:
     return model
 
 
-def checked(model: Any) -> list[Graph]:
+def checked_graphs(model: Any) -> list[Graph]:
     """The main graph, then the graphs inside its operators (the branches of an If, the body of a Loop).
 
     Raises ArtifactError for weights outside the file, a constant whose data is not of its size, a name that nothing

@@ -13,7 +13,7 @@ import sys
 
 from tledge.confinement import confine, die_with_parent
 from tledge.errors import ArtifactError
-from tledge.search_paths import environment
+from tledge.search_paths import safe_environment
 
 _TIME_LIMIT_S = 60
 
@@ -28,7 +28,7 @@ def inferred_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
     try:
         child = subprocess.run(
             [sys.executable, "-P", "-m", "tledge.audit.shapes", str(os.getpid())],
-            env=environment(), input=data, capture_output=True, timeout=_TIME_LIMIT_S, check=False,
+            env=safe_environment(), input=data, capture_output=True, timeout=_TIME_LIMIT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ArtifactError(f"its shapes were not inferred within {_TIME_LIMIT_S} s") from error

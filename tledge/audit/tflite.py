@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tledge.audit.findings import INTEGER_TYPES, Interface, counted, largest, printable
-from tledge.audit.flatbuffer import Model, Operator, Subgraph, Tensor, read
+from tledge.audit.findings import INTEGER_TYPES, Interface, count_operators, largest, printable
+from tledge.audit.flatbuffer import Subgraph, Tensor, TfliteModel, TfliteOperator, read_tflite
 from tledge.audit.macs import Product, granularity, totals
 from tledge.errors import ArtifactError
 from tledge.records import Audit, TensorRecord
@@ -58,7 +58,7 @@ _UNCOUNTED = frozenset(
 
 def audit_tflite(data: bytes) -> Audit:
     """The audit of a model's bytes. Damaged bytes raise ArtifactError or what the generated accessors raise."""
-    model = read(data)
+    model = read_tflite(data)
     weight_types: Counter[str] = Counter()
     float_constants: Counter[str] = Counter()
     for subgraph in model.subgraphs:
@@ -70,7 +70,7 @@ def audit_tflite(data: bytes) -> Audit:
     num_macs, integer_share, granularities = totals(_products(model))
     zero_share, most_codes = _codes(model)
     return Audit(
-        operators=counted(
+        operators=count_operators(
             _classified(subgraph, operator) for subgraph in model.subgraphs for operator in subgraph.operators
         ),
         weight_types={name: size for name, size in sorted(weight_types.items()) if size},
@@ -90,16 +90,16 @@ def audit_tflite(data: bytes) -> Audit:
 
 def interface_tflite(data: bytes) -> Interface:
     """Inputs, outputs and tledge's own metadata. Raises as ``audit_tflite`` does."""
-    return _interface(read(data))
+    return _interface(read_tflite(data))
 
 
-def _min_runtime_version(model: Model) -> str | None:
+def _min_runtime_version(model: TfliteModel) -> str | None:
     """What the converter wrote of it, padded with zero bytes; None for anything but a version."""
     text = model.metadata.get(RUNTIME_NAME, b"").rstrip(b"\0").decode(errors="replace")
     return text if _VERSION.fullmatch(text) else None
 
 
-def _interface(model: Model) -> Interface:
+def _interface(model: TfliteModel) -> Interface:
     main = model.subgraphs[0]
     return Interface(
         inputs=[_record(main.tensors[number]) for number in main.inputs],
@@ -108,7 +108,7 @@ def _interface(model: Model) -> Interface:
     )
 
 
-def _classified(subgraph: Subgraph, operator: Operator) -> tuple[str, str, str]:
+def _classified(subgraph: Subgraph, operator: TfliteOperator) -> tuple[str, str, str]:
     """Name, kind and data type."""
     if operator.name == "CUSTOM":
         custom = printable(operator.custom_code)
@@ -173,7 +173,7 @@ def _num_parameters(subgraph: Subgraph) -> int:
     return sum(subgraph.tensors[number].num_elements for number, _ in parameters)
 
 
-def _products(model: Model) -> Iterator[Product]:
+def _products(model: TfliteModel) -> Iterator[Product]:
     for number, subgraph in enumerate(model.subgraphs):
         sources = _sources(subgraph)
         for operator in subgraph.operators:
@@ -192,7 +192,7 @@ def _products(model: Model) -> Iterator[Product]:
                 yield Product(macs, kind == "integer", found)
 
 
-def _codes(model: Model) -> tuple[float | None, int | None]:
+def _codes(model: TfliteModel) -> tuple[float | None, int | None]:
     """Of the int8 weights of layers that add up channels: the share of zeros, and the most different codes of a large one.
 
     Layers of equal weights count each, although converters store these once.
@@ -212,13 +212,13 @@ def _codes(model: Model) -> tuple[float | None, int | None]:
     return zeros / total if total else None, max(large, default=None)
 
 
-def _input(operator: Operator, place: int) -> int:
+def _input(operator: TfliteOperator, place: int) -> int:
     if place >= len(operator.inputs) or operator.inputs[place] < 0 or not operator.outputs:
         raise ArtifactError(f"{operator.name} lacks an input or output that it can't do without")
     return operator.inputs[place]
 
 
-def _macs(subgraph: Subgraph, operator: Operator, weights: Tensor) -> int | None:
+def _macs(subgraph: Subgraph, operator: TfliteOperator, weights: Tensor) -> int | None:
     """Products of one run; None where a shape is known only when it runs."""
     places = _PRODUCTS[operator.name]
     data = subgraph.tensors[_input(operator, places.data)]

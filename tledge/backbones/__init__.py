@@ -1,7 +1,7 @@
 """A handle becomes a Backbone: a frozen feature extractor. One kind of source is one file of ``sources/``."""
 
 from tledge.backbones.backbone import RESCALE, Backbone, Opaque
-from tledge.backbones.opening import is_name, is_pretrained, open_backbone, rebuild, takes_weights
+from tledge.backbones.opening import is_name, is_pretrained, open_backbone, rebuild_flat, takes_weights
 from tledge.backbones.source import DEFAULT, IMAGENET, NO_WEIGHTS, is_address
 
 __all__ = [
@@ -15,6 +15,6 @@ __all__ = [
     "is_name",
     "is_pretrained",
     "open_backbone",
-    "rebuild",
+    "rebuild_flat",
     "takes_weights",
 ]

@@ -186,11 +186,11 @@ class BackboneWorker(Worker):
         return self._written(self._features(self._all_photos()).numpy())
 
     def convert(self) -> dict[str, Any]:
-        from tledge.backbones.fast_inference import convert
+        from tledge.backbones.fast_inference import convert_function
         from tledge.runtimes.litert import LiteRTSession
 
         try:
-            self._model = convert(self._features, self._job.input_size)
+            self._model = convert_function(self._features, self._job.input_size)
             LiteRTSession(self._model, num_threads=1)
         except Exception as error:  # the converter and the interpreter raise their own and built-in types
             return {"problem": (str(error).strip() or type(error).__name__).splitlines()[0]}

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 TOLERANCE = 1e-4  # of the output range, as for a transplanted backbone
 
 
-def convert(function: Any, input_size: int) -> bytes:
+def convert_function(function: Any, input_size: int) -> bytes:
     """A tf.function of photos, uint8 (N, S, S, 3), as a LiteRT model of one photo.
 
     The newer converter interface would save a SavedModel and load it again first, which takes four times as long.

@@ -52,7 +52,7 @@ class Block(Record):
     stride: Literal[1, 2]
 
 
-class Structure(Record):
+class MobileNetV2Structure(Record):
     """What rebuilds the graph but for its weights. ``rescale``: whether the network takes [-1, 1] inside."""
 
     kind: Literal["mobilenet_v2"] = "mobilenet_v2"
@@ -121,10 +121,10 @@ def rebuild(structure: dict[str, Any]) -> Any:
     float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim). Layers are named as in keras.applications, without
     its padding layers; ``rescale`` stands before them. Raises ArtifactError for unknown, missing or impossible values.
     """
-    return _graph(parsed(Structure, structure))
+    return _graph(parsed(MobileNetV2Structure, structure))
 
 
-def _graph(structure: Structure) -> Any:
+def _graph(structure: MobileNetV2Structure) -> Any:
     tensorflow()
     import tf_keras
     from tf_keras import layers
@@ -256,7 +256,7 @@ def _epsilon(backbone: Backbone, function: Any) -> float:
     return found.pop() if found else EPSILON
 
 
-def _structure(backbone: Backbone, weights: dict[Slot, Values], epsilon: float) -> Structure:
+def _structure(backbone: Backbone, weights: dict[Slot, Values], epsilon: float) -> MobileNetV2Structure:
     """The structure that the kernels' shapes tell, with the rescaling. Every weight is finite."""
     for (layer, weight), value in weights.items():
         # ReLU6 can hide a NaN in TensorFlow and not in another runtime, so comparing features would not do.
@@ -272,14 +272,14 @@ def _structure(backbone: Backbone, weights: dict[Slot, Values], epsilon: float) 
             for prefix, stride in zip(_PREFIXES, _STRIDES, strict=True)
         )
         stem, last = shapes["Conv1"][3], shapes["Conv_1"][3]
-        return Structure(
+        return MobileNetV2Structure(
             input_size=backbone.input_size, rescale=True, stem=stem, blocks=blocks, last=last, epsilon=epsilon
         )
     except ValidationError as error:
         raise _refusal(backbone, f"variables of other shapes: {first_problem(error)}") from error
 
 
-def _filled(backbone: Backbone, structure: Structure, weights: dict[Slot, Values]) -> Any:
+def _filled(backbone: Backbone, structure: MobileNetV2Structure, weights: dict[Slot, Values]) -> Any:
     """The graph with the module's weights, each of which fits it."""
     graph = _graph(structure)
     for (layer, weight), value in weights.items():

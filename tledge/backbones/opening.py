@@ -67,7 +67,7 @@ def takes_weights(handle: str) -> bool:
     return source_of(handle).takes_weights
 
 
-def rebuild(structure: dict[str, Any]) -> Any:
+def rebuild_flat(structure: dict[str, Any]) -> Any:
     """Build the flat tf_keras.Model that a backbone's ``structure`` describes, with weights of no meaning.
 
     Raises ArtifactError for a structure that is unknown or damaged: it was read from a file.

@@ -117,7 +117,7 @@ def noise_floor(artifact: str, first: Latency, second: Latency) -> NoiseFloor:
     )
 
 
-def speedup(mine: Latency, against: str, other: Latency, floor: NoiseFloor) -> Speedup:
+def measured_speedup(mine: Latency, against: str, other: Latency, floor: NoiseFloor) -> Speedup:
     """``other`` over ``mine``, timed in the same rounds.
 
     A difference is measured where the interval excludes 1 and the ratio leaves the noise floor, in relative terms

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.backbones import Backbone, rebuild
+from tledge.backbones import Backbone, rebuild_flat
 from tledge.classifier import LINEAR
 from tledge.errors import ArtifactError
 from tledge.files import atomic_write, read_file
@@ -103,7 +103,7 @@ def load_network(folder: Path) -> Any:
     try:
         described = json.loads(read_file(folder / NETWORK, _MAX_BYTES))
         head = HeadShape(tuple(described["hidden_units"]), described["num_classes"], described["dropout"])
-        graph = rebuild(described["backbone"])
+        graph = rebuild_flat(described["backbone"])
         network = with_head(graph.input, graph.output, head, seed=0)
         with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
             network.set_weights([stored[_key(weight)] for weight in network.weights])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tledge.cli.options import (
+from tledge.cli.recipe_options import given
+from tledge.cli.shared_options import (
     DEFAULT_BACKBONE,
     ArtifactsOption,
     BackboneOption,
@@ -18,7 +19,6 @@ from tledge.cli.options import (
     SeedOption,
     WeightsOption,
 )
-from tledge.cli.recipe_options import given
 
 if TYPE_CHECKING:
     from tledge.run import Run
@@ -68,7 +68,7 @@ def build(
     """Train a classifier on labelled photos, and write its run folder."""
     from tledge.cli.console import TerminalProgress
     from tledge.errors import InputError
-    from tledge.pixel_range import parse
+    from tledge.pixel_range import parse_pixel_range
     from tledge.training.build import build as build_run
     from tledge.training.build import go_on
     from tledge.training.resolve import default, resolve
@@ -95,7 +95,7 @@ def build(
         progress=progress,
         tensorboard=tensorboard,
         mlflow=mlflow,
-        pixel_range=parse(pixel_range),
+        pixel_range=parse_pixel_range(pixel_range),
     )
     _tell(made, as_json)
 

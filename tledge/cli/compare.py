@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption
 
 _RUN_HELP = "A run that was verified, or a report.json that was kept from one."
 
@@ -19,7 +19,7 @@ def compare(
 ) -> None:
     """Put two reports side by side: better, worse, or inside noise; the outcome sets no exit code."""
     from tledge.cli.output import print_json, print_renderable
-    from tledge.reporting.compare import compare as compare_reports
+    from tledge.reporting.compare import compare_reports
     from tledge.reporting.compare_table import comparison_table
     from tledge.reporting.stored import named_report
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
 
 
 def embed(
@@ -41,7 +41,7 @@ def embed(
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_line
     from tledge.inference.embed import embed as embed_photos
-    from tledge.pixel_range import parse
+    from tledge.pixel_range import parse_pixel_range
 
     progress = TerminalProgress(quiet=as_json)
     made = embed_photos(
@@ -51,7 +51,7 @@ def embed(
         layer=layer,
         split=split,
         weights=weights,
-        pixel_range=parse(pixel_range),
+        pixel_range=parse_pixel_range(pixel_range),
         artifacts=artifacts,
         progress=progress,
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
 
 
 def evaluate(
@@ -32,10 +32,10 @@ def evaluate(
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_line, print_table
     from tledge.inference.evaluate import evaluate as evaluate_model
-    from tledge.inference.model import open_model
-    from tledge.pixel_range import parse
+    from tledge.inference.run_model import open_model
+    from tledge.pixel_range import parse_pixel_range
 
-    model = open_model(run, artifact=artifact, pixel_range=parse(pixel_range), artifacts=artifacts)
+    model = open_model(run, format_name=artifact, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts)
     progress = TerminalProgress(quiet=as_json)
     scored = evaluate_model(model, dataset, split=split, include_seen=include_seen, progress=progress)
     if as_json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption, RunOption
 
 if TYPE_CHECKING:
     from tledge.records import AccuracySearch, ExportRecord

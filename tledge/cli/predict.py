@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption, OtherPixelRangeOption, RunOption
 
 if TYPE_CHECKING:
     from tledge.inference.predict import Prediction
@@ -36,11 +36,13 @@ def predict(
     """Name the most probable classes of photos, by a run or one of its artifacts."""
     from tledge.cli.console import TerminalProgress
     from tledge.errors import InputError
-    from tledge.inference.model import open_model
     from tledge.inference.predict import Prediction
-    from tledge.pixel_range import parse
+    from tledge.inference.run_model import open_model
+    from tledge.pixel_range import parse_pixel_range
 
-    model = open_model(run, artifact=artifact, runtime=runtime, pixel_range=parse(pixel_range), artifacts=artifacts)
+    model = open_model(
+        run, format_name=artifact, runtime=runtime, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts
+    )
     prediction = Prediction(model, photos, top=top, progress=TerminalProgress(quiet=as_json))
     (_print_object if as_json else _print_lines)(prediction)
     num_unreadable, num_photos = len(prediction.unreadable), len(prediction.photos)

@@ -41,7 +41,7 @@ def given(context: typer.Context) -> dict[str, Any]:
 
     Raises InputError for what is no time.
     """
-    from tledge.cli.options import seconds
+    from tledge.cli.shared_options import seconds
 
     return {
         option.name: seconds(option.opts[0], value) if option.metavar == "TIME" else value
@@ -95,9 +95,9 @@ def _option(name: str, field: FieldInfo, shown: Shown) -> Any:
 
 def _defaults(name: str) -> str:
     """Say what a field is in the recipes that read it, as in ``head 100; finetune 12``, or once where it is always the same."""
-    from tledge.training.recipe import RECIPES, unread
+    from tledge.training.recipe import RECIPES, unread_fields
 
-    read = {recipe.name: _text(recipe, name) for recipe in RECIPES.values() if name not in unread(recipe)}
+    read = {recipe.name: _text(recipe, name) for recipe in RECIPES.values() if name not in unread_fields(recipe)}
     values = list(dict.fromkeys(read.values()))
     if len(values) == 1:
         return values[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tledge.cli.options import ArtifactsOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, RunOption
 
 
 def report(run: RunOption = None, artifacts: ArtifactsOption = None) -> None:

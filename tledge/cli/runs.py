@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tledge.cli.options import ArtifactsOption, JsonOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption
 
 
 def runs(artifacts: ArtifactsOption = None, as_json: JsonOption = False) -> None:

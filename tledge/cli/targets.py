@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tledge.cli.options import JsonOption
+from tledge.cli.shared_options import JsonOption
 
 
 def targets(as_json: JsonOption = False) -> None:

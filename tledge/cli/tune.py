@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import (
+from tledge.cli.shared_options import (
     DEFAULT_BACKBONE,
     ArtifactsOption,
     BackboneOption,
@@ -46,9 +46,9 @@ def tune(
     The validation split judges; the test split is never scored. Recipes that train more than the head are not searched.
     """
     from tledge.cli.console import TerminalProgress
-    from tledge.cli.options import seconds
     from tledge.cli.output import print_json, print_line
-    from tledge.pixel_range import parse
+    from tledge.cli.shared_options import seconds
+    from tledge.pixel_range import parse_pixel_range
     from tledge.training.resolve import resolve
     from tledge.training.tune import tune as search
 
@@ -62,7 +62,7 @@ def tune(
         timeout_s=seconds("--timeout", timeout),
         seed=seed,
         study=study,
-        pixel_range=parse(pixel_range),
+        pixel_range=parse_pixel_range(pixel_range),
         artifacts=artifacts,
         progress=TerminalProgress(quiet=as_json),
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.options import ArtifactsOption, JsonOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption, RunOption
 
 
 def verify(
@@ -40,8 +40,8 @@ def verify(
     """Run every artifact against the original; exit code 1 where a gate fails."""
     from tledge.api import verify as verify_run
     from tledge.cli.console import TerminalProgress
-    from tledge.cli.options import whole_numbers
     from tledge.cli.output import print_json, print_report
+    from tledge.cli.shared_options import whole_numbers
     from tledge.run import artifacts_root
     from tledge.verification.measurement import Wanted
 

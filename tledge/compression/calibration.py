@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tledge.compression import Prepared
 from tledge.compression.notes import StabilityNotes
-from tledge.compression.ranges import METHODS, Seen
+from tledge.compression.prepared_network import PreparedNetwork
+from tledge.compression.ranges import METHODS, Histogram
 from tledge.errors import unknown
 
 DEFAULT = "mse"
@@ -18,26 +18,26 @@ def require_method(name: str) -> None:
         raise unknown("calibration method", name, METHODS)
 
 
-def with_stability(prepared: Prepared) -> Prepared:
+def with_stability(prepared: PreparedNetwork) -> PreparedNetwork:
     """``prepared`` with a note on how far its ranges of one half of the photos are from those of the other."""
     stability = _stability(prepared, prepared.fitting.ranges)
     return replace(prepared, fitting=prepared.fitting.model_copy(update={"range_stability": stability}))
 
 
-def _stability(prepared: Prepared, method: str) -> StabilityNotes | None:
+def _stability(prepared: PreparedNetwork, method: str) -> StabilityNotes | None:
     """How far the ranges of two disjoint halves of the photos are from each other, in parts of the wider one.
 
     None of a single photo, which has no halves.
     """
-    if any(not len(half.lows) for halves in prepared.seen.values() for half in halves):
+    if any(not len(half.lows) for halves in prepared.histograms.values() for half in halves):
         return None
 
-    def distance(one: Seen, other: Seen) -> float:
+    def distance(one: Histogram, other: Histogram) -> float:
         (low, high), (other_low, other_high) = METHODS[method](one), METHODS[method](other)
         width = max(high, other_high) - min(low, other_low)
         return max(abs(low - other_low), abs(high - other_high)) / width
 
-    distances = {name: distance(*halves) for name, halves in prepared.seen.items()}
+    distances = {name: distance(*halves) for name, halves in prepared.histograms.items()}
     worst = max(distances, key=lambda name: distances[name])
     mean = sum(distances.values()) / len(distances)
     return StabilityNotes(mean_difference=round(mean, 4), largest_difference=round(distances[worst], 4), layer=worst)

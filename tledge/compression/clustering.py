@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE
-from tledge.compression.codes import Codebook, Grid, large
+from tledge.compression.codes import LARGEST_CODE, Codebook, Grid, large
 from tledge.errors import InputError
 
 MIN_CLUSTERS, DEFAULT_CLUSTERS, MAX_CLUSTERS = 4, 32, 256

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE, SMALLEST
-from tledge.compression.layer_kinds import has_pairs, kernel_of, summing
+from tledge.compression.layer_roles import has_pairs, kernel_of, summing
 from tledge.int8_pairs import rounded, scales
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
+LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
+SMALLEST = 1e-9  # the largest weight that a channel of nothing but zeros is taken to have: it has a scale too
 _WORTH_WHILE = 2048  # weights of a layer: the codes of a smaller one save nothing that can be seen
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.cache import Rows
-from tledge.compression import InputCodes
+from tledge.cache import CachedRows
 from tledge.compression.folding import Folded
 from tledge.compression.notes import LearningNotes
+from tledge.compression.prepared_network import InputCodes
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
@@ -29,7 +29,7 @@ class Examples:
     Its answers are logits, float32; they are computed once, when they are first asked for.
     """
 
-    def __init__(self, teacher: Folded, train: Rows, validation: Rows, progress: Progress) -> None:
+    def __init__(self, teacher: Folded, train: CachedRows, validation: CachedRows, progress: Progress) -> None:
         """``validation``: photos that choose among epochs."""
         self.train, self.validation = train, validation
         self._teacher, self._progress = teacher, progress
@@ -44,7 +44,7 @@ class Examples:
         """To the validation photos: (M, C)."""
         return self._answers(self.validation, 1)
 
-    def _answers(self, photos: Rows, step: int) -> Floats:
+    def _answers(self, photos: CachedRows, step: int) -> Floats:
         tf, teacher = tensorflow(), self._teacher
 
         @_of_pixels(photos)  # type: ignore[untyped-decorator]
@@ -167,7 +167,7 @@ def _of_validation(
     return np.concatenate([of_batch(tf.constant(pixels), tf.constant(wanted)).numpy() for pixels, wanted in batches])
 
 
-def _of_pixels(photos: Rows, *answers: Floats) -> Any:
+def _of_pixels(photos: CachedRows, *answers: Floats) -> Any:
     """A tf.function of batches of such photos, and of such answers."""
     tf = tensorflow()
     signature = [

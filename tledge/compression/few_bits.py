@@ -11,21 +11,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from tledge.compression import Prepared
 from tledge.compression.codes import Grid, in_few_bits
 from tledge.compression.folding import copied
-from tledge.compression.layer_kinds import is_fused, is_weighted
+from tledge.compression.layer_roles import is_fused, is_weighted
+from tledge.compression.prepared_network import PreparedNetwork
 from tledge.compression.ranges import LEVELS, Range, scale_of
 
 _OF_A_STEP = 1 / 4  # of an output's codes: to what a bias may be rounded
 
 
-def with_short_ranges(prepared: Prepared, bits: int) -> Prepared:
+def with_short_ranges(prepared: PreparedNetwork, bits: int) -> PreparedNetwork:
     """``prepared`` whose ranges are widened until the scale has so many significant bits, and a code for zero."""
     return replace(prepared, ranges={name: _short(one, bits) for name, one in prepared.ranges.items()})
 
 
-def with_short_biases(prepared: Prepared, grids: Mapping[str, Grid]) -> Prepared:
+def with_short_biases(prepared: PreparedNetwork, grids: Mapping[str, Grid]) -> PreparedNetwork:
     """``prepared`` whose biases are rounded to a small part of a step of what they are added to.
 
     It is a power of two times the scale that a file gives a bias, so that the lowest bits of its codes are zero. ``grids``: of

@@ -22,14 +22,14 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from tledge.cache import scratch_folder, stored
-from tledge.compression import Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.folding import Folded
-from tledge.compression.layer_kinds import host_of, is_fused, is_weighted, kernel_of, kind_of
+from tledge.compression.layer_roles import host_of, is_fused, is_weighted, kernel_of, kind_of
 from tledge.compression.least_squares import MOST_INPUTS, Moments, best
 from tledge.compression.notes import FittingNotes
 from tledge.compression.one_by_one import on_coarse_codes
-from tledge.compression.ranges import BINS, METHODS, Range, Seen
+from tledge.compression.prepared_network import PreparedNetwork
+from tledge.compression.ranges import BINS, METHODS, Histogram, Range
 from tledge.errors import ArtifactError
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -54,7 +54,7 @@ class _Output:
     real: Floats
     paths: tuple[Path, ...] = ()
     quantized: Floats | None = None
-    seen: tuple[Seen, Seen] | None = None
+    seen: tuple[Histogram, Histogram] | None = None
     range: Range | None = None
 
     def uncoded(self, part: slice) -> Any:
@@ -69,9 +69,9 @@ class _Output:
         return values if self.range is None else tf.quantization.fake_quant_with_min_max_args(values, *self.range)
 
 
-def prepare(
+def fit_network(
     folded: Folded,
-    pixels: Pixels,
+    calibration_photos: Pixels,
     range_method: str,
     progress: Progress,
     *,
@@ -79,11 +79,11 @@ def prepare(
     float_layers: Collection[str] = (),
     bounds_pairs: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
-) -> Prepared:
+) -> PreparedNetwork:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
-    ``pixels``: representative photos, uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a
-    weight that is zero stays so. ``float_layers`` keep the weights that they have, and what only such layers read of
+    ``calibration_photos``: uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a weight
+    that is zero stays so. ``float_layers`` keep the weights that they have, and what only such layers read of
     them gets no codes; a ReLU and the layer that it alone reads go together. ``bounds_pairs``: as in
     a ``Grid``. ``grids``: of some layers, by name. The outputs of a few layers at a time lie on the cache's disk.
     """
@@ -91,7 +91,7 @@ def prepare(
 
     network, codes = folded.network, folded.input_codes
     ranges: dict[str, Range] = {}
-    seen: dict[str, tuple[Seen, Seen]] = {}
+    seen: dict[str, tuple[Histogram, Histogram]] = {}
     done, num_fitted, num_weighted = {network.layers[0].name}, 0, 0
     operators = list(_operators(network))
     with (
@@ -101,18 +101,22 @@ def prepare(
         threadpool_limits(1, user_api="blas"),
         progress.step("fitting int8 weights", len(network.layers) - 1) as advance,
     ):
-        require_space(folder, _most_bytes(network, len(pixels)))
-        twice_float32 = 2 * 4 * pixels.size
-        require_memory(twice_float32, f"fitting to {len(pixels)} photos", "Use fewer --calibration-samples.")
-        outputs = {network.layers[0].name: _Output(folded.images(pixels), quantized=codes.real(pixels))}
+        require_space(folder, _most_bytes(network, len(calibration_photos)))
+        twice_float32 = 2 * 4 * calibration_photos.size
+        require_memory(
+            twice_float32, f"fitting to {len(calibration_photos)} photos", "Use fewer --calibration-samples."
+        )
+        outputs = {
+            network.layers[0].name: _Output(folded.images(calibration_photos), quantized=codes.real(calibration_photos))
+        }
 
         # The outputs that a layer reads are still there: it is a reader of them that is not done.
         def in_float(number: int) -> tuple[_Output, _Wanted]:
             layer, *relus = operators[number]
-            last, wanted = [layer, *relus][-1], _Wanted(layer, len(pixels))
+            last, wanted = [layer, *relus][-1], _Wanted(layer, len(calibration_photos))
             before = [one.uncoded for one in _read(layer, outputs)]
             paths = folder / f"{number}-real", folder / f"{number}-coded"  # a layer's name may hold a slash
-            run = _run(layer, relus, before, len(pixels), _batch_size(layer), wanted.keep)
+            run = _run(layer, relus, before, len(calibration_photos), _batch_size(layer), wanted.keep)
             return _Output(stored(paths[0], run, last.output_shape[1:], np.float32), paths), wanted
 
         pending = ahead.submit(in_float, 0)
@@ -128,7 +132,7 @@ def prepare(
                 values, is_fitted = _fitted(layer, before[0], wanted, size, keeps_zeros, grid)
                 layer.set_weights(values)
                 num_weighted, num_fitted = num_weighted + (not is_float), num_fitted + is_fitted
-            run = _run(layer, relus, [one.coded for one in before], len(pixels), size)
+            run = _run(layer, relus, [one.coded for one in before], len(calibration_photos), size)
             made.quantized = stored(made.paths[1], run, last.output_shape[1:], np.float32)
             if kind_of(layer).keeps_values:
                 made.seen, made.range = before[0].seen, before[0].range
@@ -148,7 +152,7 @@ def prepare(
         input_scale=codes.scale,
         input_zero_point=codes.zero_point,
     )
-    return Prepared(network, codes, ranges, notes, seen, tuple(float_layers), bounds_pairs)
+    return PreparedNetwork(network, codes, ranges, notes, seen, tuple(float_layers), bounds_pairs)
 
 
 def _read(layer: Any, outputs: Mapping[str, _Output]) -> list[_Output]:
@@ -252,7 +256,7 @@ class _Wanted:
         return np.concatenate(self._kept)
 
 
-def _seen(values: Floats) -> tuple[Seen, Seen]:
+def _seen(values: Floats) -> tuple[Histogram, Histogram]:
     """Of every other photo, and of the others, in the same bins."""
     flat = values.reshape(len(values), -1)
     lows, highs = (np.array([pick(photo) for photo in flat], np.float32) for pick in (np.min, np.max))
@@ -260,9 +264,9 @@ def _seen(values: Floats) -> tuple[Seen, Seen]:
     _require_finite(low, high)
     high = max(high, low + 1e-6 * max(1.0, abs(low)))  # an output may never change
 
-    def half(part: slice) -> Seen:
+    def half(part: slice) -> Histogram:
         counts = sum((_histogram(photo, low, high) for photo in flat[part]), _NONE)
-        return Seen(low, high, counts, lows[part], highs[part])
+        return Histogram(low, high, counts, lows[part], highs[part])
 
     return half(slice(0, None, 2)), half(slice(1, None, 2))
 

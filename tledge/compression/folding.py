@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones import RESCALE
-from tledge.compression import InputCodes
-from tledge.compression.layer_kinds import Normalization, find, host_of, is_weighted, kernel_of, kind_of
+from tledge.compression.layer_kinds import Normalization
+from tledge.compression.layer_roles import find_kind, host_of, is_weighted, kernel_of, kind_of
+from tledge.compression.prepared_network import InputCodes
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 
@@ -61,7 +62,7 @@ def fold(network: Any) -> Folded:
     reused = [layer.name for layer in network.layers if len(layer.inbound_nodes) != 1]
     if reused:
         raise InputError(f"layers that are used more than once can't be quantized by themselves: {', '.join(reused)}")
-    _refuse([layer for layer in network.layers if find(layer) is None])
+    _refuse([layer for layer in network.layers if find_kind(layer) is None])
     codes, zero_byte, drops_rescale = _input_codes(network)
     readers = _readers(network)
     outputs: dict[str, Any] = {}
@@ -108,7 +109,7 @@ def _refuse(strange: list[Any]) -> None:
 
 def _is_computed(layer: Any) -> bool:
     """Whether a runtime has an operator for it: of its own, or that of the layer before it."""
-    kind = find(layer)
+    kind = find_kind(layer)
     return kind is not None and (bool(kind.tflite) or host_of(layer) is not None)
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import LARGEST_CODE
-from tledge.compression.codes import Grid
+from tledge.compression.codes import LARGEST_CODE, Grid
 from tledge.compression.least_squares import MOST_INPUTS, Moments
 
 _HOLD = 0.01  # of the inputs' mean variance, added to each: an input that hardly moves would take up any error

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression.folding import Folded, copied
-from tledge.compression.layer_kinds import summing
+from tledge.compression.layer_roles import summing
 from tledge.compression.notes import ZerosNotes
 from tledge.errors import InputError
 from tledge.preprocessing import Pixels
@@ -32,18 +32,18 @@ def require_share(share: float) -> None:
         raise InputError(f"--sparsity {share:g}: give the share of weights that become zero, above 0 and below 1")
 
 
-def prune(folded: Folded, share: float, pixels: Pixels, progress: Progress) -> tuple[Folded, ZerosNotes]:
+def prune(folded: Folded, share: float, calibration_photos: Pixels, progress: Progress) -> tuple[Folded, ZerosNotes]:
     """A copy of ``folded`` with so many zeros in its convolutions and dense layers, and notes for the record.
 
-    ``share``: of all their weights. ``pixels``: representative photos, uint8 (N, S, S, 3). Of each output's weights those
-    become zero whose size times the root mean square of their input is least. The smallest layers stay whole, and the others
+    ``share``: of all their weights. ``calibration_photos``: uint8 (N, S, S, 3). Of each output's weights those become zero whose
+    size times the root mean square of their input is least. The smallest layers stay whole, and the others
     lose as much more, but one weight of each output. Depthwise kernels stay whole: they are few. Raises InputError where no
     layer loses any.
     """
     require_zeros(folded, share)
     network = copied(folded.network)
     chosen, own_share = _chosen(network, share)
-    powers = _input_powers(folded, chosen, pixels, progress)
+    powers = _input_powers(folded, chosen, calibration_photos, progress)
     total = zeros = num_layers = 0
     short = []
     for layer in summing(network):
@@ -100,7 +100,9 @@ def _chosen(network: Any, share: float) -> tuple[list[str], float]:
     return [name for name in sizes if name not in whole], share * total / (total - left)
 
 
-def _input_powers(folded: Folded, names: list[str], pixels: Pixels, progress: Progress) -> dict[str, Doubles]:
+def _input_powers(
+    folded: Folded, names: list[str], calibration_photos: Pixels, progress: Progress
+) -> dict[str, Doubles]:
     """The mean square of each channel of what these layers read in the float network, float64 (channels,)."""
     import tensorflow as tf
     import tf_keras
@@ -108,15 +110,15 @@ def _input_powers(folded: Folded, names: list[str], pixels: Pixels, progress: Pr
     inputs = [folded.network.get_layer(name).inbound_nodes[0].parent_nodes[0].layer.output for name in names]
     read = tf_keras.Model(folded.network.input, inputs)
     sums = [np.zeros(values.shape[-1]) for values in inputs]
-    with progress.step("measuring what layers read", len(pixels)) as advance:
-        for start in range(0, len(pixels), _BATCH):
-            photos = folded.images(pixels[start : start + _BATCH])
+    with progress.step("measuring what layers read", len(calibration_photos)) as advance:
+        for start in range(0, len(calibration_photos), _BATCH):
+            photos = folded.images(calibration_photos[start : start + _BATCH])
             found = read(photos, training=False)
             for place, values in enumerate(found if len(names) > 1 else [found]):
                 axes = list(range(len(values.shape) - 1))
                 sums[place] += len(photos) * tf.reduce_mean(tf.square(values), axis=axes).numpy()
             advance(len(photos))
-    return {name: total / len(pixels) for name, total in zip(names, sums, strict=True)}
+    return {name: total / len(calibration_photos) for name, total in zip(names, sums, strict=True)}
 
 
 def _is_kept(kernel: npt.NDArray[np.float32], powers: Doubles, count: int) -> npt.NDArray[np.bool_]:

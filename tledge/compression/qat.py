@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tledge.compression import Prepared
 from tledge.compression.codes import NO_GRIDS, Grid
 from tledge.compression.distillation import Lessons, learn, notes
 from tledge.compression.folding import copied
-from tledge.compression.layer_kinds import is_weighted, kernel_of
+from tledge.compression.layer_roles import is_weighted, kernel_of
 from tledge.compression.notes import LearningNotes
+from tledge.compression.prepared_network import PreparedNetwork
 from tledge.compression.ranges import Range
 from tledge.compression.tfmot_scheme import CLASSES, EDGES, MASK, VALUES, LayerConfig, Scheme
 from tledge.errors import InputError
@@ -28,14 +28,14 @@ from tledge.tensorflow_setup import tensorflow
 _PREFIX = "quant_"  # of the name that TFMOT gives a layer
 
 
-def train(
-    start: Prepared,
+def train_quantized(
+    start: PreparedNetwork,
     lessons: Lessons,
     progress: Progress,
     *,
     keeps_zeros: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
-) -> tuple[Prepared, LearningNotes]:
+) -> tuple[PreparedNetwork, LearningNotes]:
     """``start`` with weights that were trained on, through the rounding of weights and activations; and notes on the training.
 
     With ``keeps_zeros`` a weight that is zero stays so; ``grids``: of some layers, by name. Raises

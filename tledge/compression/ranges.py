@@ -18,7 +18,7 @@ _SHARES, _WIDE, _NARROW = np.array([0.3, 1.0]), 0.05, 0.01  # of the way from ze
 
 
 @dataclass(frozen=True)
-class Seen:
+class Histogram:
     """All values of one output on some photos: ``counts`` int64 (BINS,) in equal bins from ``low`` to ``high``.
 
     ``lows`` and ``highs``: the smallest and the largest value of each photo, float32 (N,).
@@ -30,11 +30,11 @@ class Seen:
     lows: npt.NDArray[np.float32]
     highs: npt.NDArray[np.float32]
 
-    def __add__(self, other: Seen) -> Seen:
+    def __add__(self, other: Histogram) -> Histogram:
         """On the photos of both, whose bins must be the same."""
         assert (self.low, self.high) == (other.low, other.high)
         lows, highs = (np.append(mine, theirs) for mine, theirs in ((self.lows, other.lows), (self.highs, other.highs)))
-        return Seen(self.low, self.high, self.counts + other.counts, lows, highs)
+        return Histogram(self.low, self.high, self.counts + other.counts, lows, highs)
 
     @property
     def centres(self) -> npt.NDArray[np.float64]:
@@ -54,12 +54,12 @@ def scale_of(low: float, high: float) -> float:
     return (high - low) / LEVELS
 
 
-def min_max(seen: Seen) -> Range:
+def min_max(seen: Histogram) -> Range:
     """Everything that was seen."""
     return with_zero(float(seen.lows.min()), float(seen.highs.max()))
 
 
-def least_squares(seen: Seen) -> Range:
+def least_squares(seen: Histogram) -> Range:
     """The range of the least mean squared error of 8 bits, clipping included (Banner et al., 2019, arXiv:1810.05723).
 
     Of pairs of ends, each at 30% to 100% of the way from zero to what was seen; looked for in wide steps first, then in
@@ -86,4 +86,4 @@ def _rounded(values: npt.NDArray[np.float64], low: float, high: float) -> npt.ND
     return np.asarray(scale * (np.clip(np.round(values / scale) + zero_point, 0, LEVELS) - zero_point))
 
 
-METHODS: dict[str, Callable[[Seen], Range]] = {"min-max": min_max, "mse": least_squares}
+METHODS: dict[str, Callable[[Histogram], Range]] = {"min-max": min_max, "mse": least_squares}

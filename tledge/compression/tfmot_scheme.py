@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tledge.compression import LARGEST_CODE, SMALLEST
-from tledge.compression.codes import Grid
-from tledge.compression.layer_kinds import has_pairs, kernel_of, kind_of
+from tledge.compression.codes import LARGEST_CODE, SMALLEST, Grid
+from tledge.compression.layer_roles import has_pairs, kernel_of, kind_of
 from tledge.compression.ranges import Range
 from tledge.int8_pairs import LARGEST_SUM
 

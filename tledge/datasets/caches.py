@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tledge import near_copies, preprocessing
 from tledge.cache import Array, Remedy, RowCache
-from tledge.datasets import Photo, Source
+from tledge.datasets.photo_source import Photo, Source
 from tledge.errors import EnvironmentFault, TledgeError
 from tledge.near_copies import Fingerprints
 from tledge.pixel_range import PixelRange
@@ -52,7 +52,7 @@ def fingerprint_cache(input_size: int, pixel_range: PixelRange | None, progress:
 
 
 @dataclass(frozen=True)
-class Made:
+class CachedPhoto:
     """Of a photo, uint8: ``pixels`` (S, S, 3); ``digest`` (32,) of all that was decoded; ``fingerprint`` (256,)."""
 
     pixels: Pixels
@@ -60,12 +60,12 @@ class Made:
     fingerprint: Fingerprints
 
 
-def made(photo: Photo, input_size: int, pixel_range: PixelRange | None) -> Made:
+def made(photo: Photo, input_size: int, pixel_range: PixelRange | None) -> CachedPhoto:
     """Decode a photo. Raises UnreadableImage."""
     found = photo.prepared(input_size, pixel_range)
     if isinstance(found, UnreadableImage):
         raise found
-    return Made(found.pixels, np.frombuffer(found.digest, np.uint8), near_copies.fingerprint(found.pixels))
+    return CachedPhoto(found.pixels, np.frombuffer(found.digest, np.uint8), near_copies.fingerprint(found.pixels))
 
 
 def remedy(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tledge.datasets import Photo, Source
+from tledge.datasets.photo_source import Photo, Source
 
 NAME = "digits"
 

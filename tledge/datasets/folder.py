@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tledge.datasets import Photo, Source
+from tledge.datasets.photo_source import Photo, Source
 from tledge.errors import InputError
 from tledge.outputs import holds_only_output, is_output, walk
 from tledge.photo_files import read_photo

@@ -14,11 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.ahead import ahead
-from tledge.cache import Array, RowCache, Rows
-from tledge.datasets import Photo, Source, open_source
-from tledge.datasets.caches import Made, Part, content_key, digest_cache, fingerprint_cache, made, pixel_cache, remedy
+from tledge.cache import Array, CachedRows, RowCache
+from tledge.datasets.caches import (
+    CachedPhoto,
+    Part,
+    content_key,
+    digest_cache,
+    fingerprint_cache,
+    made,
+    pixel_cache,
+    remedy,
+)
+from tledge.datasets.photo_source import Photo, Source
+from tledge.datasets.spec import open_source
 from tledge.datasets.splits import Assignment, NearCopies, assign, split_digest, without_near_copies
-from tledge.datasets.unreadable import Unreadable
+from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
@@ -42,7 +52,7 @@ class Dataset:
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     content_sha256: tuple[bytes, ...]
-    pixels: Rows
+    pixels: CachedRows
     fingerprints: Fingerprints
     splits: Assignment
     near_copies: NearCopies
@@ -109,10 +119,10 @@ class SplitPhotos:
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     content_sha256: tuple[bytes, ...]
-    pixels: Rows
+    pixels: CachedRows
 
 
-def needed_bytes(source: Source, input_size: int, pixel_range: PixelRange | None) -> int:
+def uncached_bytes(source: Source, input_size: int, pixel_range: PixelRange | None) -> int:
     """Tell what the pixels of a source's photos that are not cached will take on the cache's disk."""
     cache = pixel_cache(input_size, pixel_range)
     return _num_new(source, cache) * cache.row_bytes
@@ -123,7 +133,7 @@ def _num_new(source: Source, cache: RowCache) -> int:
     return max(0, source.num_photos - len(cache))
 
 
-def prepare(
+def prepare_dataset(
     source: Source,
     input_size: int,
     seed: int,
@@ -147,7 +157,7 @@ def prepare(
     label_array = np.array(labels, np.int64)
     _check_classes(source, label_array)
 
-    def kept(cache: Callable[[int, PixelRange | None], RowCache], part: Part) -> Rows:
+    def kept(cache: Callable[[int, PixelRange | None], RowCache], part: Part) -> CachedRows:
         again = remedy(lambda: source, input_size, pixel_range, part, dict(zip(keys, ids, strict=True)), progress)
         return cache(input_size, pixel_range).rows(keys, again)
 
@@ -178,14 +188,14 @@ def _ingest(
     input_size: int,
     pixel_range: PixelRange | None,
     progress: Progress,
-) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], Unreadable]:
+) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], SkippedPhotos]:
     caches = [cache(input_size, pixel_range, progress) for cache in (pixel_cache, digest_cache, fingerprint_cache)]
     cached_pixels, *small_caches = caches
     ids: list[str] = []
     labels: list[int] = []
     keys: list[bytes] = []
     source_splits: list[SplitName | None] = []
-    unreadable = Unreadable(source.spec)
+    unreadable = SkippedPhotos(source.spec)
     small: dict[bytes, tuple[Array, Array]] = {}  # digest and fingerprint
 
     def new_pixels() -> Iterator[tuple[bytes, Array]]:
@@ -219,7 +229,7 @@ class _Read(NamedTuple):
     label: int
     source_split: SplitName | None
     key: bytes
-    outcome: Made | UnreadableImage | None
+    outcome: CachedPhoto | UnreadableImage | None
 
 
 def _decoded(
@@ -227,7 +237,7 @@ def _decoded(
 ) -> Iterator[_Read]:
     """Every photo in order."""
 
-    def attempt(photo: Photo, key: bytes) -> Made | UnreadableImage | None:
+    def attempt(photo: Photo, key: bytes) -> CachedPhoto | UnreadableImage | None:
         if all(key in cache for cache in caches):
             return None
         try:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tledge.datasets import Photo, Source, digits
+from tledge.datasets import digits
+from tledge.datasets.photo_source import Photo, Source
 from tledge.errors import EnvironmentFault, InputError, unknown
-from tledge.network import require_reachable
+from tledge.reachable import require_reachable
 from tledge.records import SplitName
 
 _NAME_END = re.compile("[/:]")

@@ -11,7 +11,7 @@ from tledge.records import SkippedPhoto
 MAX_SHARE = 0.05
 
 
-class Unreadable:
+class SkippedPhotos:
     """Grows while a data set is read. ``skipped``: what records say of those that are left out."""
 
     def __init__(self, spec: str) -> None:

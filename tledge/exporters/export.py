@@ -17,22 +17,23 @@ from tledge._version import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
 from tledge.errors import InputError, PromiseBroken, disk_full
-from tledge.exporters import ONE_PHOTO, Format, Model, chosen, formats, require_batch
+from tledge.exporters.format import ONE_PHOTO, ConverterInput, Format
+from tledge.exporters.known_formats import chosen, formats, require_batch, require_readers
+from tledge.exporters.materials import Materials
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
-from tledge.exporters.preparations.materials import Materials
 from tledge.exporters.processes import Processes, with_room
 from tledge.files import compressed_bytes, sealed, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
-from tledge.run import Run, find, library_versions, now_utc, reserved_part
+from tledge.run import Run, find_run, library_versions, now_utc, reserved_part
 from tledge.tensorflow_setup import tensorflow
 
 Outcome = ExportRecord | PromiseBroken
 _PREPARING = ("tf-keras", "tensorflow-model-optimization", "scipy")  # what makes a network ready for integers
 
 
-def export(
+def export_formats(
     run: Run | str | None,
     format_names: Sequence[str],
     *,
@@ -58,9 +59,9 @@ def export(
     wanted = chosen(list(format_names))
     require_batch(wanted, batch)
     wanted = [form.with_batch(batch) for form in wanted]
-    run = find(run, artifacts)
+    run = find_run(run, artifacts)
     options = options or Options()
-    options.require_readers(wanted)
+    require_readers(options, wanted)
     materials = Materials(run, options, progress)
     for form in wanted:
         materials.require(form)
@@ -77,10 +78,10 @@ def export(
 
 
 @contextlib.contextmanager
-def reserved_formats(run: Run, names: Iterable[str]) -> Iterator[None]:
+def reserved_formats(run: Run, format_names: Iterable[str]) -> Iterator[None]:
     """Keep other processes from exporting formats of a run. Raises InputError where one is at one of them."""
     with contextlib.ExitStack() as stack:
-        for name in names:
+        for name in format_names:
             busy = f"exporting {name} of run {run.name}; wait for its end"
             stack.enter_context(reserved_part(run, name, busy))
         yield
@@ -161,15 +162,15 @@ class Artifact:
     record: ExportRecord
 
 
-def model_of(run: Run, format_name: str, material: Material | None, batch: str = ONE_PHOTO) -> Model:
+def model_of(run: Run, format_name: str, material: Material | None, batch: str = ONE_PHOTO) -> ConverterInput:
     """What a converter reads to make a format of a run."""
     if material and material.prepared:
         material.prepared.keep_products()
-    return Model(
+    return ConverterInput(
         run.folder / "model",
         run.manifest.backbone.input_size,
         _metadata(run, format_name, batch),
-        material.pixels if material else None,
+        material.calibration_photos if material else None,
         material.prepared if material else None,
         material.bounds_pairs if material else False,
         batch,
@@ -213,7 +214,7 @@ def _metadata(run: Run, format_name: str, batch: str) -> str:
 _UNSUPPORTED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op|No Op registered for (\w+)")
 
 
-def _converted(form: Format, model: Model) -> bytes:
+def _converted(form: Format, model: ConverterInput) -> bytes:
     """The artifact's bytes. Raises PromiseBroken that names the operators the format has no counterpart for."""
     try:
         return form.convert(model)
@@ -250,7 +251,7 @@ def artifact(run: Run, form: Format, material: Material | None, progress: Progre
         source_manifest_sha256=run.manifest_sha256,
         promise=form.promise,
         options=options,
-        calibration=material.samples if material else None,
+        calibration=material.calibration if material else None,
         audit=found,
         library_versions={
             "tledge": __version__,

@@ -24,9 +24,9 @@ def require_unclipped(model: bytes) -> None:
 
     TensorFlow's converter puts the largest float16 in its place and says nothing, so that one is taken for a weight beyond.
     """
-    from tledge.audit.flatbuffer import read
+    from tledge.audit.flatbuffer import read_tflite
 
-    for graph in read(model).subgraphs:
+    for graph in read_tflite(model).subgraphs:
         for tensor in graph.tensors:
             if tensor.data_type == "FLOAT16" and tensor.num_bytes:
                 largest = float(np.max(np.abs(tensor.data.view(np.float16).astype(np.float32))))

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tledge.exporters import ANY_BATCH, TRAINS, Format, Model
+from tledge.exporters.format import ANY_BATCH, TRAINS, ConverterInput, Format
 from tledge.exporters.onnx_batch import free_batch
 from tledge.exporters.onnx_dynamic import quantize_weights
 from tledge.exporters.onnx_graph import OPSET, of_function, weights_to_float16
-from tledge.exporters.onnx_int8 import Draft, quantize
+from tledge.exporters.onnx_int8 import OnnxDraft, quantize
 from tledge.exporters.onnx_tidy import tidy
 from tledge.exporters.preparations import fitted, trained
 from tledge.saved_models import load_original
@@ -20,13 +20,13 @@ METADATA_KEY = "tledge"
 _LIBRARIES = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
-def _signature(model: Model, name: str) -> Any:
+def _signature(model: ConverterInput, name: str) -> Any:
     """A function of the SavedModel: images to probabilities."""
     loaded = load_original(model.saved_model)
     return lambda pixels: loaded.signatures[name](pixels=pixels)["probabilities"]
 
 
-def _finish(graph: Any, model: Model) -> bytes:
+def _finish(graph: Any, model: ConverterInput) -> bytes:
     """The bytes of a graph of batch 1, made from ``model``, with its metadata and its batch."""
     import onnx
 
@@ -41,40 +41,45 @@ def _finish(graph: Any, model: Model) -> bytes:
     return bytes(graph.SerializeToString(deterministic=True))
 
 
-def _graph(model: Model) -> Any:
+def _graph(model: ConverterInput) -> Any:
     return of_function(_signature(model, "serving_default"), model.input_size, "uint8")
 
 
-def _float32(model: Model) -> bytes:
+def _float32(model: ConverterInput) -> bytes:
     return _finish(_graph(model), model)
 
 
-def _float16(model: Model) -> bytes:
+def _float16(model: ConverterInput) -> bytes:
     graph = _graph(model)
     weights_to_float16(graph)
     return _finish(graph, model)
 
 
-def _dynamic(model: Model) -> bytes:
+def _dynamic(model: ConverterInput) -> bytes:
     return _finish(quantize_weights(_graph(model)), model)
 
 
-def _int8(model: Model) -> bytes:
-    assert model.calibration is not None
+def _int8(model: ConverterInput) -> bytes:
+    assert model.calibration_photos is not None
     if model.prepared is None:
-        function, images = _signature(model, "float_pixels"), model.calibration.astype(np.float32)
+        function, calibration_values = _signature(model, "float_pixels"), model.calibration_photos.astype(np.float32)
     else:
-        function, images = model.prepared.probabilities, model.prepared.input_codes.real(model.calibration)
+        function, calibration_values = (
+            model.prepared.probabilities,
+            model.prepared.input_codes.real(model.calibration_photos),
+        )
     graph = of_function(function, model.input_size, "float32")
-    return _finish(quantize(graph, images, model.prepared, bounds_pairs=model.bounds_pairs), model)
+    return _finish(quantize(graph, calibration_values, model.prepared, bounds_pairs=model.bounds_pairs), model)
 
 
-def _mixed(model: Model) -> Format:
+def _mixed(model: ConverterInput) -> Format:
     prepared = model.prepared
     assert prepared is not None
-    assert model.calibration is not None
+    assert model.calibration_photos is not None
     graph = of_function(prepared.probabilities, model.input_size, "float32")
-    draft = Draft(graph, prepared.input_codes.real(model.calibration), prepared, bounds_pairs=model.bounds_pairs)
+    draft = OnnxDraft(
+        graph, prepared.input_codes.real(model.calibration_photos), prepared, bounds_pairs=model.bounds_pairs
+    )
     return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finish(draft.quantized(), of))
 
 

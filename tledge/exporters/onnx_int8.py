@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import FEW_PHOTOS, Prepared, named_by_value
+from tledge.compression import FEW_PHOTOS, PreparedNetwork, named_by_value
 from tledge.errors import PromiseBroken
 from tledge.exporters.mixed import float_operators
 from tledge.exporters.onnx_graph import (
@@ -26,7 +26,7 @@ from tledge.exporters.onnx_pairs import bound_pairs
 Floats = npt.NDArray[np.float32]
 
 
-class Draft:
+class OnnxDraft:
     """A float graph that ONNX Runtime's quantizer is ready for, and what it shall make of it.
 
     ``float_operators``: how many of those that stay float, by their names; the layers that they are follow from
@@ -34,27 +34,34 @@ class Draft:
     """
 
     def __init__(
-        self, graph: Any, images: Floats, prepared: Prepared | None = None, *, bounds_pairs: bool = False
+        self,
+        graph: Any,
+        calibration_values: Floats,
+        prepared: PreparedNetwork | None = None,
+        *,
+        bounds_pairs: bool = False,
     ) -> None:
-        """``graph``: float32 (1, S, S, 3) in, and it changes. ``images``: representative values of its input, float32
-        (N, S, S, 3), whose range becomes that of the codes. ``prepared``: the network that the graph was made from, whose
-        ranges are taken where a tensor holds the output of one of its layers. ``bounds_pairs``: whether every pair of
-        weights has to fit into 16 bits, as it does in ``prepared``.
+        """``graph``: float32 (1, S, S, 3) in, and it changes.
+
+        ``calibration_values``: the representative data set as the graph takes it, float32 (N, S, S, 3), whose range becomes
+        that of the codes. ``prepared``: the network that the graph was made from, whose ranges are taken where a tensor holds
+        the output of one of its layers. ``bounds_pairs``: whether every pair of weights has to fit into 16 bits, as it does
+        in ``prepared``.
         """
         subtractions_to_additions(graph)
         batch_normalizations_to_convolutions(graph)
-        self._images, self._prepared = images, prepared
+        self._calibration_values, self._prepared = calibration_values, prepared
         self._ready = quantizable(graph)
         names: dict[str, list[str]] = {}
         self._ranges: dict[str, list[dict[str, Any]]] = {}
-        self._of_few: set[str] = set()  # tensors of which a few images tell the range that all of them tell
+        self._of_few: set[str] = set()  # tensors of which a few photos tell the range that all of them tell
         if prepared is not None:
-            values = _values(self._ready, images[:1])
-            names = named_by_value(values, prepared.outputs(images[:1]))
+            values = _values(self._ready, calibration_values[:1])
+            names = named_by_value(values, prepared.outputs(calibration_values[:1]))
             self._ranges = _ranges(names, prepared)
             self._of_few = {
                 *self._ranges,
-                *named_by_value(values, {INPUT: images[:1]}),
+                *named_by_value(values, {INPUT: calibration_values[:1]}),
                 f"{OUTPUT}_QuantizeLinear_Input",
             }
         self._float_nodes: list[str] = []
@@ -70,12 +77,12 @@ class Draft:
     def quantized(self) -> Any:
         """The model with uint8 activations and int8 weights, per channel, that takes the codes of its input."""
         if self._prepared is not None:
-            made = self._calibrated_on(self._images[:FEW_PHOTOS])
+            made = self._calibrated_on(self._calibration_values[:FEW_PHOTOS])
             if {node.input[0] for node in made.graph.node if node.op_type == "QuantizeLinear"} <= self._of_few:
                 return made
-        return self._calibrated_on(self._images)
+        return self._calibrated_on(self._calibration_values)
 
-    def _calibrated_on(self, images: Floats) -> Any:
+    def _calibrated_on(self, calibration_values: Floats) -> Any:
         import onnx
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -85,7 +92,7 @@ class Draft:
             quantize_static(
                 str(ready),
                 str(quantized),
-                _CalibrationReader(list(images)),
+                _CalibrationReader(list(calibration_values)),
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -101,12 +108,14 @@ class Draft:
         return made
 
 
-def quantize(graph: Any, images: Floats, prepared: Prepared | None = None, *, bounds_pairs: bool = False) -> Any:
-    """The model of :class:`Draft` at once."""
-    return Draft(graph, images, prepared, bounds_pairs=bounds_pairs).quantized()
+def quantize(
+    graph: Any, calibration_values: Floats, prepared: PreparedNetwork | None = None, *, bounds_pairs: bool = False
+) -> Any:
+    """The model of :class:`OnnxDraft` at once."""
+    return OnnxDraft(graph, calibration_values, prepared, bounds_pairs=bounds_pairs).quantized()
 
 
-def _ranges(named: Mapping[str, Sequence[str]], prepared: Prepared) -> dict[str, list[dict[str, Any]]]:
+def _ranges(named: Mapping[str, Sequence[str]], prepared: PreparedNetwork) -> dict[str, list[dict[str, Any]]]:
     """The ranges of ``prepared`` in the words of ONNX Runtime's quantizer, by the tensors that hold layers' outputs."""
     prepared.require_all(named.values())
     ranges = {tensor: prepared.range_of(names) for tensor, names in named.items()}
@@ -148,7 +157,7 @@ class _CalibrationReader:
         return None if photo is None else {INPUT: photo[None]}
 
 
-def _take_codes(model: Any, prepared: Prepared | None) -> None:
+def _take_codes(model: Any, prepared: PreparedNetwork | None) -> None:
     """Make the quantized codes of the input the graph's input: its QuantizeLinear goes, uint8 pixels come in.
 
     ``prepared``: of a network with float layers. Where they read the input, it has no codes yet, and gets them. Raises
@@ -181,7 +190,7 @@ def _take_codes(model: Any, prepared: Prepared | None) -> None:
     graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
 
 
-def _dequantize_input(graph: Any, prepared: Prepared) -> None:
+def _dequantize_input(graph: Any, prepared: PreparedNetwork) -> None:
     """Put a DequantizeLinear between the input's codes and those that read it as float."""
     from onnx import helper, numpy_helper
 

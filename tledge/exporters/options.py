@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from tledge.compression.calibration import require_method
 from tledge.compression.clustering import require_clusters
 from tledge.compression.pruning import require_share
 from tledge.errors import InputError
-from tledge.exporters import Format, formats
-from tledge.exporters.calibration import require_samples
+from tledge.exporters.representative import require_samples
 
 _MAX_EPOCHS = 1000
 
@@ -46,12 +44,3 @@ class Options:
             require_share(self.sparsity)
         if self.clusters is not None:
             require_clusters(self.clusters)
-
-    def require_readers(self, forms: Iterable[Format]) -> None:
-        """Raise InputError for a value that was given and that the preparation of no format in ``forms`` reads."""
-        read = {name for form in forms if form.preparation for name in form.preparation.reads}
-        for option in fields(self):
-            name = option.name
-            readers = [one.name for one in formats().values() if one.preparation and name in one.preparation.reads]
-            if readers and name not in read and getattr(self, name) is not None:
-                raise InputError(f"--{name.replace('_', '-')} is for {', '.join(readers)}; leave it out here")

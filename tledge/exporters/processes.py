@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 from tledge.confinement import die_with_parent
 from tledge.errors import EnvironmentFault, TledgeError, environment_fault
 from tledge.room import available_memory
-from tledge.search_paths import environment
+from tledge.search_paths import safe_environment
 
 T = TypeVar("T")
 _BEHIND = 5  # in niceness: what is made ready in the meantime is what all others wait for
@@ -105,7 +105,7 @@ class _Process:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), str(os.getpid())],
             # A GPU is for training, and its memory for one process.
-            env=environment(CUDA_VISIBLE_DEVICES="-1", TMPDIR=folder),
+            env=safe_environment(CUDA_VISIBLE_DEVICES="-1", TMPDIR=folder),
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
         )

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from tledge.audit.tflite import RUNTIME_NAME
-from tledge.compression import Prepared
-from tledge.exporters import TRAINS, Format, Model, tflite_prepared
+from tledge.compression import PreparedNetwork
+from tledge.exporters import tflite_prepared
 from tledge.exporters.float16 import require_unclipped
+from tledge.exporters.format import TRAINS, ConverterInput, Format
 from tledge.exporters.preparations import clustered, fitted, fitted_weights, pruned, pruned_clustered, trained
 from tledge.exporters.tflite_names import name_tensors
 from tledge.records import Promise
@@ -25,7 +26,7 @@ _INT16_RUNTIME = "2.4.0"
 _LIBRARIES = ("tensorflow", "ai-edge-litert", "numpy")
 
 
-def _converter(model: Model, signature: str) -> tuple[Any, Any]:
+def _converter(model: ConverterInput, signature: str) -> tuple[Any, Any]:
     """A converter for batch 1 of one signature, probabilities only; and TensorFlow."""
     from tledge.tensorflow_setup import tensorflow
 
@@ -42,12 +43,12 @@ def _converter(model: Model, signature: str) -> tuple[Any, Any]:
     return converter, tf
 
 
-def _float32(model: Model) -> bytes:
+def _float32(model: ConverterInput) -> bytes:
     converter, _ = _converter(model, "serving_default")
     return _finished(converter.convert(), model.metadata)
 
 
-def _float16(model: Model) -> bytes:
+def _float16(model: ConverterInput) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
@@ -56,7 +57,7 @@ def _float16(model: Model) -> bytes:
     return made
 
 
-def _dynamic(model: Model) -> bytes:
+def _dynamic(model: ConverterInput) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     # With a scale a channel only runtimes from 2.17 on know the operator: not tflite-runtime, which ended with 2.14.
@@ -64,15 +65,17 @@ def _dynamic(model: Model) -> bytes:
     return _finished(converter.convert(), model.metadata)
 
 
-def _int8(model: Model) -> bytes:
-    photos = model.calibration
-    assert photos is not None
+def _int8(model: ConverterInput) -> bytes:
+    calibration_photos = model.calibration_photos
+    assert calibration_photos is not None
     if model.prepared is not None:
-        return _finished(tflite_prepared.convert(model.prepared, model.input_size, photos), model.metadata)
+        return _finished(
+            tflite_prepared.convert_prepared(model.prepared, model.input_size, calibration_photos), model.metadata
+        )
     converter, tf = _converter(model, "float_pixels")
 
     def representative_data() -> Iterator[list[Any]]:
-        for photo in photos:
+        for photo in calibration_photos:
             yield [photo[None].astype(np.float32)]
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -83,23 +86,23 @@ def _int8(model: Model) -> bytes:
     return _finished(converter.convert(), model.metadata)
 
 
-def _mixed(model: Model) -> Format:
+def _mixed(model: ConverterInput) -> Format:
     assert model.prepared is not None
-    assert model.calibration is not None
-    draft = tflite_prepared.Draft(model.prepared, model.input_size, model.calibration)
+    assert model.calibration_photos is not None
+    draft = tflite_prepared.TfliteDraft(model.prepared, model.input_size, model.calibration_photos)
     return _PLAIN_INT8.with_float_operators(draft.float_operators, lambda of: _finished(draft.quantized(), of.metadata))
 
 
-def _int16x8(model: Model) -> bytes:
-    photos = model.calibration
-    assert photos is not None
+def _int16x8(model: ConverterInput) -> bytes:
+    calibration_photos = model.calibration_photos
+    assert calibration_photos is not None
     prepared = model.prepared
     converter, tf = (
         _converter(model, "serving_default") if prepared is None else _of_prepared(prepared, model.input_size)
     )
 
     def representative_data() -> Iterator[list[Any]]:
-        for photo in photos:
+        for photo in calibration_photos:
             yield [photo[None]]
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -111,7 +114,7 @@ def _int16x8(model: Model) -> bytes:
     return _finished(converter.convert(), model.metadata, _INT16_RUNTIME)
 
 
-def _of_prepared(prepared: Prepared, input_size: int) -> tuple[Any, Any]:
+def _of_prepared(prepared: PreparedNetwork, input_size: int) -> tuple[Any, Any]:
     """A converter for uint8 pixels (1, S, S, 3) to probabilities by a prepared network; and TensorFlow."""
     from tledge.tensorflow_setup import tensorflow
 

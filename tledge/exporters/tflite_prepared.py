@@ -14,25 +14,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.compression import FEW_PHOTOS, Prepared, named_by_value
+from tledge.compression import FEW_PHOTOS, PreparedNetwork, named_by_value
 from tledge.exporters.mixed import float_operators
 
 
-class Draft:
+class TfliteDraft:
     """A float model with a range for every tensor, of which the quantizer makes integers.
 
     ``float_operators``: how many of those that stay float, by their names; the layers that they are follow from
     ``prepared.float_layers``.
     """
 
-    def __init__(self, prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> None:
-        """``photos``: representative ones, uint8 (N, S, S, 3), for the ranges of what is no layer of the network.
+    def __init__(self, prepared: PreparedNetwork, input_size: int, calibration_photos: npt.NDArray[np.uint8]) -> None:
+        """``calibration_photos``: the representative data set, uint8 (N, S, S, 3), for ranges of what is no layer.
 
         Raises RuntimeError where a layer's output is not found in the converted model.
         """
-        found = _with_ranges(prepared, input_size, photos[:FEW_PHOTOS], needs_all=True)
+        found = _with_ranges(prepared, input_size, calibration_photos[:FEW_PHOTOS], needs_all=True)
         if found is None:
-            found = _with_ranges(prepared, input_size, photos, needs_all=False)
+            found = _with_ranges(prepared, input_size, calibration_photos, needs_all=False)
         assert found is not None
         self._model, names = found
         self._float_tensors, self.float_operators = _float_operators(self._model, names, prepared.float_layers)
@@ -49,9 +49,9 @@ class Draft:
         return bytes(made)
 
 
-def convert(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
-    """The bytes of :class:`Draft` at once."""
-    return Draft(prepared, input_size, photos).quantized()
+def convert_prepared(prepared: PreparedNetwork, input_size: int, calibration_photos: npt.NDArray[np.uint8]) -> bytes:
+    """The bytes of :class:`TfliteDraft` at once."""
+    return TfliteDraft(prepared, input_size, calibration_photos).quantized()
 
 
 def _float_operators(
@@ -78,20 +78,20 @@ def _float_operators(
 
 
 def _with_ranges(
-    prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8], *, needs_all: bool
+    prepared: PreparedNetwork, input_size: int, calibration_photos: npt.NDArray[np.uint8], *, needs_all: bool
 ) -> tuple[bytes, dict[int, list[str]]] | None:
     """The float model with a range for every tensor, and the layers whose outputs a tensor holds, by its number.
 
-    None where ``needs_all`` and some ranges are of ``photos`` alone.
+    None where ``needs_all`` and some ranges are of ``calibration_photos`` alone.
     """
     from tensorflow.lite.tools import flatbuffer_utils
 
-    calibrated = _calibrated(prepared, input_size, photos)
+    calibrated = _calibrated(prepared, input_size, calibration_photos)
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrated))
     graph = model.subgraphs[0]
     (taken,), (given,) = graph.inputs, graph.outputs
     ranged = [number for number, tensor in enumerate(graph.tensors) if _has_range(tensor) and number != given]
-    first = prepared.input_codes.real(photos[:1])
+    first = prepared.input_codes.real(calibration_photos[:1])
     names = named_by_value(_values(calibrated, ranged, first), prepared.outputs(first))
     prepared.require_all(names.values())
     for number in ranged:
@@ -108,7 +108,7 @@ def _has_range(tensor: Any) -> bool:
     return tensor.quantization is not None and tensor.quantization.min is not None
 
 
-def _calibrated(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint8]) -> bytes:
+def _calibrated(prepared: PreparedNetwork, input_size: int, calibration_photos: npt.NDArray[np.uint8]) -> bytes:
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow()
@@ -119,7 +119,7 @@ def _calibrated(prepared: Prepared, input_size: int, photos: npt.NDArray[np.uint
         return tf.identity(prepared.probabilities(pixels), name="probabilities")
 
     def representative_data() -> Iterator[list[Any]]:
-        for photo in photos:
+        for photo in calibration_photos:
             yield [prepared.input_codes.real(photo[None])]
 
     converter = converter_of(probabilities.get_concrete_function())

@@ -23,7 +23,7 @@ from tledge.pixel_range import PixelRange
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress, Silent
 from tledge.records import Record, SkippedPhoto
-from tledge.run import Run, find
+from tledge.run import Run, find_run
 from tledge.tensorflow_setup import tensorflow
 
 _BATCH = 32
@@ -80,7 +80,7 @@ def embed(
     """
     progress = progress or Silent()
     with reserved_out(out):
-        run = find(run, artifacts)
+        run = find_run(run, artifacts)
         labelled = Labelled(open_source(dataset), split, pixel_range or run.manifest.pixel_range)
         return _written(run, labelled, out, layer, weights, progress)
 

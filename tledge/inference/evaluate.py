@@ -13,8 +13,8 @@ from tledge.datasets import Source, open_source
 from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
 from tledge.inference.labelled import Entry, Labelled, Part
-from tledge.inference.model import Model
-from tledge.inference.seen import Seen
+from tledge.inference.run_model import RunModel
+from tledge.inference.seen import SeenPhotos
 from tledge.near_copies import LENGTH, Fingerprints, fingerprint
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress, Silent
@@ -50,7 +50,7 @@ class Evaluation(Record):
 
 
 def evaluate(
-    model: Model,
+    model: RunModel,
     dataset: str,
     *,
     split: str = "all",
@@ -68,7 +68,7 @@ def evaluate(
     source = open_source(dataset)
     labelled = Labelled(source, split, model.pixel_range)
     _check_classes(source, model)
-    seen = Seen(model.run, progress)
+    seen = SeenPhotos(model.run, progress)
 
     def photos() -> Iterator[tuple[tuple[Entry, Fingerprints], Pixels]]:
         # One that is learned from is counted, also where it is scored.
@@ -122,7 +122,7 @@ def evaluate(
     )
 
 
-def _check_classes(source: Source, model: Model) -> None:
+def _check_classes(source: Source, model: RunModel) -> None:
     """Raise InputError for a class that the run does not know."""
     unknown_to_run = [label for label in source.labels if label not in model.labels]
     if unknown_to_run:
@@ -133,7 +133,7 @@ def _check_classes(source: Source, model: Model) -> None:
         )
 
 
-def _nothing(labelled: Labelled, seen: Seen) -> InputError:
+def _nothing(labelled: Labelled, seen: SeenPhotos) -> InputError:
     if any(seen.by_content.values()) or seen.copies:
         return InputError(f"data set {labelled.source.spec}: nothing but {seen.told()}; --include-seen scores them")
     return labelled.nothing()

@@ -11,7 +11,7 @@ import numpy as np
 from tledge.ahead import ahead
 from tledge.datasets import Photo, Source
 from tledge.datasets.caches import content_key, pixel_cache
-from tledge.datasets.unreadable import Unreadable
+from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError, unknown
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, UnreadableImage
@@ -40,7 +40,7 @@ class Labelled:
         if split not in get_args(Part):
             raise unknown("split", split, get_args(Part))
         self.source = source
-        self._unreadable = Unreadable(source.spec)
+        self._unreadable = SkippedPhotos(source.spec)
         self.split, self.pixel_range = split, pixel_range
         self._damaged: list[str] = []
         self._source_splits: set[str] = set()

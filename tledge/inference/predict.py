@@ -10,9 +10,9 @@ import numpy as np
 
 from tledge.ahead import ahead
 from tledge.errors import InputError
-from tledge.inference.model import Model
-from tledge.inference.photos import Found, find, read, text
-from tledge.preprocessing import Pixels, UnreadableImage, prepare
+from tledge.inference.new_photos import Found, find_photos, path_text, read_named_photo
+from tledge.inference.run_model import RunModel
+from tledge.preprocessing import Pixels, UnreadableImage, prepare_photo
 from tledge.printable import few
 from tledge.progress import Progress, Silent
 
@@ -36,7 +36,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadablePhoto:
     """A photo that could not be read, and why."""
 
     path: str
@@ -46,26 +46,26 @@ class Unreadable:
 class Prediction:
     """The answers of a model to photos. ``unreadable`` grows while :meth:`answers` is read; ``skipped`` is known before.
 
-    ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.photos.find`.
+    ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.new_photos.find_photos`.
     ``top``: how many classes, None for three or all that there are. Raises InputError for no photos, and for ``top`` below 1
     or above the number of classes.
     """
 
     def __init__(
-        self, model: Model, photos: Sequence[str | Path], *, top: int | None = None, progress: Progress | None = None
+        self, model: RunModel, photos: Sequence[str | Path], *, top: int | None = None, progress: Progress | None = None
     ) -> None:
         if top is not None and not 1 <= top <= len(model.labels):
             raise InputError(f"--top {top}: use a number from 1 to {len(model.labels)}, the classes of the run")
         self.model = model
         self.top = min(_USUAL_TOP, len(model.labels)) if top is None else top
-        self.unreadable: list[Unreadable] = []
-        self._found: Found = find(photos)
+        self.unreadable: list[UnreadablePhoto] = []
+        self._found: Found = find_photos(photos)
         self._progress = progress or Silent()
-        self.photos = [text(path) for path in self._found.photos]
-        self.skipped = [text(path) for path in self._found.skipped]
+        self.photos = [path_text(path) for path in self._found.photos]
+        self.skipped = [path_text(path) for path in self._found.skipped]
         if self._found.outputs:
             self._progress.warn(
-                f"left out what tledge itself wrote: {few([text(path) for path in self._found.outputs])}"
+                f"left out what tledge itself wrote: {few([path_text(path) for path in self._found.outputs])}"
             )
         if self.skipped:
             self._progress.warn(f"skipped, as no photos by their names: {few(self.skipped)}")
@@ -87,13 +87,13 @@ class Prediction:
 
         def work(photo: str) -> tuple[str, Pixels | UnreadableImage]:
             try:
-                return text(photo), prepare(read(photo), size, pixel_range).pixels
+                return path_text(photo), prepare_photo(read_named_photo(photo), size, pixel_range).pixels
             except UnreadableImage as error:
-                return text(photo), error
+                return path_text(photo), error
 
         for path, outcome in ahead(work, self._found.photos):
             if isinstance(outcome, UnreadableImage):
-                self.unreadable.append(Unreadable(path, str(outcome)))
+                self.unreadable.append(UnreadablePhoto(path, str(outcome)))
                 self._progress.warn(f"{path}: not answered: {outcome}")
             else:
                 yield path, outcome

@@ -20,7 +20,7 @@ from tledge.run import Run
 _LEARNT_FROM: tuple[SplitName, ...] = ("train", "validation")
 
 
-class Seen:
+class SeenPhotos:
     """The photos of a run. ``by_content`` counts those of each split that :meth:`is_learnt_from` was asked for.
 
     ``copies`` are those that :meth:`judge` finds, in any split; ``num_alike``: photos that are as near to one that was

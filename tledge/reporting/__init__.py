@@ -1,7 +1,5 @@
 """report.json rendered for people and for machines: pure functions of the record, nothing is measured here."""
 
-from __future__ import annotations
+from tledge.reporting.report_files import REPORT, rendered_files, require_place, write_all
 
-from tledge.reporting.written import REPORT, drawn, require_place, write_all
-
-__all__ = ["REPORT", "drawn", "require_place", "write_all"]
+__all__ = ["REPORT", "rendered_files", "require_place", "write_all"]

@@ -19,7 +19,7 @@ _NARROW = 500
 _Chart = TypeVar("_Chart")
 
 
-def drawn(chart: Callable[[Report, int], _Chart | None], report: Report) -> list[_Chart]:
+def in_every_width(chart: Callable[[Report, int], _Chart | None], report: Report) -> list[_Chart]:
     """Return a chart in every width; nothing where it has nothing to show."""
     return [made for width in WIDTHS if (made := chart(report, width)) is not None]
 
@@ -30,7 +30,7 @@ def is_narrow(width: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ChartRows:
     """Where the rows of a chart stand. On a phone a row's texts stand above what is drawn of it, else beside it."""
 
     width: int

@@ -34,7 +34,7 @@ class ArtifactComparison(Record):
     changes: list[Change]
 
 
-class Comparison(Record):
+class ReportComparison(Record):
     """``tledge compare --json``. A is before, B is after."""
 
     schema_version: int = 1
@@ -48,13 +48,13 @@ class Comparison(Record):
     only_in_b: list[str]
 
 
-def compare(before: Report, after: Report) -> Comparison:
+def compare_reports(before: Report, after: Report) -> ReportComparison:
     """Every artifact of both reports, by its name (``FORMAT on RUNTIME``), in the order of the first."""
     second = {row.artifact: row for row in after.rows}
     first = {row.artifact for row in before.rows}
     differences = _what_makes_latency_differ(before, after)
     same_split = before.test_split_sha256 == after.test_split_sha256
-    return Comparison(
+    return ReportComparison(
         run_a=before.run,
         run_b=after.run,
         same_test_split=same_split,

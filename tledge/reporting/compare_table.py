@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tledge.printable import one_line
 from tledge.records import Interval
-from tledge.reporting.compare import Change, Comparison
+from tledge.reporting.compare import Change, ReportComparison
 from tledge.reporting.wording import percent, signed, signed_interval
 
 _NAMES = {
@@ -24,7 +24,7 @@ _SAME_PHOTOS = (
 _STYLES = {"better": "green", "worse": "bold red", "not compared": "yellow"}
 
 
-def comparison_table(comparison: Comparison) -> RenderableType:
+def comparison_table(comparison: ReportComparison) -> RenderableType:
     """One row a figure, the artifacts one after the other; what is hard to compare above it."""
     title = f"A: {comparison.run_a}, B: {comparison.run_b}"
     out = Table(box=None, header_style="bold", pad_edge=False)

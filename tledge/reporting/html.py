@@ -8,7 +8,7 @@ import hashlib
 from tledge.records import Report
 from tledge.reporting import wording
 from tledge.reporting.sections import sections
-from tledge.reporting.templating import anchor, environment, page_file, part
+from tledge.reporting.templating import anchor, page_file, part, template_environment
 
 
 def render(report: Report) -> str:
@@ -24,11 +24,11 @@ def render(report: Report) -> str:
             parts.append((anchor(name), section.title, markup))
     style, script = page_file("css"), page_file("js")
     return (
-        environment(html=True)
+        template_environment(html=True)
         .get_template("templates/page.html.j2")
         .render(
             report=report,
-            verdict_line=wording.verdict(report),
+            verdict_line=wording.verdict_text(report),
             parts=parts,
             # The package's own files, as they are: the policy holds their hashes.
             style=markupsafe.Markup(style),  # noqa: S704

@@ -31,10 +31,10 @@ def report_schema() -> dict[str, Any]:
     }
 
 
-def text() -> str:
+def schema_text() -> str:
     """The schema as docs/report.schema.json holds it."""
     return json.dumps(report_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    print(text(), end="")
+    print(schema_text(), end="")

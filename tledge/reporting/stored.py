@@ -7,8 +7,8 @@ from pathlib import Path
 from tledge.errors import ArtifactError, InputError
 from tledge.files import write_together
 from tledge.records import Report
-from tledge.reporting.written import REPORT, drawn, require_place
-from tledge.run import Run, find, reserved_reports
+from tledge.reporting.report_files import REPORT, rendered_files, require_place
+from tledge.run import Run, find_run, reserved_reports
 
 
 def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
@@ -17,7 +17,7 @@ def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Repo
     Raises InputError where there is no such run or it was not verified, ArtifactError where the run or the report
     changed since it was written, or the report is of another build of the run.
     """
-    return _stored(find(name, artifacts))
+    return _stored(find_run(name, artifacts))
 
 
 def _stored(run: Run) -> tuple[Report, Path]:
@@ -45,9 +45,9 @@ def write_again(name: str | None, artifacts: Path | None = None) -> tuple[Report
 
     Raises InputError where another process is verifying the run, and what :func:`stored_report` raises.
     """
-    run = find(name, artifacts)
+    run = find_run(name, artifacts)
     with reserved_reports(run):
         report, folder = _stored(run)
         require_place(folder)
-        write_together(folder, drawn(report))
+        write_together(folder, rendered_files(report))
     return report, folder

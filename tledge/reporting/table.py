@@ -9,7 +9,7 @@ from tledge.printable import one_line
 from tledge.records import Report
 from tledge.reporting.sections import sections
 from tledge.reporting.terminal import STYLES
-from tledge.reporting.wording import verdict
+from tledge.reporting.wording import verdict_text
 
 
 def table(report: Report, width: int, *, is_warned: bool = False) -> RenderableType:
@@ -26,5 +26,5 @@ def table(report: Report, width: int, *, is_warned: bool = False) -> RenderableT
     for section in sections().values():
         shown = list(section.terminal(report, width)) if section.terminal else []
         parts += [*shown, Text()] if shown else []
-    last = Text(one_line(f"verdict: {verdict(report)}"), style=f"bold {STYLES[report.verdict]}")
+    last = Text(one_line(f"verdict: {verdict_text(report)}"), style=f"bold {STYLES[report.verdict]}")
     return Group(*parts, last)

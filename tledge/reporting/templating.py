@@ -21,7 +21,7 @@ _MARKDOWN = re.compile(r"[\\`*\[\]<>|#~$]|(?<!\w)_|_(?!\w)")
 
 def part(name: str, kind: Literal["html", "md"], report: Report, values: Values) -> str:
     """Return one section's part of a report, from the template beside the section's module."""
-    template = environment(html=kind == "html").get_template(f"sections/{name}.{kind}.j2")
+    template = template_environment(html=kind == "html").get_template(f"sections/{name}.{kind}.j2")
     names = wording.short_names(report.rows)
     return template.render(report=report, names=names, anchor=anchor(name), **values)
 
@@ -40,7 +40,7 @@ def page_file(kind: Literal["css", "js"]) -> str:
 
 
 @functools.cache
-def environment(*, html: bool) -> jinja2.Environment:
+def template_environment(*, html: bool) -> jinja2.Environment:
     """Return the environment of this package's templates, by their paths in it.
 
     ``html``: everything is escaped for HTML unless it is :class:`markupsafe.Markup`. In Markdown a template says
@@ -71,10 +71,10 @@ def environment(*, html: bool) -> jinja2.Environment:
         megabytes=wording.megabytes,
         percent_interval=wording.percent_interval,
         signed_interval=wording.signed_interval,
-        counted=wording.counted,
+        counted=wording.count_text,
         big=wording.big,
         gate=wording.gate,
-        speedup=wording.speedup,
+        speedup=wording.speedup_text,
         one_line=one_line,
         noise=wording.noise,
         md=markdown_text,

@@ -65,7 +65,7 @@ def signed_interval(interval: Interval | None, digits: int = 2) -> str:
     return "" if interval is None else f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
 
 
-def counted(value: int, noun: str) -> str:
+def count_text(value: int, noun: str) -> str:
     """``1 thread``, ``1,024 threads``."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
@@ -116,7 +116,7 @@ def _speedup(report: Report, row: Row, *, of_original: bool) -> Speedup | None:
     return next(found, None)
 
 
-def speedup(found: Speedup | None) -> str:
+def speedup_text(found: Speedup | None) -> str:
     """``1.83x faster``, ``slower, 0.71x`` (of its speed) or ``no difference``; empty for None."""
     if found is None:
         return ""
@@ -138,7 +138,7 @@ def slower_than_float(report: Report) -> list[str]:
     return slower
 
 
-def verdict(report: Report) -> str:
+def verdict_text(report: Report) -> str:
     """``passed (tflite-int8 is slower than float)``: the verdict, and what fails no gate but nobody would ship."""
     slower = slower_than_float(report)
     if not slower:
@@ -150,6 +150,6 @@ def noise(floor: NoiseFloor) -> str:
     """What one noise floor says, as a sentence."""
     interval = f"{floor.ratio_interval.low:.3f} to {floor.ratio_interval.high:.3f}"
     return (
-        f"At {counted(floor.num_threads, 'thread')}, differences up to {100 * floor.floor:.1f}% are noise: "
+        f"At {count_text(floor.num_threads, 'thread')}, differences up to {100 * floor.floor:.1f}% are noise: "
         f"{floor.artifact} against itself is {floor.ratio:.3f} ({interval})."
     )

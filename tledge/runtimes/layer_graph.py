@@ -35,7 +35,7 @@ _SAME = {"Sub": "Add", "SUB": "ADD", "MatMul": "Gemm"}
 
 
 @dataclass(frozen=True)
-class Operator:
+class GraphOperator:
     """An operator as the file holds it: its name for a person, its type, and the tensors that it reads and writes."""
 
     name: str
@@ -66,15 +66,15 @@ class Matching:
     only_right: tuple[int, ...]
 
 
-def layers(operators: Iterable[Operator], network_input: Tensor, network_output: Tensor) -> tuple[Layer, ...]:
+def layers(operators: Iterable[GraphOperator], network_input: Tensor, network_output: Tensor) -> tuple[Layer, ...]:
     """The layers between input and output, each after those that it reads; the last one holds the network's answer.
 
     ``operators`` come in an order in which they could be executed, as both formats ask for. What does not depend on the
     input, such as a weight's DequantizeLinear, is no layer. Raises ValueError where the output does not depend on the
     input.
     """
-    producer: dict[Tensor, Operator] = {}
-    reads: dict[Operator, tuple[Tensor, ...]] = {}
+    producer: dict[Tensor, GraphOperator] = {}
+    reads: dict[GraphOperator, tuple[Tensor, ...]] = {}
     origin = {network_input: network_input}  # of every tensor that depends on the input: itself, before changes of form
     for operator in operators:
         live = tuple(origin[name] for name in operator.reads if name in origin)
@@ -85,7 +85,7 @@ def layers(operators: Iterable[Operator], network_input: Tensor, network_output:
                 origin[name] = live[0] if operator.kind in TRANSPARENT else name
     if network_output not in origin:
         raise ValueError("the output does not depend on the input")
-    readers: defaultdict[Tensor, set[Operator | None]] = defaultdict(set)
+    readers: defaultdict[Tensor, set[GraphOperator | None]] = defaultdict(set)
     for operator, live in reads.items():
         if operator.kind not in TRANSPARENT:
             for name in live:
@@ -114,7 +114,10 @@ def layers(operators: Iterable[Operator], network_input: Tensor, network_output:
 
 
 def _walk(
-    output: Tensor, network_input: Tensor, producer: dict[Tensor, Operator], reads: dict[Operator, tuple[Tensor, ...]]
+    output: Tensor,
+    network_input: Tensor,
+    producer: dict[Tensor, GraphOperator],
+    reads: dict[GraphOperator, tuple[Tensor, ...]],
 ) -> list[Tensor]:
     """Tensors in the order in which a walk from the output leaves them: it follows from the structure alone."""
     order: list[Tensor] = []

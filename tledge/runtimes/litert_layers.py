@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.runtimes.layer_graph import Layer, Operator, layers
+from tledge.runtimes.layer_graph import GraphOperator, Layer, layers
 from tledge.runtimes.quantized_values import dequantize
 
 
@@ -88,6 +88,6 @@ def _layers(model: Any, graph: Any) -> tuple[Layer, ...]:
             kind = model.operatorCodes[operator.opcodeIndex].customCode.decode(errors="replace")
         reads = tuple(int(tensor) for tensor in operator.inputs if tensor >= 0)
         writes = tuple(int(tensor) for tensor in operator.outputs)
-        operators.append(Operator(graph.tensors[writes[0]].name.decode(errors="replace"), kind, reads, writes))
+        operators.append(GraphOperator(graph.tensors[writes[0]].name.decode(errors="replace"), kind, reads, writes))
     (network_input,), (network_output,) = graph.inputs, graph.outputs
     return layers(operators, int(network_input), int(network_output))

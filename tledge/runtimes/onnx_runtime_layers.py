@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.runtimes.layer_graph import Layer, Operator, layers
+from tledge.runtimes.layer_graph import GraphOperator, Layer, layers
 from tledge.runtimes.onnx_session import session
 from tledge.runtimes.quantized_values import dequantize
 
@@ -86,10 +86,10 @@ def _ends(graph: Any) -> tuple[str, str]:
     return network_input, network_output
 
 
-def _operator(node: Any) -> Operator:
+def _operator(node: Any) -> GraphOperator:
     kind = node.op_type if node.domain in _STANDARD_DOMAINS else f"{node.domain}.{node.op_type}"
     reads = tuple(name for name in _read_by(node) if name)
-    return Operator(node.name or node.output[0], kind, reads, tuple(name for name in node.output if name))
+    return GraphOperator(node.name or node.output[0], kind, reads, tuple(name for name in node.output if name))
 
 
 def _read_by(node: Any) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.preprocessing import PIXEL_SCALE
 from tledge.progress import Progress
 
@@ -14,7 +14,7 @@ _BATCH = 64
 _MAX_PHOTOS = 4096  # the error of a mean over so many photos is far below what one batch gives
 
 
-def estimate_again(network: Any, pixels: Rows, progress: Progress) -> None:
+def estimate_again(network: Any, pixels: CachedRows, progress: Progress) -> None:
     """Replace the moving statistics of every trainable batch normalization by those over photos as they are.
 
     Moving averages are of weights on the way and of augmented photos; averaged weights have no statistics at all

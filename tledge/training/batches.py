@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.errors import TledgeError
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.tensorflow_setup import tensorflow
@@ -71,7 +71,7 @@ def own_errors() -> Iterator[None]:
         raise
 
 
-def view(pixels: Rows, rows: Indices, augment: Augmentation, seed: int, number: int) -> Iterator[Pixels]:
+def view(pixels: CachedRows, rows: Indices, augment: Augmentation, seed: int, number: int) -> Iterator[Pixels]:
     """Batches of one view of the photos ``rows``, uint8 (n, S, S, 3), in their order: changed as ``augment`` says.
 
     What changes a photo depends on ``seed``, the view's number and the photo's row alone. ``pixels`` are of all photos.
@@ -91,7 +91,7 @@ def view(pixels: Rows, rows: Indices, augment: Augmentation, seed: int, number: 
 
 
 def photos(
-    pixels: Rows, labels: Labels, rows: Indices, weights: npt.NDArray[np.float32], recipe: Recipe, seed: int
+    pixels: CachedRows, labels: Labels, rows: Indices, weights: npt.NDArray[np.float32], recipe: Recipe, seed: int
 ) -> Callable[[int], Dataset]:
     """Batches of photos float32 (n, S, S, 3) in [0, 1], one-hot labels (n, C) and weights (n,), by epoch.
 
@@ -175,7 +175,7 @@ def memory_ahead(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> Memor
     )
 
 
-def held_out(
+def validation_batches(
     values: Callable[[int, int], npt.NDArray[np.floating]], shape: tuple[int, ...], labels: Labels, num_classes: int
 ) -> Dataset:
     """Batches of inputs float32 (n, *shape) and one-hot labels (n, C), in order; ``values(start, stop)`` are some inputs."""

@@ -15,7 +15,7 @@ from tledge._version import __version__
 from tledge.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, Backbone, is_name, open_backbone
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
-from tledge.datasets.prepare import prepare
+from tledge.datasets.prepare import prepare_dataset
 from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
@@ -23,18 +23,18 @@ from tledge.pixel_range import PixelRange
 from tledge.progress import Progress, Silent
 from tledge.records import DeviceRecord
 from tledge.run import Run, artifacts_root, check_name, library_versions, open_run
-from tledge.run_writer import LIBRARIES, Made, finish, reserved_new_run, reserved_run, staged_run
+from tledge.run_writer import LIBRARIES, MadeModel, finish, reserved_new_run, reserved_run, staged_run
 from tledge.training.augmentation import contact_sheet
 from tledge.training.augmentation_settings import PRESETS
 from tledge.training.fit import HISTORY_COLUMNS
 from tledge.training.method import Task, Trained
-from tledge.training.needs import Plan, require
+from tledge.training.needs import Plan, require_room
 from tledge.training.placement import require_copyable, start
 from tledge.training.plot import plot_history
 from tledge.training.recipe import RECIPES, Recipe
 from tledge.training.resolve import default
 from tledge.training.trackers import require_trackers, told, trackers
-from tledge.training.unfinished import Request, kept, recall, remove_finished
+from tledge.training.unfinished import Request, kept_state, recall, remove_finished
 
 
 def build(
@@ -110,7 +110,7 @@ def build(
         )
         keeps = recipe.method != "features" and met.is_chief
         state = stack.enter_context(
-            kept(root, request, progress, goes_on=resume) if keeps else contextlib.nullcontext()
+            kept_state(root, request, progress, goes_on=resume) if keeps else contextlib.nullcontext()
         )
         staging = stack.enter_context(staged_run(root, name) if met.is_chief else scratch_folder())
         from tledge.training import by_features, by_network
@@ -123,8 +123,8 @@ def build(
         _check(recipe, extractor, where, progress)
         method = by_features if recipe.method == "features" else by_network
         plan = Plan(extractor, recipe, source.num_photos, len(source.labels), state)
-        require(method.needs(plan), source, extractor.input_size, pixel_range)
-        data = prepare(source, extractor.input_size, seed, progress, pixel_range)
+        require_room(method.needs(plan), source, extractor.input_size, pixel_range)
+        data = prepare_dataset(source, extractor.input_size, seed, progress, pixel_range)
         wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
         watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
         trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress, told(watching)))
@@ -135,7 +135,7 @@ def build(
         if recipe.augment != PRESETS["none"]:
             photos = np.asarray(data.pixels[data.splits.rows["train"][:6]], np.uint8)
             contact_sheet(photos, recipe.augment, seed, staging / "augmentation.png")
-        made = Made(
+        made = MadeModel(
             recipe=trained.recipe.as_json(),
             seed=seed,
             num_epochs=len(trained.history),

@@ -13,11 +13,11 @@ from typing import TypeVar
 import numpy as np
 
 from tledge.backbones import Backbone
-from tledge.cache import Checked, Rows, checked, scratch_folder
+from tledge.cache import CachedRows, Checked, scratch_folder, store_checked
 from tledge.datasets.prepare import Dataset
 from tledge.progress import Progress
 from tledge.records import FeatureRecord
-from tledge.training import features, fit, model
+from tledge.training import features, fit, saved_model
 from tledge.training.method import Floats, Indices, Task, Trained
 from tledge.training.needs import Memory, Needs, Plan
 from tledge.training.recipe import Recipe
@@ -28,14 +28,14 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Material:
+class HeadData:
     """What a head is trained on and judged by; the test split is not in it.
 
     ``features`` float32 (feature_dim,) each and ``labels`` int64 are of the same photos and views. Row numbers of both:
     ``train`` int64 (1 + views, N), the first row of which has the photos as they are, and ``validation`` int64 (M,).
     """
 
-    features: Rows
+    features: CachedRows
     labels: Indices
     train: Indices
     validation: Indices
@@ -55,14 +55,14 @@ def needs(plan: Plan) -> Needs:
     return Needs((memory,), 4 * feature_dim * max(0, num_new))
 
 
-def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Material:
+def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progress: Progress) -> HeadData:
     """Features of the training photos and the views that ``recipe`` asks for, and of the validation photos."""
     seen, views = _wanted(data, recipe, seed)
     rows, record = features.features_of(backbone, data, seen, progress, views)
     originals, changed = np.split(np.arange(len(rows)), [len(seen)])
     train, validation = np.split(originals, [len(data.splits.rows["train"])])
     labels = data.labels[data.splits.rows["train"]]
-    return Material(
+    return HeadData(
         rows,
         np.concatenate([data.labels[seen], np.tile(labels, recipe.views)]),
         np.concatenate([train, changed]).reshape(-1, len(train)),
@@ -90,13 +90,13 @@ def train(task: Task) -> Trained:
     # The test photos need no head yet: TensorFlow computes their features while the head is trained.
     with scratch_folder() as folder, _beside(lambda goes_on: _test_features(task, folder, goes_on)) as beside:
         head, validation_logits, record = fit_on_features(task, task.recipe, task.on_epoch)
-        original = model.compose(task.backbone, head)
+        original = saved_model.compose(task.backbone, head)
         with progress.step("writing the model"):
-            model.save(original, task.folder / "model")
+            saved_model.save(original, task.folder / "model")
         with progress.step("the original's answers on the test split"):
             found = beside.result()
             blocks = [found[start : start + _ANSWERED] for start in range(0, len(found), _ANSWERED)]
-            test_logits = np.concatenate([model.logits_of(original, block) for block in blocks])
+            test_logits = np.concatenate([saved_model.logits_of(original, block) for block in blocks])
     return Trained(
         recipe=task.recipe,
         history=head.history,
@@ -118,7 +118,7 @@ def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Che
     """Features of the test photos, float32 (N, feature_dim) on the disk; not of all of them where it is not to go on."""
     photos = features.as_they_are(task.data, task.rows("test"))
     found = features.by_tensorflow(task.backbone, photos.read(np.arange(len(photos.keys))), goes_on)
-    return checked(folder / "test-features", found, (task.backbone.feature_dim,), np.float32)
+    return store_checked(folder / "test-features", found, (task.backbone.feature_dim,), np.float32)
 
 
 @contextlib.contextmanager

@@ -12,17 +12,16 @@ import numpy as np
 
 from tledge.backbones import Backbone, Opaque
 from tledge.backbones.cuts import cut_below, split
-from tledge.cache import Rows, scratch_folder
+from tledge.cache import CachedRows, scratch_folder
 from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
-from tledge.training import batches, by_features, cut_activations, model
+from tledge.training import batches, by_features, cut_activations, saved_model
 from tledge.training.batch_norm import estimate_again
 from tledge.training.by_features import fit_on_features
 from tledge.training.checkpoint import Checkpoint, identity
 from tledge.training.cut_choice import above_cut, kept_cut, kept_layer, smallest_shape
-from tledge.training.loop import Data
-from tledge.training.loop import train as run_epochs
+from tledge.training.loop import Data, train_network
 from tledge.training.method import Floats, Indices, Task, Trained
 from tledge.training.needs import Needs, Plan
 from tledge.training.placement import Workers, placed, workers
@@ -41,7 +40,7 @@ def needs(plan: Plan) -> Needs:
     recipe, met, size = plan.recipe, workers(plan.recipe), plan.backbone.input_size
     num_train = plan.num_train // met.count
     cut = _shape_at_cut(plan) if recipe.method == "cut" else None
-    activations = cut_activations.needed_bytes(cut, num_train, 0, recipe) if cut else 0
+    activations = cut_activations.activations_bytes(cut, num_train, 0, recipe) if cut else 0
     first = _first_head(recipe, plan.backbone)
     head = by_features.needs(replace(plan, recipe=first)) if first else Needs()
     ahead = batches.memory_ahead(_share(recipe, met), num_train, cut or (size, size, 3))
@@ -105,7 +104,7 @@ def train(task: Task) -> Trained | None:
             task.progress.say("waiting until the other workers are ready to train ...")
         with placed(network, backbone, head, recipe) as trained:
             _freeze(trained, backbone, recipe)
-            state = run_epochs(
+            state = train_network(
                 _above(trained, recipe),
                 data,
                 recipe,
@@ -121,8 +120,8 @@ def train(task: Task) -> Trained | None:
         rows = batches.order(task.rows("train"), task.seed, 0)
         estimate_again(network, task.data.pixels.select(rows), task.progress)
     with task.progress.step("writing the model"):
-        original = model.of_network(network, backbone.input_size)
-        model.save(original, task.folder / "model")
+        original = saved_model.of_network(network, backbone.input_size)
+        saved_model.save(original, task.folder / "model")
         if backbone.structure is not None:
             (task.folder / "network").mkdir()
             save_network(network, backbone, head, task.folder / "network")
@@ -191,7 +190,7 @@ def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path, me
         task,
         met,
         lambda share: batches.activations(values, made.shape, data.labels, rows, _weights(task), share, task.seed),
-        batches.held_out(
+        batches.validation_batches(
             lambda start, stop: made.validation[start:stop],
             made.shape,
             data.labels[validation],
@@ -213,7 +212,7 @@ def _photos(task: Task, met: Workers) -> Data:
         task,
         met,
         lambda share: batches.photos(data.pixels, data.labels, rows, _weights(task), share, task.seed),
-        batches.held_out(scaled, (size, size, 3), data.labels[validation], task.num_classes),
+        batches.validation_batches(scaled, (size, size, 3), data.labels[validation], task.num_classes),
     )
 
 
@@ -240,7 +239,7 @@ def _weights(task: Task) -> Floats:
 
 def _logits(task: Task, original: Any, split_name: str) -> Floats:
     """The original's logits of a split, as this device computes them."""
-    pixels: Rows = task.data.pixels.select(task.rows(split_name))
+    pixels: CachedRows = task.data.pixels.select(task.rows(split_name))
     with task.progress.step(f"the original's answers on the {split_name} split", len(pixels)) as advance:
         parts = []
         for batch in pixels.batches(_BATCH):

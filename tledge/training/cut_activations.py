@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.backbones.fast_inference import answers, convert, difference
-from tledge.cache import Checked, Rows, checked
+from tledge.backbones.fast_inference import answers, convert_function, difference
+from tledge.cache import CachedRows, Checked, store_checked
 from tledge.preprocessing import PIXEL_SCALE, Pixels
 from tledge.progress import Progress
 from tledge.room import require_space
@@ -43,14 +43,14 @@ class Activations:
         return self.validation.shape[1:]
 
 
-def needed_bytes(shape: tuple[int, ...], num_train: int, num_validation: int, recipe: Recipe) -> int:
+def activations_bytes(shape: tuple[int, ...], num_train: int, num_validation: int, recipe: Recipe) -> int:
     """What the activations of a cut with outputs of ``shape`` take on the disk."""
     return 2 * int(np.prod(shape)) * (max(1, recipe.views) * num_train + num_validation)
 
 
 def compute(
     lower: Any,
-    pixels: Rows,
+    pixels: CachedRows,
     train: Indices,
     validation: Indices,
     recipe: Recipe,
@@ -64,7 +64,7 @@ def compute(
     computed where ``folder``'s disk has no room.
     """
     shape = tuple(lower.output_shape[1:])
-    require_space(folder, needed_bytes(shape, len(train), len(validation), recipe))
+    require_space(folder, activations_bytes(shape, len(train), len(validation), recipe))
     run = _runner(lower, pixels.select(train[:PROOF_PHOTOS])[:], progress)
     num_views = max(1, recipe.views)
     total = num_views * len(train) + len(validation)
@@ -77,8 +77,8 @@ def compute(
 
         held_out = told(run(pixels.select(validation).batches(_BATCH)))
         views = (told(run(view(pixels, train, recipe.augment, seed, number))) for number in range(num_views))
-        kept = checked(folder / "validation-activations", held_out, shape, np.float16)
-        trained_on = checked(folder / "train-activations", chain.from_iterable(views), shape, np.float16)
+        kept = store_checked(folder / "validation-activations", held_out, shape, np.float16)
+        trained_on = store_checked(folder / "train-activations", chain.from_iterable(views), shape, np.float16)
     return Activations(trained_on, kept, num_views)
 
 
@@ -97,7 +97,7 @@ def _runner(lower: Any, proof: Any, progress: Progress) -> Any:
     if device().kind == "GPU":
         return with_tensorflow
     with progress.step("converting the layers below the cut"):
-        model = convert(activations, lower.input_shape[1])
+        model = convert_function(activations, lower.input_shape[1])
         actual = np.concatenate(list(answers(model, [proof])))
     largest, output_range, is_same = difference(actual, activations(proof).numpy())
     if not is_same:

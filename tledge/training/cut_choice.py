@@ -15,7 +15,7 @@ from tledge.errors import ArtifactError, InputError
 from tledge.records import Record
 from tledge.room import free_space, require_space
 from tledge.training.checkpoint import identity
-from tledge.training.cut_activations import needed_bytes
+from tledge.training.cut_activations import activations_bytes
 from tledge.training.method import Task
 from tledge.training.recipe import Recipe
 
@@ -118,7 +118,7 @@ def _with_room(task: Task, network: Any) -> list[str]:
     """Cut points whose activations have room on the cache's disk, from below."""
     num_photos = len(task.rows("train")), len(task.rows("validation"))
     candidates = {
-        name: needed_bytes(network.get_layer(name).output_shape[1:], *num_photos, task.recipe)
+        name: activations_bytes(network.get_layer(name).output_shape[1:], *num_photos, task.recipe)
         for name in _narrow(network)
     }
     free = free_space(cache_root())

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from tledge import preprocessing
 from tledge.backbones import Backbone
-from tledge.backbones.fast_inference import TOLERANCE, answers, convert, difference
-from tledge.cache import Array, Remedy, RowCache, Rows
+from tledge.backbones.fast_inference import TOLERANCE, answers, convert_function, difference
+from tledge.cache import Array, CachedRows, Remedy, RowCache
 from tledge.datasets.prepare import Dataset
 from tledge.preprocessing import Pixels
 from tledge.progress import Advance, Progress
@@ -73,7 +73,7 @@ def features_of(
     rows: Indices,
     progress: Progress,
     views: Sequence[Photos] = (),
-) -> tuple[Rows, FeatureRecord]:
+) -> tuple[CachedRows, FeatureRecord]:
     """Features of the photos ``rows`` of a data set as they are, then of ``views``, and how they were made.
 
     float32 (feature_dim,) each, in that order.
@@ -123,7 +123,7 @@ def _converted(backbone: Backbone) -> _Run:
     if backbone.apart is not None:
         backbone.apart.convert()
         return backbone.apart.fast_features
-    model = convert(backbone.features_of_pixels, backbone.input_size)
+    model = convert_function(backbone.features_of_pixels, backbone.input_size)
     LiteRTSession(model, num_threads=1)
     return lambda batches: answers(model, batches)
 
@@ -146,13 +146,13 @@ def by_tensorflow(
         yield backbone.features(batch)
 
 
-def _pixels(rows: Rows) -> Iterator[Pixels]:
+def _pixels(rows: CachedRows) -> Iterator[Pixels]:
     return (np.asarray(batch, np.uint8) for batch in rows.batches(_BATCH))
 
 
 def _with_tensorflow(
     backbone: Backbone, wanted: Sequence[Photos], progress: Progress, runtime: str
-) -> tuple[Rows, FeatureRecord]:
+) -> tuple[CachedRows, FeatureRecord]:
     def run(batches: Iterable[Pixels]) -> Iterator[Floats]:
         return (backbone.features(batch) for batch in batches)
 
@@ -190,7 +190,7 @@ def _fill(
     run: _Run,
     progress: Progress,
     runtime: str,
-) -> Rows:
+) -> CachedRows:
     """All the features that are wanted, once those are added that the cache lacks. Damaged ones are computed again."""
 
     step = f"computing features ({runtime})"

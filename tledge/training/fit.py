@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.classifier import LINEAR
 from tledge.classifier.network import HeadShape
 from tledge.errors import InputError
@@ -80,7 +80,7 @@ class Training(Protocol):
 
 
 def fit_head(
-    features: Rows,
+    features: CachedRows,
     labels: Labels,
     train: Labels,
     validation: Labels,
@@ -158,7 +158,7 @@ def _diverged(recipe: Recipe, epoch: int) -> str:
 class _Blocks:
     """Features as the head sees them, float32 (n, feature_dim), read anew each time they are gone through."""
 
-    def __init__(self, features: Rows, rows: Labels, mean: Floats, factor: np.float32, at_once: int) -> None:
+    def __init__(self, features: CachedRows, rows: Labels, mean: Floats, factor: np.float32, at_once: int) -> None:
         self._features, self._rows, self._at_once = features, rows, at_once
         self._mean, self._factor = mean, factor
 
@@ -194,7 +194,7 @@ def _block(recipe: Recipe, feature_dim: int) -> int:
     return recipe.batch_size * max(1, _BLOCK_BYTES // (4 * feature_dim * recipe.batch_size))
 
 
-def _centre_and_scale(features: Rows, rows: Labels) -> tuple[Floats, np.float32]:
+def _centre_and_scale(features: CachedRows, rows: Labels) -> tuple[Floats, np.float32]:
     """Mean of each feature over ``rows``, float32 (feature_dim,), and the root mean square of their deviations."""
     total = squares = np.zeros(features.row_shape, np.float64)
     at_once = max(1, min(1024, _BLOCK_BYTES // (4 * len(total))))

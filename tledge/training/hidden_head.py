@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.classifier.network import HeadShape, with_head
 from tledge.training.linear_head import log_shares
 from tledge.training.recipe import Recipe
@@ -27,7 +27,7 @@ class HiddenHead:
 
     def __init__(
         self,
-        features: Rows,
+        features: CachedRows,
         labels: Labels,
         train: Labels,
         validation: Labels,

@@ -180,7 +180,7 @@ class LinearHead:
         smoothing: float,
     ) -> None:
         fold = folds(labels[train[0]])
-        self._held_out = fold[:, None] == np.array(held_out(fold, len(validation)), np.int64)  # (N, folds)
+        self._held_out = fold[:, None] == np.array(held_out_folds(fold, len(validation)), np.int64)  # (N, folds)
         counted = np.concatenate([np.ones((len(fold), 1), np.bool_), ~self._held_out], axis=1)
         rows = train.ravel()
         self._solver = Solver(read(rows), labels[rows], np.tile(counted, (len(train), 1)), of_class, smoothing)
@@ -231,7 +231,7 @@ def folds(labels: Labels) -> Labels:
     return fold
 
 
-def held_out(fold: Labels, num_validation: int) -> list[int]:
+def held_out_folds(fold: Labels, num_validation: int) -> list[int]:
     """The folds that are held out so that enough photos choose: none where the validation photos are enough."""
     numbers, num_judges = [], num_validation
     for number in range(NUM_FOLDS):

@@ -47,7 +47,7 @@ class Data:
     """Batches of the validation photos; None: as many as there are."""
 
 
-def train(
+def train_network(
     network: Any,
     data: Data,
     recipe: Recipe,

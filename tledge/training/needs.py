@@ -12,7 +12,7 @@ from pathlib import Path
 from tledge.backbones import Backbone
 from tledge.cache import made_root
 from tledge.datasets import Source
-from tledge.datasets.prepare import needed_bytes
+from tledge.datasets.prepare import uncached_bytes
 from tledge.pixel_range import PixelRange
 from tledge.room import require_memory, require_space
 from tledge.training.recipe import Recipe
@@ -53,8 +53,8 @@ class Needs:
     disk_bytes: int = 0
 
 
-def require(needs: Needs, source: Source, input_size: int, pixel_range: PixelRange | None) -> None:
+def require_room(needs: Needs, source: Source, input_size: int, pixel_range: PixelRange | None) -> None:
     """Raise EnvironmentFault where a training, and the pixels of its photos that are not cached, have no room."""
     for memory in needs.memory:
         require_memory(memory.num_bytes, memory.what, memory.remedy)
-    require_space(made_root(), needed_bytes(source, input_size, pixel_range) + needs.disk_bytes)
+    require_space(made_root(), uncached_bytes(source, input_size, pixel_range) + needs.disk_bytes)

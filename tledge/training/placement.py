@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from tledge.backbones import Backbone, Opaque, rebuild
+from tledge.backbones import Backbone, Opaque, rebuild_flat
 from tledge.classifier.network import HeadShape, with_head
 from tledge.errors import EnvironmentFault, InputError, first_problem
 from tledge.progress import Progress
@@ -211,7 +211,7 @@ def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) ->
         tf_keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         with connected(met), (strategy or tf.distribute.get_strategy()).scope():
-            graph = rebuild(backbone.structure)
+            graph = rebuild_flat(backbone.structure)
             copy = with_head(graph.input, graph.output, head, seed=0)
             copy.set_weights(weights)
             yield copy

@@ -8,7 +8,7 @@ import numpy as np
 
 from tledge.errors import ArtifactError
 from tledge.training.recipe import Recipe
-from tledge.training.study import STUDY, Choice, Study, Trial
+from tledge.training.study import STUDY, HeadChoice, Study, Trial
 
 if TYPE_CHECKING:
     import optuna
@@ -45,7 +45,7 @@ def proposed(kept: Study) -> optuna.Trial:
             f"{STUDY} holds a trial out of the ranges that are searched ({error}); choose another --study"
         ) from error
     if not number:
-        study.enqueue_trial(dict(Choice.of(kept.recipe)))
+        study.enqueue_trial(dict(HeadChoice.of(kept.recipe)))
     return study.ask(space)
 
 

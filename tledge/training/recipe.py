@@ -176,14 +176,14 @@ UNREAD_BY_METHOD: dict[str, tuple[str, ...]] = {
 _OF_STEPS = ("learning_rate", "batch_size", "dropout")
 
 
-def unread(recipe: Recipe) -> tuple[str, ...]:
+def unread_fields(recipe: Recipe) -> tuple[str, ...]:
     """Name the fields that the recipe's method does not read."""
     return (*UNREAD_BY_METHOD[recipe.method], *unread_steps(recipe))
 
 
 def without_unread(recipe: Recipe) -> Recipe:
     """Return the recipe with what it does not read as in :data:`HEAD`, so that ``resolve`` takes it."""
-    return recipe.model_copy(update={key: getattr(HEAD, key) for key in unread(recipe)})
+    return recipe.model_copy(update={key: getattr(HEAD, key) for key in unread_fields(recipe)})
 
 
 def unread_steps(recipe: Recipe) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from tledge.training.recipe import Recipe, without_unread
 STUDY = "study.json"
 
 
-class Choice(Record):
+class HeadChoice(Record):
     """The numbers of a recipe that are searched."""
 
     learning_rate: float = Field(gt=0, le=10)
@@ -30,7 +30,7 @@ class Choice(Record):
     batch_size: int = Field(ge=1, le=65_536)
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Choice:
+    def of(cls, recipe: Recipe) -> HeadChoice:
         """Those of a recipe."""
         return cls(**{name: getattr(recipe, name) for name in cls.model_fields})
 
@@ -47,7 +47,7 @@ class Choice(Record):
 class Trial(Record):
     """A head that was trained, to its end or not. Accuracies are of the validation split."""
 
-    choice: Choice
+    choice: HeadChoice
     ended: Literal["whole", "pruned", "diverged"]
     accuracies: Annotated[list[Fraction], Field(max_length=10_000)] = Field(description="after each epoch")
     best_epoch: Annotated[int, Field(ge=1)] | None = Field(description="whose weights count; None unless whole")

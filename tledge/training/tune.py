@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tledge.backbones import DEFAULT, open_backbone
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare
+from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import InputError
 from tledge.files import atomic_write, make_folder
 from tledge.locks import reserved, reserved_new
@@ -26,12 +26,12 @@ from tledge.run import ELSEWHERE, artifacts_root
 from tledge.training.build import default_name
 from tledge.training.by_features import material, needs
 from tledge.training.fit import Diverged, Head, fit_head
-from tledge.training.needs import Plan, require
+from tledge.training.needs import Plan, require_room
 from tledge.training.plot import plot_trials
 from tledge.training.proposals import proposed
 from tledge.training.recipe import HEAD, Recipe
 from tledge.training.resolve import to_toml
-from tledge.training.study import STUDY, Choice, Study, Trial, begun
+from tledge.training.study import STUDY, HeadChoice, Study, Trial, begun
 
 STUDIES = ".studies"  # in the artifacts folder
 MAX_TRIALS = 10_000
@@ -72,7 +72,7 @@ def tune(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Search for the values of :class:`~tledge.training.study.Choice` of the highest validation accuracy.
+    """Search for the values of :class:`~tledge.training.study.HeadChoice` of the highest validation accuracy.
 
     ``num_trials``: of the study in all; one that has some already goes on from there. ``timeout_s``: no trial is
     trained on after so many seconds. ``recipe`` is the first trial, and keeps what is not searched. ``study`` names the
@@ -109,8 +109,8 @@ def tune(
                 f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
             )
         plan = Plan(extractor, recipe, source.num_photos, len(source.labels))
-        require(needs(plan), source, extractor.input_size, pixel_range)
-        data = prepare(source, extractor.input_size, seed, progress, pixel_range)
+        require_room(needs(plan), source, extractor.input_size, pixel_range)
+        data = prepare_dataset(source, extractor.input_size, seed, progress, pixel_range)
         folder = studies / name
         asked = Study(
             dataset=dataset,
@@ -203,7 +203,7 @@ def _train(kept: Study, fit: Callable[[Recipe, OnEpoch], Head], deadline: float)
     import optuna
 
     asked = proposed(kept)
-    choice = Choice.of(Choice(**asked.params).applied(kept.recipe))
+    choice = HeadChoice.of(HeadChoice(**asked.params).applied(kept.recipe))
     accuracies: list[float] = []
 
     def judge(epoch: int, row: dict[str, float]) -> None:

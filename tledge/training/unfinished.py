@@ -71,7 +71,7 @@ def remove_finished(root: Path, run: str, progress: Progress) -> bool:
 
 
 @contextlib.contextmanager
-def kept(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> Iterator[Path]:
+def kept_state(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> Iterator[Path]:
     """A folder for the state of a build, which is removed when the block ends well.
 
     When it does not, the folder stays, but for one that was made here and holds no epoch's state yet. What is left of a

@@ -23,7 +23,7 @@ class Certification:
     """
 
     num_photos: int
-    budget_points: float
+    max_drop_points: float
     drop_points: float
     interval_points: Interval
     verdict: Literal["certified", "passed", "failed"]
@@ -38,53 +38,53 @@ class Certification:
         return max(0, self.num_photos_to_certify - self.num_photos)
 
 
-def certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, budget_points: float) -> Certification:
+def certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, max_drop_points: float) -> Certification:
     """Judge the flips among ``num_photos`` test photos by a budget of 0..100 points.
 
     Raises ValueError for a budget out of range, or counts that can't be (see statistics.difference_bounds).
     """
-    if not 0 <= budget_points <= 100:
-        raise ValueError(f"a budget of {budget_points} points is not in 0..100")
+    if not 0 <= max_drop_points <= 100:
+        raise ValueError(f"a budget of {max_drop_points} points is not in 0..100")
     interval = difference_interval_points(right_to_wrong, wrong_to_right, num_photos)
     drop = 100 * (right_to_wrong - wrong_to_right) / num_photos
     verdict: Literal["certified", "passed", "failed"] = "failed"
-    if drop <= budget_points:
-        verdict = "certified" if interval.high <= budget_points else "passed"
+    if drop <= max_drop_points:
+        verdict = "certified" if interval.high <= max_drop_points else "passed"
     return Certification(
         num_photos=num_photos,
-        budget_points=budget_points,
+        max_drop_points=max_drop_points,
         drop_points=drop,
         interval_points=interval,
         verdict=verdict,
-        is_significant=verdict == "failed" and interval.low > budget_points,
-        num_photos_to_certify=photos_to_certify(right_to_wrong, wrong_to_right, num_photos, budget_points),
+        is_significant=verdict == "failed" and interval.low > max_drop_points,
+        num_photos_to_certify=photos_to_certify(right_to_wrong, wrong_to_right, num_photos, max_drop_points),
     )
 
 
-def photos_to_certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, budget_points: float) -> int | None:
+def photos_to_certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, max_drop_points: float) -> int | None:
     """The smallest test set on which the same shares of flips would certify the budget; None where none would.
 
     None is where the drop seen is not below the budget. At constant shares the score statistic of a difference grows
     with the square root of the number of photos, so N photos at statistic T become N (1.96 / T)^2. It is a projection:
     the flips of other photos will have somewhat other shares, so plan with some more.
     """
-    budget = budget_points / 100
-    if 100 * (right_to_wrong - wrong_to_right) / num_photos >= budget_points:
+    largest_share = max_drop_points / 100
+    if 100 * (right_to_wrong - wrong_to_right) / num_photos >= max_drop_points:
         return None
-    if budget >= 1:
+    if largest_share >= 1:
         return 1  # No drop exceeds 100 points.
-    statistic = float(difference_statistic(right_to_wrong, wrong_to_right, num_photos, budget))
+    statistic = float(difference_statistic(right_to_wrong, wrong_to_right, num_photos, largest_share))
     needed = num_photos * (Z / statistic) ** 2 if abs(statistic) > 1e-100 else math.inf
     return max(1, math.ceil(needed)) if needed < 2**53 else None
 
 
-def accuracy_check(drift: Drift, budget_points: float, must_certify: bool) -> Check:
+def accuracy_check(drift: Drift, max_drop_points: float, must_certify: bool) -> Check:
     """The gate on the drop of accuracy. ``must_certify``: a drop that is inside the budget, but not certified, fails."""
-    found = certify(drift.flips.right_to_wrong, drift.flips.wrong_to_right, drift.num_photos, budget_points)
+    found = certify(drift.flips.right_to_wrong, drift.flips.wrong_to_right, drift.num_photos, max_drop_points)
     is_refused = must_certify and found.verdict == "passed"
     return Check(
         name=CHECK_NAME,
-        limit=budget_points,
+        limit=max_drop_points,
         measured=found.drop_points,
         verdict="failed" if is_refused else found.verdict,
         reason=_reason(found, is_refused),
@@ -93,17 +93,17 @@ def accuracy_check(drift: Drift, budget_points: float, must_certify: bool) -> Ch
 
 def _reason(found: Certification, is_refused: bool) -> str:
     """One sentence with the numbers."""
-    budget = found.budget_points
-    low, high = (_points(bound, budget) for bound in (found.interval_points.low, found.interval_points.high))
-    seen = f"drop {_points(found.drop_points, budget)} points, 95% interval {low} to {high}"
+    limit = found.max_drop_points
+    low, high = (_points(bound, limit) for bound in (found.interval_points.low, found.interval_points.high))
+    seen = f"drop {_points(found.drop_points, limit)} points, 95% interval {low} to {high}"
     if found.verdict == "certified":
-        return f"{seen}: certified, the whole interval is inside the budget of {budget:g}"
+        return f"{seen}: certified, the whole interval is inside the budget of {limit:g}"
     if found.verdict == "failed":
         if found.is_significant:
-            return f"{seen}: over the budget of {budget:g}, significantly: the whole interval lies above it"
-        return f"{seen}: over the budget of {budget:g}, though not significantly: the interval reaches down to it"
-    inside = f"inside the budget of {budget:g}, but not certified, as --certify asks" if is_refused else ""
-    inside = inside or f"inside the budget of {budget:g}"
+            return f"{seen}: over the budget of {limit:g}, significantly: the whole interval lies above it"
+        return f"{seen}: over the budget of {limit:g}, though not significantly: the interval reaches down to it"
+    inside = f"inside the budget of {limit:g}, but not certified, as --certify asks" if is_refused else ""
+    inside = inside or f"inside the budget of {limit:g}"
     if found.num_more_photos is None:
         return f"{seen}: {inside}; at a drop that equals the budget no number of test photos would certify it"
     return (
@@ -112,10 +112,10 @@ def _reason(found: Certification, is_refused: bool) -> str:
     )
 
 
-def _points(value: float, budget: float) -> str:
-    """With two decimals, or as many as tell the value from the budget."""
+def _points(value: float, limit: float) -> str:
+    """With two decimals, or as many as tell the value from the limit."""
     for decimals in (2, 3, 4):
         text = f"{value:z.{decimals}f}"
-        if float(text) != budget or value == budget:
+        if float(text) != limit or value == limit:
             return text
     return f"{value:z.6g}"

@@ -11,7 +11,7 @@ RULE = f"of those that keep every budget, and whose median latency is the lowest
 RULE_WITHOUT_LATENCY = f"of those that keep every budget that was judged: {_TIES}; latency was not judged"
 
 
-def choose(rows: Sequence[Row], noise: float = 0.0) -> Choice:
+def choose_best(rows: Sequence[Row], noise: float = 0.0) -> Choice:
     """The best of ``rows`` by :data:`RULE`. ``noise``: relative differences of latency up to it mean nothing.
 
     Where latency was not measured, or says nothing of the target, size decides.

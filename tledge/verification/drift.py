@@ -15,7 +15,13 @@ from tledge.statistics import (
     mcnemar_p_value,
     wilson_interval,
 )
-from tledge.verification.probabilities import Floats, Integers, compare, expected_calibration_error, mean_cosine
+from tledge.verification.probabilities import (
+    Floats,
+    Integers,
+    compare_probabilities,
+    expected_calibration_error,
+    mean_cosine,
+)
 
 
 def drift(
@@ -42,7 +48,7 @@ def drift(
         if not original.shape == original_logits.shape == artifact_logits.shape:
             raise ValueError(f"logits {original_logits.shape} and {artifact_logits.shape} do not fit {original.shape}")
         cosine = mean_cosine(original_logits, artifact_logits)
-    seen = compare(original, artifact)
+    seen = compare_probabilities(original, artifact)
     before, after = seen.original.predicted, seen.artifact.predicted
     was_right, is_right = before == labels, after == labels
     num_photos, num_classes = original.shape

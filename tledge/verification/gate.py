@@ -21,14 +21,14 @@ def ran(error: str | None) -> Check:
     return Check(name="runs", limit=None, measured=None, verdict="passed", reason="answers every test photo")
 
 
-def kept(name: str, problems: Sequence[str], promise: str) -> Check:
+def promise_gate(name: str, problems: Sequence[str], promise: str) -> Check:
     """A gate on what the file holds: ``problems`` are the sentences that say where it differs from the promise."""
     if problems:
         return Check(name=name, limit=None, measured=None, verdict="failed", reason="; ".join(problems))
     return Check(name=name, limit=None, measured=None, verdict="passed", reason=promise)
 
 
-def unread(target: Target) -> list[Check]:
+def unread_gates(target: Target) -> list[Check]:
     """Every gate but ``runs`` of an artifact whose record can't be read, so that it has the gates of the others."""
     why = "the artifact does not run: its record can't be read"
     limits = {"promise": None, "contract": None, **{name: getattr(target.budget, name) for name in BUDGETS}}
@@ -37,7 +37,7 @@ def unread(target: Target) -> list[Check]:
     ]
 
 
-def budgets(
+def budget_checks(
     target: Target,
     machine: MachineRecord,
     drift: Drift | None,
@@ -94,7 +94,7 @@ def _not_this_machine(target: Target, machine: MachineRecord) -> str:
     return ""
 
 
-def verdict(checks: Sequence[Check]) -> Verdict:
+def verdict_of(checks: Sequence[Check]) -> Verdict:
     """Failed where a check failed; certified where the drop is certified and nothing failed."""
     if any(check.verdict == "failed" for check in checks):
         return "failed"

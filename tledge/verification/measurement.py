@@ -15,9 +15,9 @@ from tledge.audit import audit
 from tledge.audit.contract import contract_problems
 from tledge.bench.answers import probabilities_or_fault, require_logits, softmax
 from tledge.bench.bench import Bench, Runnable, Timed, TimeLimits, Timings, original_of
-from tledge.bench.latency import Rounds, speedup
+from tledge.bench.latency import Rounds, measured_speedup
 from tledge.bench.photos import lay_out
-from tledge.cache import Rows
+from tledge.cache import CachedRows
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError
 from tledge.progress import Progress
@@ -26,7 +26,7 @@ from tledge.run import Run
 from tledge.statistics import wilson_interval
 from tledge.verification import attribution
 from tledge.verification.drift import drift
-from tledge.verification.layers import layer_reports
+from tledge.verification.layer_errors import layer_reports
 from tledge.verification.reference import probabilities, reference_logits
 from tledge.verification.subjects import Subject
 from tledge.verification.targets import Target
@@ -41,7 +41,7 @@ UNSTEADY = 0.10  # a noise floor above it is warned of
 class Wanted:
     """What a verification does beyond accuracy. ``thread_counts``: latency at these too, besides the target's.
 
-    ``limits``: budgets in place of the target's, by the names of :class:`targets.Budget`; None keeps the target's.
+    ``limits``: in place of the target's, by the names of :class:`targets.Budget`; None keeps the target's.
     """
 
     limits: Mapping[str, float | None] = field(default_factory=dict)
@@ -60,13 +60,13 @@ class Measurement:
         self,
         run: Run,
         subjects: Sequence[Subject],
-        budget: Target,
+        target: Target,
         wanted: Wanted,
         rounds: Rounds,
         folder: Path,
         progress: Progress,
     ) -> None:
-        self.run, self.budget, self.wanted, self.rounds = run, budget, wanted, rounds
+        self.run, self.target, self.wanted, self.rounds = run, target, wanted, rounds
         self._folder, self._progress = folder, progress
         self.place = Here(folder)
         self._original = original_of(run)
@@ -114,7 +114,7 @@ class Measurement:
             usable = list(dict.fromkeys(subject.runtime for subject in self._running if subject.runtime))
             self.layers = layer_reports(artifacts, usable, bench, self._progress)
             started = self._lap("layers", started)
-        for count in dict.fromkeys((self.budget.threads, *self.wanted.thread_counts)):
+        for count in dict.fromkeys((self.target.threads, *self.wanted.thread_counts)):
             timed = [self._original, *(subject.model for subject in self._running)]
             self.timings[count] = bench.latencies(timed, count, self.rounds, self._progress)
         self._lap("latency", started)
@@ -158,7 +158,7 @@ class Measurement:
             )
         timed = [timing.timed[self._original] for timing in self.timings.values()]
         latencies = [one.latency for one in timed if isinstance(one, Timed)]
-        threads = self.budget.threads
+        threads = self.target.threads
         right = int(np.sum(np.argmax(self.reference, axis=1) == self.photos.labels))
         folder = self._original.path
         return OriginalRow(
@@ -188,7 +188,7 @@ class Measurement:
             for other in (float_model, self._original):
                 theirs = timing.timed.get(other) if other and other != subject.model else None
                 if other and isinstance(theirs, Timed):
-                    made.append(speedup(mine.latency, other.name, theirs.latency, timing.floor))
+                    made.append(measured_speedup(mine.latency, other.name, theirs.latency, timing.floor))
         return made
 
     def warnings(self) -> list[str]:
@@ -257,7 +257,7 @@ class Measurement:
         except ArtifactError as error:
             self.contracts[subject.name] = [str(error)]
 
-    def _lay_out(self, name: str, pixels: Rows) -> Bench:
+    def _lay_out(self, name: str, pixels: CachedRows) -> Bench:
         photos = lay_out(
             self._folder / name,
             pixels.batches(64),

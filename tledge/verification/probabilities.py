@@ -30,7 +30,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ProbabilityComparison:
     """Both sides' answers, and how far apart their probabilities are. ``p99``: over all N x C differences."""
 
     original: Answers
@@ -41,7 +41,7 @@ class Comparison:
     mean_kl_divergence_nats: float
 
 
-def compare(original: Floats, artifact: Floats) -> Comparison:
+def compare_probabilities(original: Floats, artifact: Floats) -> ProbabilityComparison:
     """Compare probabilities (N, C), N and C at least 1, of the same photos.
 
     The divergence is the mean over photos of KL(original || artifact) = sum p ln(p / q) (Kullback & Leibler 1951),
@@ -66,7 +66,7 @@ def compare(original: Floats, artifact: Floats) -> Comparison:
         of_photos = np.sum(rel_entr(_floored(p), _floored(q)), axis=1)
         divergence += float(np.sum(np.maximum(of_photos, 0)))  # rounding alone can put it a hair below zero
     count = num_photos * num_classes
-    return Comparison(
+    return ProbabilityComparison(
         original=answers[0],
         artifact=answers[1],
         max_abs_difference=largest,

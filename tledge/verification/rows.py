@@ -17,7 +17,7 @@ from tledge.verification.targets import Target
 from tledge.workers.process import WorkerFailed
 
 
-def row(subject: Subject, measured: Measurement, budget: Target, machine: MachineRecord, wanted: Wanted) -> Row:
+def row(subject: Subject, measured: Measurement, target: Target, machine: MachineRecord, wanted: Wanted) -> Row:
     """The row of an artifact: every gate has its check, whether it ran or not.
 
     Of an artifact whose record can't be read, only that it does not run is judged.
@@ -28,7 +28,7 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
     if error is None:
         error = next((f"timing it: {one}" for one in timed if isinstance(one, WorkerFailed)), None)
     latencies = [one.latency for one in timed if isinstance(one, Timed)]
-    judged = next((one for one in timed if isinstance(one, Timed) and one.latency.num_threads == budget.threads), None)
+    judged = next((one for one in timed if isinstance(one, Timed) and one.latency.num_threads == target.threads), None)
     memory = judged.peak_memory_mb if judged else None
     seen = measured.drift_of(subject)
     size_bytes = record.size_bytes if record else 0
@@ -39,10 +39,10 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
             if found
             else measured.contracts[subject.name]
         )
-        checks.append(gate.kept("promise", broken, record.promise))
-        checks.append(gate.kept("contract", measured.contracts[subject.name], "labels and input are the run's"))
-        checks += gate.budgets(
-            budget,
+        checks.append(gate.promise_gate("promise", broken, record.promise))
+        checks.append(gate.promise_gate("contract", measured.contracts[subject.name], "labels and input are the run's"))
+        checks += gate.budget_checks(
+            target,
             machine,
             seen,
             judged.latency if judged else None,
@@ -52,7 +52,7 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
             timed=not wanted.accuracy_only,
         )
     else:
-        checks += gate.unread(budget)
+        checks += gate.unread_gates(target)
     speedups = measured.speedups(subject) if record else []
     return Row(
         format=subject.format,
@@ -63,18 +63,18 @@ def row(subject: Subject, measured: Measurement, budget: Target, machine: Machin
         audit=found,
         peak_memory_mb=memory,
         latency=judged.latency if judged else None,
-        thread_sweep=[latency for latency in latencies if latency.num_threads != budget.threads],
+        thread_sweep=[latency for latency in latencies if latency.num_threads != target.threads],
         speedups=speedups,
         drift=seen,
         checks=checks,
         warnings=[
             *_missed(record),
-            *_saturating(found, subject.runtime, machine, budget),
+            *_saturating(found, subject.runtime, machine, target),
             *_slower(speedups, found),
         ],
         machine=machine,
         error=error,
-        verdict=gate.verdict(checks),
+        verdict=gate.verdict_of(checks),
     )
 
 
@@ -88,7 +88,7 @@ def _missed(record: ExportRecord | None) -> Iterator[str]:
         )
 
 
-def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRecord, budget: Target) -> Iterator[str]:
+def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRecord, target: Target) -> Iterator[str]:
     """The answers of an ONNX file that depend on the CPU, where this one or one of the target cuts sums off."""
     largest = found.largest_pair_sum if found else None
     if not largest or largest <= LARGEST_SUM or runtime is None or not runtime.cuts_sums_off:
@@ -97,7 +97,7 @@ def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRe
     sums = f"two of its int8 weights reach {largest} together, and above {LARGEST_SUM} {runtime.name} cuts sums off"
     if adds_int8_products_in_16_bits(machine):
         yield f"{sums} on this CPU, which has no VNNI: {way_out}"
-    elif budget.int8_saturates:
+    elif target.int8_saturates:
         yield f"{sums} on a CPU without VNNI, where it answers otherwise than here: {way_out}"
 
 

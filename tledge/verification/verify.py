@@ -13,16 +13,16 @@ from tledge.errors import InputError
 from tledge.machine import this_machine
 from tledge.progress import Progress, Silent
 from tledge.records import MachineRecord, Protocol, Report
-from tledge.run import Run, find, library_versions, now_utc
+from tledge.run import Run, find_run, library_versions, now_utc
 from tledge.verification import gallery, gate, targets
-from tledge.verification.choice import choose
+from tledge.verification.choice import choose_best
 from tledge.verification.measurement import Measurement, Wanted
 from tledge.verification.rows import row
 from tledge.verification.subjects import Subject, partners_of, subjects_of
 from tledge.verification.targets import Target
 
 
-def verify(
+def verify_artifacts(
     run: Run | str | None = None,
     *,
     target: str = targets.DEFAULT,
@@ -39,21 +39,21 @@ def verify(
     """
     progress, wanted = progress or Silent(), wanted or Wanted()
     machine = this_machine()
-    budget, overrides = targets.override(targets.load(target), wanted.limits)
+    loaded, overrides = targets.override(targets.load(target), wanted.limits)
     rounds = protocol(wanted.protocol)
     if any(not 1 <= count <= machine.logical_cores for count in wanted.thread_counts):
         raise InputError(f"--threads: use whole numbers from 1 to {machine.logical_cores}, the cores of this machine")
     if wanted.accuracy_only and (wanted.layers or wanted.thread_counts or wanted.protocol != Wanted().protocol):
         raise InputError("--accuracy-only measures nothing else: drop --layers, --threads and --protocol, or drop it")
-    run = find(run, artifacts)
-    usable, left_out = targets.usable_runtimes(budget, target)
+    run = find_run(run, artifacts)
+    usable, left_out = targets.usable_runtimes(loaded, target)
     subjects, warnings = subjects_of(run, format_names, usable, target)
-    warnings += [*left_out, *doubts(run.manifest), *_warnings(budget, target, machine)]
+    warnings += [*left_out, *doubts(run.manifest), *_warnings(loaded, target, machine)]
     for warning in warnings:
         progress.warn(warning)
     partners = [] if wanted.accuracy_only else partners_of(run, subjects)
     with scratch_folder() as folder:
-        measured = Measurement(run, [*subjects, *partners], budget, wanted, rounds, folder, progress)
+        measured = Measurement(run, [*subjects, *partners], loaded, wanted, rounds, folder, progress)
         measured.measure()
         for warning in measured.warnings():
             progress.warn(warning)
@@ -65,13 +65,13 @@ def verify(
 def _report(
     measured: Measurement,
     subjects: Sequence[Subject],
-    target: str,
+    target_name: str,
     overrides: dict[str, float],
     machine: MachineRecord,
     warnings: list[str],
 ) -> Report:
-    run, budget, wanted, labels = measured.run, measured.budget, measured.wanted, measured.run.manifest.labels
-    rows = [row(subject, measured, budget, machine, wanted) for subject in subjects]
+    run, target, wanted, labels = measured.run, measured.target, measured.wanted, measured.run.manifest.labels
+    rows = [row(subject, measured, target, machine, wanted) for subject in subjects]
     floors = [timing.floor for timing in measured.timings.values() if timing.floor]
     num_flipped, flipped = gallery.flipped(
         measured.photos,
@@ -90,7 +90,7 @@ def _report(
         seed=run.manifest.seed,
         backbone=run.manifest.backbone.handle,
         labels=labels,
-        target={"name": target, **budget.as_json()},
+        target={"name": target_name, **target.as_json()},
         overrides=overrides,
         certify=wanted.certify,
         machine=machine,
@@ -103,7 +103,7 @@ def _report(
         layers=measured.layers,
         num_flipped_photos=num_flipped,
         flipped_photos=flipped,
-        choice=choose(rows, floors[0].floor if floors else 0.0),
+        choice=choose_best(rows, floors[0].floor if floors else 0.0),
         warnings=warnings,
         library_versions=library_versions("tensorflow", *_libraries(subjects), "numpy"),
         wall_times_s={name: round(seconds, 2) for name, seconds in measured.wall_times_s.items()},
@@ -111,20 +111,20 @@ def _report(
     )
 
 
-def _warnings(budget: Target, name: str, machine: MachineRecord) -> list[str]:
+def _warnings(target: Target, name: str, machine: MachineRecord) -> list[str]:
     warnings = []
-    if machine.logical_cores < budget.threads:
+    if machine.logical_cores < target.threads:
         warnings.append(
-            f"target {name!r} uses {budget.threads} threads, and this machine has {machine.logical_cores} cores"
+            f"target {name!r} uses {target.threads} threads, and this machine has {machine.logical_cores} cores"
         )
-    guesses = [key for key, basis in budget.basis.as_json().items() if basis == "guess"]
+    guesses = [key for key, basis in target.basis.as_json().items() if basis == "guess"]
     if guesses:
         warnings.append(f"target {name!r}: these limits are guesses: {', '.join(guesses)}")
     return warnings
 
 
 def _protocol(measured: Measurement) -> Protocol:
-    cores = measured.place.cores(measured.budget.threads) or None
+    cores = measured.place.cores(measured.target.threads) or None
     return Protocol(name=measured.rounds.name, description=measured.rounds.description, pinned_cores=cores)
 
 

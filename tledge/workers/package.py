@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-PROGRAMS = ("tledge.workers.worker", "tledge.workers.layers")
+PROGRAMS = ("tledge.workers.worker", "tledge.workers.layer_comparison")
 """What it can run: ``PYTHONPATH=worker.zip python -m PROGRAM JOB PARENT_PID``."""
 _PARTS = (
     "__init__.py",
@@ -16,7 +16,7 @@ _PARTS = (
     "runtimes",
     "workers/__init__.py",
     "workers/worker.py",
-    "workers/layers.py",
+    "workers/layer_comparison.py",
 )
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every file in it: the same modules, the same bytes
 

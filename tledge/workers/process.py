@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tledge.errors import InputError
-from tledge.search_paths import environment
+from tledge.search_paths import safe_environment
 from tledge.workers.worker import Job
 
 _LAST_LINES = 3
@@ -45,7 +45,7 @@ class WorkerProcess:
         self._said: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the context
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, file.name, str(os.getpid())],
-            env=environment(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2", TMPDIR=self._own.name),
+            env=safe_environment(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2", TMPDIR=self._own.name),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

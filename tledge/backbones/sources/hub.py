@@ -20,8 +20,8 @@ from tledge.backbones.layer import Given, given_for_one
 from tledge.backbones.source import BUNDLED, BackboneSource, Claim, is_address
 from tledge.errors import EnvironmentFault, InputError, disk_full
 from tledge.files import sha256_file
-from tledge.network import require_reachable
 from tledge.preprocessing import Pixels
+from tledge.reachable import require_reachable
 from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
 from tledge.tensorflow_setup import device, tensorflow
 

@@ -21,7 +21,7 @@ from tledge.backbones.graph import initialise, of_graph
 from tledge.backbones.source import IMAGENET, MAX_INPUT_SIZE, NO_WEIGHTS, BackboneSource
 from tledge.backbones.structure import parsed, structure_fault
 from tledge.errors import EnvironmentFault, InputError, unknown
-from tledge.network import require_reachable
+from tledge.reachable import require_reachable
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
 
@@ -71,7 +71,7 @@ _DEFAULT_SIZES = {
 }  # fmt: skip
 
 
-class Structure(Record):
+class KerasStructure(Record):
     """What rebuilds the graph but for its weights."""
 
     kind: Literal["keras_applications"] = "keras_applications"
@@ -92,7 +92,7 @@ def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -
     size = default_size(network) if input_size is None else input_size
     if size < min_size(network):
         raise InputError(f"--image-size {size}: {network} takes {min_size(network)} pixels a side or more")
-    structure = Structure(network=network, input_size=size)
+    structure = KerasStructure(network=network, input_size=size)
     source, published = weights or IMAGENET, weights in (None, IMAGENET)
     if source == NO_WEIGHTS:
         graph = _flat(_construct(structure), preprocessing(network))
@@ -111,7 +111,7 @@ def _rebuild(structure: dict[str, Any]) -> Any:
 
     Raises ArtifactError for unknown, missing or impossible values.
     """
-    described = parsed(Structure, structure)
+    described = parsed(KerasStructure, structure)
     if described.network not in constructors():
         raise structure_fault(f"unknown network {described.network!r}")
     if described.input_size < min_size(described.network):
@@ -150,7 +150,7 @@ def _known_name(name: str) -> str:
     return names[name.lower()]
 
 
-def _construct(structure: Structure, weights: str | None = None) -> Any:
+def _construct(structure: KerasStructure, weights: str | None = None) -> Any:
     """The network as Keras makes it, without the preprocessing that some have inside."""
     import tf_keras
 
@@ -167,7 +167,7 @@ def _construct(structure: Structure, weights: str | None = None) -> Any:
         raise InputError(f"{structure.network} can't be made for --image-size {size}: {error}") from error
 
 
-def _published(structure: Structure) -> Any:
+def _published(structure: KerasStructure) -> Any:
     """The network with Keras' own weights, from its cache or the network."""
     what = f"the ImageNet weights of {structure.network}"
     if not _is_cached(structure.network):
@@ -191,7 +191,7 @@ def _is_cached(network: str) -> bool:
     return any(name.search(re.sub(r"^weights|[^a-z0-9]", "", path.name.lower())) for path in files)
 
 
-def _from_file(structure: Structure, path: Path) -> Any:
+def _from_file(structure: KerasStructure, path: Path) -> Any:
     """The network with the weights of an HDF5 file. Nothing in such a file is run: only its arrays are read."""
     if path.suffix != ".h5":
         raise InputError(f"--weights {path}: use imagenet, none, or an HDF5 file whose name ends in .h5")

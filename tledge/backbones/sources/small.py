@@ -19,7 +19,7 @@ from tledge.tensorflow_setup import tensorflow
 KIND = "small"
 
 
-class Structure(Record):
+class SmallStructure(Record):
     """What rebuilds the graph but for its weights."""
 
     kind: Literal["small"] = "small"
@@ -48,7 +48,7 @@ def _open(name: str, input_size: int | None, weights: str | None, seed: int) -> 
     size = network.default_size if input_size is None else input_size
     if not network.min_size <= size <= network.max_size:
         raise InputError(f"--image-size {size}: {name} takes {network.min_size} to {network.max_size} pixels a side")
-    structure = Structure.model_validate({"network": name, "input_size": size})
+    structure = SmallStructure.model_validate({"network": name, "input_size": size})
     graph = _graph(structure)
     initialise(graph, seed)
     return of_graph(name, graph, structure.as_json(), is_pretrained=False)
@@ -59,14 +59,14 @@ def _rebuild(structure: dict[str, Any]) -> Any:
 
     Raises ArtifactError for unknown, missing or impossible values.
     """
-    described = parsed(Structure, structure)
+    described = parsed(SmallStructure, structure)
     network = _NETWORKS[described.network]
     if not network.min_size <= described.input_size <= network.max_size:
         raise structure_fault(f"{described.network} of input_size {described.input_size}")
     return _graph(described)
 
 
-def _graph(structure: Structure) -> Any:
+def _graph(structure: SmallStructure) -> Any:
     tensorflow()
     import tf_keras
     from tf_keras import layers

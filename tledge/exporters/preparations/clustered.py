@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.clustering import DEFAULT_CLUSTERS, codebooks
 from tledge.compression.folding import Folded
 from tledge.compression.notes import LearningNotes
-from tledge.exporters.preparations import Material, Preparation, trained
+from tledge.exporters.preparations import trained
 from tledge.exporters.preparations.few_codes import FewCodesRecord, on_few_codes
+from tledge.exporters.preparations.material import Material
+from tledge.exporters.preparations.preparation import Preparation
 from tledge.exporters.preparations.sources import Sources
 
 READS = trained.READS | {"clusters"}
@@ -29,7 +31,9 @@ def require(sources: Sources, format_name: str) -> None:
     codebooks(sources.folded.network, DEFAULT_CLUSTERS)
 
 
-def clustered(sources: Sources, folded: Folded, *, keeps_zeros: bool) -> tuple[Prepared, LearningNotes, dict[str, Any]]:
+def clustered(
+    sources: Sources, folded: Folded, *, keeps_zeros: bool
+) -> tuple[PreparedNetwork, LearningNotes, dict[str, Any]]:
     """Fit a network to clustered codes. Returns notes on the training, and the record's own values, by name."""
     count = sources.options.clusters or DEFAULT_CLUSTERS
     books = codebooks(folded.network, count)

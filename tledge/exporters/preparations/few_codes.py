@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.codes import Codebook, Grid, uniform
 from tledge.compression.few_bits import with_short_biases, with_short_ranges
 from tledge.compression.folding import Folded
-from tledge.compression.layer_kinds import is_weighted, kernel_of
+from tledge.compression.layer_roles import is_weighted, kernel_of
 from tledge.compression.notes import FittingNotes, LearningNotes
-from tledge.compression.qat import train
-from tledge.exporters.preparations import PreparationRecord
+from tledge.compression.qat import train_quantized
+from tledge.exporters.preparations.material import PreparationRecord
 from tledge.exporters.preparations.sources import Sources
 
 # Significant bits of the scales of weights and of activations, and codes of a depthwise kernel: more make a file larger, and errors
@@ -37,7 +37,7 @@ def on_few_codes(
     learning_rate: float,
     *,
     keeps_zeros: bool,
-) -> tuple[Prepared, LearningNotes]:
+) -> tuple[PreparedNetwork, LearningNotes]:
     """Fit a network to these codes, each layer to what those before it lost, and then train it.
 
     Ranges are widened between the two, and biases rounded at the end: beside what few codes of weights lose, neither counts.
@@ -48,5 +48,5 @@ def on_few_codes(
     grids = {layer.name: Grid(every.get(layer.name), _SCALE_BITS) for layer in layers}
     options: dict[str, Any] = {"keeps_zeros": keeps_zeros, "grids": grids}
     start = with_short_ranges(sources.fitted(folded, **options), _RANGE_BITS)
-    prepared, learning = train(start, sources.lessons(epochs, learning_rate), sources.progress, **options)
+    prepared, learning = train_quantized(start, sources.lessons(epochs, learning_rate), sources.progress, **options)
     return with_short_biases(prepared, grids), learning

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tledge.compression.notes import FittingNotes
-from tledge.exporters.preparations import PHOTOS, Material, Preparation, PreparationRecord
+from tledge.exporters.preparations.material import Material, PreparationRecord
+from tledge.exporters.preparations.preparation import PHOTOS, Preparation
 from tledge.exporters.preparations.sources import LAYERS_UNKNOWN, Sources
 
 _OF_CONVERTERS = "min-max"  # what they do by themselves
@@ -22,7 +23,7 @@ def require(sources: Sources, _: str) -> None:
 def make(sources: Sources, bounds_pairs: bool) -> Material:
     """Fit the weights. A converter needs the SavedModel alone: without layers the fitting is lost, and that is said."""
     require(sources, "")
-    _ = sources.calibration  # an error of the photos is none of the layers
+    _ = sources.calibration_photos  # an error of the photos is none of the layers
     try:
         folded = sources.folded
     except LAYERS_UNKNOWN as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tledge.exporters.preparations import PHOTOS, Material, Preparation, PreparationRecord, fitted
+from tledge.exporters.preparations import fitted
+from tledge.exporters.preparations.material import Material, PreparationRecord
+from tledge.exporters.preparations.preparation import PHOTOS, Preparation
 from tledge.exporters.preparations.sources import Sources
 
 

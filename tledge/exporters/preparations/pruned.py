@@ -6,8 +6,10 @@ from tledge.compression.codes import large, uniform
 from tledge.compression.folding import Folded
 from tledge.compression.notes import ZerosNotes
 from tledge.compression.pruning import prune, require_zeros
-from tledge.exporters.preparations import Material, Preparation, trained
+from tledge.exporters.preparations import trained
 from tledge.exporters.preparations.few_codes import FewCodesRecord, on_few_codes
+from tledge.exporters.preparations.material import Material
+from tledge.exporters.preparations.preparation import Preparation
 from tledge.exporters.preparations.sources import Sources
 
 READS = trained.READS | {"sparsity"}
@@ -29,7 +31,7 @@ def require(sources: Sources, format_name: str) -> None:
 
 def with_zeros(sources: Sources) -> tuple[Folded, ZerosNotes]:
     """Give the network with its zeros, not yet fitted, and notes on them."""
-    return prune(sources.folded, _share(sources), sources.calibration[1], sources.progress)
+    return prune(sources.folded, _share(sources), sources.calibration_photos, sources.progress)
 
 
 def make(sources: Sources, bounds_pairs: bool) -> Material:

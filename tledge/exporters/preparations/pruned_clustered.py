@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tledge.compression.notes import ZerosNotes
-from tledge.exporters.preparations import Material, Preparation, clustered, pruned
+from tledge.exporters.preparations import clustered, pruned
+from tledge.exporters.preparations.material import Material
+from tledge.exporters.preparations.preparation import Preparation
 from tledge.exporters.preparations.sources import Sources
 
 

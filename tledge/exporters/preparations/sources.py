@@ -10,17 +10,17 @@ import numpy as np
 
 from tledge.backbones import takes_weights
 from tledge.classifier.of_run import network_of
-from tledge.compression import Prepared
+from tledge.compression import PreparedNetwork
 from tledge.compression.calibration import DEFAULT, with_stability
 from tledge.compression.distillation import Examples, Lessons
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
 from tledge.datasets.own_photos import fingerprints_of
 from tledge.datasets.prepare import load_split, members
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
-from tledge.exporters.calibration import DEFAULT_SAMPLES, choose_apart, pin_input_range, record
 from tledge.exporters.options import Options
-from tledge.exporters.preparations import Material, PreparationRecord
+from tledge.exporters.preparations.material import Material, PreparationRecord
+from tledge.exporters.representative import DEFAULT_SAMPLES, choose_apart, pin_input_range, record
 from tledge.int8_pairs import LARGEST_SUM
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
@@ -55,19 +55,21 @@ class Sources:
         """Tell whether :meth:`once` has made it."""
         return (make, *arguments) in self._made
 
-    def material(self, prepared: Prepared | None, made: PreparationRecord, bounds_pairs: bool, /) -> Material:
+    def material(self, prepared: PreparedNetwork | None, made: PreparationRecord, bounds_pairs: bool, /) -> Material:
         """Join the photos, the network and the record of how it was made, with the bound of its weights."""
         bound = LARGEST_SUM if bounds_pairs else None
-        return Material(*self.calibration, prepared, made.model_copy(update={"largest_pair_sum": bound}), bounds_pairs)
+        return Material(
+            *self._representative, prepared, made.model_copy(update={"largest_pair_sum": bound}), bounds_pairs
+        )
 
-    def fitted(self, folded: Folded, **options: Any) -> Prepared:
-        """Fit the weights of a copy of ``folded`` to the photos; ``options`` as :func:`prepare` takes them."""
+    def fitted(self, folded: Folded, **options: Any) -> PreparedNetwork:
+        """Fit the weights of a copy of ``folded`` to the photos; ``options`` as :func:`fit_network` takes them."""
         method = self.options.calibration or DEFAULT
-        return with_stability(prepare(folded.copied(), self.calibration[1], method, self.progress, **options))
+        return with_stability(fit_network(folded.copied(), self.calibration_photos, method, self.progress, **options))
 
     def folded_for(self, what: str) -> Folded:
         """Give the network's layers; where they can't be had, the error begins with ``what``."""
-        _ = self.calibration  # an error of the photos is none of the layers
+        _ = self.calibration_photos  # an error of the photos is none of the layers
         try:
             return self.folded
         except LAYERS_UNKNOWN as error:
@@ -79,7 +81,7 @@ class Sources:
 
         Raises InputError where its layers are unknown, ArtifactError where it answers otherwise.
         """
-        run, photos = self.run, self.calibration[1][:_PROOF_PHOTOS]
+        run, photos = self.run, self.calibration_photos[:_PROOF_PHOTOS]
         with self.progress.step("the network as a flat graph"):
             if not (run.folder / "network").is_dir() and takes_weights(run.manifest.backbone.handle):
                 raise InputError(
@@ -111,9 +113,14 @@ class Sources:
         train, validation = (load_split(self.run, name, self.progress).pixels for name in _LEARNT_FROM)
         return Examples(self.folded, train, validation, self.progress)
 
+    @property
+    def calibration_photos(self) -> Pixels:
+        """The representative data set, uint8 (N, S, S, 3)."""
+        return self._representative[1]
+
     @cached_property
-    def calibration(self) -> tuple[CalibrationRecord, Pixels]:
-        """The record of the representative photos, and their pixels, uint8 (N, S, S, 3)."""
+    def _representative(self) -> tuple[CalibrationRecord, Pixels]:
+        """What export.json says of the representative data set, and its photos, uint8 (N, S, S, 3)."""
         run, num_samples = self.run, self.options.calibration_samples or DEFAULT_SAMPLES
         train = load_split(run, "train", self.progress)
         test = fingerprints_of(run, "test", self.progress)
@@ -126,8 +133,8 @@ class Sources:
         if len(rows) < num_samples:
             self.progress.warn(f"calibrating on all {len(rows)} training photos: {num_samples} were asked for")
         ids, keys = ([values[row] for row in rows] for values in (train.ids, train.content_sha256))
-        samples = record(
+        calibration = record(
             ids, keys, train.labels[rows], run.manifest.labels, run.manifest.seed, members(run, "test"),
             chosen.num_copies, chosen.num_alike,
         )  # fmt: skip
-        return samples, pin_input_range(np.asarray(train.pixels[rows], np.uint8))
+        return calibration, pin_input_range(np.asarray(train.pixels[rows], np.uint8))

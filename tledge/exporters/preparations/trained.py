@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from tledge.compression.notes import FittingNotes, LearningNotes
-from tledge.compression.qat import train
+from tledge.compression.qat import train_quantized
 from tledge.datasets.prepare import members
 from tledge.errors import InputError
-from tledge.exporters.preparations import Material, Preparation, PreparationRecord, fitted
+from tledge.exporters.preparations import fitted
+from tledge.exporters.preparations.material import Material, PreparationRecord
+from tledge.exporters.preparations.preparation import Preparation
 from tledge.exporters.preparations.sources import Sources
 
 READS = fitted.PREPARATION.reads | {"epochs", "learning_rate"}  # options of whatever trains
@@ -31,7 +33,7 @@ def make(sources: Sources, bounds_pairs: bool) -> Material:
     """Train on from the network of ``fitted``."""
     start = sources.once(fitted.make, bounds_pairs).prepared
     assert start is not None  # require(): what could be folded then, could be now
-    prepared, learning = train(start, sources.lessons(_EPOCHS, _LEARNING_RATE), sources.progress)
+    prepared, learning = train_quantized(start, sources.lessons(_EPOCHS, _LEARNING_RATE), sources.progress)
     return sources.material(prepared, TrainedRecord.of(prepared.fitting, learning), bounds_pairs)
 
 

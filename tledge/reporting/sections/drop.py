@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tledge.records import Check, Report
 from tledge.reporting.axis import Axis, Tick, padded
-from tledge.reporting.charts import MIN_POINTS, Rows, drawn
+from tledge.reporting.charts import MIN_POINTS, ChartRows, in_every_width
 from tledge.reporting.section import Section, Values
 from tledge.reporting.wording import check_of, short_names, signed, signed_interval
 
@@ -44,7 +44,7 @@ def forest(report: Report, width: int) -> Forest | None:
     drifts = [row.drift for row in report.rows if row.drift]
     if not drifts:
         return None
-    places = Rows(width, len(report.rows))
+    places = ChartRows(width, len(report.rows))
     limit = report.target.budget.max_accuracy_drop_points
     intervals = [drift.accuracy_drop_points_interval for drift in drifts]
     ends = [end for interval in intervals for end in (interval.low, interval.high)]
@@ -77,7 +77,7 @@ def _kind(check: Check | None) -> str:
 
 
 def _html(report: Report) -> Values | None:
-    charts = drawn(forest, report)
+    charts = in_every_width(forest, report)
     return {"forests": charts} if charts else None
 
 

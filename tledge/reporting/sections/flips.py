@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from tledge.records import FlippedPhoto, Report
 from tledge.reporting.section import Section, Values
-from tledge.reporting.wording import counted, full_name, short_names
+from tledge.reporting.wording import count_text, full_name, short_names
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerView:
     """One artifact's answer of the gallery. ``artifact``: its number in :attr:`Gallery.artifacts`."""
 
     artifact: int
@@ -21,19 +21,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoView:
     """A photo of the gallery with every answer that differs."""
 
     photo: FlippedPhoto
     label: int
-    answers: list[Answer]
+    answers: list[AnswerView]
 
 
 @dataclass(frozen=True)
 class Gallery:
     """The photos, and what they can be filtered by. Numbers stand for names: a name may be anything."""
 
-    photos: list[Photo]
+    photos: list[PhotoView]
     artifacts: list[str]
     labels: list[str]
     kinds: list[str]
@@ -47,11 +47,11 @@ def gallery(report: Report) -> Gallery:
     artifacts = [name for name in names if name in present] + sorted(present - names.keys())
     labels = sorted({photo.label for photo in report.flipped_photos})
     photos = [
-        Photo(
+        PhotoView(
             photo,
             labels.index(photo.label),
             [
-                Answer(
+                AnswerView(
                     artifacts.index(answer.artifact),
                     names.get(answer.artifact, answer.artifact),
                     answer.predicted,
@@ -64,7 +64,7 @@ def gallery(report: Report) -> Gallery:
         for photo in report.flipped_photos
     ]
     total, listed = report.num_flipped_photos, len(photos)
-    shown = counted(total, "photo") + (
+    shown = count_text(total, "photo") + (
         f", of which {listed} are here: those on which most differ" if listed < total else ""
     )
     kinds = ["right to wrong", "wrong to right", "wrong to wrong"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tledge.records import Latency, Report, Row, Speedup
 from tledge.reporting.axis import Axis, Tick, log_axis
-from tledge.reporting.charts import Rows, drawn
+from tledge.reporting.charts import ChartRows, in_every_width
 from tledge.reporting.section import Section, Values
 from tledge.reporting.wording import number, short_names
 
@@ -57,7 +57,7 @@ def strips(report: Report, width: int) -> Strips | None:
         timed.insert(0, ("original", report.original.cpu_latency))
     if not timed:
         return None
-    places = Rows(width, len(timed))
+    places = ChartRows(width, len(timed))
     limit = report.target.budget.max_p95_latency_ms
     values = [end for _, latency in timed for end in (latency.quantiles_ms[_BANDS[0]], latency.p99_ms)]
     axis = log_axis([limit, *values], *places.ends)
@@ -115,7 +115,7 @@ def _latencies(first: Latency | None, sweep: Sequence[Latency]) -> list[Latency]
 
 def _html(report: Report) -> Values | None:
     measured = timings(report)
-    return {"timings": measured, "strips": drawn(strips, report)} if measured else None
+    return {"timings": measured, "strips": in_every_width(strips, report)} if measured else None
 
 
 SECTION = Section(order=70, title="Latency", html=_html)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tledge.records import Report
 from tledge.reporting.axis import Axis, Tick, log_axis, padded
-from tledge.reporting.charts import MIN_POINTS, drawn, is_narrow
+from tledge.reporting.charts import MIN_POINTS, in_every_width, is_narrow
 from tledge.reporting.labels import Box, place
 from tledge.reporting.section import Section, Values
 from tledge.reporting.wording import short_names
@@ -116,7 +116,7 @@ def _bubbles(
 
 
 def _html(report: Report) -> Values | None:
-    charts = drawn(scatter, report)
+    charts = in_every_width(scatter, report)
     return {"scatters": charts, "is_timed": charts[0].is_timed} if charts else None
 
 

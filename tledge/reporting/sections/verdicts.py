@@ -13,7 +13,7 @@ from tledge.records import Check, Drift, Interval, Latency, Report
 from tledge.reporting.section import Section, Values
 from tledge.reporting.terminal import WIDE, plain_table
 from tledge.reporting.wording import (
-    counted,
+    count_text,
     float_speedup,
     gate,
     megabytes,
@@ -22,8 +22,8 @@ from tledge.reporting.wording import (
     percent,
     short_names,
     signed,
-    speedup,
-    verdict,
+    speedup_text,
+    verdict_text,
 )
 
 _DRIFT = ("top-1 % (95%)", "drop pt (95%)", "agree %", "mean |dp|")
@@ -79,7 +79,7 @@ def _every_budget(report: Report) -> str:
 def _shared(report: Report) -> Values:
     """Return what both templates name."""
     return {
-        "verdict_line": verdict(report),
+        "verdict_line": verdict_text(report),
         "failed": findings(report, "failed"),
         "not_judged": findings(report, "not judged"),
         "uncertified": _uncertified(report),
@@ -103,8 +103,10 @@ def _terminal(report: Report, width: int) -> Iterator[RenderableType]:
 
     Where the terminal is too small for one table, drift and cost stand in two.
     """
-    threads = counted(report.target.threads, "thread")
-    title = f"{report.run} on {report.target.name}: {counted(report.num_test_photos, 'test photo')}, batch 1, {threads}"
+    threads = count_text(report.target.threads, "thread")
+    title = (
+        f"{report.run} on {report.target.name}: {count_text(report.num_test_photos, 'test photo')}, batch 1, {threads}"
+    )
     yield Text(one_line(title), style="italic")
     rows = [_reference(report), *_original(report), *_artifacts(report)]
     text, wraps = ("artifact", "verdict"), ("artifact",)
@@ -142,7 +144,7 @@ def _original(report: Report) -> Iterator[_Cells]:
 def _artifacts(report: Report) -> Iterator[_Cells]:
     names = short_names(report.rows)
     for row in report.rows:
-        cost = _cost(row.size_bytes, row.latency, speedup(float_speedup(report, row)), row.peak_memory_mb)
+        cost = _cost(row.size_bytes, row.latency, speedup_text(float_speedup(report, row)), row.peak_memory_mb)
         yield names[row.artifact], _drift(row.drift), cost, row.verdict
 
 

@@ -32,7 +32,7 @@ def require_photos(num_training: int) -> None:
         )
 
 
-def choose(
+def choose_representative(
     content_sha256: Sequence[bytes], labels: npt.NDArray[np.int64], num_samples: int, seed: int
 ) -> npt.NDArray[np.int64]:
     """Row numbers of ``num_samples`` training photos (all, where there are fewer), as evenly by class as can be.
@@ -66,13 +66,15 @@ class Chosen:
 
 
 def choose_apart(train: SplitPhotos, num_samples: int, seed: int, test_fingerprints: Fingerprints) -> Chosen:
-    """Choose as :func:`choose` does, among the training photos that are no near copies of test photos.
+    """Choose as :func:`choose_representative` does, among the training photos that are no near copies of test photos.
 
     Only a run of an earlier tledge has such. ``test_fingerprints``: uint8 (N, 256).
     """
     left, num_copies = np.arange(len(train.labels)), 0
     while True:
-        rows = left[choose([train.content_sha256[row] for row in left], train.labels[left], num_samples, seed)]
+        rows = left[
+            choose_representative([train.content_sha256[row] for row in left], train.labels[left], num_samples, seed)
+        ]
         photos = (fingerprint(np.asarray(train.pixels[int(row)], np.uint8)) for row in rows)
         found = neighbours(np.stack(list(photos)), test_fingerprints)
         if not found.is_copy.any():

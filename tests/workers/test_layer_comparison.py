@@ -14,28 +14,28 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import SIZE, int8_tflite, rewrite_onnx, tflite
 
 from tledge.runtimes import runtime
-from tledge.runtimes.layer_graph import INPUT, Layer, Operator, layers, match
+from tledge.runtimes.layer_graph import INPUT, GraphOperator, Layer, layers, match
 from tledge.runtimes.litert_layers import LiteRTLayers
 from tledge.runtimes.onnx_runtime_layers import OnnxLayers
-from tledge.workers.layers import Sums
+from tledge.workers.layer_comparison import Sums
 from tledge.workers.process import WorkerFailed, WorkerProcess
 
 from .jobs import job
 
 QUANTIZED = [
-    Operator("weights", "DequantizeLinear", ("w8", "ws"), ("w",)),
-    Operator("conv_1", "Conv", ("pixels", "w"), ("c",)),
-    Operator("q_1", "QuantizeLinear", ("c", "s"), ("c8",)),
-    Operator("dq_1", "DequantizeLinear", ("c8", "s"), ("cr",)),
-    Operator("add_2", "Add", ("cr", "negated"), ("a",)),
-    Operator("softmax_3", "Softmax", ("a",), ("out",)),
+    GraphOperator("weights", "DequantizeLinear", ("w8", "ws"), ("w",)),
+    GraphOperator("conv_1", "Conv", ("pixels", "w"), ("c",)),
+    GraphOperator("q_1", "QuantizeLinear", ("c", "s"), ("c8",)),
+    GraphOperator("dq_1", "DequantizeLinear", ("c8", "s"), ("cr",)),
+    GraphOperator("add_2", "Add", ("cr", "negated"), ("a",)),
+    GraphOperator("softmax_3", "Softmax", ("a",), ("out",)),
 ]
 FLOAT = [
-    Operator("cast_0", "Cast", ("pixels",), ("p",)),
-    Operator("conv_7", "Conv", ("p", "k", "b"), ("c",)),
-    Operator("clip_8", "Clip", ("c", "low", "high"), ("r",)),
-    Operator("sub_9", "Sub", ("r", "mean"), ("a",)),
-    Operator("softmax_10", "Softmax", ("a",), ("out",)),
+    GraphOperator("cast_0", "Cast", ("pixels",), ("p",)),
+    GraphOperator("conv_7", "Conv", ("p", "k", "b"), ("c",)),
+    GraphOperator("clip_8", "Clip", ("c", "low", "high"), ("r",)),
+    GraphOperator("sub_9", "Sub", ("r", "mean"), ("a",)),
+    GraphOperator("softmax_10", "Softmax", ("a",), ("out",)),
 ]
 
 
@@ -59,7 +59,7 @@ def test_what_an_optimizer_folds_into_a_convolution_belongs_to_it() -> None:
 
 
 def test_an_activation_stays_a_layer_where_the_convolution_is_read_by_another_one_too() -> None:
-    operators = [*FLOAT[:3], Operator("mul", "Mul", ("c", "r"), ("out",))]
+    operators = [*FLOAT[:3], GraphOperator("mul", "Mul", ("c", "r"), ("out",))]
     found = layers(operators, "pixels", "out")
     assert [(layer.name, layer.inputs) for layer in found] == [
         ("conv_7", (INPUT,)),
@@ -70,15 +70,15 @@ def test_an_activation_stays_a_layer_where_the_convolution_is_read_by_another_on
 
 def test_an_operator_with_many_outputs_is_a_layer_for_each_that_is_read() -> None:
     operators = [
-        Operator("split", "Split", ("pixels",), ("left", "unused", "right")),
-        Operator("add", "Add", ("left", "right"), ("out",)),
+        GraphOperator("split", "Split", ("pixels",), ("left", "unused", "right")),
+        GraphOperator("add", "Add", ("left", "right"), ("out",)),
     ]
     assert [layer.name for layer in layers(operators, "pixels", "out")] == ["split:0", "split:2", "add"]
 
 
 def test_a_network_whose_output_does_not_depend_on_its_input_is_refused() -> None:
     with pytest.raises(ValueError, match="does not depend"):
-        layers([Operator("constant", "Softmax", ("weights",), ("out",))], "pixels", "out")
+        layers([GraphOperator("constant", "Softmax", ("weights",), ("out",))], "pixels", "out")
 
 
 def test_exports_of_one_network_match_whatever_they_call_and_fold() -> None:
@@ -226,7 +226,7 @@ def test_a_fed_layer_gives_its_readers_what_the_caller_says(
 def compared(folder: Path, model: bytes, against: bytes, pixels: np.ndarray, num_photos: int) -> dict[str, Any]:
     (folder / "against").write_bytes(against)
     made = job(folder, model, "onnxruntime", pixels)
-    with WorkerProcess("tledge.workers.layers", made, folder) as process:
+    with WorkerProcess("tledge.workers.layer_comparison", made, folder) as process:
         return process.call("compare", 60, against=str(folder / "against"), num_photos=num_photos)
 
 

@@ -1,4 +1,4 @@
-"""The program that compares the layers of two artifacts: ``python -m tledge.workers.layers JOB PARENT_PID``.
+"""The program that compares the layers of two artifacts: ``python -m tledge.workers.layer_comparison JOB PARENT_PID``.
 
 It is the worker of one artifact with one command more. Both artifacts run in this process, photo by photo: only sums
 stay from one photo to the next, so memory does not grow with the photos.

@@ -16,7 +16,7 @@ from tledge.workers.process import WorkerFailed
 
 NUM_PHOTOS = 16
 _QUANTIZED, _FLOAT = "int8", "float32"
-_PROGRAM = "tledge.workers.layers"
+_PROGRAM = "tledge.workers.layer_comparison"
 _RUNS_A_PHOTO = 4  # both artifacts for their layers, one in pieces, one for its answer
 
 
@@ -61,13 +61,13 @@ def _report(
         return report.model_copy(update={"note": f"The layers of {runtime.name} can't be read."})
     num_photos = min(num_photos, bench.photos.num_photos)
     try:
-        layers, note = compare(int8, float32, runtime.name, bench, num_photos)
+        layers, note = compare_layers(int8, float32, runtime.name, bench, num_photos)
     except WorkerFailed as failure:
         return report.model_copy(update={"note": f"The layers could not be compared: {failure}"})
     return report.model_copy(update={"layers": layers, "note": note, "num_photos": num_photos})
 
 
-def compare(
+def compare_layers(
     int8: Path, float32: Path, runtime: str, bench: Bench, num_photos: int = NUM_PHOTOS
 ) -> tuple[list[LayerError], str]:
     """The layers of ``int8`` against those of ``float32``, and a note on what was not compared.

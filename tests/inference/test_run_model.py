@@ -18,7 +18,7 @@ from tledge.bench.bench import Runnable
 from tledge.cache import cache_root
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
-from tledge.inference.model import Model, open_model
+from tledge.inference.run_model import RunModel, open_model
 from tledge.preprocessing import Pixels
 from tledge.progress import Silent
 from tledge.records import ExportRecord
@@ -33,7 +33,7 @@ def _photos(count: int, size: int) -> list[Pixels]:
     return list(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8))
 
 
-def _answers(model: Model, photos: list[Pixels]) -> tuple[list[int], np.ndarray]:
+def _answers(model: RunModel, photos: list[Pixels]) -> tuple[list[int], np.ndarray]:
     blocks = list(model.answers(enumerate(photos), len(photos), Silent()))
     return [mark for marks, _ in blocks for mark in marks], np.concatenate([rows for _, rows in blocks])
 
@@ -42,8 +42,8 @@ def _answers(model: Model, photos: list[Pixels]) -> tuple[list[int], np.ndarray]
 def test_blocks_of_any_size_give_each_photo_the_answer_of_its_artifact(
     exported: Exported, monkeypatch: pytest.MonkeyPatch, block_photos: int
 ) -> None:
-    model = open_model(exported[0], artifact="tflite-int8")
-    monkeypatch.setattr("tledge.inference.model.BLOCK_BYTES", block_photos * 3 * model.input_size**2)
+    model = open_model(exported[0], format_name="tflite-int8")
+    monkeypatch.setattr("tledge.inference.run_model.BLOCK_BYTES", block_photos * 3 * model.input_size**2)
     photos = _photos(5, model.input_size)
     marks, found = _answers(model, photos)
     session = runtime("litert").load(model.runnable.path.read_bytes(), 1, "XNNPACK")
@@ -61,12 +61,12 @@ def test_the_original_gives_the_probabilities_of_its_stored_logits(built: Run) -
 
 
 def test_no_photos_have_no_answers_and_start_nothing(exported: Exported) -> None:
-    assert list(open_model(exported[0], artifact="tflite-int8").answers([], 1, Silent())) == []
+    assert list(open_model(exported[0], format_name="tflite-int8").answers([], 1, Silent())) == []
 
 
 def test_who_stops_half_way_leaves_no_files_behind(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = open_model(exported[0], artifact="onnx-int8")
-    monkeypatch.setattr("tledge.inference.model.BLOCK_BYTES", 1)
+    model = open_model(exported[0], format_name="onnx-int8")
+    monkeypatch.setattr("tledge.inference.run_model.BLOCK_BYTES", 1)
     with contextlib.closing(model.answers(enumerate(_photos(3, model.input_size)), 3, Silent())) as blocks:
         assert next(blocks)[0] == [0]
         assert list((cache_root() / "scratch").iterdir())
@@ -80,9 +80,9 @@ def test_a_disk_without_room_for_a_block_is_said_before_a_photo_is_read(
         raise AssertionError("read")
         yield
 
-    monkeypatch.setattr("tledge.inference.model.BLOCK_BYTES", 2**60)
+    monkeypatch.setattr("tledge.inference.run_model.BLOCK_BYTES", 2**60)
     with pytest.raises(EnvironmentFault, match="no space left on the disk"):
-        next(open_model(exported[0], artifact="onnx-int8").answers(photos(), 2**50, Silent()))
+        next(open_model(exported[0], format_name="onnx-int8").answers(photos(), 2**50, Silent()))
 
 
 def test_an_artifact_that_answers_nan_is_named(run_copy: Run) -> None:
@@ -93,7 +93,7 @@ def test_an_artifact_that_answers_nan_is_named(run_copy: Run) -> None:
 
     data = (run_copy.export_folder("onnx-float32") / "model.onnx").read_bytes()
     replace_artifact(run_copy, "onnx-float32", rewrite_onnx(data, change))
-    model = open_model(run_copy, artifact="onnx-float32")
+    model = open_model(run_copy, format_name="onnx-float32")
     with pytest.raises(
         ArtifactError, match=r"onnx-float32/model\.onnx: gives no answers .*: the output holds NaN .*tledge verify"
     ):
@@ -106,7 +106,7 @@ def test_an_artifact_that_does_not_run_is_named_with_what_its_process_said(run_c
 
     data = (run_copy.export_folder("onnx-int8") / "model.onnx").read_bytes()
     replace_artifact(run_copy, "onnx-int8", rewrite_onnx(data, change))
-    model = open_model(run_copy, artifact="onnx-int8")
+    model = open_model(run_copy, format_name="onnx-int8")
     with pytest.raises(
         ArtifactError, match=r"onnx-int8/model\.onnx: gives no answers that can be used on this machine: .+"
     ):
@@ -123,7 +123,7 @@ def lenet_as_onnx(lenet_copy: Run) -> Run:
 def test_an_artifact_that_is_no_model_is_not_run(lenet_as_onnx: Run) -> None:
     replace_artifact(lenet_as_onnx, "onnx-float32", b"not a model")
     with pytest.raises(ArtifactError, match=r"onnx-float32/model\.onnx: not an ONNX model"):
-        open_model(lenet_as_onnx, artifact="onnx-float32")
+        open_model(lenet_as_onnx, format_name="onnx-float32")
 
 
 def test_weights_beside_an_artifact_are_read_on_no_road(lenet_as_onnx: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,10 +141,10 @@ def test_weights_beside_an_artifact_are_read_on_no_road(lenet_as_onnx: Run, monk
     replace_artifact(run, "onnx-float32", rewrite_onnx((folder / "model.onnx").read_bytes(), change))
     monkeypatch.chdir(folder)  # where ONNX Runtime would find them
     with pytest.raises(ArtifactError, match="keeps weights outside the file"):
-        open_model(run, artifact="onnx-float32")
+        open_model(run, format_name="onnx-float32")
     model = Runnable("outside", folder / "model.onnx", "onnxruntime")
     with pytest.raises(ArtifactError, match="gives no answers that can be used on this machine"):
-        _answers(Model(run, "onnx-float32", model, None), _photos(1, run.manifest.backbone.input_size))
+        _answers(RunModel(run, "onnx-float32", model, None), _photos(1, run.manifest.backbone.input_size))
     verified = verify(run, wanted=Wanted(accuracy_only=True))
     (row,) = verified.rows
     assert row.verdict == "failed"
@@ -162,7 +162,7 @@ def test_an_artifact_is_a_plain_file_of_its_own_folder(lenet_as_onnx: Run, file:
     record = run.export_record("onnx-float32").model_copy(update={"file": file.format(folder=root)})
     record.save(folder / "export.json")  # sealed, and of the same content
     with pytest.raises(ArtifactError, match=r"export\.json: .*file.*tledge export"):
-        open_model(run, artifact="onnx-float32")
+        open_model(run, format_name="onnx-float32")
     (row,) = verify(run, wanted=Wanted(accuracy_only=True)).rows
     assert row.verdict == "failed"
     assert "export.json" in (row.error or "")
@@ -171,7 +171,7 @@ def test_an_artifact_is_a_plain_file_of_its_own_folder(lenet_as_onnx: Run, file:
 def test_an_artifact_that_was_changed_since_its_export_is_not_run(run_copy: Run) -> None:
     (run_copy.export_folder("onnx-int8") / "model.onnx").write_bytes(b"changed")
     with pytest.raises(ArtifactError, match="changed or cut short since it was written"):
-        open_model(run_copy, artifact="onnx-int8")
+        open_model(run_copy, format_name="onnx-int8")
 
 
 @pytest.mark.parametrize(
@@ -188,12 +188,12 @@ def test_a_wrong_name_is_an_error_that_knows_the_right_ones(
     exported: Exported, artifact: str | None, chosen: str | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        open_model(exported[0], artifact=artifact, runtime=chosen)
+        open_model(exported[0], format_name=artifact, runtime=chosen)
 
 
 def test_a_run_is_opened_by_its_name_in_its_folder(exported: Exported, tmp_path: Path) -> None:
     run = exported[0]
-    model = open_model("digits", artifact="onnx-int8", runtime="onnxruntime", artifacts=run.folder.parent)
+    model = open_model("digits", format_name="onnx-int8", runtime="onnxruntime", artifacts=run.folder.parent)
     assert (model.run.folder, model.runnable.name, model.labels[3]) == (run.folder, "onnx-int8 on onnxruntime", "3")
     with pytest.raises(InputError, match="no run in"):
         open_model(artifacts=tmp_path)

@@ -1,4 +1,4 @@
-"""The files of a report: where they stand, and that all of them are written or none."""
+"""The files of a report: report.json and what is drawn from it, written together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require_place(folder: Path) -> None:
         raise EnvironmentFault(f"{in_the_way[0]}: stands where tledge writes its reports; move it away")
 
 
-def drawn(report: Report) -> dict[str, bytes]:
+def rendered_files(report: Report) -> dict[str, bytes]:
     """report.md, junit.xml and report.html by their names."""
     from tledge.reporting.html import render as html
     from tledge.reporting.junit import render as junit
@@ -38,6 +38,6 @@ def write_all(report: Report, folder: Path) -> None:
     All are drawn before the first is replaced: a failure leaves the reports of the verification before, which belong
     together.
     """
-    files = {REPORT: sealed(report.as_json()), **drawn(report)}
+    files = {REPORT: sealed(report.as_json()), **rendered_files(report)}
     folder.mkdir(exist_ok=True)
     write_together(folder, files)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.accuracy_aware.layers import choices, ranked
+from tledge.accuracy_aware.sensitivity import choices, ranked
 from tledge.compression.codes import Grid
-from tledge.compression.fitting import prepare
+from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
-from tledge.compression.layer_kinds import is_weighted
+from tledge.compression.layer_roles import is_weighted
 from tledge.progress import Silent
 
 SIZE = 16
@@ -112,7 +112,7 @@ def test_layers_in_float_keep_the_weights_that_were_trained_and_what_only_they_r
 ) -> None:
     (chosen,) = choices(folded.network, ["last/activation"])
     assert set(chosen) == {"add", "last", "last/activation"}
-    prepared = prepare(folded.copied(), photos, "min-max", Silent(), float_layers=chosen)
+    prepared = fit_network(folded.copied(), photos, "min-max", Silent(), float_layers=chosen)
     assert prepared.float_layers == chosen
     assert prepared.ranges.keys() == ranked(folded, photos).keys() - {"add"} | {"pool"}
     for layer in filter(is_weighted, prepared.network.layers):

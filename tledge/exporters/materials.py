@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tledge.datasets.prepare import members
-from tledge.exporters import Format
-from tledge.exporters.calibration import require_photos
+from tledge.exporters.format import Format
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
 from tledge.exporters.preparations.sources import Sources
+from tledge.exporters.representative import require_photos
 from tledge.progress import Progress
 from tledge.run import Run
 

@@ -16,7 +16,7 @@ from tledge.progress import Silent
 from tledge.records import ExportRecord, LayerReport
 from tledge.run import Run
 from tledge.runtimes import runtimes
-from tledge.verification.layers import layer_reports
+from tledge.verification.layer_errors import layer_reports
 from tledge.workers.place import Here
 
 Exported = tuple[Run, dict[str, ExportRecord]]
@@ -226,7 +226,7 @@ def test_no_module_of_the_comparing_process_imports_tensorflow() -> None:
     import sys
 
     program = (
-        "import sys, tledge.workers.layers\n"
+        "import sys, tledge.workers.layer_comparison\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'tf_keras', 'keras')])"
     )
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

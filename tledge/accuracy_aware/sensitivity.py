@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tledge.compression.codes import Grid
 from tledge.compression.folding import Folded
-from tledge.compression.layer_kinds import host_of, is_fused, is_weighted, kind_of
+from tledge.compression.layer_roles import host_of, is_fused, is_weighted, kind_of
 from tledge.compression.ranges import with_zero
 from tledge.preprocessing import Pixels
 from tledge.tensorflow_setup import tensorflow
@@ -20,12 +20,12 @@ NUM_PHOTOS = 16
 _PLAIN = Grid()
 
 
-def ranked(folded: Folded, pixels: Pixels, grid: Grid = _PLAIN) -> dict[str, float]:
+def ranked(folded: Folded, calibration_photos: Pixels, grid: Grid = _PLAIN) -> dict[str, float]:
     """The relative squared error that integers bring into each layer by themselves, by its name, the largest first.
 
     A layer is given the float network's values, as codes give them back, and has rounded weights; what its own codes give
     back is compared with its float output: sum of squared differences over sum of squares. Layers that do not change codes
-    are left out, and a ReLU stands for the layer that it alone reads. ``pixels``: photos, uint8 (N, S, S, 3);
+    are left out, and a ReLU stands for the layer that it alone reads. ``calibration_photos``: uint8 (N, S, S, 3);
     ``grid``: of every layer.
     """
     network, rounded = folded.network, folded.copied().network
@@ -34,8 +34,8 @@ def ranked(folded: Folded, pixels: Pixels, grid: Grid = _PLAIN) -> dict[str, flo
             kernel, bias = layer.get_weights()
             layer.set_weights([grid.on_codes(layer, kernel), bias])
     first = network.layers[0].name
-    real = {first: folded.images(pixels)}
-    coded = {first: folded.input_codes.real(pixels)}  # of a fused layer: not coded yet
+    real = {first: folded.images(calibration_photos)}
+    coded = {first: folded.input_codes.real(calibration_photos)}  # of a fused layer: not coded yet
     errors = {}
     for number, layer in enumerate(network.layers[1:], start=1):
         before = _before(layer)

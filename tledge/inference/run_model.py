@@ -20,7 +20,7 @@ from tledge.errors import ArtifactError, InputError, unknown
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels
 from tledge.progress import Progress
-from tledge.run import Run, find
+from tledge.run import Run, find_run
 from tledge.runtimes import runtime as runtime_named
 from tledge.runtimes import runtimes_for
 from tledge.workers.place import Here
@@ -34,7 +34,7 @@ BLOCK_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Model:
+class RunModel:
     """Made by :func:`open_model`. ``name``: ``original``, or the artifact's format.
 
     ``pixel_range``: that of 16-bit photos it is asked about, the run's where no other was named.
@@ -101,31 +101,31 @@ def _noting(marks: list[T], photos: Iterable[tuple[T, Pixels]]) -> Iterator[npt.
 def open_model(
     run: Run | str | None = None,
     *,
-    artifact: str | None = None,
+    format_name: str | None = None,
     runtime: str | None = None,
     pixel_range: PixelRange | None = None,
     artifacts: Path | None = None,
-) -> Model:
-    """The original of a run (the latest where none is named), or its artifact of a format, on the runtime of that file.
+) -> RunModel:
+    """The original of a run (the latest where none is named), or its artifact of a format, on a runtime of that file.
 
     ``pixel_range``: of 16-bit photos, where theirs is not that of the photos that the run was trained on.
-    Raises InputError for an unknown run, artifact or runtime, or a runtime for other files; ArtifactError where a file
+    Raises InputError for an unknown run, format or runtime, or a runtime for other files; ArtifactError where a file
     changed since it was written, is no model, or keeps weights outside itself.
     """
-    run = find(run, artifacts)
+    run = find_run(run, artifacts)
     pixel_range = pixel_range or run.manifest.pixel_range
-    if artifact is None:
+    if format_name is None:
         if runtime is not None:
             raise InputError(f"--runtime {runtime} is for an artifact: name it with --artifact, or drop --runtime")
-        return Model(run, ORIGINAL_NAME, original_of(run), pixel_range)
+        return RunModel(run, ORIGINAL_NAME, original_of(run), pixel_range)
     names = run.export_names()
-    if artifact not in names:
-        raise unknown(f"artifact of run {run.name}", artifact, names, "Or make it with tledge export.")
-    path = run.export_folder(artifact) / run.export_record(artifact).file
+    if format_name not in names:
+        raise unknown(f"artifact of run {run.name}", format_name, names, "Or make it with tledge export.")
+    path = run.export_folder(format_name) / run.export_record(format_name).file
     usable = [found.name for found in runtimes_for(path)]
     if not usable or (runtime and runtime_named(runtime).name not in usable):
         listed = f"; use --runtime {' or '.join(usable)}" if usable else ", nor does any other runtime"
-        raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {artifact}{listed}")
+        raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {format_name}{listed}")
     interface(path)  # a file that the audit would not read is not run, as in a verification
     chosen = runtime or usable[0]
-    return Model(run, artifact, Runnable(f"{artifact} on {chosen}", path, chosen), pixel_range)
+    return RunModel(run, format_name, Runnable(f"{format_name} on {chosen}", path, chosen), pixel_range)

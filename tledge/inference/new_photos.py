@@ -30,7 +30,7 @@ class Found:
     outputs: list[str] = field(default_factory=list)
 
 
-def find(names: Sequence[str | Path]) -> Found:
+def find_photos(names: Sequence[str | Path]) -> Found:
     """Files as they are named, whatever their suffix; folders with all that is below them, in the order of their paths.
 
     In folders a photo is known by its suffix, and hidden files are left alone; links to folders are not followed.
@@ -45,15 +45,15 @@ def find(names: Sequence[str | Path]) -> Found:
         else:
             found.photos.append(name)
     if not found.photos:
-        passed_over = f"; no photos by their names: {few(list(map(text, found.skipped)))}" if found.skipped else ""
-        passed_over += f"; tledge itself wrote {few(list(map(text, found.outputs)))}" if found.outputs else ""
-        raise InputError(f"no photo in {', '.join(text(str(name)) for name in names)}{passed_over}")
+        passed_over = f"; no photos by their names: {few(list(map(path_text, found.skipped)))}" if found.skipped else ""
+        passed_over += f"; tledge itself wrote {few(list(map(path_text, found.outputs)))}" if found.outputs else ""
+        raise InputError(f"no photo in {', '.join(path_text(str(name)) for name in names)}{passed_over}")
     return found
 
 
 def _walk(root: str, found: Found) -> None:
     def refuse(error: OSError) -> None:
-        raise InputError(f"folder {text(str(error.filename))}: can't be read ({error.strerror})") from error
+        raise InputError(f"folder {path_text(str(error.filename))}: can't be read ({error.strerror})") from error
 
     if is_output(Path(root)):
         found.outputs.append(root)
@@ -71,12 +71,12 @@ def _is_visible(name: str) -> bool:
     return not name.startswith(".") and name not in _LEFT_BY_SYSTEMS
 
 
-def text(path: str) -> str:
+def path_text(path: str) -> str:
     """A path as text that any record can hold: bytes that are no UTF-8 are written as ``\\xNN``."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def read(photo: str) -> bytes:
+def read_named_photo(photo: str) -> bytes:
     """The bytes of a file, or of standard input for ``-``. Raises UnreadableImage where there are none to read."""
     if photo != STDIN:
         return read_photo(Path(photo))

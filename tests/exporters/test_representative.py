@@ -15,7 +15,13 @@ from tledge.datasets.own_photos import fingerprints_of
 from tledge.datasets.prepare import Member, load_split
 from tledge.errors import ArtifactError, InputError
 from tledge.exporters import formats
-from tledge.exporters.calibration import DEFAULT_SAMPLES, choose, choose_apart, pin_input_range, record
+from tledge.exporters.representative import (
+    DEFAULT_SAMPLES,
+    choose_apart,
+    choose_representative,
+    pin_input_range,
+    record,
+)
 from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
@@ -25,29 +31,29 @@ LABELS = np.array([0] * 200 + [1] * 90 + [2] * 10, np.int64)
 
 
 def test_classes_are_as_even_as_their_photos_allow() -> None:
-    assert np.bincount(LABELS[choose(KEYS, LABELS, 30, 0)]).tolist() == [10, 10, 10]
-    assert np.bincount(LABELS[choose(KEYS, LABELS, 100, 0)]).tolist() == [45, 45, 10]
-    assert sorted(np.bincount(LABELS[choose(KEYS, LABELS, 10, 0)]).tolist()) == [3, 3, 4]
+    assert np.bincount(LABELS[choose_representative(KEYS, LABELS, 30, 0)]).tolist() == [10, 10, 10]
+    assert np.bincount(LABELS[choose_representative(KEYS, LABELS, 100, 0)]).tolist() == [45, 45, 10]
+    assert sorted(np.bincount(LABELS[choose_representative(KEYS, LABELS, 10, 0)]).tolist()) == [3, 3, 4]
 
 
 def test_no_photo_is_taken_twice_and_all_are_taken_where_there_are_fewer() -> None:
-    assert len(set(choose(KEYS, LABELS, 100, 0).tolist())) == 100
-    assert choose(KEYS, LABELS, 10_000, 0).tolist() == list(range(300))
+    assert len(set(choose_representative(KEYS, LABELS, 100, 0).tolist())) == 100
+    assert choose_representative(KEYS, LABELS, 10_000, 0).tolist() == list(range(300))
 
 
 def test_the_choice_follows_from_seed_and_content_and_not_from_the_order_of_files() -> None:
-    rows = choose(KEYS, LABELS, 30, 7)
-    assert rows.tolist() == choose(KEYS, LABELS, 30, 7).tolist()
-    assert rows.tolist() != choose(KEYS, LABELS, 30, 8).tolist()
+    rows = choose_representative(KEYS, LABELS, 30, 7)
+    assert rows.tolist() == choose_representative(KEYS, LABELS, 30, 7).tolist()
+    assert rows.tolist() != choose_representative(KEYS, LABELS, 30, 8).tolist()
     order = np.random.default_rng(0).permutation(300)
-    shuffled = choose([KEYS[i] for i in order], LABELS[order], 30, 7)
+    shuffled = choose_representative([KEYS[i] for i in order], LABELS[order], 30, 7)
     assert {KEYS[order[row]] for row in shuffled} == {KEYS[row] for row in rows}
 
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_fewer_than_one_sample_is_an_error_that_names_the_option(count: int) -> None:
     with pytest.raises(InputError, match="--calibration-samples"):
-        choose(KEYS, LABELS, count, 0)
+        choose_representative(KEYS, LABELS, count, 0)
 
 
 def test_a_calibration_photo_that_is_also_a_test_photo_is_refused() -> None:
@@ -59,7 +65,7 @@ def test_no_near_copy_of_a_test_photo_is_calibrated_on(lenet: Run) -> None:
     test, train = (fingerprints_of(lenet, split, Silent()) for split in ("test", "train"))
     photos, seed = load_split(lenet, "train", Silent()), lenet.manifest.seed
     usual = choose_apart(photos, 50, seed, test)
-    assert usual.rows.tolist() == choose(photos.content_sha256, photos.labels, 50, seed).tolist()
+    assert usual.rows.tolist() == choose_representative(photos.content_sha256, photos.labels, 50, seed).tolist()
     assert (usual.num_copies, usual.num_alike) == (0, 0)
     copied = usual.rows[:3]
     others = choose_apart(photos, 50, seed, np.concatenate([test, train[copied]]))

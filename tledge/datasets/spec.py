@@ -1,0 +1,34 @@
+"""A data set spec becomes its source."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tledge.datasets.photo_source import Source
+from tledge.errors import InputError
+
+
+def open_source(spec: str) -> Source:
+    """The source of a spec: ``digits``, a folder, or a TensorFlow Datasets name with an optional ``:version``.
+
+    A spec with a path separator, or that starts with ``.`` or ``~``, is a folder. A plain name that is
+    also a folder here is refused rather than guessed; ``tfds:NAME`` always means TensorFlow Datasets.
+    Raises InputError for what nobody knows, EnvironmentFault where data would have to be downloaded and can't be.
+    """
+    from tledge.datasets import digits, folder, tfds
+
+    if spec.startswith("tfds:"):
+        return tfds.open_tfds(spec.removeprefix("tfds:"))
+    path = Path(spec).expanduser()
+    looks_like_path = os.sep in spec or spec.startswith((".", "~"))
+    if looks_like_path and (path.exists() or spec.startswith((".", "~", os.sep)) or not tfds.is_known(spec)):
+        return folder.open_folder(path)
+    if not spec:
+        raise InputError("an empty data set name; give a folder, digits, or a TensorFlow Datasets name")
+    known = spec == digits.NAME or tfds.is_known(spec)
+    if path.is_dir():
+        if known:
+            raise InputError(f"{spec!r} is a data set and also a folder here; write ./{spec} or tfds:{spec}")
+        return folder.open_folder(path)
+    return digits.open_digits() if spec == digits.NAME else tfds.open_tfds(spec)
