@@ -6,8 +6,12 @@ import pytest
 
 from tledge.errors import InputError
 from tledge.run import Run
+from tledge.runtimes import runtime
 from tledge.verification.subjects import partners_of, subjects_of
 from tledge.verification.verify import verify_artifacts
+
+LITERT = [runtime("litert")]
+BOTH = [*LITERT, runtime("onnxruntime")]
 
 
 @pytest.mark.parametrize("content", [b"", None])
@@ -17,23 +21,23 @@ def test_a_broken_artifact_of_a_runtime_that_the_target_lacks_is_left_out(run_co
         (folder / "export.json").unlink()
     else:
         (folder / "model.onnx").write_bytes(content)
-    subjects, warnings = subjects_of(run_copy, [], ["litert"], "own")
+    subjects, warnings = subjects_of(run_copy, [], LITERT, "own")
     assert all(subject.path.suffix == ".tflite" for subject in subjects)
     assert "onnx-int8" in warnings[0]
-    both, _ = subjects_of(run_copy, [], ["litert", "onnxruntime"], "own")
+    both, _ = subjects_of(run_copy, [], BOTH, "own")
     assert [subject.format for subject in both if subject.problem] == ["onnx-int8"]
 
 
 def test_an_artifact_without_its_file_is_a_broken_one_on_every_target(run_copy: Run) -> None:
     (run_copy.export_folder("onnx-int8") / "model.onnx").unlink()
-    subjects, _ = subjects_of(run_copy, ["onnx-int8"], ["litert"], "own")
+    subjects, _ = subjects_of(run_copy, ["onnx-int8"], LITERT, "own")
     assert subjects[0].problem
 
 
 def test_the_partner_of_an_artifact_is_the_float_one_of_its_runtime(run_copy: Run) -> None:
-    subjects, _ = subjects_of(run_copy, ["onnx-int8"], ["litert", "onnxruntime"], "own")
+    subjects, _ = subjects_of(run_copy, ["onnx-int8"], BOTH, "own")
     assert [(one.format, one.is_judged) for one in partners_of(run_copy, subjects)] == [("onnx-float32", False)]
-    subjects, _ = subjects_of(run_copy, [], ["litert", "onnxruntime"], "own")
+    subjects, _ = subjects_of(run_copy, [], BOTH, "own")
     assert partners_of(run_copy, subjects) == []
 
 
@@ -50,4 +54,4 @@ def test_a_partner_is_compared_with_and_not_judged(small_exported: Run) -> None:
 
 def test_a_target_that_runs_nothing_of_the_run_says_so(run_copy: Run) -> None:
     with pytest.raises(InputError, match="no artifact of run digits is for them"):
-        subjects_of(run_copy, ["onnx-int8"], ["litert"], "own")
+        subjects_of(run_copy, ["onnx-int8"], LITERT, "own")
