@@ -1,13 +1,8 @@
-"""tledge: from labelled photos to a verified image classifier for small devices.
+"""tledge turns labelled photos into a verified image classifier for small devices, by one function a stage.
 
-The public API is one function for each stage. Each reads only what the stage before it wrote:
-
-    run = tledge.build("tf_flowers")
-    tledge.export(run, ["tflite-int8"])
-    report = tledge.verify(run)
-
-The types that these functions take and give stand beside them. All are imported on first use, because TensorFlow takes
-seconds to import.
+run = tledge.build("tf_flowers")
+tledge.export(run, ["tflite-int8"])
+report = tledge.verify(run)
 """
 
 from __future__ import annotations
@@ -16,18 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tledge._version import __version__
 
-__all__ = [
-    "Options",
-    "Progress",
-    "Recipe",
-    "Report",
-    "Run",
-    "Wanted",
-    "__version__",
-    "build",
-    "export",
-    "verify",
-]
+__all__ = ["Options", "Progress", "Recipe", "Report", "Run", "Wanted", "__version__", "build", "export", "verify"]
 
 if TYPE_CHECKING:
     from tledge.api import export, verify
@@ -39,17 +23,12 @@ if TYPE_CHECKING:
     from tledge.training.recipe import Recipe
     from tledge.verification.measurement import Wanted
 
+# The names are imported on first use, because TensorFlow takes seconds to import.
 _HOMES = {
-    "Options": "tledge.exporters.options",
-    "Progress": "tledge.progress",
-    "Recipe": "tledge.training.recipe",
-    "Report": "tledge.records",
-    "Run": "tledge.run",
-    "Wanted": "tledge.verification.measurement",
-    "build": "tledge.training.build",
-    "export": "tledge.api",
-    "verify": "tledge.api",
-}
+    "Options": "tledge.exporters.options", "Progress": "tledge.progress", "Recipe": "tledge.training.recipe",
+    "Report": "tledge.records", "Run": "tledge.run", "Wanted": "tledge.verification.measurement",
+    "build": "tledge.training.build", "export": "tledge.api", "verify": "tledge.api",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

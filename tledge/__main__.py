@@ -1,6 +1,6 @@
-"""``python -m tledge`` is the command ``tledge``.
+"""``python -m tledge`` runs the command ``tledge``.
 
-Python itself imports a few modules from the working directory before this one: ``python -P -m tledge`` does not.
+Python itself imports a few modules from the working directory before this one. ``python -P -m tledge`` prevents that.
 """
 
 import sys

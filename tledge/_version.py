@@ -1,3 +1,3 @@
-"""The version of tledge, which the package's metadata and every record are made with."""
+"""The version of tledge stands here for the package's metadata and for every record."""
 
 __version__ = "0.1.0"

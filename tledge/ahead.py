@@ -1,4 +1,4 @@
-"""Work on a stream of items by threads that are some items ahead of its reader, within a bound of memory."""
+"""Threads work on a stream of items ahead of its reader, within a bound of memory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _MAX_BYTES = 2**28
 def ahead(
     work: Callable[[T], R], items: Iterable[T], num_bytes: Callable[[T], int] = lambda item: 0
 ) -> Generator[R, None, None]:
-    """What ``work`` makes of each item, in order.
+    """Yield the result of ``work`` for each item, in the order of the items.
 
-    ``num_bytes``: what an item holds until it is worked on. Items are taken ahead until they hold over 256 MiB, or are 64.
+    ``num_bytes`` returns how many bytes an item holds until it is worked on. Items are taken ahead until they hold over
+    256 MiB, or until there are 64.
     """
     pending: deque[tuple[Future[R], int]] = deque()
     held = 0
@@ -37,5 +38,5 @@ def ahead(
                     yield future.result()
             while pending:
                 yield pending.popleft()[0].result()
-        finally:  # who asked may have stopped: nothing more is decoded for nobody
+        finally:  # the reader may have stopped early: the rest is not worked on
             pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What takes several stages: an export with a budget of accuracy, a verification with its reports."""
+"""These functions join several stages: an export within a budget of accuracy, and a verification with reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def export(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
-    """Convert a run to the named formats, and write each into ``exports/FORMAT/`` after its audit.
+    """Convert a run to the named formats, and write each artifact into ``exports/FORMAT/`` after its audit.
 
     Args:
         run: a run, its name, or None for the latest.
@@ -38,17 +38,18 @@ def export(
         options: how integer formats are made.
         batch: photos that a file takes at a time, ``1`` or ``any``.
         jobs: formats that are converted at a time.
-        max_drop_points: budget of accuracy on the validation photos. Each int8 format becomes the first file that is shown to
-            lose no more. If there is none, it becomes the best file, which the record's ``search`` says. Needs one job.
+        max_drop_points: budget of accuracy on the validation photos, in points. Each int8 format becomes the first file
+            that is shown to lose no more. If there is none, it becomes the best file, and the record's ``search`` says so.
+            A budget needs ``jobs=1``.
         artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
-        progress: hears of steps and warnings; None says nothing.
+        progress: receives steps and warnings; None shows nothing.
 
     Returns:
         One record for each format, in the order of the names.
 
     Raises:
         InputError: a name or an option is wrong.
-        PromiseBroken: a file does not hold what its format promises. Nothing of it is kept.
+        PromiseBroken: a file does not hold what its format promises. The file is not kept.
         EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
     if max_drop_points is None:
@@ -82,7 +83,7 @@ def verify(
         format_names: artifacts to verify; empty for all of the run.
         wanted: what to measure, and budgets in place of the target's.
         artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
-        progress: hears of steps and warnings; None says nothing.
+        progress: receives steps and warnings; None shows nothing.
 
     Returns:
         The report. Its ``verdict`` is ``certified``, ``passed`` or ``failed``; a failed gate raises nothing.
@@ -91,7 +92,7 @@ def verify(
         InputError: a name is wrong, or the run has no artifact for the target.
         EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
-    targets.load(target)  # a mistake in what was asked for is told before a run is looked for
+    targets.load(target)  # a wrong target is reported before a run is looked for
     run = find_run(run, artifacts)
     with reserved_reports(run):
         require_place(run.reports())

@@ -1,12 +1,13 @@
-"""Fixed-size rows on disk, found by what they were made from.
+"""Rows of a fixed size are kept on disk, and found by what they were made from.
 
-Pixels and features are expensive and never change, so both are kept as rows of one shape and dtype,
-keyed by a SHA-256. A namespace is a folder of segments; a segment is a data file, checksums and an index that
-is written last, so a segment without its index was never finished and is not read. Writers only add
-segments: two processes may fill one namespace at once, and at worst both keep the same row.
+Pixels and features are expensive and never change. Both are kept as rows of one shape and dtype, under a SHA-256 as
+key. A namespace is a folder of segments. A segment is a data file, checksums and an index. The index is written last,
+so a segment without an index was never finished and is not read. Writers only add segments: two processes may fill one
+namespace at once, and at worst both keep the same row.
 
-A disk may give other bytes than were written: each row is compared with its checksum whenever it is read, and
-made again where it differs. The checksum is a CRC-32 of key and row: accidents are what it is for.
+A disk may return other bytes than were written. Each row is therefore compared with its checksum whenever it is read,
+and made again where it differs. The checksum is a CRC-32 of key and row. It guards against accidents, not against
+attacks.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ Array = npt.NDArray[np.generic]
 Places = npt.NDArray[np.int64]  # (N, 2): segment, row in it
 KEY_BYTES = 32
 _SUM_BYTES = 4
-_LOOKED_AT = 256  # rows at a time, where one was found damaged
+_LOOKED_AT = 256  # rows that are checked at a time once one was found damaged
 _ELSEWHERE = "Set TLEDGE_CACHE_DIR to a folder that can be written."
 _Number = TypeVar("_Number", bound=np.generic)
 
 
 def cache_root() -> Path:
-    """``$TLEDGE_CACHE_DIR``, or ``tledge`` in the user's cache folder."""
+    """Return the cache's folder: ``$TLEDGE_CACHE_DIR``, or ``tledge`` in the user's cache folder."""
     named = os.environ.get("TLEDGE_CACHE_DIR")
     if named:
         return Path(named).expanduser()
@@ -51,13 +52,16 @@ def cache_root() -> Path:
 
 
 def made_root() -> Path:
-    """Make the cache's folder where there is none, and return it."""
+    """Make the cache's folder if it is missing, and return it."""
     make_cache(cache_root(), _ELSEWHERE)
     return cache_root()
 
 
 def scratch_folder() -> contextlib.AbstractContextManager[Path]:
-    """A folder on the cache's disk that is gone at the end: a temporary folder of the system may be memory."""
+    """Give a new folder on the cache's disk, which is removed at the end.
+
+    A temporary folder of the system may be memory.
+    """
     root = made_root() / "scratch"
     make_folder(root, _ELSEWHERE)
     return working_folder(root, "")
@@ -66,24 +70,24 @@ def scratch_folder() -> contextlib.AbstractContextManager[Path]:
 def stored(
     path: Path, batches: Iterable[npt.NDArray[Any]], row_shape: tuple[int, ...], dtype: type[_Number]
 ) -> npt.NDArray[_Number]:
-    """Write batches (n, *row_shape) one after another to a new file; a read-only memory map (N, *row_shape) of it.
+    """Write batches (n, *row_shape) to a new file, and return a read-only memory map (N, *row_shape) of it.
 
-    A disk that fills up on the way is an OSError. Filling a map instead would end the process by a signal.
+    A disk that fills up meanwhile raises OSError. Filling a memory map instead would end the process by a signal.
     """
     with path.open("wb") as file:
         for batch in batches:
             file.write(np.ascontiguousarray(batch, dtype).data)
         is_empty = not file.tell()
-    if is_empty:  # a map of nothing can not be made
+    if is_empty:  # an empty file can not be mapped
         return np.empty((0, *row_shape), dtype)
     return np.memmap(path, dtype, "r").reshape(-1, *row_shape)
 
 
 def read_rows(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
-    """A copy of some of the rows of a memory map, read without keeping it in memory.
+    """Copy some rows out of a memory map, without keeping the map's pages in memory.
 
-    What was read through a map counts as memory of this process, up to the whole file, although the system may take
-    it back at any time: a limit on memory, and a person who looks at it, would take that for a need.
+    What was read through a map counts as memory of this process, up to the whole file, although the system may take it
+    back at any time. A limit on memory, or a person who looks at it, would take that for a need.
     """
     found = rows[index]
     if np.may_share_memory(found, rows):  # an array of indices has made a copy already
@@ -94,7 +98,10 @@ def read_rows(rows: npt.NDArray[_Number], index: Any) -> npt.NDArray[_Number]:
 
 
 class Checked:
-    """Rows of a scratch file, compared with their checksums whenever they are read; made by :func:`store_checked`."""
+    """This class reads rows of a scratch file, and compares them with their checksums each time.
+
+    :func:`store_checked` makes it.
+    """
 
     def __init__(self, path: Path, rows: npt.NDArray[Any], sums: npt.NDArray[np.uint32]) -> None:
         self.shape = rows.shape
@@ -104,7 +111,10 @@ class Checked:
         return len(self._rows)
 
     def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Some rows, (n, *row_shape). Raises EnvironmentFault for one that is not as it was written."""
+        """Return some rows, (n, *row_shape).
+
+        Raises EnvironmentFault where a row is not as it was written.
+        """
         found = read_rows(self._rows, index)
         if [zlib.crc32(row) for row in found] != self._sums[index].tolist():
             raise EnvironmentFault(
@@ -116,7 +126,10 @@ class Checked:
 def store_checked(
     path: Path, batches: Iterable[npt.NDArray[Any]], row_shape: tuple[int, ...], dtype: type[np.generic]
 ) -> Checked:
-    """Write batches (n, *row_shape) one after another to a new file, as :func:`stored` does; its rows, to be read."""
+    """Write batches (n, *row_shape) one after another to a new file, and return its rows with their checksums.
+
+    The file is written as :func:`stored` does it.
+    """
     sums: list[int] = []
 
     def noted() -> Iterator[npt.NDArray[Any]]:
@@ -131,9 +144,9 @@ def store_checked(
 
 @dataclass(frozen=True)
 class Remedy:
-    """How rows are made again whose bytes on the disk are no longer those that were written.
+    """A remedy makes rows again whose bytes on the disk are no longer the bytes that were written.
 
-    ``make``: the rows of these keys, with their keys; it raises EnvironmentFault, with the way out, where it can't.
+    ``make`` takes keys and gives each key with its row. It raises EnvironmentFault, with the way out, where it can't.
     """
 
     make: Callable[[Collection[bytes]], Iterable[tuple[bytes, Array]]]
@@ -141,7 +154,7 @@ class Remedy:
 
 
 class CachedRows(Sequence[Array]):
-    """Rows in the order of their keys, read from disk as they are asked for, and checked each time."""
+    """These rows are read from disk when they are asked for, in the order of their keys, and checked each time."""
 
     def __init__(
         self, cache: RowCache, places: Places, remedy: Remedy | None = None, among: Places | None = None
@@ -149,22 +162,22 @@ class CachedRows(Sequence[Array]):
         self._cache = cache
         self._places = places
         self._remedy = remedy
-        self._among = places if among is None else among  # where one is damaged, all of these are looked at
+        self._among = places if among is None else among  # where one row is damaged, all of these are checked
 
     def select(self, index: npt.NDArray[np.int64]) -> CachedRows:
-        """Some of the rows, in the order of ``index``; nothing is read yet."""
+        """Return some of the rows, in the order of ``index``, without reading any yet."""
         return CachedRows(self._cache, self._places[index], self._remedy, self._among)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Of one row; known without reading one."""
+        """Return the shape of one row, without reading one."""
         return self._cache.shape
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int | slice | npt.NDArray[np.int64]) -> Array:  # type: ignore[override]
-        """One row for an int; for a slice or an index array, rows stacked as (N, *shape).
+        """Return one row for an int, and rows stacked as (N, *shape) for a slice or an index array.
 
         Damaged rows are made again. Raises EnvironmentFault where they can't be.
         """
@@ -178,13 +191,13 @@ class CachedRows(Sequence[Array]):
         return found[0] if places.ndim == 1 else found
 
     def batches(self, size: int) -> Iterator[Array]:
-        """The rows in order, ``size`` at a time."""
+        """Yield the rows in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
 
 class _Segment(NamedTuple):
-    """Read-only memory maps of one: ``rows`` (N, *shape), ``keys`` uint8 (N, 32), ``sums`` uint32 (N,)."""
+    """A segment holds read-only memory maps: ``rows`` (N, *shape), ``keys`` uint8 (N, 32), ``sums`` uint32 (N,)."""
 
     data: Path
     rows: Array
@@ -193,10 +206,10 @@ class _Segment(NamedTuple):
 
 
 class RowCache:
-    """One namespace of rows, each ``shape`` of ``dtype``.
+    """A cache holds one namespace of rows, each of ``shape`` and ``dtype``.
 
-    ``progress`` is told of segments that can't be read: they are removed, and their rows made again by whoever needs
-    them. Without it they are passed over.
+    ``progress`` is warned of segments that can't be read. They are removed, and whoever needs their rows makes them
+    again. Without ``progress`` such segments are skipped.
     """
 
     def __init__(
@@ -214,7 +227,11 @@ class RowCache:
             self._remove(unread, progress)
 
     def _adopt(self, index: Path) -> bool:
-        """Take in a segment. False where it has no checksums, is not as long as it was, or its keys are not what they were."""
+        """Take in a segment, and return whether it is whole.
+
+        A segment is not whole where it has no checksums, its length has changed, or its keys differ from their
+        checksum.
+        """
         keys, data, sums = index.read_bytes(), index.with_suffix(".rows"), index.with_suffix(".sums")
         count = len(keys) // KEY_BYTES
         sizes = {index: count * KEY_BYTES, data: count * self.row_bytes, sums: (count + 1) * _SUM_BYTES}
@@ -255,21 +272,22 @@ class RowCache:
         return key in self._places
 
     def rows(self, keys: Sequence[bytes], remedy: Remedy | None = None) -> CachedRows:
-        """The rows of ``keys``, in their order. Raises KeyError where one is not cached.
+        """Return the rows of ``keys``, in their order; nothing is read yet.
 
-        ``remedy``: how damaged ones are made again; None: reading one is an EnvironmentFault.
+        Raises KeyError where a key is not cached. ``remedy`` makes damaged rows again. Without a remedy, reading a
+        damaged row raises EnvironmentFault.
         """
         return CachedRows(self, np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2), remedy)
 
     def whole(self, key: bytes) -> Array | None:
-        """The row of a key; None where it is not cached, or not as it was written."""
+        """Return the row of a key, or None where it is not cached or not as it was written."""
         if key not in self._places:
             return None
         (found,), (is_whole,) = self.read(np.array([self._places[key]], np.int64))
         return found if is_whole else None
 
     def read(self, places: Places) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """The rows at these places, (N, *shape), and whether each is as it was written, (N,)."""
+        """Return the rows at these places, (N, *shape), and whether each is as it was written, bool (N,)."""
         rows, is_whole = np.empty((len(places), *self.shape), self.dtype), np.empty(len(places), np.bool_)
         for number in np.unique(places[:, 0]):
             segment, mine = self._segments[number], places[:, 0] == number
@@ -279,17 +297,17 @@ class RowCache:
         return rows, is_whole
 
     def mend(self, among: Places, remedy: Remedy | None) -> None:
-        """Make the damaged ones of these rows again, in their place, and tell how many there were.
+        """Make the damaged ones among these rows again, in their place, and warn how many there were.
 
-        Raises EnvironmentFault where that can't be.
+        Raises EnvironmentFault where they can't be made again.
         """
-        with self._mending:  # who waited finds nothing left to do
+        with self._mending:  # a thread that waited here finds nothing left to do
             damaged = [
                 place
                 for start in range(0, len(among), _LOOKED_AT)
                 for place in among[start : start + _LOOKED_AT][~self.read(among[start : start + _LOOKED_AT])[1]]
             ]
-            # In the order in which they were read: photos are then made again in one order, whatever Python hashes to.
+            # The order is that of reading: rows are then made again in one order, whatever Python's hashes are.
             keys = dict.fromkeys(self._segments[number].keys[row].tobytes() for number, row in damaged)
             if not keys:
                 return
@@ -304,7 +322,10 @@ class RowCache:
             remedy.progress.warn(f"{told}; they were made again")
 
     def rewrite(self, key: bytes, row: Array) -> None:
-        """Write a damaged row again. Other processes that read it meanwhile find it whole, or make it again themselves."""
+        """Write a damaged row again.
+
+        Other processes that read it meanwhile find it whole, or make it again themselves.
+        """
         number, place = self._places[key]
         data, content = self._segments[number].data, np.ascontiguousarray(row, self.dtype)
         for path, found in ((data, content.tobytes()), (data.with_suffix(".sums"), _sum(key, content).tobytes())):
@@ -313,9 +334,9 @@ class RowCache:
                 file.write(found)
 
     def add(self, rows: Iterable[tuple[bytes, Array]], expected: int) -> None:
-        """Append a segment. ``expected`` rows at most; the disk must have room for them.
+        """Append a segment of at most ``expected`` rows.
 
-        Raises EnvironmentFault before anything is written where they would not fit.
+        Raises EnvironmentFault before anything is written where so many rows would not fit on the disk.
         """
         made_root()
         make_folder(self.folder, _ELSEWHERE)
@@ -348,7 +369,10 @@ class RowCache:
         self._adopt(index)
 
     def _remove_abandoned(self) -> None:
-        """Remove data without an index whose writer is gone: a killed build would leave it for ever."""
+        """Remove data without an index whose writer is gone.
+
+        A killed build would otherwise leave such data forever.
+        """
         for data in self.folder.glob("*.rows"):
             with contextlib.suppress(OSError), data.open("rb") as file:  # another process may remove it first
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -362,5 +386,5 @@ def _sum(key: bytes, row: Array) -> np.uint32:
 
 
 def _sums(keys: npt.NDArray[Any], rows: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
-    """The checksum of each row, uint32 (N,); ``keys`` uint8 (N, 32), ``rows`` (N, *shape) in C order."""
+    """Return the checksum of each row, uint32 (N,); ``keys`` are uint8 (N, 32), ``rows`` (N, *shape) in C order."""
     return np.array([zlib.crc32(row, zlib.crc32(key)) for key, row in zip(keys, rows, strict=True)], np.uint32)

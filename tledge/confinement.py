@@ -1,4 +1,4 @@
-"""Limits that a process sets itself before it runs somebody else's native code or model."""
+"""A process limits itself before it runs native code or a model from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from pathlib import Path
 MEMORY_LIMIT_BYTES = 8 * 2**30
 FILE_LIMIT_BYTES = 2 * 2**30
 
-# Linux' Landlock, from 5.13 on: include/uapi/linux/landlock.h. The numbers of its calls are the same on every architecture.
+# Landlock is in Linux from 5.13 on: include/uapi/linux/landlock.h. Its system calls have the same numbers everywhere.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _ASK_VERSION, _PATH_BENEATH = 1, 1
-_NO_NEW_PRIVILEGES = 38  # of prctl
+_NO_NEW_PRIVILEGES = 38  # prctl's PR_SET_NO_NEW_PRIVS
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
-# To remove and to make files, folders, sockets, pipes, devices, links.
+# These rights are to remove and to make files, folders, sockets, pipes, devices and links.
 _IN_FOLDERS = sum(1 << bit for bit in range(4, 13))
 _MOVE = 1 << 13
-_SINCE = {1: _WRITE_FILE | _IN_FOLDERS, 2: _MOVE, 3: _TRUNCATE}  # by Landlock's version
+_SINCE = {1: _WRITE_FILE | _IN_FOLDERS, 2: _MOVE, 3: _TRUNCATE}  # the rights that each version of Landlock added
 _TCP_SINCE, _BIND_AND_CONNECT = 4, 3
 
 
 def confine(may_write: Sequence[Path] = ()) -> None:
-    """Limit what a hostile model could take: memory, the size of files, and, where Linux has Landlock, files at all.
+    """Limit what a hostile model could take: memory, the size of files, and the writing of files and TCP connections.
 
-    From then on this thread, those that it starts and their processes write no file but ``may_write`` and what is below
-    those of them that are folders, and open no TCP connection (from Linux 6.7 on). It can't be undone.
+    Writing and connections are limited where Linux has Landlock. From then on this thread, the threads that it starts
+    and their processes write only to ``may_write``, and below the folders in it. They open no TCP connection (from
+    Linux 6.7 on). The limits can't be undone.
     """
     import resource
 
@@ -45,7 +46,7 @@ def confine(may_write: Sequence[Path] = ()) -> None:
 
 
 def landlock_version() -> int:
-    """The version of Landlock that this kernel enforces; 0 for none, as on other systems."""
+    """Return the version of Landlock that this kernel enforces; 0 where it has none, as on other systems."""
     return max(0, _system_call(_CREATE_RULESET, None, 0, _ASK_VERSION)) if sys.platform == "linux" else 0
 
 

@@ -1,21 +1,25 @@
-"""What a run's own record says against its model: told when it is built, and in every report of it."""
+"""This module finds reasons in a run's own record to doubt its model. ``build`` and every report show them."""
 
 from __future__ import annotations
 
 from tledge.records import Manifest
 
-_Z = 1.96  # standard errors; chance exceeds them once in forty times
+_Z = 1.96  # standard errors; chance alone exceeds them one time in forty
 
 
 def doubts(manifest: Manifest) -> list[str]:
-    """Sentences for the user; none for a model that was trained to its end and does better than knowing no photo would."""
+    """List reasons to doubt a run's model, each a sentence for the user.
+
+    The list is empty where the training came to its end and the model is better than guessing without a photo.
+    """
     return [*_of_training(manifest), *_of_test(manifest)]
 
 
 def _of_training(manifest: Manifest) -> list[str]:
-    """Whether the epochs ended while the validation loss still fell.
+    """Return a doubt where the epochs ended while the validation loss still fell.
 
-    A rate that falls to zero over the epochs makes the last one the best by itself, so that nothing can be told there.
+    A learning rate that falls to zero makes the last epoch the best by itself, so a cosine schedule allows no
+    conclusion.
     """
     last = manifest.recipe.get("max_epochs")
     if manifest.recipe.get("schedule") == "cosine" or manifest.best_epoch != last:
@@ -27,9 +31,9 @@ def _of_training(manifest: Manifest) -> list[str]:
 
 
 def _of_test(manifest: Manifest) -> list[str]:
-    """Whether the test photos would be answered as well by the most frequent class, or by a random one.
+    """Return a doubt where the test answers are no better than the most frequent class, or than a random class.
 
-    By a random one: the score test of a share against chance, which Wilson's interval is made of.
+    Against a random class, this is the score test of a share against chance, from which Wilson's interval is made.
     """
     found, labels, trained = manifest.metrics["test"], manifest.labels, manifest.splits["train"].class_counts
     frequent = max(labels, key=lambda label: trained[label])

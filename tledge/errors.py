@@ -1,4 +1,7 @@
-"""Defines the errors of tledge, each kind with its exit code; docs/reference/exit-codes.md lists the codes."""
+"""This module defines the errors of tledge, each kind with its exit code.
+
+docs/reference/exit-codes.md lists the codes.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ class ArtifactError(EnvironmentFault):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
-    """The error for a name that nobody knows: the nearest match first, then all that are known."""
+    """Return the error for an unknown name, which names the nearest match first, then all known names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]!r}?" if near else ""
@@ -49,9 +52,9 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Input
 
 
 class Problem(NamedTuple):
-    """What is wrong with one value of a record, as text that may follow a colon.
+    """This record says what is wrong with one value, as text that may follow a colon.
 
-    ``place`` names the value by its keys with dots between, and is empty where the record as a whole is wrong.
+    ``place`` names the value by its keys with dots between. It is empty where the record as a whole is wrong.
     """
 
     place: str
@@ -70,7 +73,7 @@ def first_problem(error: ValidationError) -> Problem:
 
 
 def environment_fault(error: BaseException) -> EnvironmentFault | None:
-    """The clear error for a full disk or memory, or a place that can't be written or read; None for anything else."""
+    """Return a clear error for a full disk or memory, or a place that can't be written or read; None for others."""
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return EnvironmentFault(
             f"{error.filename or 'a file'}: {error.strerror}. Point --artifacts, TLEDGE_CACHE_DIR or TMPDIR at a folder "
@@ -78,7 +81,8 @@ def environment_fault(error: BaseException) -> EnvironmentFault | None:
         )
     if fault := disk_full(error):
         return fault
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, of disks too
+    # TensorFlow raises ResourceExhaustedError, for disks too: those are handled above.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return EnvironmentFault(
             "too little memory for what was begun. Use less of what is large: photos at a time (--batch-size), hidden units "
             "(--head), the input (--image-size)."
@@ -87,7 +91,7 @@ def environment_fault(error: BaseException) -> EnvironmentFault | None:
 
 
 def disk_full(error: BaseException) -> EnvironmentFault | None:
-    """The clear error where ``error``, or what caused it, was a full disk; None where it was not.
+    """Return a clear error where ``error``, or what caused it, was a full disk; None where it was not.
 
     TensorFlow and ONNX Runtime report a full disk in their own exception types, so their text is read too.
     """

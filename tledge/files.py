@@ -1,4 +1,4 @@
-"""Atomic writes, hashes and sealed JSON records: how anything reaches the disk."""
+"""Files reach the disk through this module: it has atomic writes, hashes and sealed JSON records."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from tledge.errors import ArtifactError, EnvironmentFault
 from tledge.locks import abandoned, held
 
 SEAL = "record_sha256"
-MAX_TABLE_BYTES = 2**20  # of a TOML file that a person wrote
-_MAX_RECORD_BYTES = 2**28  # a record of a million photos has less
+MAX_TABLE_BYTES = 2**20  # the largest TOML file of a person that is read
+_MAX_RECORD_BYTES = 2**28  # a record of a million photos is smaller
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a regular file of at most ``max_bytes``: what it is and its size are asked before it is read.
+    """Return the bytes of a regular file of at most ``max_bytes``.
 
-    Raises OSError for any other, which says so.
+    The kind of the file and its size are checked before it is read. Raises OSError, with the reason, where a check
+    fails.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device need not end
@@ -41,7 +42,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
     if status.st_size > max_bytes:
         raise OSError(errno.EFBIG, f"more than {_size(max_bytes)}", str(path))
     with path.open("rb") as file:
-        data = file.read(status.st_size + 1)  # so much is set aside before it is read
+        data = file.read(status.st_size + 1)  # this much memory is set aside before the reading
     if len(data) > status.st_size:
         raise OSError(errno.EAGAIN, "it grew while it was read", str(path))
     return data
@@ -52,13 +53,16 @@ def _size(num_bytes: int) -> str:
 
 
 def compressed_bytes(data: bytes) -> int:
-    """Say how many bytes ``data`` takes in an ordinary archive, as ``zip -9`` makes it: raw deflate by zlib at level 9."""
+    """Return how many bytes ``data`` takes in an archive as ``zip -9`` makes it: raw deflate by zlib at level 9."""
     compressor = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zlib.DEFLATED, -zlib.MAX_WBITS)
     return len(compressor.compress(data)) + len(compressor.flush())
 
 
 def make_folder(folder: Path, remedy: str) -> None:
-    """Make a folder and those above it. Raises EnvironmentFault, which ends in ``remedy``, where that can't be."""
+    """Make a folder and those above it.
+
+    Raises EnvironmentFault, whose message ends in ``remedy``, where it can't be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -66,9 +70,10 @@ def make_folder(folder: Path, remedy: str) -> None:
 
 
 def require_folder(folder: Path, remedy: str) -> None:
-    """Raise EnvironmentFault, as :func:`make_folder`, where a folder can't be made. What was made to find out is removed.
+    """Raise EnvironmentFault, as :func:`make_folder` does, where a folder can't be made.
 
-    A folder that stays would be seen by whatever looks through the one above it: an empty class of a data set, say.
+    The folders that were made to find out are removed again. Whatever looks through the folder above would see one that
+    stays, as an empty class of a data set for example.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
@@ -99,9 +104,9 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files by their names into ``folder``, which exists: all are on the disk before the first takes its place.
+    """Write files by their names into the existing ``folder``: all are on the disk before the first takes its place.
 
-    A full disk thus leaves those that were there before. They take their places in the order given.
+    A full disk thus leaves the earlier files as they were. Files take their places in the order given.
     """
     with working_folder(folder, ".writing-") as staged:
         for name, data in files.items():
@@ -133,14 +138,15 @@ def sync_tree(folder: Path) -> None:
 
 @contextlib.contextmanager
 def working_folder(root: Path, prefix: str) -> Iterator[Path]:
-    """A new folder ``prefix*`` in ``root``, which exists; it is removed at the end, unless it was renamed meanwhile.
+    """Make a new folder ``prefix*`` in the existing ``root``, and remove it at the end unless it was renamed meanwhile.
 
-    A killed process can't remove its own: those that no living process holds any more are removed first.
+    A killed process can't remove its own folder. Folders that no living process holds any more are therefore removed
+    first.
     """
     for lock in abandoned(root, prefix):
         shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
     folder = root / f"{prefix}{uuid.uuid4().hex[:8]}"
-    # The lock lives beside the folder, is made before it and removed after it: a folder without one can't be.
+    # The lock lies beside the folder. It is made before the folder and removed after it, so every folder has a lock.
     with held(folder.with_name(f"{folder.name}.lock")):
         try:
             folder.mkdir()
@@ -155,7 +161,7 @@ def _digest(record: dict[str, Any]) -> str:
 
 
 def sealed(record: dict[str, Any]) -> bytes:
-    """A JSON record with the SHA-256 of its own content, so that a later change is seen."""
+    """Encode a JSON record with the SHA-256 of its own content, so that a later change is seen."""
     with_seal = {**record, SEAL: _digest(record)}
     return json.dumps(with_seal, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
@@ -166,9 +172,9 @@ def write_sealed(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
-    """Read what :func:`write_sealed` wrote.
+    """Read a record that :func:`write_sealed` wrote.
 
-    Raises ArtifactError, ending in ``remedy``, for a file that is cut short or was changed since.
+    Raises ArtifactError, whose message ends in ``remedy``, for a file that is cut short or was changed since.
     """
     try:
         record: dict[str, Any] = json.loads(read_file(path, _MAX_RECORD_BYTES))

@@ -1,4 +1,7 @@
-"""Names that a process holds against others while it lives: locked files, whose locks end with it however it dies."""
+"""A process reserves names by locked files while it lives.
+
+The lock of a file ends with its process, however that dies.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,21 @@ from pathlib import Path
 
 from tledge.errors import EnvironmentFault, InputError
 
-MAX_NAME = 100  # characters of a name that reserved_new makes
+MAX_NAME = 100  # the most characters in a name that reserved_new makes
 _PREFIX, _SUFFIX = ".reserved-", ".lock"
-_TRIES, _PAUSE_S = 10, 0.03  # whoever removes what dead processes left holds it for a moment
+_TRIES, _PAUSE_S = 10, 0.03  # a process that removes abandoned files holds each for a moment
 
 
 class Held(Exception):
-    """Another process, or another thread, holds the lock."""
+    """This exception says that another process, or another thread, holds the lock."""
 
 
 @contextlib.contextmanager
 def held(lock: Path) -> Iterator[None]:
-    """Hold the file ``lock``, which is made, and removed at the end; its folder exists. Raises Held where another does."""
+    """Hold the file ``lock``, which is made at the start and removed at the end, in a folder that exists.
+
+    Raises Held where another process or thread holds it.
+    """
     handle = _taken(lock, os.O_CREAT, _TRIES)
     try:
         yield
@@ -33,7 +39,10 @@ def held(lock: Path) -> Iterator[None]:
 
 
 def abandoned(folder: Path, prefix: str) -> Iterator[Path]:
-    """The files ``prefix*.lock`` that dead processes left in a folder: each is held while it is looked at, and then removed."""
+    """Yield the files ``prefix*.lock`` that dead processes left in a folder.
+
+    Each file is held while the caller looks at it, and removed afterwards.
+    """
     for lock in folder.glob(f"{prefix}*{_SUFFIX}"):
         try:
             handle = _taken(lock, 0, 1)
@@ -47,9 +56,10 @@ def abandoned(folder: Path, prefix: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def reserved(folder: Path, name: str, busy: str) -> Iterator[None]:
-    """Hold ``name``, a plain file name, in a folder that exists. Raises InputError, at once, where another process does.
+    """Hold ``name``, a plain file name, in a folder that exists.
 
-    ``busy``: what that one is doing, to stand after "another process is".
+    Raises InputError at once where another process holds it. ``busy`` says what the other process is doing, to follow
+    "another process is".
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -61,7 +71,10 @@ def reserved(folder: Path, name: str, busy: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reserved_new(folder: Path, stem: str, is_taken: Callable[[str], bool]) -> Iterator[str]:
-    """Hold and give the first of ``stem``, ``stem-2``, ``stem-3``, ... that no other process holds and is not taken yet."""
+    """Hold and give the first free name among ``stem``, ``stem-2``, ``stem-3``, ...
+
+    A name is free where no other process holds it and ``is_taken`` returns False.
+    """
     for number in itertools.count(1):
         end = f"-{number}" if number > 1 else ""
         name = f"{stem[: MAX_NAME - len(end)]}{end}"
@@ -82,7 +95,10 @@ def _named(folder: Path, name: str) -> contextlib.AbstractContextManager[None]:
 
 
 def _taken(lock: Path, create: int, tries: int) -> int:
-    """A descriptor that holds the lock of the file that has this name now."""
+    """Return a descriptor that holds the lock of the file that has this name now.
+
+    Raises Held after ``tries`` attempts, and EnvironmentFault where a folder or a link has the name.
+    """
     while True:
         try:
             handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | create, 0o666)
@@ -101,7 +117,7 @@ def _taken(lock: Path, create: int, tries: int) -> int:
                 raise Held from None
             time.sleep(_PAUSE_S)
         except FileNotFoundError:
-            pass  # who held it has removed it since
+            pass  # the process that held the lock has removed the file
         except BaseException:
             os.close(handle)
             raise
@@ -109,5 +125,5 @@ def _taken(lock: Path, create: int, tries: int) -> int:
 
 
 def _given_back(lock: Path, handle: int) -> None:
-    lock.unlink(missing_ok=True)  # while it is held: who has it open already sees that it is gone
+    lock.unlink(missing_ok=True)  # removed while held: a process that has it open sees that it is gone
     os.close(handle)

@@ -1,4 +1,4 @@
-"""What this machine is: names and numbers that stand beside every measurement."""
+"""This module describes the machine by names and numbers, which stand beside every measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tledge.records import MachineRecord
 
 
 def cpu_name() -> str:
-    """The CPU's model name, or the architecture where the system does not tell."""
+    """Return the CPU's model name, or the architecture where the system does not tell."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(errors="replace").splitlines():
@@ -21,13 +21,13 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """Logical cores that this process may run on."""
+    """Count the logical cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-# What decides how fast integer arithmetic is: x86 and Arm, as /proc/cpuinfo names them.
+# These extensions decide how fast integer arithmetic is, on x86 and on Arm. /proc/cpuinfo names them so.
 _FLAGS = (
     *(
         "avx2",
@@ -46,7 +46,7 @@ _FLAGS = (
 
 
 def cpu_flags() -> list[str]:
-    """Those instruction-set extensions of the CPU that matter for integer arithmetic; empty where unknown."""
+    """List the CPU's instruction-set extensions that matter for integer arithmetic; empty where unknown."""
     info = Path("/proc/cpuinfo")
     if not info.is_file():
         return []
@@ -58,13 +58,16 @@ def cpu_flags() -> list[str]:
 
 
 def adds_int8_products_in_16_bits(machine: MachineRecord) -> bool:
-    """Whether ONNX Runtime does, two at a time: on x86 with AVX2 or AVX-512 and without VNNI. False where flags are unknown."""
+    """Return whether ONNX Runtime adds int8 products in 16 bits on a machine, two at a time.
+
+    It does on x86 with AVX2 or AVX-512 and without VNNI. The result is False where the flags are unknown.
+    """
     flags = set(machine.cpu_flags)
     return bool(flags & {"avx2", "avx512bw"}) and not flags & {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 def governor() -> str | None:
-    """The frequency governor of the first core; None where the system does not tell."""
+    """Return the frequency governor of the first core; None where the system does not tell."""
     path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     try:
         return path.read_text().strip()
@@ -73,7 +76,7 @@ def governor() -> str | None:
 
 
 def this_machine() -> MachineRecord:
-    """The record for a report. It holds no host name."""
+    """Describe this machine for a report, without its host name."""
     return MachineRecord(
         cpu=cpu_name(),
         architecture=platform.machine(),

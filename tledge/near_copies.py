@@ -1,6 +1,6 @@
-"""The same photo, encoded or resized again: told by 16 x 16 means of its grey levels.
+"""Two photos are near copies if one is the other, encoded or resized again; 16 x 16 means of grey levels tell.
 
-Two photos are as far apart as the root mean square of the differences of their means, in grey levels of 0 to 255.
+The distance of two photos is the root mean square of the differences of their means, in grey levels of 0 to 255.
 docs/verification.md has the figures behind the limits, and benchmarks/near_copies.py measures them.
 """
 
@@ -17,13 +17,13 @@ VERSION = 1
 CELLS = 16
 LENGTH = CELLS * CELLS
 MAX_DISTANCE = 4.0
-MOST_AROUND = 4  # others within twice the distance: where there are more, photos of this kind are alike
+MOST_AROUND = 4  # other photos within twice the distance: where there are more, photos of this kind are alike
 _BLOCK = 4096  # fingerprints of each side at a time: a product of them is 64 MB
 Fingerprints = npt.NDArray[np.uint8]
 
 
 def fingerprint(pixels: Pixels) -> Fingerprints:
-    """Means of the grey levels of uint8 RGB (S, S, 3) over 16 x 16 cells, uint8 (256,)."""
+    """Average the grey levels of uint8 RGB (S, S, 3) over 16 x 16 cells, and return the means as uint8 (256,)."""
     from PIL import Image
 
     grey = Image.fromarray(pixels).convert("L")
@@ -32,9 +32,10 @@ def fingerprint(pixels: Pixels) -> Fingerprints:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of each of N photos, among others: row of the ``nearest``, int64, and its ``distance``, float64.
+    """This record says, for each of N photos, which other photo is nearest and how many others are near.
 
-    And how many of them are within ``MAX_DISTANCE`` (``close``), and within twice that (``around``), int64.
+    ``nearest`` is the row of the nearest other photo, int64, and ``distance`` its distance, float64. ``close`` counts
+    the others within ``MAX_DISTANCE``, and ``around`` those within twice that, both int64. All have shape (N,).
     """
 
     nearest: npt.NDArray[np.int64]
@@ -44,16 +45,17 @@ class Neighbours:
 
     @property
     def is_near(self) -> npt.NDArray[np.bool_]:
-        """Whether a photo is as near to its nearest as a copy is."""
+        """Return whether each photo is as near to its nearest as a copy is, bool (N,)."""
         return self.distance <= MAX_DISTANCE
 
     @property
     def is_copy(self) -> npt.NDArray[np.bool_]:
-        """Whether a photo is a copy of its nearest: it is near, and the two stand apart from all others.
+        """Return whether each photo is a copy of its nearest, bool (N,).
 
-        None is called a copy where photos are alike, as in a series of a fixed camera: more of those that are near do not
-        stand apart than do, or more pairs are a little farther from each other than near. Copies leave a gap there, and what
-        varies by chance does not: of points in a plane three times as many are between one and two steps away as within one.
+        A copy is near, and the two stand apart from all others. No photo is called a copy where photos are alike, as in
+        a series of a fixed camera. That is so where most of the near photos do not stand apart, or where more pairs are
+        a little farther apart than near. Copies leave a gap there; chance leaves none. Among random points in a plane,
+        three times as many are between one and two steps away as within one.
         """
         stands_apart = self.is_near & (self.around <= MOST_AROUND)
         most_are_alike = np.count_nonzero(self.is_near) > 2 * np.count_nonzero(stands_apart)
@@ -65,8 +67,8 @@ class Neighbours:
 def neighbours(photos: Fingerprints, others: Fingerprints) -> Neighbours:
     """Compare each of ``photos`` (N, 256) with each of ``others`` (M, 256), in blocks: memory grows with N alone.
 
-    All numbers are whole and below 2^24 (256 x 255^2 is the largest), which float32 holds: the result is exact, whatever the
-    order of the sums.
+    All numbers are whole and below 2^24 (256 x 255^2 is the largest), which float32 holds. The result is exact,
+    whatever the order of the sums.
     """
     nearest, close, around = (np.zeros(len(photos), np.int64) for _ in range(3))
     squared = np.full(len(photos), np.inf)

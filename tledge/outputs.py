@@ -1,4 +1,4 @@
-"""What tledge itself wrote, told from photos where both lie in one folder: runs, caches, curves and features are no data."""
+"""This module tells tledge's own files from photos in one folder: runs, caches, curves and features are no data."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from tledge.files import make_folder
 
-CACHE_TAG = "CACHEDIR.TAG"  # what backup programs look for, too: https://bford.info/cachedir/
+CACHE_TAG = "CACHEDIR.TAG"  # backup programs look for it too: https://bford.info/cachedir/
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 _CACHE_TEXT = _CACHE_SIGNATURE + b"\n# The cache of tledge, which makes again what it misses.\n"
 MARK = ".tledge"
 _MARK_TEXT = b"tledge writes its runs here. Where photos lie around this folder, it is left out of them.\n"
-# Of a run, an artifact, and an experiment that MLflow keeps in files. The keys stand near the beginning.
+# The records of a run, an artifact, and an experiment that MLflow keeps in files. Their keys stand near the beginning.
 _RECORDS = {"manifest.json": b'"tledge_version":', "export.json": b'"promise":', "meta.yaml": b"experiment_id:"}
 _CACHED = re.compile(r"[0-9a-f]{32}\.(rows|keys)")
 _CURVES = re.compile(r"events\.out\.tfevents\..*\.tledge")
-_FEATURES_KEY = "tledge"  # of the record in a file of features
+_FEATURES_KEY = "tledge"  # the key of the record in a file of features
 _LOOK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Walked:
-    """A folder below the one that is walked. ``outputs``: what in it tledge wrote; neither list has it."""
+    """This record lists a folder of a walk: its ``folders`` and ``files``, and apart from them tledge's ``outputs``."""
 
     folder: Path
     folders: list[str]
@@ -36,9 +36,10 @@ class Walked:
 
 
 def walk(root: Path, is_visible: Callable[[str], bool], refuse: Callable[[OSError], None]) -> Iterator[Walked]:
-    """A folder and those below it, in the order of their paths; what tledge wrote and links to folders are not walked.
+    """Walk a folder and those below it, in the order of their paths.
 
-    ``refuse`` hears of a folder that can't be listed.
+    The walk leaves out what tledge wrote, and does not follow links to folders. ``refuse`` is called with the error of
+    a folder that can't be listed.
     """
     for parent, folders, files in os.walk(root, onerror=refuse):
         here = Path(parent)
@@ -51,11 +52,14 @@ def walk(root: Path, is_visible: Callable[[str], bool], refuse: Callable[[OSErro
 
 
 def is_output(folder: Path) -> bool:
-    """Whether tledge made a folder and all that is in it: a run, an artifact, a part of a cache, curves for TensorBoard."""
+    """Return whether tledge made a folder and all that is in it.
+
+    Such a folder is a run, an artifact, a part of a cache, or curves for TensorBoard.
+    """
     try:
         names = [path.name for path in folder.iterdir()]
     except OSError:
-        return False  # who walks it tells of it
+        return False  # the walk reports it
     if CACHE_TAG in names and (tag := _look(folder / CACHE_TAG)).startswith(_CACHE_SIGNATURE) and b"tledge" in tag:
         return True
     if any(name in names and key in _look(folder / name) for name, key in _RECORDS.items()):
@@ -64,9 +68,10 @@ def is_output(folder: Path) -> bool:
 
 
 def holds_only_output(folder: Path, is_visible: Callable[[str], bool]) -> bool:
-    """Whether a folder is there for what tledge wrote: it or one below is marked so or holds some, and there is no other file.
+    """Return whether a folder is there for what tledge wrote.
 
-    Pages of text that say what is there may be beside it.
+    The folder, or one below it, has tledge's mark or holds output, and there is no other file. Pages of text (``.md``)
+    may be beside it.
     """
     if is_output(folder):
         return True
@@ -79,15 +84,18 @@ def holds_only_output(folder: Path, is_visible: Callable[[str], bool]) -> bool:
 
 
 def make_root(folder: Path, remedy: str) -> None:
-    """Make a folder of runs, and mark it where it is new: one that was there may be the user's own.
+    """Make a folder of runs, and mark it if it is new: an older folder may be the user's own.
 
-    Raises EnvironmentFault, which ends in ``remedy``, where that can't be.
+    Raises EnvironmentFault, whose message ends in ``remedy``, where it can't be made.
     """
     _make(folder, remedy, MARK, _MARK_TEXT)
 
 
 def make_cache(folder: Path, remedy: str) -> None:
-    """Make the folder of a cache, and tag it where it is new. Raises EnvironmentFault as :func:`make_root` does."""
+    """Make the folder of a cache, and tag it if it is new.
+
+    Raises EnvironmentFault as :func:`make_root` does.
+    """
     _make(folder, remedy, CACHE_TAG, _CACHE_TEXT)
 
 
@@ -100,7 +108,10 @@ def _make(folder: Path, remedy: str, name: str, text: bytes) -> None:
 
 
 def _own_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """Which of a folder's files tledge wrote: features of photos, and the name of the latest run beside the runs."""
+    """Return which of a folder's files tledge wrote.
+
+    They are features of photos, and the name of the latest run beside the runs.
+    """
     own = []
     for name in sorted(names):
         beside = f"{name.removesuffix('.npy')}.json"
@@ -115,7 +126,7 @@ def _own_files(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def _look(path: Path, from_end: bool = False) -> bytes:
-    """The first bytes of a file, or the last; none of what can't be read."""
+    """Return the first bytes of a file, or the last ones; no bytes of a file that can't be read."""
     try:
         if not path.is_file():  # reading a pipe need not end
             return b""

@@ -1,4 +1,4 @@
-"""The bytes of a photo's file, read within a bound of memory and without waiting for what is no file."""
+"""This module reads the bytes of a photo's file within a bound of memory, and never waits for a pipe or a device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ MAX_BYTES = 2**30  # a larger file is no photo of at most 100 million pixels, an
 
 
 def read_photo(path: Path) -> bytes:
-    """The bytes of a photo's file. Raises UnreadableImage where there are none to read, or too many."""
+    """Return the bytes of a photo's file.
+
+    Raises UnreadableImage where there is no regular file, it can't be read, or it is larger than ``MAX_BYTES``.
+    """
     if not path.is_file():  # reading a pipe or a device need not end
         raise UnreadableImage("no regular file; use - for a pipe" if path.exists() else "no such file")
     try:
@@ -22,7 +25,10 @@ def read_photo(path: Path) -> bytes:
 
 
 def read_photo_stream(file: IO[bytes]) -> bytes:
-    """The bytes of a photo from a stream that is no file, whose size nobody can ask for."""
+    """Return the bytes of a photo from a stream whose size can't be asked for, such as a pipe.
+
+    Raises UnreadableImage where there are more than ``MAX_BYTES``.
+    """
     data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UnreadableImage(f"more than {MAX_BYTES >> 30} GiB")

@@ -1,4 +1,7 @@
-"""What the values of 16-bit photos mean: cameras and microscopes write 10 or 12 bits into files of 16."""
+"""A pixel range says what the values of 16-bit photos mean.
+
+Cameras and microscopes write 10 or 12 bits into files of 16.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _LEAST_HIGHEST = 1 << 14
 
 
 class PixelRange(NamedTuple):
-    """The values of black and of white in 16-bit photos, both included."""
+    """A pixel range holds the values of black and of white in 16-bit photos, both included."""
 
     low: int
     high: int
@@ -27,11 +30,14 @@ class PixelRange(NamedTuple):
         return f"{self.low}..{self.high}"
 
     def is_possible(self) -> bool:
-        """Whether 16-bit values can have it, and 8-bit pixels are filled by it."""
+        """Return whether 16-bit values can have this range, and it has enough values to fill 8-bit pixels."""
         return self.low >= 0 and self.low + _FEWEST_VALUES - 1 <= self.high <= _LARGEST
 
     def to_8_bits(self, values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
-        """Values inside the range to 0..255, in equal steps. Of the whole range that is the high byte."""
+        """Map values inside the range to 0..255, in equal steps.
+
+        For the whole 16-bit range the result is the high byte.
+        """
         num_values = self.high - self.low + 1
         return ((values.astype(np.uint32) - self.low) * 256 // num_values).astype(np.uint8)
 
@@ -40,7 +46,10 @@ WHOLE = PixelRange(0, _LARGEST)
 
 
 def parse_pixel_range(text: str | None) -> PixelRange | None:
-    """``0..4095`` as a range; None for None. Raises InputError for anything else."""
+    """Parse a range such as ``0..4095``; None stays None.
+
+    Raises InputError for any other text, and for a range that is not possible.
+    """
     if text is None:
         return None
     found = re.fullmatch(r"([0-9]{1,5})\.\.([0-9]{1,5})", text.strip())
@@ -53,17 +62,20 @@ def parse_pixel_range(text: str | None) -> PixelRange | None:
 
 
 def leaves_range_unknown(highest: int) -> bool:
-    """Whether a 16-bit photo of this highest value may well be of fewer bits. One that is all black is black anyhow."""
+    """Return whether a 16-bit photo of this highest value may well have fewer bits.
+
+    An all-black photo is black in any range, so the result is False for 0.
+    """
     return 0 < highest < _LEAST_HIGHEST
 
 
 def likely(highest: int) -> PixelRange:
-    """The range of the fewest bits, of those that devices have, that holds ``highest``."""
+    """Return the range of the fewest bits that holds ``highest``, among the bit depths that devices have."""
     return next(PixelRange(0, (1 << bits) - 1) for bits in (8, 10, 12, 14, 16) if highest < 1 << bits)
 
 
 def way_out(highest: int) -> str:
-    """What to say of photos whose range is unknown; ``highest``: of all their values."""
+    """Say what to do about photos whose range is unknown; ``highest`` is the highest of all their values."""
     return (
         f"Say which values they have with {OPTION} {likely(highest)}, or with {OPTION} {WHOLE} if they are only dark."
     )

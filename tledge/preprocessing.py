@@ -1,8 +1,8 @@
-"""THE decode, resize and scale: the same for training, calibration, verification and prediction.
+"""Every decode, resize and scale happens here: training, calibration, verification and prediction share it.
 
-An image becomes uint8 RGB at the model's input size; the scale to [0, 1] is in the model's graph,
-so the pixel byte itself is what every artifact takes. A large picture is worked on strip by strip, and while no other
-one is: beside what its decoder needs there is at most one copy of it.
+An image becomes uint8 RGB at the model's input size. The scale to [0, 1] is in the model's graph, so every artifact
+takes the pixel bytes themselves. A large picture is processed strip by strip, and one at a time. Beside what its
+decoder needs there is at most one copy of it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DESCRIPTION = (
 PIXEL_SCALE = 1.0 / 255.0
 # Photo formats that Pillow decodes by itself: EPS, for one, would start another program.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
-# Names of their files end in these, as Pillow registers them. Only in folders: a file that is named is read whatever its suffix.
+# Pillow registers these suffixes for the formats. They matter in folders only: a file that is named is read whatever its suffix.
 PHOTO_SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".png", ".apng", ".gif"),
@@ -40,18 +40,21 @@ PHOTO_SUFFIXES = frozenset(
     }
 )
 MAX_PIXELS = 100_000_000  # a larger picture is a mistake or an attack
-_MAX_SIDE = 1 << 17  # likewise; a resize may need memory for each row, however short
+_MAX_SIDE = 1 << 17  # a longer side is a mistake or an attack; a resize may need memory for each row
 _STRIP_PIXELS = 1 << 20
 _LARGE_PIXELS = 1 << 24
-_alone = threading.Lock()  # of large pictures one is decoded at a time: a decoder needs up to 20 bytes a pixel
+_alone = threading.Lock()  # large pictures are decoded one at a time: a decoder needs up to 20 bytes a pixel
 
 
 class UnreadableImage(InputError):
-    """Bytes that are not a whole image Pillow can read."""
+    """This error says that bytes are not a whole image that Pillow can read."""
 
 
 class UnknownRange(UnreadableImage):
-    """A 16-bit photo whose values leave most of their range empty. ``highest``: of them."""
+    """This error says that the values of a 16-bit photo leave most of their range empty.
+
+    ``highest`` is the largest of the values.
+    """
 
     def __init__(self, highest: int) -> None:
         super().__init__(f"16 bits a channel, and no value over {highest} of {WHOLE.high}. {way_out(highest)}")
@@ -59,23 +62,27 @@ class UnknownRange(UnreadableImage):
 
 
 class PreparedPhoto(NamedTuple):
-    """``pixels``: uint8 RGB (S, S, 3); ``digest``: SHA-256 as :func:`pixel_digest` has it, of all pixels before the resize."""
+    """A prepared photo has ``pixels``, uint8 RGB (S, S, 3), and a ``digest``.
+
+    The digest is the SHA-256 of all pixels before the resize, as :func:`pixel_digest` makes it.
+    """
 
     pixels: Pixels
     digest: bytes
 
 
 def version(pixel_range: PixelRange | None) -> str:
-    """What pixels depend on beside the photo and their size, for the names of what is kept of them."""
+    """Name the version of the preprocessing and its pixel range, for the names under which pixels are kept."""
     return f"v{VERSION}" if pixel_range is None else f"v{VERSION}-{pixel_range}"
 
 
 def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
-    """Encoded image to uint8 RGB (H, W, 3), upright, the first frame of an animation. Transparency is laid over white.
+    """Decode an encoded image to uint8 RGB (H, W, 3), upright, with transparency laid over white.
 
-    ``pixel_range``: of 16-bit values, where the file itself does not say it; None for the whole of 16 bits, of which the
-    high byte is kept. Raises UnreadableImage for anything that is not a whole image of at most ``MAX_PIXELS`` pixels, and
-    for values outside ``pixel_range``; UnknownRange, where that is None, for 16-bit values that are all small.
+    An animation gives its first frame. ``pixel_range`` is the range of 16-bit values, where the file itself does not
+    say it. None means the whole of 16 bits, of which the high byte is kept. Raises UnreadableImage for anything that is
+    not a whole image of at most ``MAX_PIXELS`` pixels, and for values outside ``pixel_range``. Raises UnknownRange,
+    where that is None, for 16-bit values that are all small.
     """
     with _opened(data, pixel_range) as image:
         return np.concatenate(list(_rows(image)))
@@ -84,9 +91,10 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
 def prepare_photo(
     data: bytes | npt.NDArray[np.uint8], size: int, pixel_range: PixelRange | None = None
 ) -> PreparedPhoto:
-    """An encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C), at the model's input size.
+    """Bring an image to the model's input size, as :func:`resize` after :func:`decode` would, in less memory.
 
-    The pixels are those of :func:`resize` after :func:`decode`, in less memory. Raises what :func:`decode` raises.
+    ``data`` is an encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C). Raises what :func:`decode`
+    raises.
     """
     if not isinstance(data, bytes):
         image = to_rgb(data)
@@ -100,7 +108,10 @@ def prepare_photo(
 
 @contextlib.contextmanager
 def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[Any]:
-    """An image as Pillow's, upright and RGB; whatever goes wrong with it inside the block is an UnreadableImage too."""
+    """Open an image as a Pillow image, upright and RGB.
+
+    Any error of the image inside the block is raised as UnreadableImage too.
+    """
     from PIL import ExifTags, Image, UnidentifiedImageError
 
     try:
@@ -126,7 +137,10 @@ def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _by_itself_if_large(image: Any) -> Iterator[None]:
-    """Raise UnreadableImage for an image that is too large, by its header; wait for another large one to be done."""
+    """Wait, with a large image, until no other large one is being decoded, and keep others waiting inside the block.
+
+    Raises UnreadableImage for an image that is too large by its header.
+    """
     num_pixels = image.width * image.height
     if num_pixels > MAX_PIXELS:
         raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
@@ -137,9 +151,10 @@ def _by_itself_if_large(image: Any) -> Iterator[None]:
 
 
 def _upright(image: Any, orientation: Any, values: Values | None = None, pixel_range: PixelRange = WHOLE) -> Any:
-    """A decoded image in RGB, turned as its EXIF orientation asks: strip by strip, so that there is no third one of its size.
+    """Turn a decoded image to RGB and upright, as its EXIF orientation asks.
 
-    ``values``: of 16 bits, with their range, where the image's own pixels are not those of 8 bits.
+    It works strip by strip, so that there is no third image of its size. ``values`` are the image's 16-bit values, of
+    range ``pixel_range``, where the image's own pixels are not its 8-bit ones.
     """
     from PIL import Image
     from PIL.Image import Transpose
@@ -163,20 +178,23 @@ def _upright(image: Any, orientation: Any, values: Values | None = None, pixel_r
 
 
 def _strips(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """The first row of each strip, and the row after its last."""
+    """Yield the first row of each strip, and the row after its last."""
     step = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, step):
         yield top, min(top + step, height)
 
 
 def _rows(image: Any) -> Iterator[Pixels]:
-    """The pixels of a Pillow image in RGB, uint8 (h, W, 3), from the top down."""
+    """Yield the pixels of a Pillow image in RGB, uint8 (h, W, 3), from the top down."""
     for top, bottom in _strips(*image.size):
         yield np.asarray(image.crop((0, top, image.width, bottom)))
 
 
 def _values(found: Wide, asked: PixelRange | None) -> tuple[Values | None, PixelRange]:
-    """A 16-bit picture's values and the range they are in; None for values whose high byte is all that is needed."""
+    """Return a 16-bit picture's values and their range; None for the values where their high bytes are enough.
+
+    ``asked`` is the range that the caller names. Raises UnknownRange and UnreadableImage as :func:`decode` does.
+    """
     own_range = found.declared or asked or WHOLE
     is_known = found.declared is not None or asked == WHOLE
     if asked is None and not is_known and not leaves_range_unknown(found.least_highest() or 1):
@@ -194,7 +212,7 @@ def _values(found: Wide, asked: PixelRange | None) -> tuple[Values | None, Pixel
 
 
 def _rgb(strip: Any) -> Any:
-    """A Pillow image of 8 bits a channel in RGB, transparency laid over white."""
+    """Convert a Pillow image of 8 bits a channel to RGB, with transparency laid over white."""
     from PIL import Image
 
     if strip.mode in ("I", "F"):
@@ -207,14 +225,14 @@ def _rgb(strip: Any) -> Any:
 
 
 def to_rgb(values: npt.NDArray[np.uint8]) -> Pixels:
-    """uint8 (H, W), (H, W, 1) or (H, W, 3) to RGB (H, W, 3): grey is repeated."""
+    """Convert uint8 (H, W), (H, W, 1) or (H, W, 3) to RGB (H, W, 3): grey is repeated."""
     if values.ndim == 2:
         values = values[:, :, None]
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
 
 
 def resize(image: Pixels, size: int) -> Pixels:
-    """uint8 (H, W, 3) to (size, size, 3), bilinear with antialiasing."""
+    """Resize uint8 (H, W, 3) to (size, size, 3), bilinearly with antialiasing."""
     from PIL import Image
 
     return image if image.shape[:2] == (size, size) else _resized(Image.fromarray(image), size)
@@ -227,7 +245,7 @@ def _resized(image: Any, size: int) -> Pixels:
 
 
 def pixel_digest(image: Pixels) -> bytes:
-    """SHA-256 of a decoded image before its resize: equal for the same picture in another file format."""
+    """Return the SHA-256 of a decoded image before its resize: files of the same pixels have the same digest."""
     digest = _digest_of_shape(*image.shape[:2])
     digest.update(np.ascontiguousarray(image).data)
     return bytes(digest.digest())

@@ -1,7 +1,7 @@
-"""What a terminal or a page may be shown of text that others wrote: file names, class names, what a library said.
+"""This module makes text of others safe to show: file names, class names, messages of libraries.
 
-A terminal obeys escape sequences, so a name can clear the screen and write a verdict; bidirectional controls show
-letters in another order than they stand. Whatever tledge shows passes here; JSON holds the text as it is, escaped.
+A terminal obeys escape sequences, so a name can clear the screen and write a verdict. Bidirectional controls show
+letters in another order than they stand. All text that tledge shows passes here. JSON holds the text as it is, escaped.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from collections.abc import Sequence
 
 _MOST_NAMED = 5
 _LINE_END = re.compile("\\s*[\t\n\x0b\x0c\r\x1c-\x1f\x85\u2028\u2029]\\s*")
-_JOINERS = "\u200c\u200d"  # no letters, yet Persian words and emoji of several persons are spelled with them
+_JOINERS = "\u200c\u200d"  # they are no letters, yet Persian words and emoji of several persons need them
 
 
 def printable_lines(text: str) -> str:
-    """The text in its lines, each character that is a control, a surrogate or unassigned as U+FFFD."""
+    """Return the text with its line ends, and each control, surrogate or unassigned character replaced by U+FFFD."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def one_line(text: str) -> str:
-    """The printable text in one line: a line end or a tab, with the white space around it, is one space."""
+    """Return the printable text in one line: a line end or a tab, with the white space around it, becomes one space."""
     return printable_lines(_LINE_END.sub(" ", text).strip())
 
 
 def few(items: Sequence[str]) -> str:
-    """The first five, and how many more there are."""
+    """Join the first five items, and say how many more there are."""
     return "; ".join(
         [*items[:_MOST_NAMED], *([f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else [])]
     )
 
 
 def json_printable(encoded: str) -> str:
-    """JSON of the same value in which a terminal finds nothing to obey: such characters stand as ``\\uXXXX``.
+    """Escape characters that a terminal could obey as ``\\uXXXX``, in JSON that keeps its value.
 
     ``encoded`` may hold other characters than ASCII, and its only line ends are those between values.
     """
@@ -54,6 +54,6 @@ def _shown(character: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    """As JSON writes it: UTF-16 code units, two where it lies beyond U+FFFF."""
+    """Escape a character as JSON does: one ``\\uXXXX`` a UTF-16 code unit, so two beyond U+FFFF."""
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))

@@ -1,4 +1,4 @@
-"""How a stage tells what it is doing, without knowing who listens."""
+"""A stage reports its progress here, without knowing who listens."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """What a stage calls. The command line draws bars; a library caller may pass :class:`Silent`.
+    """This protocol is what a stage calls to report; the command line draws bars.
 
-    An export with several jobs calls it from several threads, and its steps overlap.
+    A library caller may pass :class:`Silent`. An export with several jobs calls it from several threads, and its steps
+    overlap.
     """
 
     def step(self, description: str, total: int | None = None) -> AbstractContextManager[Advance]:
-        """A step of ``total`` units (None: not known). The context yields ``advance(units_done)``."""
+        """Begin a step of ``total`` units (None: not known); the context yields ``advance(units_done)``."""
 
     def say(self, message: str) -> None:
-        """A fact for the user, such as which device is used."""
+        """Tell the user a fact, such as which device is used."""
 
     def warn(self, message: str) -> None:
-        """Something the user must hear: a skipped file, a choice that was not the first."""
+        """Warn the user of what must be known: a skipped file, or a choice that was not the first."""
 
 
 class Silent:
-    """Says nothing, and keeps what was warned of in ``warnings``: pass your own to read them."""
+    """This progress shows nothing, and keeps the warnings in ``warnings``; pass your own instance to read them."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []

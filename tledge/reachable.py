@@ -1,4 +1,4 @@
-"""One quick question before a download: does its host answer at all?"""
+"""This module asks one quick question before a download: does its host answer at all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TIMEOUT_S = 8.0
 
 
 def require_reachable(url: str, what: str, remedy: str) -> None:
-    """Ask ``url`` once, through the proxies of the environment. Any answer in HTTP will do.
+    """Ask ``url`` once, through the proxies of the environment; any answer in HTTP is enough.
 
-    The libraries that download retry for minutes where nothing answers; this fails within ``TIMEOUT_S``.
-    Raises EnvironmentFault that ends in ``remedy``.
+    The libraries that download retry for minutes where nothing answers; this function fails within ``TIMEOUT_S``.
+    Raises EnvironmentFault, whose message ends in ``remedy``.
     """
     if not url.startswith(("https://", "http://")):
         raise EnvironmentFault(f"{what} is not on this machine, and {url} is no web address. {remedy}")
@@ -25,7 +25,7 @@ def require_reachable(url: str, what: str, remedy: str) -> None:
             return
     except urllib.error.HTTPError:
         return  # it answered; a server may refuse HEAD and still serve GET
-    except (OSError, ValueError, http.client.HTTPException) as error:  # the last: what answers speaks no HTTP
+    except (OSError, ValueError, http.client.HTTPException) as error:  # HTTPException: the answer is no HTTP
         reason = str(getattr(error, "reason", error)).strip()
         raise EnvironmentFault(
             f"{what} is not on this machine, and {url} can't be reached ({reason}). {remedy}"

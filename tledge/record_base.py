@@ -1,4 +1,7 @@
-"""What every record is: it stands apart from the records, so that a help text can read one without importing them all."""
+"""This module has the base of all records, apart from them.
+
+A help text can thus read one record without importing them all.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,24 @@ from tledge.files import read_sealed, write_sealed
 
 
 class Record(BaseModel):
-    """Frozen, and strict about its keys."""
+    """A record is frozen, and an unknown key in it is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the record in plain JSON types."""
         return self.model_dump(mode="json")
 
     def save(self, path: Path) -> None:
-        """Write atomically, sealed with its own hash."""
+        """Write the record atomically, sealed with its own hash."""
         write_sealed(path, self.as_json())
 
     @classmethod
     def load(cls, path: Path, remedy: str) -> Self:
-        """Read back, with no type converted into another: ``"2"`` is no number.
+        """Read a record back, without converting one type into another: ``"2"`` is no number.
 
-        Raises ArtifactError, ending in ``remedy``, where the file is damaged, of another version, or no such record.
+        Raises ArtifactError, whose message ends in ``remedy``, where the file is damaged, of another version, or
+        another record.
         """
         record = read_sealed(path, remedy)
         version = cls.model_fields["schema_version"].default if "schema_version" in cls.model_fields else None

@@ -1,4 +1,4 @@
-"""What passes between the stages through the disk: validated on reading, unknown keys are errors."""
+"""Records pass between the stages through the disk: they are validated on reading, and unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from tledge.pixel_range import PixelRange
-from tledge.record_base import Record as Record  # noqa: PLC0414 - who imports records finds their base with them
+from tledge.record_base import Record as Record  # noqa: PLC0414 - a module that imports records finds their base here
 
 SplitName = Literal["train", "validation", "test"]
 Promise = Literal[
@@ -20,15 +20,15 @@ Promise = Literal[
 ]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
-# What the figures of a report may be: its charts and tables can show every value in these ranges.
-Count = Annotated[int, Field(ge=0, le=2**53)]  # what every reader of JSON holds exactly
+# The figures of a report are in these ranges: its charts and tables can show every value in them.
+Count = Annotated[int, Field(ge=0, le=2**53)]  # every reader of JSON holds these exactly
 Size = Annotated[int, Field(gt=0, le=2**53)]
 Figure = Annotated[float, Field(ge=-1e30, le=1e30)]  # finite, and far from where arithmetic overflows
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Points = Annotated[float, Field(ge=-100, le=100)]
 Milliseconds = Annotated[float, Field(ge=1e-6, le=1e13)]
 Ratio = Annotated[float, Field(gt=0, le=1e30)]
-PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # of a file: it leads nowhere else
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]  # a file in no other folder
 Thumbnail = Annotated[str, Field(pattern=r"^/9j/(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
 
 
@@ -39,7 +39,7 @@ def _stays_below(path: str) -> str:
 
 
 RelativePath = Annotated[str, AfterValidator(_stays_below)]
-"""Of a file below the record's folder, with ``/`` between its parts."""
+"""This is the path of a file below the record's folder, with ``/`` between its parts."""
 
 
 class SkippedPhoto(Record):
@@ -169,7 +169,7 @@ class Manifest(Record):
 
     @property
     def pixel_range(self) -> PixelRange | None:
-        """Of 16-bit photos; None where the build was told of none."""
+        """Return the range of 16-bit photos; None where the build was told of none."""
         named = self.preprocessing.pixel_range
         return PixelRange(*named) if named else None
 
@@ -239,7 +239,7 @@ class Audit(Record):
     )
 
     def names_of(self, *kinds: str) -> list[str]:
-        """``NAME (data type) x count`` of the operators of these kinds."""
+        """List the operators of these kinds as ``NAME (data type) xCOUNT``."""
         return [f"{op.name} ({op.data_type}) x{op.count}" for op in self.operators if op.kind in kinds]
 
 
@@ -489,7 +489,7 @@ class Row(Record):
 
     @property
     def artifact(self) -> str:
-        """Its name in a report: a format may run on several runtimes."""
+        """Return the artifact's name in a report, ``FORMAT on RUNTIME``: a format may run on several runtimes."""
         return f"{self.format} on {self.runtime}"
 
     @model_validator(mode="after")

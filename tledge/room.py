@@ -1,4 +1,4 @@
-"""Whether there is room in memory and on the disk: told before the work starts."""
+"""This module checks that there is room in memory and on the disk, before work starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tledge.errors import EnvironmentFault
 
 
 def require_space(folder: Path, num_bytes: int) -> None:
-    """Raise EnvironmentFault where so much would not fit on a folder's disk: before anything is written."""
+    """Raise EnvironmentFault, before anything is written, where ``num_bytes`` do not fit on a folder's disk."""
     free = free_space(folder)
     if num_bytes > free:
         raise EnvironmentFault(
@@ -21,14 +21,15 @@ def require_space(folder: Path, num_bytes: int) -> None:
 
 
 def free_space(folder: Path) -> int:
-    """Bytes that are free on a folder's disk."""
+    """Return how many bytes are free on a folder's disk."""
     return shutil.disk_usage(folder).free
 
 
 def require_memory(num_bytes: int, what: str, remedy: str) -> None:
-    """Raise EnvironmentFault where so much does not fit into the memory that is available: before it is taken.
+    """Raise EnvironmentFault, before memory is taken, where ``num_bytes`` do not fit into what is available.
 
-    ``what`` is the sentence's subject. Nothing is checked where the system does not tell what is available.
+    ``what`` is the subject of the error's sentence, and ``remedy`` its end. Nothing is checked where the system does
+    not tell what is available.
     """
     available = available_memory()
     if available is not None and num_bytes > available:
@@ -39,9 +40,10 @@ def require_memory(num_bytes: int, what: str, remedy: str) -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still take: the least of what the machine, its control groups and its own limit leave.
+    """Return how many bytes this process may still take; None where the system does not tell.
 
-    None where the system tells none of them. Sources: proc(5) for MemAvailable, Linux' admin guide for control groups.
+    It is the least of what the machine, the control groups of the process and its own limit leave. Sources: proc(5) for
+    MemAvailable, Linux' admin guide for control groups.
     """
     left = [*_left_on_the_machine(), *left_in_the_groups(), *_left_of_the_address_space()]
     return max(0, min(left)) if left else None
@@ -54,9 +56,10 @@ def _left_on_the_machine() -> Iterator[int]:
 
 
 def left_in_the_groups(system: Path = Path("/")) -> Iterator[int]:
-    """Bytes that the control group of this process, and each around it, may still take; ``system`` is the root folder.
+    """Yield the bytes that the control group of this process, and each group around it, may still take.
 
-    Page cache that can be dropped at once does not count as taken. A container's group is at the root, whatever it is told.
+    ``system`` is the root folder. Page cache that can be dropped at once does not count as taken. Inside a container
+    the group is at the root, whatever its name says.
     """
     for line in _text(system / "proc/self/cgroup").splitlines():
         _, controllers, name = line.split(":", 2)
@@ -70,7 +73,7 @@ def left_in_the_groups(system: Path = Path("/")) -> Iterator[int]:
         innermost = Path(root, name.lstrip("/"))
         for group in (system / path for path in (innermost, *innermost.parents)):
             most, taken = (_text(group / file).strip() for file in (limit, used))
-            if most.isdigit() and taken.isdigit():  # "max": none is set
+            if most.isdigit() and taken.isdigit():  # "max" means that no limit is set
                 counts = dict(line.split() for line in _text(group / "memory.stat").splitlines())
                 yield int(most) - int(taken) + int(counts.get(files, 0))
 

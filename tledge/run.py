@@ -1,7 +1,7 @@
-"""The run folder: one trained model and all that came of it.
+"""A run is a folder with one trained model and all that was made from it.
 
-A run is built in a hidden folder beside its final place and renamed when it is whole, so whatever
-stands under a run's name was finished. Opening a run checks every file against its manifest.
+A run is built in a hidden folder beside its final place, and renamed when it is whole. Whatever stands under a run's
+name was thus finished. Opening a run checks every file against its manifest.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from tledge.records import ExportRecord, Manifest, Record
 
 MANIFEST = "manifest.json"
 LATEST = "latest"
-UNFINISHED = ".unfinished-"  # before the name of a run, of the folder of a build that may be resumed
+UNFINISHED = ".unfinished-"  # prefix of the folder of a build that may be resumed, before the name of its run
 ELSEWHERE = "Name another folder with --artifacts."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def artifacts_root(folder: Path | None = None) -> Path:
-    """Where the runs are: ``folder``, ``$TLEDGE_ARTIFACTS``, or ``artifacts`` in the working directory."""
+    """Return the folder of the runs: ``folder``, ``$TLEDGE_ARTIFACTS``, or ``artifacts`` in the working directory."""
     return folder or Path(os.environ.get("TLEDGE_ARTIFACTS", "artifacts"))
 
 
 def now_utc() -> str:
-    """The time as ISO 8601, UTC, to the second."""
+    """Return the time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def library_versions(*names: str) -> dict[str, str]:
-    """Installed versions by distribution name."""
+    """Return the installed version of each distribution by its name."""
     from importlib.metadata import version
 
     return {name: version(name) for name in names}
@@ -45,7 +45,7 @@ def library_versions(*names: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run. Made by :func:`open_run`, which checks it."""
+    """A run is whole: :func:`open_run` checks it and makes this object."""
 
     folder: Path
     manifest: Manifest
@@ -59,25 +59,31 @@ class Run:
         return sha256_file(self.folder / MANIFEST)
 
     def export_folder(self, format_name: str) -> Path:
-        """Where the artifact of a format stands."""
+        """Return the folder in which the artifact of a format stands."""
         return self.folder / "exports" / format_name
 
     def export_names(self) -> list[str]:
-        """Formats that something was exported to, whole or not. Hidden files are of an export that was stopped."""
+        """List the formats that something was exported to, whole or not.
+
+        Hidden files are left by an export that was stopped, and do not count.
+        """
         folders = sorted(path for path in (self.folder / "exports").glob("*") if path.is_dir())
         return [path.name for path in folders if any(not inner.name.startswith(".") for inner in path.iterdir())]
 
     def exports(self, format_names: Iterable[str] | None = None) -> dict[str, ExportRecord]:
-        """The run's artifacts by format (all, or those of ``format_names``), each checked against its record.
+        """Return the run's artifacts by format (all, or those of ``format_names``), each checked against its record.
 
-        Raises ArtifactError for one that is damaged, lacks its record, or was exported from another build.
+        Raises ArtifactError for an artifact that is damaged, lacks its record, or was exported from another build.
         """
         return {
             name: self.export_record(name) for name in (self.export_names() if format_names is None else format_names)
         }
 
     def export_record(self, format_name: str) -> ExportRecord:
-        """The record of one artifact. Raises ArtifactError as :meth:`exports` does."""
+        """Return the record of one artifact, once its file is checked against it.
+
+        Raises ArtifactError as :meth:`exports` does.
+        """
         folder = self.export_folder(format_name)
         remedy = f"run tledge export --run {self.name} --format {format_name} again"
         record = ExportRecord.load(folder / "export.json", remedy)
@@ -91,12 +97,12 @@ class Run:
         return record
 
     def reports(self) -> Path:
-        """The folder of the reports."""
+        """Return the folder of the reports."""
         return self.folder / "verification"
 
 
 def check_file(path: Path, sha256: str, listed_in: str, remedy: str) -> None:
-    """Raise ArtifactError, ending in ``remedy``, unless the file has the hash it was written with."""
+    """Raise ArtifactError, whose message ends in ``remedy``, unless the file has the hash it was written with."""
     if not path.is_file():
         raise ArtifactError(f"{path}: missing, and listed in {listed_in}; {remedy}")
     if sha256_file(path) != sha256:
@@ -106,7 +112,10 @@ def check_file(path: Path, sha256: str, listed_in: str, remedy: str) -> None:
 
 
 def check_name(name: str) -> None:
-    """A run's name is one plain file name: it can't lead out of the artifacts folder."""
+    """Raise InputError unless ``name`` is one plain file name, which can't lead out of the artifacts folder.
+
+    The name ``latest`` is refused too.
+    """
     if not _NAME.fullmatch(name):
         raise InputError(
             f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit"
@@ -116,13 +125,16 @@ def check_name(name: str) -> None:
 
 
 def run_names(root: Path) -> list[str]:
-    """Names of the folders that hold a manifest, oldest first."""
+    """List the names of the folders that hold a manifest, oldest first."""
     found = [path for path in root.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
     return [path.parent.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))]
 
 
 class RunSummary(Record):
-    """A line of the list of runs. ``problem``: why it can't be used; None where it is whole."""
+    """This record is a line of the list of runs.
+
+    ``problem`` says why the run can't be used; it is None where the run is whole.
+    """
 
     name: str
     created_utc: str
@@ -134,7 +146,7 @@ class RunSummary(Record):
 
 
 def list_runs(root: Path) -> list[RunSummary]:
-    """Every run of a folder, oldest first; a damaged one is listed with what is wrong."""
+    """List every run of a folder, oldest first; a damaged run is listed with its problem."""
     latest = _latest(root) if (root / LATEST).is_file() else None
     summaries = []
     for name in run_names(root):
@@ -159,7 +171,10 @@ def list_runs(root: Path) -> list[RunSummary]:
 
 
 def _latest(root: Path) -> str:
-    """The name of the latest run, as its marker holds it. Raises ArtifactError where that can not be read."""
+    """Read the name of the latest run from its marker.
+
+    Raises ArtifactError where the marker can't be read.
+    """
     try:
         return read_file(root / LATEST, 1 << 10).decode(errors="replace").strip()
     except OSError as error:
@@ -167,7 +182,7 @@ def _latest(root: Path) -> str:
 
 
 def open_run(root: Path, name: str | None = None) -> Run:
-    """Open a run, the latest where none is named, and check every file of it.
+    """Open a run, the latest if none is named, and check every file of it.
 
     Raises InputError where there is no such run, ArtifactError where a file changed since it was written.
     """
@@ -193,24 +208,31 @@ def open_run(root: Path, name: str | None = None) -> Run:
 
 
 def find_run(run: Run | str | None, artifacts: Path | None = None) -> Run:
-    """Open the run of that name in the folder of the runs, or the latest where none is named; one that is open stays so.
+    """Open the run of that name in the folder of the runs, or the latest if none is named.
 
-    Raises InputError where there is no such run, ArtifactError where a file of it changed since it was written.
+    A run that is open already is returned as it is. Raises InputError where there is no such run, ArtifactError where a
+    file of it changed since it was written.
     """
     return run if isinstance(run, Run) else open_run(artifacts_root(artifacts), run)
 
 
 def reserved_reports(run: Run) -> contextlib.AbstractContextManager[None]:
-    """Keep other processes from verifying a run and writing its reports. Raises InputError where one is at it."""
+    """Keep other processes from verifying a run and writing its reports.
+
+    Raises InputError where another process verifies it already.
+    """
     return reserved_part(run, "verification", f"verifying run {run.name}; wait for its end")
 
 
 def reserved_part(run: Run, part: str, busy: str) -> contextlib.AbstractContextManager[None]:
-    """Hold a part of a run, as :func:`tledge.locks.reserved` does, by a file beside its folder: what is in there is the run."""
+    """Hold a part of a run, as :func:`tledge.locks.reserved` does.
+
+    The lock file lies beside the run's folder, because everything inside belongs to the run.
+    """
     return reserved(run.folder.parent, f"{run.name}@{part}", busy)  # no run has an @ in its name
 
 
 def tree_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below ``folder`` by its relative path."""
+    """Return the SHA-256 of every file below ``folder``, by its relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}

@@ -1,7 +1,7 @@
-"""A new run: its name is reserved, its folder is filled, and it stands whole under its name, or not at all.
+"""This module writes a new run, which stands whole under its name or not at all.
 
-What makes a model, by training or otherwise, writes ``model/`` and what else it has into the folder that it is given;
-:func:`finish` adds what every run holds: who is in which split, the answers of reference, and the manifest.
+Training, or another way to make a model, writes ``model/`` and its other files into the folder that it is given.
+:func:`finish` adds what every run holds: the splits, the original's answers, and the manifest.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MadeModel:
-    """How a model was made, and its answers.
+    """This record says how a model was made, and holds its answers.
 
-    Logits are float32 (N, C), in the order of the splits' rows, as ``device`` computed them. ``recipe``: plain JSON
-    values. ``features``: what computed frozen features; None where none were used.
+    Logits are float32 (N, C), in the order of the splits' rows, as ``device`` computed them. ``recipe`` has plain JSON
+    values. ``features`` says what computed frozen features; it is None where none were used.
     """
 
     recipe: dict[str, Any]
@@ -55,7 +55,10 @@ class MadeModel:
 
 @contextlib.contextmanager
 def reserved_run(root: Path, name: str) -> Iterator[None]:
-    """Keep other processes from building ``name``; the lock ends with this process. Raises InputError where one is at it."""
+    """Keep other processes from building ``name``; the lock ends with this process.
+
+    Raises InputError where another process builds it already.
+    """
     check_name(name)
     make_root(root, ELSEWHERE)
     with reserved(root, name, f"building run {name!r} in {root}; choose another --run, or wait for its end"):
@@ -64,7 +67,10 @@ def reserved_run(root: Path, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reserved_new_run(root: Path, stem: str) -> Iterator[str]:
-    """Reserve a name that no run has, finished or not: ``stem``, which is one, or that with a number at its end."""
+    """Reserve a name that no run has, finished or not: ``stem``, or ``stem`` with a number at its end.
+
+    ``stem`` is a valid run name.
+    """
     make_root(root, ELSEWHERE)
 
     def is_taken(name: str) -> bool:
@@ -78,9 +84,9 @@ def reserved_new_run(root: Path, stem: str) -> Iterator[str]:
 def staged_run(root: Path, name: str) -> Iterator[Path]:
     """Give a folder to build ``name`` in; on a clean exit it becomes the run, and the latest one.
 
-    Preconditions: this process holds the name (:func:`reserved_run`); the body writes ``manifest.json`` last, as
-    :func:`finish` does.
-    On any exception the folder is removed. A killed process leaves it; the next build removes it.
+    Preconditions: this process holds the name (:func:`reserved_run`), and the body writes ``manifest.json`` last, as
+    :func:`finish` does. On any exception the folder is removed. A killed process leaves it, and the next build removes
+    it. Raises InputError where a run of that name exists.
     """
     check_name(name)
     make_root(root, ELSEWHERE)
@@ -100,7 +106,7 @@ def staged_run(root: Path, name: str) -> Iterator[Path]:
 
 
 def finish(folder: Path, name: str, data: Dataset, backbone: Backbone, made: MadeModel) -> Manifest:
-    """Complete the folder of a run, in which its model stands: splits.csv, reference.npz, and manifest.json at last.
+    """Complete the folder of a run, in which its model stands: add splits.csv, reference.npz and, last, manifest.json.
 
     Raises InputError where the model's answer to a test photo is not finite.
     """
@@ -146,7 +152,10 @@ def finish(folder: Path, name: str, data: Dataset, backbone: Backbone, made: Mad
 
 
 def _require_finite(ids: Sequence[str], logits: Floats) -> None:
-    """Raise InputError where the model's answer to a photo is none. ``logits``: (N, C), of the photos of ``ids``."""
+    """Raise InputError where the model's answer to a photo is not finite.
+
+    ``logits`` are (N, C), with one row for each of ``ids``.
+    """
     broken = [ids[row] for row in np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()]
     if broken:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Scores of a classifier, counted from its confusion matrix. Pure functions, no I/O."""
+"""These pure functions score a classifier from its confusion matrix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ Integers = npt.NDArray[np.int64]
 
 
 class ClassScore(Record):
-    """One class. ``recall``: the fraction of its photos that were recognised; None where the data has none."""
+    """This record scores one class.
+
+    ``recall`` is the fraction of the class's photos that were recognised; None where the data has no such photo.
+    """
 
     label: str
     num_photos: int
@@ -23,7 +26,7 @@ class ClassScore(Record):
 def confusion_matrix(labels: Integers, predicted: Integers, num_classes: int) -> Integers:
     """Count answers, int64 (C, C): rows are the truth, columns the prediction.
 
-    They are counted here because importing a library for it takes a second.
+    numpy counts them here, because importing a library for it takes a second.
     """
     pairs = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
     return pairs.reshape(num_classes, num_classes)
@@ -32,7 +35,7 @@ def confusion_matrix(labels: Integers, predicted: Integers, num_classes: int) ->
 def macro_f1(confusion: Integers) -> float:
     """Return the mean of 2 TP / (2 TP + FP + FN) over the classes that occur in the truth.
 
-    ``confusion``: counts int64 (C, C), rows truth. A class that is never predicted has F1 0.
+    ``confusion`` has counts, int64 (C, C), with the truth in rows. A class that is never predicted has F1 0.
     """
     right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     present = truth > 0
@@ -40,15 +43,15 @@ def macro_f1(confusion: Integers) -> float:
 
 
 def metrics_of(labels: Integers, logits: npt.NDArray[np.float32]) -> Metrics:
-    """Score answers as :func:`metrics` does; ``labels`` int64 (N,), ``logits`` float32 (N, C)."""
+    """Score answers as :func:`metrics` does; ``labels`` are int64 (N,), ``logits`` float32 (N, C)."""
     return metrics(confusion_matrix(labels, np.argmax(logits, axis=1), logits.shape[1]))
 
 
 def metrics(confusion: Integers) -> Metrics:
-    """Metrics of counts int64 (C, C), rows truth, columns prediction, at least one photo in all.
+    """Score a confusion matrix, int64 (C, C), rows truth, columns prediction, with at least one photo in all.
 
-    Averages are unweighted means over the classes that occur in the truth: a class that the data lacks has no recall.
-    A class that is never predicted has precision 0.
+    Averages are unweighted means over the classes that occur in the truth: a class that the data lacks has no recall. A
+    class that is never predicted has precision 0.
     """
     right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     present = truth > 0
@@ -64,7 +67,7 @@ def metrics(confusion: Integers) -> Metrics:
 
 
 def per_class(confusion: Integers, labels: Sequence[str]) -> list[ClassScore]:
-    """The score of every class, ``labels`` naming the rows of counts int64 (C, C)."""
+    """Score every class; ``labels`` name the rows of the confusion matrix, int64 (C, C)."""
     right, truth = np.diag(confusion), confusion.sum(axis=1)
     return [
         ClassScore(label=label, num_photos=int(count), recall=float(hits / count) if count else None)

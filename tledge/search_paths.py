@@ -1,4 +1,4 @@
-"""Keeps the working directory out of the paths on which modules, programs and shared libraries are looked up by name.
+"""This module keeps the working directory out of the paths on which modules, programs and libraries are looked up.
 
 People run tledge in a folder of photos that somebody else packed: a ``types.py`` that lies there must not run.
 """
@@ -18,10 +18,10 @@ _GPU_TOOLS = ("cuda_sdk_lib", "bin/ptxas", "bin/nvlink", "bin/fatbinary", "bin/t
 
 
 def safe_environment(**changes: str) -> dict[str, str]:
-    """Environment variables for a process that tledge starts: those of this one, ``changes``, and safe search paths.
+    """Return the environment for a process that tledge starts: this one's, with ``changes`` and safe search paths.
 
-    A Python process that it starts, or that a library starts there, puts neither the working directory nor the folder of its
-    script first among its modules. A folder that a path names, ``.`` too, stays: it was asked for.
+    A Python process that it starts, or that a library starts there, puts neither the working directory nor the folder
+    of its script first among its modules. A folder that a path names stays, and so does ``.``: the user asked for it.
     """
     safe = {**os.environ, **changes, "PYTHONSAFEPATH": "1"}
     for name in _PATHS:
@@ -29,15 +29,16 @@ def safe_environment(**changes: str) -> dict[str, str]:
             text = safe[name].replace(";", ":") if name == "LD_LIBRARY_PATH" else safe[name]  # Linux takes both
             entries = [entry for entry in text.split(os.pathsep) if entry]
             safe[name] = os.pathsep.join(entries)
-            if not entries:  # set to nothing, it is one empty entry
+            if not entries:  # an empty variable would mean one empty entry
                 del safe[name]
     return safe
 
 
 def protect_this_process() -> None:
-    """Give the command line's process those variables, so that whatever a library starts has them, and a safe sys.path.
+    """Give this process the variables of :func:`safe_environment` and a safe sys.path.
 
-    What Python and the dynamic linker read before its first line is out of its hands.
+    Whatever a library starts inherits them. What Python and the dynamic linker read before the first line of tledge
+    can't be changed any more.
     """
     python_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if len(python_path) > 1 and "" in python_path:
@@ -51,9 +52,9 @@ def protect_this_process() -> None:
 
 
 def require_no_gpu_tools() -> None:
-    """Raise InputError where the working directory has what TensorFlow runs to compile for a GPU: it looks there first.
+    """Raise InputError where the working directory has a program that TensorFlow would run to compile for a GPU.
 
-    Of XLA's compiler driver, the first candidates are ``cuda_sdk_lib/bin/ptxas`` and ``bin/ptxas``, relative to it.
+    XLA looks for its compiler in ``cuda_sdk_lib/bin/ptxas`` and ``bin/ptxas`` first, relative to the working directory.
     """
     found = [name for name in _GPU_TOOLS if os.path.lexists(name)]
     if found:

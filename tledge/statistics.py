@@ -1,7 +1,7 @@
-"""Confidence intervals and tests for counts of right and wrong answers. Everything is at 95%, two-sided.
+"""These functions compute confidence intervals and tests for counts of right and wrong answers, at 95%, two-sided.
 
-A paired difference is that of two classifiers on the same photos. Only the photos that exactly one of them gets right
-tell the two apart: ``only_first`` (right to wrong) and ``only_second`` (wrong to right), of ``num_photos``.
+A paired difference compares two classifiers on the same photos. Only the photos that exactly one of them gets right
+tell the two apart: ``only_first`` (right to wrong) and ``only_second`` (wrong to right), out of ``num_photos``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from tledge.records import Interval
 
 CONFIDENCE = 0.95
 Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-"""Each bound of an interval may be missed by 2.5%: 1.96 standard errors."""
+"""This is 1.96 standard errors: each bound of an interval is missed with a probability of 2.5%."""
 
 Doubles = npt.NDArray[np.float64]
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:
-    """The score interval of a share, as fractions (Wilson 1927, J. Am. Stat. Assoc. 22:209-212).
+    """Return the score interval of a share, as fractions (Wilson 1927, J. Am. Stat. Assoc. 22:209-212).
 
-    Written out, as scipy.stats takes a second to import. Raises ValueError unless 0 <= successes <= trials and
-    trials >= 1.
+    The formula is written out, because scipy.stats takes a second to import. Raises ValueError unless 0 <= successes <=
+    trials and trials >= 1.
     """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} of {trials} is no share")
@@ -36,9 +36,10 @@ def wilson_interval(successes: int, trials: int) -> Interval:
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value that both are equally good (McNemar 1947, Psychometrika 12:153-157, conditional form).
+    """Return the exact two-sided p-value that both are equally good (McNemar 1947, Psychometrika 12:153-157).
 
-    If they were, each photo that tells them apart would favour either with probability 1/2. 1 where there is none.
+    This is the conditional form of the test. If both were equally good, each photo that tells them apart would favour
+    either with probability 1/2. The p-value is 1 where there is no such photo.
     """
     from scipy.special import bdtr
 
@@ -50,11 +51,12 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 def difference_statistic(
     only_first: npt.ArrayLike, only_second: npt.ArrayLike, num_photos: npt.ArrayLike, difference: npt.ArrayLike
 ) -> Doubles:
-    """How many standard errors the counts lie above a supposed difference of the two shares (Tango 1998, eq. 24-26).
+    """Return how many standard errors the counts lie above a supposed difference (Tango 1998, eq. 24-26).
 
-    (b - c - N d) / sqrt(N (2 q + d (1 - d))) with b = only_first, c = only_second, and q the maximum-likelihood
-    probability of ``only_second`` under the supposition. Counts may be fractions (a share times a number of photos);
-    ``difference`` d is a fraction in (-1, 1). The arguments broadcast. Not a number where no flip was seen and d is 0.
+    The difference is that of the two shares. The formula is (b - c - N d) / sqrt(N (2 q + d (1 - d))) with b =
+    only_first, c = only_second, and q the maximum-likelihood probability of ``only_second`` under the supposition.
+    Counts may be fractions (a share times a number of photos); ``difference`` d is a fraction in (-1, 1). The arguments
+    broadcast. The result is not a number where no flip was seen and d is 0.
     """
     b, c, n, d = (np.asarray(part, np.float64) for part in (only_first, only_second, num_photos, difference))
     with np.errstate(invalid="ignore"):
@@ -64,10 +66,10 @@ def difference_statistic(
 def difference_bounds(
     only_first: npt.ArrayLike, only_second: npt.ArrayLike, num_photos: npt.ArrayLike
 ) -> tuple[Doubles, Doubles]:
-    """The 95% score interval of a paired difference, as fractions: (lower, upper), each in -1..1.
+    """Return the 95% score interval of a paired difference, as fractions: (lower, upper), each in -1..1.
 
-    The differences that :func:`difference_statistic` finds within 1.96 standard errors (Tango 1998, Statistics in
-    Medicine 17:891-908). Of the usual intervals it is the one that keeps its level with few flips: see
+    It holds the differences that :func:`difference_statistic` finds within 1.96 standard errors (Tango 1998, Statistics
+    in Medicine 17:891-908). Among the usual intervals it is the one that keeps its level with few flips: see
     docs/verification.md. The arguments broadcast; counts may be fractions. Raises ValueError for counts that are
     negative or that exceed ``num_photos``, and for ``num_photos`` below 1.
     """
@@ -81,16 +83,16 @@ def difference_bounds(
 
 
 def difference_interval_points(only_first: int, only_second: int, num_photos: int) -> Interval:
-    """:func:`difference_bounds` of one pair of counts, in points (hundredths)."""
+    """Return the interval of :func:`difference_bounds` for one pair of counts, in points (hundredths)."""
     lower, upper = difference_bounds(only_first, only_second, num_photos)
     return Interval(low=100 * float(lower), high=100 * float(upper))
 
 
 def _variance(b: Doubles, c: Doubles, n: Doubles, d: Doubles) -> Doubles:
-    """Of b - c where the true difference is ``d``; rounding must not push it below zero."""
+    """Return the variance of b - c where the true difference is ``d``; rounding must not push it below zero."""
     half = -b - c + (2 * n - b + c) * d
     root = np.sqrt(np.maximum(half**2 + 8 * n * c * d * (1 - d), 0))
-    # Of the two equal forms of the quadratic's root, the one that does not subtract nearly equal numbers.
+    # The quadratic's root has two equal forms: this takes the one that does not subtract nearly equal numbers.
     with np.errstate(invalid="ignore", divide="ignore"):
         q = np.where(half > 0, 2 * c * d * (1 - d) / (root + half), (root - half) / (4 * n))
     return np.asarray(np.maximum(n * (2 * q + d * (1 - d)), 0))
@@ -100,7 +102,10 @@ def _upper_bound(b: Doubles, c: Doubles, n: Doubles) -> Doubles:
     from scipy.optimize.elementwise import find_root
 
     def excess(d: Doubles, b: Doubles, c: Doubles, n: Doubles) -> Doubles:
-        """Positive where ``d`` is inside the interval. Multiplied out, so that it is finite everywhere."""
+        """Return a value that is positive where ``d`` is inside the interval.
+
+        The formula is multiplied out, so that it is finite everywhere.
+        """
         return b - c - n * d + Z * np.sqrt(_variance(b, c, n, d))
 
     # Without flips the estimate itself is a root too; a hair above it only the bound is left.

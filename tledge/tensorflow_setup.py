@@ -1,4 +1,4 @@
-"""The one place that imports TensorFlow: quiet, on the right device, repeatable where asked."""
+"""This module is the one place that imports TensorFlow: quiet, on the right device, repeatable where asked."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from tledge.search_paths import require_no_gpu_tools
 
 
 def tensorflow(seed: int | None = None) -> Any:
-    """TensorFlow, with its start-up chatter below the level of errors.
+    """Import and return TensorFlow, with its messages below the level of errors switched off.
 
-    With ``seed``, every generator is seeded and operators are made deterministic, on GPUs too.
+    With ``seed``, every generator is seeded and operators are made deterministic, on GPUs too. Raises InputError where
+    a GPU is used and the working directory has a program that TensorFlow would run.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when the C++ library loads
     # Makes TensorFlow's own lazy tf.keras the one that we import by name, and saves importing Keras 3: a second.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     import tensorflow as tf
 
-    tf.get_logger().setLevel("ERROR")  # its warnings are of deprecated calls inside the libraries, not of ours
+    tf.get_logger().setLevel("ERROR")  # its warnings concern deprecated calls inside the libraries, not in tledge
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -37,7 +38,7 @@ def tensorflow(seed: int | None = None) -> Any:
 
 
 def device() -> DeviceRecord:
-    """The device that TensorFlow computes on: the GPUs it sees, else the CPU."""
+    """Name the device that TensorFlow computes on: the GPUs it sees, else the CPU."""
     tf = tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

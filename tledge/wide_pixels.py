@@ -1,4 +1,4 @@
-"""The values of pictures of 16 bits a channel, of which Pillow keeps the high bytes alone where they are in colour."""
+"""This module reads the values of pictures with 16 bits a channel; Pillow keeps only the high bytes of colours."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Box = tuple[int, int, int, int]  # left, upper, right, lower, as Pillow has it
 _COLOURS = re.compile(r"(RGB|RGBX|RGBA|RGBa);16[BLN]")  # how Pillow names what it unpacks; CMYK counts ink, not light
 _GREY_AND_ALPHA = "LA;16B"
 _JPEG2000_START = b"\xff\x4f\xff\x51"
-_BITS_AT = 42  # after that start: of the first channel, less one, below a bit for the sign
+_BITS_AT = 42  # after that start: the bits of the first channel less one, below a bit for the sign
 
 
 @dataclass(frozen=True)
 class Wide:
-    """A picture of 16 bits a channel, once its ``image`` is loaded.
+    """A wide picture has 16 bits a channel; its values can be read once its ``image`` is loaded.
 
-    ``declared``: the range that the file gives its values, as Pillow hands them out; None where it does not say.
+    ``declared`` is the range that the file gives its values, as Pillow hands them out; None where it does not say.
     """
 
     image: Any
@@ -35,20 +35,29 @@ class Wide:
 
     @property
     def is_colour(self) -> bool:
-        """Whether Pillow's own pixels are the high bytes; those of grey are the values."""
+        """Return whether the picture is in colour.
+
+        Pillow's own pixels are the high bytes of colours, but the whole values of grey.
+        """
         return bool(self.unpacked_as)
 
     def least_highest(self) -> int:
-        """What the highest value is at least, by its high byte."""
+        """Return a lower bound of the highest value, taken from the high bytes; for grey it is exact."""
         extrema = self.image.getextrema()
         return max(band[1] for band in extrema[:3]) << 8 if self.is_colour else int(extrema[1])
 
     def values(self) -> Values:
-        """All of them. Raises ValueError where Pillow can't give the low bytes."""
+        """Return all values of the picture.
+
+        Raises ValueError where Pillow can't give the low bytes.
+        """
         return Values(self.image, self._low_bytes() if self.is_colour else None, self.unpacked_as)
 
     def _low_bytes(self) -> Any:
-        """The picture again, unpacked in the other byte order. Of grey and alpha: each pixel's four bytes."""
+        """Unpack the picture again in the other byte order, which gives the low bytes.
+
+        A picture of grey and alpha gives the four bytes of each pixel.
+        """
         from PIL import Image
 
         if self.unpacked_as.startswith("RGBa"):
@@ -67,20 +76,23 @@ class Wide:
 
 
 def _with(unpacked_as: str, arguments: Any) -> Any:
-    """A decoder's arguments, which are the name of what it unpacks or begin with it, with another name."""
+    """Put another name into a decoder's arguments, which are the name of what it unpacks or begin with it."""
     return unpacked_as if isinstance(arguments, str) else (unpacked_as, *arguments[1:])
 
 
 @dataclass(frozen=True)
 class Values:
-    """The 16-bit values of a picture, a box at a time."""
+    """This class reads the 16-bit values of a picture, a box at a time."""
 
     image: Any
     low_bytes: Any | None
     unpacked_as: str
 
     def extremes(self, strips: Iterable[tuple[int, int]]) -> tuple[int, int]:
-        """The lowest and the highest of the picture, transparency aside. ``strips``: its rows, from and to."""
+        """Return the lowest and the highest value of the picture, transparency aside.
+
+        ``strips`` gives the first row of each strip and the row after its last.
+        """
         found = []
         for top, bottom in strips:
             part = self._colours((0, top, self.image.width, bottom))
@@ -88,7 +100,7 @@ class Values:
         return min(low for low, _ in found), max(high for _, high in found)
 
     def to_8_bits(self, box: Box, pixel_range: PixelRange) -> Any:
-        """A part of the picture as a Pillow image of 8 bits a channel: L, RGB or RGBA."""
+        """Map a part of the picture to a Pillow image of 8 bits a channel: L, RGB or RGBA."""
         from PIL import Image
 
         colours = pixel_range.to_8_bits(self._colours(box))
@@ -100,7 +112,7 @@ class Values:
         return Image.fromarray(np.concatenate([colours, alpha], axis=2))
 
     def _colours(self, box: Box) -> npt.NDArray[np.uint16]:
-        """uint16 (h, w) or (h, w, 3)."""
+        """Return the values of a box without transparency, uint16 (h, w) or (h, w, 3)."""
         stored = np.asarray(self.image.crop(box)).astype(np.uint16)
         if self.low_bytes is None:
             return stored
@@ -111,7 +123,7 @@ class Values:
 
 
 def wide(data: bytes, image: Any) -> Wide | None:
-    """An image of 16 bits a channel that is not loaded yet, by what its header says; None for one of another kind."""
+    """Recognise an image of 16 bits a channel by its header, before it is loaded; None for one of another kind."""
     tiles = [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile if tile.args]
     unpacked_as = str(tiles[0]) if tiles else ""
     if _COLOURS.fullmatch(unpacked_as) or unpacked_as == _GREY_AND_ALPHA:
@@ -126,7 +138,7 @@ def _declared(data: bytes, image: Any, unpacked_as: str) -> PixelRange | None:
         return PixelRange(0, 4095)
     if image.format == "PPM":  # Pillow spreads the values of a header that says another range over 16 bits
         return None if unpacked_as == "I;16B" or image.tile[0].args[-1] == WHOLE.high else WHOLE
-    if image.format == "JPEG2000":  # likewise
+    if image.format == "JPEG2000":  # Pillow spreads its values too
         start = data.find(_JPEG2000_START)
         return WHOLE if start >= 0 and (data[start + _BITS_AT] & 0x7F) + 1 < 16 else None
     return None

@@ -1,3 +1,3 @@
-"""A backbone and its head as one Keras network."""
+"""This package joins a backbone and its head into one Keras network."""
 
 LINEAR = "linear"  # the head without hidden layers, as a recipe names it

@@ -1,4 +1,4 @@
-"""A backbone and a head as one Keras network: built, saved so that it can be built again, and made the original."""
+"""This module builds a backbone and a head as one Keras network, saves it, and builds it again from what was saved."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tledge.errors import ArtifactError
 from tledge.files import atomic_write, read_file
 
 NETWORK, WEIGHTS = "network.json", "weights.npz"
-_MAX_BYTES = 2**26  # of the layers as text
+_MAX_BYTES = 2**26  # limit of the file that describes the layers
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # kernel (inputs, outputs), bias (outputs,)
 
 
 @dataclass(frozen=True)
 class HeadShape:
-    """Hidden widths and number of classes of a head; ``dropout`` before each of its layers."""
+    """A head's shape is its hidden widths, its number of classes, and the ``dropout`` before each of its layers."""
 
     hidden_units: tuple[int, ...]
     num_classes: int
@@ -32,15 +32,16 @@ class HeadShape:
 
     @classmethod
     def of(cls, head: str, num_classes: int, dropout: float) -> HeadShape:
-        """The head that a recipe names: ``linear``, or ``mlp:UNITS`` as in mlp:256 or mlp:256,64."""
+        """Return the head that a recipe names: ``linear``, or ``mlp:UNITS`` as in mlp:256 or mlp:256,64."""
         units = () if head == LINEAR else tuple(int(number) for number in head.partition(":")[2].split(","))
         return cls(units, num_classes, dropout)
 
 
 def with_head(inputs: Any, features: Any, head: HeadShape, seed: int) -> Any:
-    """A tf_keras.Model from ``inputs`` over the tensor ``features`` (N, feature_dim) to logits, float32 (N, num_classes).
+    """Put a head on ``features`` (N, feature_dim), and return the tf_keras.Model from ``inputs`` to logits.
 
-    Layers: ``dropout``, ``hidden_1``, ``dropout_1``, ..., ``logits``.
+    The logits are float32 (N, num_classes). The layers are named ``dropout``, ``hidden_1``, ``dropout_1``, ...,
+    ``logits``.
     """
     import tf_keras
     from tf_keras import layers
@@ -52,16 +53,17 @@ def with_head(inputs: Any, features: Any, head: HeadShape, seed: int) -> Any:
         x = layers.Dense(units, "relu", kernel_initializer=start, name=f"hidden_{number + 1}")(x)
     last = len(head.hidden_units)
     x = layers.Dropout(head.dropout, seed=seed, name=f"dropout_{last}" if last else "dropout")(x)
-    # Zeros: at the start every class is as likely as any other, and mixed precision ends in float32.
+    # With zeros every class is equally likely at the start. Mixed precision ends in float32 here.
     logits = layers.Dense(head.num_classes, kernel_initializer="zeros", dtype="float32", name="logits")(x)
     return tf_keras.Model(inputs, logits)
 
 
 def classifier(backbone: Backbone, head: HeadShape, seed: int, *, keeps_statistics: bool) -> Any:
-    """The backbone with a new head: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, num_classes).
+    """Put a new head on the backbone: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, num_classes).
 
-    A flat graph where the backbone has one, whose layers it shares; else its opaque layer below the head, which with
-    ``keeps_statistics`` is called as for inference, so that its batch normalizations stay as they are.
+    If the backbone has a flat graph, the network shares its layers. Otherwise the backbone is one opaque layer below
+    the head. With ``keeps_statistics`` the opaque layer is called as for inference, so that its batch normalizations
+    stay as they are.
     """
     import tf_keras
 
@@ -73,14 +75,17 @@ def classifier(backbone: Backbone, head: HeadShape, seed: int, *, keeps_statisti
 
 
 def set_head(network: Any, layers: Sequence[Layer]) -> None:
-    """Give the head's layers these weights, first to last."""
+    """Set the weights of the head's layers, first to last."""
     dense = [layer for layer in network.layers if layer.name.startswith("hidden_") or layer.name == "logits"]
     for layer, weights in zip(dense, layers, strict=True):
         layer.set_weights(weights)
 
 
 def save_network(network: Any, backbone: Backbone, head: HeadShape, folder: Path) -> None:
-    """Write what builds the network again: network.json and weights.npz, where the backbone has a graph."""
+    """Write network.json and weights.npz, from which :func:`load_network` builds the network again.
+
+    The backbone must have a flat graph.
+    """
     described = {
         "backbone": backbone.structure,
         "hidden_units": list(head.hidden_units),
@@ -93,9 +98,9 @@ def save_network(network: Any, backbone: Backbone, head: HeadShape, folder: Path
 
 
 def load_network(folder: Path) -> Any:
-    """The network that :func:`save_network` wrote: logits of float32 RGB (N, S, S, 3) in [0, 1].
+    """Build the network that :func:`save_network` wrote, which maps float32 RGB (N, S, S, 3) in [0, 1] to logits.
 
-    Raises ArtifactError where the two files do not fit each other.
+    Raises ArtifactError where the two files can't be read, or do not fit each other.
     """
     from tledge.tensorflow_setup import tensorflow
 
@@ -113,5 +118,5 @@ def load_network(folder: Path) -> Any:
 
 
 def _key(weight: Any) -> str:
-    """A weight's name, which is its layer's and its own, as a file name in the archive."""
+    """Return a weight's name, which has its layer's name in it, as a file name in the archive."""
     return str(weight.name).partition(":")[0].replace("/", ".")

@@ -1,4 +1,4 @@
-"""The network of a run, from what the run holds and the backbone that it names."""
+"""This module builds the network of a run from what the run holds and the backbone that it names."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ Floats = npt.NDArray[np.float32]
 
 
 def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None) -> Any:
-    """Make the run's network, a tf_keras.Model of named layers: float32 RGB (N, S, S, 3) in [0, 1] to logits, float32 (N, C).
+    """Build the run's network, a tf_keras.Model of named layers that maps photos to logits.
 
-    A backbone without a graph is taken apart, proved on ``photos``, each uint8 (S, S, 3). ``weights``: of a ``keras:``
-    backbone, where they came from a file.
-    Raises InputError for a network that is opaque, ArtifactError where the backbone has changed since.
+    The input is float32 RGB (N, S, S, 3) in [0, 1], the output float32 (N, C). A backbone without a graph is taken
+    apart, and ``photos``, each uint8 (S, S, 3), prove the result. ``weights`` names the file of a ``keras:`` backbone's
+    weights, where they came from one. Raises InputError for a network that is opaque, ArtifactError where the backbone
+    has changed since the build.
     """
     if (run.folder / "network" / NETWORK).is_file():
         return load_network(run.folder / "network")
@@ -43,14 +44,14 @@ def network_of(run: Run, photos: Sequence[Pixels], weights: str | None = None) -
 def backbone_of(run: Run, weights: str | None = None) -> Backbone | None:
     """Open the backbone that gives a run's head its features; None where the run holds its whole network.
 
-    Who asks it for features closes it. Raises as :func:`network_of`.
+    The caller closes it. Raises what :func:`network_of` raises.
     """
     return None if (run.folder / "network" / NETWORK).is_file() else _backbone_of(run, weights)
 
 
 def _backbone_of(run: Run, weights: str | None) -> Backbone:
     recorded = run.manifest.backbone
-    # tledge 0.1 had a method ``plain``, which left the backbone as it was too.
+    # tledge 0.1 had a method ``plain``, which also left the backbone unchanged.
     if run.manifest.recipe["method"] not in ("features", "plain"):
         raise InputError(
             f"run {run.name} trained its opaque backbone, {recorded.handle}, of which nothing but the answers "
@@ -66,10 +67,10 @@ def _backbone_of(run: Run, weights: str | None) -> Backbone:
 
 
 def _head_layers(run: Run, count: int) -> list[tuple[Floats, Floats]]:
-    """Kernel and bias of each layer of the head, as the SavedModel holds them."""
+    """Return kernel and bias of each layer of the head, as the SavedModel holds them."""
     stored = tensorflow().train.load_checkpoint(str(run.folder / "model" / "variables" / "variables"))
     held = stored.get_variable_to_shape_map()
-    # Under its own name where it was trained on features; else last in the list of the network's weights.
+    # A head that was trained on features has its own name. Otherwise it is last in the list of the network's weights.
     listed = sum(name.startswith("weights/") for name in held)
     places = [f"weights/{listed - 2 * count + number}" for number in range(2 * count)]
     if not listed:

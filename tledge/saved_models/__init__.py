@@ -1,4 +1,4 @@
-"""The one door through which a SavedModel is opened: it is read and checked first, for it may be a stranger's program."""
+"""This package opens every SavedModel of tledge; it reads and checks one first, for it may be a stranger's program."""
 
 from tledge.saved_models.load import (
     GRAPH,

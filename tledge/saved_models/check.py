@@ -1,4 +1,7 @@
-"""What a SavedModel holds, read before TensorFlow loads it: a SavedModel is a program, and it may be a stranger's."""
+"""This module checks what a SavedModel holds before TensorFlow loads it.
+
+A SavedModel is a program, and it may be a stranger's.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,20 @@ from typing import Any
 
 from tledge.saved_models.operators import IMAGE_NETWORK, SAVER
 
-# What TensorFlow makes again from a SavedModel's objects without running a function of it; of a resource it runs one.
+# TensorFlow restores objects of these kinds without running a function of the SavedModel. A resource would run one.
 _PASSIVE = frozenset(
     {"user_object", "function", "bare_concrete_function", "variable", "constant", "captured_tensor", "asset", None}
 )
-# With which a function asks TensorFlow to be called where another one is.
+# By these attributes a function asks TensorFlow to call it in place of another one.
 _INSTEAD = frozenset({"api_implements", "api_preferred_device", "forward_function_name", "backward_function_name"})
-_PASSIVE_CLASSES = frozenset({"", "tf.TrackableConstant"})  # by the names under which TensorFlow registers them
+_PASSIVE_CLASSES = frozenset({"", "tf.TrackableConstant"})  # the names under which TensorFlow registers them
 
 
 def objection(saved_model: Any) -> str | None:
-    """Why a parsed SavedModel is not to be loaded, as what follows "is refused: "; None where nothing speaks against it.
+    """Say why a parsed SavedModel is not to be loaded, to follow "is refused: "; None where there is no objection.
 
-    Every MetaGraph is read, with all functions of its library, so that it does not matter which of them are ever called.
+    A SavedModel must hold one graph in TensorFlow 2's format. All functions of its library are read, so that it does
+    not matter which of them are ever called.
     """
     if len(saved_model.meta_graphs) != 1 or not saved_model.meta_graphs[0].HasField("object_graph_def"):
         return "it is in TensorFlow 1's format, or holds several graphs"
@@ -54,9 +58,10 @@ def _is_allowed(node: Any, functions: dict[str, Any], is_savers: bool) -> bool:
 
 
 class _Saver:
-    """The nodes and functions with which a SavedModel writes and reads its variables, as its ``saver_def`` names them.
+    """A saver is the nodes and functions by which a SavedModel writes and reads its variables.
 
-    TensorFlow's loader reads variables by itself and calls none of them, so they are harmless as long as nothing else does.
+    The SavedModel's ``saver_def`` names them. TensorFlow's loader reads variables by itself and calls none of them.
+    They are harmless as long as nothing else calls them.
     """
 
     def __init__(self, meta_graph: Any, functions: dict[str, Any]) -> None:
@@ -69,14 +74,14 @@ class _Saver:
         )
         begun = chain.from_iterable(_called(self._nodes[name], functions) for name in self._roots & self._nodes.keys())
         self.functions = _closure(begun, self._called_by)
-        """Names of the functions that the nodes which ``saver_def`` names call, and of those that these call."""
+        """These are the names of the functions that the nodes in ``saver_def`` call, directly or through others."""
 
     def has_node(self, node: Any) -> bool:
-        """Whether a node of the graph itself, outside all functions, belongs to it."""
+        """Return whether a node of the graph itself, outside all functions, belongs to the saver."""
         return node.name in self._own
 
     def others(self) -> Iterator[str]:
-        """What else calls it, or takes what it gives, each as the subject of a sentence."""
+        """Yield what else calls the saver, or takes its results, each as the subject of a sentence."""
         reaching = {name for name in self.functions if any(node.op in SAVER for node in self._all[name].node_def)}
         while more := {n for n in self.functions - reaching if reaching & set(self._called_by(n))}:
             reaching |= more
@@ -103,7 +108,7 @@ class _Saver:
 
 
 def _called(node: Any, functions: dict[str, Any]) -> Iterator[str]:
-    """Functions of the library that a node names, by its operator or in an attribute."""
+    """Yield the functions of the library that a node names, by its operator or in an attribute."""
     named = [node.op]
     for value in node.attr.values():
         named += _functions_in(value)
@@ -119,7 +124,7 @@ def _functions_in(value: Any) -> Iterator[str]:
 
 
 def _exposed(meta_graph: Any) -> Iterator[str]:
-    """Functions that Python can call once the SavedModel is loaded, and those that TensorFlow calls for gradients."""
+    """Yield the functions that can be called in a loaded SavedModel: by Python, or by TensorFlow for gradients."""
     objects = meta_graph.object_graph_def
     yield from objects.concrete_functions
     for one in objects.nodes:
@@ -132,7 +137,7 @@ def _exposed(meta_graph: Any) -> Iterator[str]:
 
 
 def _closure(begin: Iterable[str], following: Any) -> set[str]:
-    """All names that are reached from some, themselves among them."""
+    """Return all names that can be reached from those in ``begin``, which are among them."""
     found: set[str] = set()
     left = list(begin)
     while left:
@@ -144,7 +149,7 @@ def _closure(begin: Iterable[str], following: Any) -> set[str]:
 
 
 def _node(name: str) -> str:
-    """The node of a tensor's name, or of a control input's."""
+    """Return the node to which the name of a tensor or of a control input belongs."""
     return name.removeprefix("^").partition(":")[0]
 
 
@@ -154,7 +159,7 @@ def _objects(objects: Any) -> str | None:
         kind = one.WhichOneof("kind")
         found |= {kind} - _PASSIVE
         found |= {one.registered_name, one.registered_saver} - _PASSIVE_CLASSES
-        # Functions with which an object reads itself from the variables' files.
+        # By these functions an object reads itself from the variables' files.
         found |= {f"{name} (restored by a function)" for name in one.saveable_objects}
     if found:
         return f"its objects hold {', '.join(sorted(map(str, found)))}, which no image network needs"

@@ -1,4 +1,4 @@
-"""A SavedModel is checked, and only then loaded. Every loading in tledge goes through here."""
+"""A SavedModel is checked, and only then loaded; every loading in tledge goes through here."""
 
 from __future__ import annotations
 
@@ -10,31 +10,38 @@ from tledge.errors import InputError
 from tledge.tensorflow_setup import tensorflow
 
 GRAPH = "saved_model.pb"
-# Weights lie beside it: the graphs of the largest published image networks take some tens of MB.
+# The weights lie beside the graph. The graphs of the largest published image networks take some tens of MB.
 _MAX_GRAPH_BYTES = 2**30
 
 
 class DamagedSavedModel(InputError):
-    """A SavedModel whose graph can't be read."""
+    """This error says that the graph of a SavedModel can't be read."""
 
 
 def load_saved_model(folder: Path, what: str, loader: Callable[[str], Any] | None = None) -> Any:
-    """Load a SavedModel that holds nothing but what image networks need, by TensorFlow's loader or another one.
+    """Load a SavedModel that holds only what image networks need, by TensorFlow's loader or another one.
 
-    ``what``: the subject of the error's sentence. Nothing of the SavedModel runs while it is loaded. Raises InputError, which
-    names the operators, where it holds more; DamagedSavedModel where its graph can't be read; what the loader raises.
+    ``what`` is the subject of the error's sentence. Nothing of the SavedModel runs while it is loaded. Raises
+    InputError, which names the operators, where it holds more, and DamagedSavedModel where its graph can't be read.
+    Errors of the loader are raised as they are.
     """
     require_image_network(folder, what)
     return (loader or tensorflow().saved_model.load)(str(folder))
 
 
 def load_original(folder: Path) -> Any:
-    """Load the SavedModel of a run, whose folder it is. Raises as :func:`load_saved_model` does."""
+    """Load the original of a run; ``folder`` is the folder of its SavedModel.
+
+    Raises what :func:`load_saved_model` raises.
+    """
     return load_saved_model(folder, f"the original in {folder}")
 
 
 def require_image_network(folder: Path, what: str) -> None:
-    """Raise InputError where a SavedModel holds more than image networks need, DamagedSavedModel where it can't be read."""
+    """Raise InputError where a SavedModel holds more than image networks need.
+
+    Raises DamagedSavedModel where it can't be read.
+    """
     from google.protobuf.message import DecodeError
 
     from tledge.saved_models.check import objection
@@ -43,7 +50,7 @@ def require_image_network(folder: Path, what: str) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
     path = folder / GRAPH
-    if not path.is_file():  # TensorFlow would take a file of another name
+    if not path.is_file():  # TensorFlow would load a file of another name instead
         raise DamagedSavedModel(f"{what}: {path} is missing")
     for file in folder.rglob("*"):
         if not file.is_file() and not file.is_dir():  # reading a pipe or a device need not end

@@ -1,9 +1,9 @@
-"""The operators that a SavedModel of an image network may hold.
+"""This module lists the operators that a SavedModel of an image network may hold.
 
-TensorFlow's registry has operators that read and write files, open sockets, call Python, sleep, or end the process, and
-each of its versions may add some. So what is allowed is named, not what is forbidden. The names are those of networks that
-classify images: their layers in inference and in training, the preparation and augmentation of pixels, gradients that a module
-defines for its own functions, quantization-aware training, and control flow.
+TensorFlow's registry has operators that read and write files, open sockets, call Python, sleep, or end the process.
+Each version of TensorFlow may add some. The list therefore names what is allowed, not what is forbidden. The operators
+are those of networks that classify images: their layers in inference and in training, the preparation and augmentation
+of pixels, gradients that a module defines for its own functions, quantization-aware training, and control flow.
 """
 
 from __future__ import annotations
@@ -79,26 +79,26 @@ _RANDOM = _names(
 )
 
 STATEFUL = _names(
-    # Variables, and calls and branches of functions that hold some.
+    # These are variables, and calls and branches of functions that hold variables.
     "VarHandleOp ReadVariableOp AssignVariableOp AssignAddVariableOp AssignSubVariableOp VarIsInitializedOp VariableShape",
     "DisableCopyOnRead ResourceGather ResourceGatherNd ResourceScatterUpdate ResourceScatterAdd ResourceStridedSliceAssign",
     "StatefulPartitionedCall If While Case",
-    # A sentence in an error, and what only looks at numbers.
+    # These print a sentence in an error, or only look at numbers.
     "Assert CheckNumerics CheckNumericsV2 Empty GuaranteeConst",
-    # Random numbers from a state of their own.
+    # These draw random numbers from a state of their own.
     "RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal ParameterizedTruncatedNormal RandomShuffle",
     "Multinomial StatefulUniform StatefulUniformInt StatefulUniformFullInt StatefulStandardNormalV2 StatefulTruncatedNormal",
     "RngReadAndSkip RngSkip NonDeterministicInts StatelessRandomGetAlg SampleDistortedBoundingBox SampleDistortedBoundingBoxV2",
-    # Lists in memory, as loops of TensorFlow 1 fill them.
+    # These are lists in memory, which loops of TensorFlow 1 fill.
     "TensorArrayV3 TensorArrayReadV3 TensorArrayWriteV3 TensorArrayGatherV3 TensorArrayScatterV3 TensorArraySizeV3",
     "TensorArrayConcatV3 TensorArraySplitV3 TensorArrayCloseV3 TensorArrayGradV3 StackV2 StackPushV2 StackPopV2 StackCloseV2",
 )
-"""Those of the allowed that TensorFlow calls stateful: a new one is looked at before it comes in."""
+"""TensorFlow calls these allowed operators stateful. A new one is examined before it is added."""
 
 IMAGE_NETWORK = frozenset().union(
     _FLOW, _LAYERS, _GRADIENTS, _ARITHMETIC, _ARRAYS, _IMAGES, _QUANTIZATION, _RANDOM, STATEFUL
 )
-"""Allowed everywhere in a SavedModel."""
+"""These operators are allowed everywhere in a SavedModel."""
 
 SAVER = _names("SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename StringJoin StaticRegexFullMatch")
-"""Allowed only where a SavedModel writes and reads its own variables: see :mod:`tledge.saved_models.check`."""
+"""A SavedModel may use these only to write and read its own variables: see :mod:`tledge.saved_models.check`."""
