@@ -1,7 +1,7 @@
-"""A head without hidden layers is solved: for one strength of regularisation after another, by L-BFGS.
+"""A head without hidden layers is solved by L-BFGS, for one strength of regularisation after another.
 
-Its loss is convex, so there is one best head for each strength, and neither a learning rate nor the order of the photos has a
-part in it. Which strength is best is told by photos that the head was not trained on.
+Its loss is convex, so there is one best head for each strength. Neither a learning rate nor the order of the photos
+matters. Photos that the head was not trained on tell which strength is best.
 """
 
 from __future__ import annotations
@@ -40,21 +40,22 @@ MOST_AXES = 2048
 
 
 class Judged(NamedTuple):
-    """What each head makes of each photo: its loss, float64, and whether it is right, both (N, num_heads)."""
+    """These are the results of each head on each photo, both (N, num_heads): its float64 loss, and whether it is right."""
 
     losses: Doubles
     is_right: npt.NDArray[np.bool_]
 
 
 class Solver:
-    """The best linear heads of some photos for one strength after another, each found from the one before.
+    """A solver finds the best linear heads of some photos for one strength after another.
 
-    ``labels`` are of the photos. ``counted`` (N, num_heads) says which photos are in the loss of which head: one that holds
-    photos out is found along with the head of them all. The loss is the mean smoothed cross-entropy, each photo weighed by
-    its class; the bias is free.
+    Each search starts from the heads of the strength before. ``labels`` belong to the photos. ``counted`` (N, num_heads)
+    says which photos count in the loss of which head, so that heads which leave photos out are found together with the
+    head of all photos. The loss is the mean smoothed cross-entropy, and each photo is weighted by its class. The bias is
+    not regularised.
 
-    The search goes along the principal axes of the features, each measured by its own curvature of the loss and the penalty.
-    In that measure all directions are about equally steep, and few steps reach the lowest loss. Where photos are much fewer
+    The search goes along the principal axes of the features. Each axis is scaled by its own curvature of the loss and the
+    penalty. All directions are then about equally steep, and few steps reach the lowest loss. Where photos are much fewer
     than features, the axes are those of the photos' span, which holds the best weights of any strength (the representer
     theorem).
     """
@@ -86,11 +87,11 @@ class Solver:
 
     @property
     def kernels(self) -> Floats:
-        """In the dtype of the features, (feature_dim, num_heads, num_classes)."""
+        """Return the kernels (feature_dim, num_heads, num_classes), in the dtype of the features."""
         return self._along if self._axes is None else _product(self._axes, self._along)
 
     def solve(self, strength: float) -> Judged:
-        """Make the heads those of the lowest loss, and judge the photos by them."""
+        """Find the heads of the lowest loss for this strength, and judge the photos by them."""
         from scipy.optimize import minimize
 
         penalty = strength * float(self._squares.sum())
@@ -116,7 +117,7 @@ class Solver:
         return judged
 
     def judge(self, photos: Blocks, labels: Labels) -> Judged:
-        """How well the heads do on ``photos``; losses of features that are not finite are not finite either."""
+        """Judge how well the heads do on ``photos``; features that are not finite give losses that are not finite."""
         with np.errstate(invalid="ignore", over="ignore"):  # who reads the losses makes an error of it
             return self._judged(photos, labels, self.kernels)
 
@@ -132,7 +133,7 @@ class Solver:
         return Judged(np.concatenate(losses), np.concatenate(is_right))
 
     def _loss(self, kernels: Floats, biases: Doubles) -> tuple[float, Doubles, Doubles]:
-        """Sum over the heads of the mean losses, without the penalty, and its gradients."""
+        """Compute the sum over the heads of the mean losses, without the penalty, and its gradients."""
         loss, slope, bias_slope = 0.0, np.zeros(kernels.shape), np.zeros_like(biases)
         each = self._smoothing / biases.shape[1]
         for inputs, rows in _numbered(self._photos):
@@ -153,19 +154,20 @@ class Solver:
         return loss, slope, bias_slope
 
     def _for_photos(self, along: Doubles) -> Floats:
-        """Kernels for the photos as they are kept, from those along the axes."""
+        """Turn kernels along the axes into kernels for the photos as they are kept."""
         return along if self._is_turned or self._axes is None else _product(self._axes, along)
 
     def _along_axes(self, slope: Doubles) -> Floats:
-        """The slope along the axes, from that for the photos as they are kept."""
+        """Turn the slope for the photos as they are kept into the slope along the axes."""
         return slope if self._is_turned or self._axes is None else _product(self._axes.T, slope)
 
 
 class LinearHead:
-    """A linear head on its way through the strengths: an epoch of its training is one of them.
+    """A linear head is trained here, and each epoch tries one strength of regularisation.
 
-    ``read``: of rows, their blocks; ``labels``: of all rows; ``train``: int64 (views, N), a column the rows of one photo;
-    ``validation``: rows; ``of_class``: the weight of each class in the loss.
+    ``read`` returns the blocks of features of some rows. ``labels`` are those of all rows. ``train`` is int64 (views, N),
+    and a column has the rows of one photo. ``validation`` has the rows of the validation photos. ``of_class`` is the weight
+    of each class in the loss.
     """
 
     max_epochs, patience = len(STRENGTHS), PATIENCE
@@ -188,7 +190,7 @@ class LinearHead:
         self._aside = Judged(np.zeros(0), np.zeros(0, np.bool_))  # the photos that are held out, each by one head
 
     def train(self, epoch: int) -> tuple[float, float]:
-        """Solve for the strength of this epoch, the first is 1; mean loss and accuracy on the training photos."""
+        """Solve for the strength of this epoch, where 1 is the first, and return mean loss and accuracy on the training photos."""
         found = self._solver.solve(STRENGTHS[epoch - 1])
         # Of a photo that is held out the photo itself counts, the first of its views.
         first = len(self._held_out)
@@ -196,9 +198,9 @@ class LinearHead:
         return float(found.losses[:, 0].mean()), float(found.is_right[:, 0].mean())
 
     def validate(self) -> tuple[float, float, tuple[float, ...]]:
-        """Mean loss and accuracy on the validation photos, and what is to choose the strength: share of errors, mean loss.
+        """Return mean loss and accuracy on the validation photos, and what chooses the strength: share of errors, then mean loss.
 
-        Where the validation photos are few, that is of training photos too, each by a head that did not see it.
+        Where the validation photos are few, training photos choose too, each judged by a head that did not see it.
         """
         found = self._solver.judge(self._validation, self._truth)
         losses, is_right = found.losses[:, 0], found.is_right[:, 0]
@@ -206,12 +208,12 @@ class LinearHead:
         return float(losses.mean()), float(is_right.mean()), (1 - float(judged[1].mean()), float(judged[0].mean()))
 
     def layers(self) -> tuple[Layer, ...]:
-        """Kernel and bias, of features as :class:`Solver` sees them."""
+        """Return kernel and bias, for features as :class:`Solver` sees them."""
         return ((self._solver.kernels[:, 0].astype(np.float32), self._solver.biases[0].astype(np.float32)),)
 
 
 def one_thread() -> contextlib.AbstractContextManager[object]:
-    """One thread of linear algebra: for photos that are few, handing out the work takes longer than the work."""
+    """Limit linear algebra to one thread: for few photos, sharing out the work takes longer than the work."""
     import scipy.optimize  # noqa: F401 - threadpool_limits reaches libraries that are loaded already
     from threadpoolctl import threadpool_limits
 
@@ -220,9 +222,9 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
 
 
 def folds(labels: Labels) -> Labels:
-    """The fold of each photo, int64 (N,) from 0 to 4: equal parts of every class; -1 for the only photo of a class.
+    """Assign each photo to a fold, int64 (N,) from 0 to 4, in equal parts of every class.
 
-    A head that was never shown a class says nothing about its photo.
+    The only photo of a class gets -1: a head that was never shown a class says nothing about its photo.
     """
     fold = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
@@ -232,7 +234,7 @@ def folds(labels: Labels) -> Labels:
 
 
 def held_out_folds(fold: Labels, num_validation: int) -> list[int]:
-    """The folds that are held out so that enough photos choose: none where the validation photos are enough."""
+    """List the folds that are held out so that enough photos choose; none where the validation photos are enough."""
     numbers, num_judges = [], num_validation
     for number in range(NUM_FOLDS):
         num_photos = int((fold == number).sum())
@@ -243,9 +245,9 @@ def held_out_folds(fold: Labels, num_validation: int) -> list[int]:
 
 
 def principal_axes(photos: Blocks) -> tuple[Floats | None, Doubles]:
-    """Orthonormal directions (feature_dim, num_axes) of the features, and the mean square of the features along each.
+    """Compute orthonormal directions (feature_dim, num_axes) of the features, and the mean square along each.
 
-    None for the features themselves as directions, where they are more than :data:`MOST_AXES`.
+    Where the features are more than :data:`MOST_AXES`, the directions are None: the features themselves serve.
     """
     first = next(iter(photos))
     feature_dim, num_photos = first.shape[1], sum(len(inputs) for inputs in photos)
@@ -266,12 +268,12 @@ def principal_axes(photos: Blocks) -> tuple[Floats | None, Doubles]:
 
 
 def _is_few(num_photos: int, feature_dim: int) -> bool:
-    """Whether the axes of the photos' span are found sooner than those of the features."""
+    """Tell whether the axes of the photos' span are found faster than those of the features."""
     return 2 * num_photos < min(feature_dim, MOST_AXES)
 
 
 def _numbered(photos: Blocks) -> Iterator[tuple[Floats, slice]]:
-    """Each block and which of the photos are in it."""
+    """Yield each block, and the slice of the photos that are in it."""
     start = 0
     for inputs in photos:
         yield inputs, slice(start, start + len(inputs))
@@ -279,7 +281,7 @@ def _numbered(photos: Blocks) -> Iterator[tuple[Floats, slice]]:
 
 
 def _logits(inputs: Floats, kernels: Floats, biases: Doubles) -> Floats:
-    """Logits (n, num_heads, num_classes), less the largest of each head, in the dtype of ``inputs``."""
+    """Compute logits (n, num_heads, num_classes), less the largest of each head, in the dtype of ``inputs``."""
     logits = _product(inputs, kernels)
     logits += biases.astype(inputs.dtype)
     logits -= logits.max(axis=2, keepdims=True)
@@ -287,15 +289,16 @@ def _logits(inputs: Floats, kernels: Floats, biases: Doubles) -> Floats:
 
 
 def _product(matrix: Floats, values: Floats) -> Floats:
-    """``matrix`` (m, n) times ``values`` (n, ...), computed in the dtype of ``matrix``."""
+    """Multiply ``matrix`` (m, n) by ``values`` (n, ...), in the dtype of ``matrix``."""
     flat = values.reshape(len(values), -1).astype(matrix.dtype)
     return np.asarray(matrix @ flat).reshape(-1, *values.shape[1:])
 
 
 def log_shares(counts: npt.NDArray[np.floating]) -> Doubles:
-    """The bias of a head that knows nothing but how often each class occurs: the logarithm of its share.
+    """Return the bias of a head that knows only how often each class occurs: the logarithm of its share.
 
-    ``counts`` (C,) of photos, weighed and smoothed as the loss does; a class without photos counts as half a photo.
+    ``counts`` (C,) are numbers of photos, weighted and smoothed as in the loss. A class without photos counts as half a
+    photo.
     """
     seen = np.maximum(counts, 0.5)
     return np.asarray(np.log(seen / seen.sum()), np.float64)
