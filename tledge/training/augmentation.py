@@ -42,10 +42,10 @@ def keys_of(seed: int, view: int, rows: npt.NDArray[np.integer[Any]]) -> npt.NDA
 def augmenter(settings: Augmentation, input_size: int) -> Callable[[Any, Any], Any]:
     """Return a function that changes photos at random, uint8 (N, S, S, 3) to the same shape and dtype.
 
-    Its second argument is the photos' keys, int32 (N, 2). A photo's changes depend on its own key alone. The function is
-    a graph, also inside tf.data, where its work belongs.
-    All movements are one bilinear transform, which mirrors the photo past its edges. One colour matrix follows.
-    Values are rounded to bytes once, before RandAugment. Settings that change nothing return the same bytes.
+    Its second argument is the photos' keys, int32 (N, 2). A photo's changes depend on its own key alone. The function
+    is a graph, also inside tf.data, where its work belongs. All movements are one bilinear transform, which mirrors the
+    photo past its edges. One colour matrix follows. Values are rounded to bytes once, before RandAugment. Settings that
+    change nothing return the same bytes.
     """
     tf = tensorflow()
 

@@ -63,8 +63,8 @@ def compute(
 ) -> Activations:
     """Compute the activations of the layers ``lower`` for the views of the photos, and store them in ``folder``.
 
-    ``lower`` maps float32 RGB (N, S, S, 3) in [0, 1] to (N, *shape). Without views in the recipe, the training
-    photos are taken unchanged. Raises EnvironmentFault, before anything is computed, where the disk of ``folder`` has no room.
+    ``lower`` maps float32 RGB (N, S, S, 3) in [0, 1] to (N, *shape). Without views in the recipe, the training photos
+    are taken unchanged. Raises EnvironmentFault, before anything is computed, where the disk of ``folder`` has no room.
     """
     shape = tuple(lower.output_shape[1:])
     require_space(folder, activations_bytes(shape, len(train), len(validation), recipe))

@@ -41,8 +41,8 @@ class Cut(Record):
 def above_cut(task: Task, network: Any, started: float) -> tuple[Recipe, Any, Any]:
     """Return the recipe with its cut and epochs settled, the layers below the cut, and the layers above it.
 
-    The layers above the cut are the trained ones. With a time budget, the cut is the lowest whose epochs fit into
-    what is left of the budget since ``started``, a value of :func:`time.monotonic`. Training steps are timed, so another
+    The layers above the cut are the trained ones. With a time budget, the cut is the lowest whose epochs fit into what
+    is left of the budget since ``started``, a value of :func:`time.monotonic`. Training steps are timed, so another
     machine may choose another cut. Cuts whose activations do not fit on the cache's disk are left out. A resumed
     training keeps the cut and the epochs that it began with.
 

@@ -43,8 +43,8 @@ _VIEWS_VERSION = 1  # one more wherever the same settings and keys come to chang
 class Photos:
     """These are photos whose features are wanted.
 
-    ``keys`` has the name of each photo's features in the cache, 32 bytes. ``read`` takes some of the photos' numbers, in
-    ascending order, and yields batches of their pixels, uint8 (n, S, S, 3).
+    ``keys`` has the name of each photo's features in the cache, 32 bytes. ``read`` takes some of the photos' numbers,
+    in ascending order, and yields batches of their pixels, uint8 (n, S, S, 3).
     """
 
     keys: Sequence[bytes]

@@ -46,8 +46,9 @@ class Diverged(InputError):
 
 @dataclass(frozen=True)
 class Head:
-    """A trained head holds its layers: kernel float32 (inputs, outputs) and bias float32 (outputs,), with a ReLU between two.
+    """A trained head holds its layers and the history of its training.
 
+    A layer is a kernel float32 (inputs, outputs) and a bias float32 (outputs,), with a ReLU between two layers.
     ``history`` has one row per epoch with the columns :data:`HISTORY_COLUMNS`. ``best_epoch`` counts from 1.
     """
 
@@ -76,7 +77,7 @@ class Training(Protocol):
         """Train for one epoch, where 1 is the first, and return mean loss and accuracy on the training photos."""
 
     def validate(self) -> tuple[float, float, tuple[float, ...]]:
-        """Return mean loss and accuracy on the validation photos, and the values that choose the epoch: the lowest wins."""
+        """Return mean loss and accuracy on the validation photos, and the values whose lowest chooses the epoch."""
 
     def layers(self) -> Layers:
         """Return the head's layers as they are now, for features as this training scales them."""
@@ -95,20 +96,22 @@ def fit_head(
 ) -> Head:
     """Train a head on smoothed cross-entropy, and return it with the weights of its best epoch.
 
-    :class:`LinearHead` fits a linear head, and :class:`HiddenHead` one with hidden layers. Features are centred and scaled
-    by one number, so that one learning rate fits every backbone. Both are folded into the returned head. (A number for each
-    feature would also raise features that hardly vary.) The same arguments give the same weights.
+    :class:`LinearHead` fits a linear head, and :class:`HiddenHead` one with hidden layers. Features are centred and
+    scaled by one number, so that one learning rate fits every backbone. Both are folded into the returned head. (A
+    number for each feature would also raise features that hardly vary.) The same arguments give the same weights.
 
     Args:
         features: the features of all photos and views, float32 (feature_dim,) each.
         labels: the classes that belong to the features.
-        train: row numbers of ``features`` and ``labels``, int64 (N,), or (views, N) with the views of one photo in a column.
+        train: row numbers of ``features`` and ``labels``, int64 (N,), or (views, N) with the views of one photo in a
+            column.
         validation: row numbers of the validation photos.
         num_classes: the number of classes.
         recipe: how to train.
         seed: draws the order of the photos and the first weights of hidden layers.
         progress: is told of the epochs.
-        on_epoch: is given each epoch's number, from 1, and its row of the history. An error that it raises ends the training.
+        on_epoch: is given each epoch's number, from 1, and its row of the history. An error that it raises ends the
+            training.
 
     Raises:
         Diverged: the loss is no longer finite.
@@ -140,7 +143,10 @@ def fit_head(
 def _best(
     training: Training, recipe: Recipe, progress: Progress, on_epoch: Callable[[int, dict[str, float]], None]
 ) -> Head:
-    """Train until the epochs or the patience end, and return the head of the best epoch, for features as ``training`` sees them."""
+    """Train to the last epoch, or until the patience ends, and return the head of the best epoch.
+
+    The head is for features as ``training`` sees them. Raises Diverged where the loss is no longer finite.
+    """
     history: list[dict[str, float]] = []
     lowest: tuple[float, ...] = (np.inf,)
     best_epoch, layers = 0, training.layers()
@@ -188,7 +194,10 @@ class _Blocks:
 
 
 def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes: int) -> int:
-    """Estimate the most bytes that the training holds at once: copies of a block of features, of a batch and of the weights."""
+    """Estimate the most bytes that the training holds at once.
+
+    They are copies of a block of features, of a batch and of the weights.
+    """
     row_bytes = 4 * feature_dim
     widths = [feature_dim, *HeadShape.of(recipe.head, num_classes, 0).hidden_units, num_classes]
     num_weights = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
@@ -206,14 +215,14 @@ def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes
 
 
 def _block(recipe: Recipe, feature_dim: int) -> int:
-    """Return how many rows of features are read at a time; where the head is trained in batches, these are whole batches."""
+    """Return how many rows of features are read at a time: whole batches, where the head is trained in batches."""
     if recipe.head == LINEAR:
         return max(1, _LINEAR_BLOCK_BYTES // (4 * feature_dim))
     return recipe.batch_size * max(1, _BLOCK_BYTES // (4 * feature_dim * recipe.batch_size))
 
 
 def _centre_and_scale(features: CachedRows, rows: Labels) -> tuple[Floats, np.float32]:
-    """Compute the mean of each feature over ``rows``, float32 (feature_dim,), and the root mean square of all deviations.
+    """Compute the mean of each feature over ``rows``, float32 (feature_dim,), and the RMS of all deviations from it.
 
     Raises InputError for features that are not finite, too large, or the same for every photo.
     """

@@ -20,11 +20,11 @@ _LEAST_STEPS = 20  # of an epoch: with fewer, patience would end before the loss
 class HiddenHead:
     """A head with hidden layers is trained here, epoch by epoch.
 
-    A pass over the data is a few calls into one graph. A step of so small a model costs less than the call that starts it;
-    in Keras' own loop a pass takes three times as long.
-    ``train`` is int64 (views, N): a column has the rows of one photo, and each pass shows the next of them. ``at_once`` is
-    how many photos are read at a time, in whole batches. Features are centred by ``mean`` and then multiplied by
-    ``factor``. ``of_class`` is the weight of each class in the loss.
+    A pass over the data is a few calls into one graph. A step of so small a model costs less than the call that starts
+    it; in Keras' own loop a pass takes three times as long. ``train`` is int64 (views, N): a column has the rows of one
+    photo, and each pass shows the next of them. ``at_once`` is how many photos are read at a time, in whole batches.
+    Features are centred by ``mean`` and then multiplied by ``factor``. ``of_class`` is the weight of each class in the
+    loss.
     """
 
     def __init__(

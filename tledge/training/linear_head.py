@@ -40,7 +40,7 @@ MOST_AXES = 2048
 
 
 class Judged(NamedTuple):
-    """These are the results of each head on each photo, both (N, num_heads): its float64 loss, and whether it is right."""
+    """These are the results of each head on each photo: a float64 loss, and whether it is right, both (N, num_heads)."""
 
     losses: Doubles
     is_right: npt.NDArray[np.bool_]
@@ -49,15 +49,15 @@ class Judged(NamedTuple):
 class Solver:
     """A solver finds the best linear heads of some photos for one strength after another.
 
-    Each search starts from the heads of the strength before. ``labels`` belong to the photos. ``counted`` (N, num_heads)
-    says which photos count in the loss of which head, so that heads which leave photos out are found together with the
-    head of all photos. The loss is the mean smoothed cross-entropy, and each photo is weighted by its class. The bias is
-    not regularised.
+    Each search starts from the heads of the strength before. ``labels`` belong to the photos. ``counted`` (N,
+    num_heads) says which photos count in the loss of which head, so that heads which leave photos out are found
+    together with the head of all photos. The loss is the mean smoothed cross-entropy, and each photo is weighted by its
+    class. The bias is not regularised.
 
-    The search goes along the principal axes of the features. Each axis is scaled by its own curvature of the loss and the
-    penalty. All directions are then about equally steep, and few steps reach the lowest loss. Where photos are much fewer
-    than features, the axes are those of the photos' span, which holds the best weights of any strength (the representer
-    theorem).
+    The search goes along the principal axes of the features. Each axis is scaled by its own curvature of the loss and
+    the penalty. All directions are then about equally steep, and few steps reach the lowest loss. Where photos are much
+    fewer than features, the axes are those of the photos' span, which holds the best weights of any strength (the
+    representer theorem).
     """
 
     def __init__(
@@ -165,9 +165,9 @@ class Solver:
 class LinearHead:
     """A linear head is trained here, and each epoch tries one strength of regularisation.
 
-    ``read`` returns the blocks of features of some rows. ``labels`` are those of all rows. ``train`` is int64 (views, N),
-    and a column has the rows of one photo. ``validation`` has the rows of the validation photos. ``of_class`` is the weight
-    of each class in the loss.
+    ``read`` returns the blocks of features of some rows. ``labels`` are those of all rows. ``train`` is int64 (views,
+    N), and a column has the rows of one photo. ``validation`` has the rows of the validation photos. ``of_class`` is
+    the weight of each class in the loss.
     """
 
     max_epochs, patience = len(STRENGTHS), PATIENCE
@@ -190,7 +190,10 @@ class LinearHead:
         self._aside = Judged(np.zeros(0), np.zeros(0, np.bool_))  # the photos that are held out, each by one head
 
     def train(self, epoch: int) -> tuple[float, float]:
-        """Solve for the strength of this epoch, where 1 is the first, and return mean loss and accuracy on the training photos."""
+        """Solve for the strength of this epoch, and return mean loss and accuracy on the training photos.
+
+        The first epoch is 1.
+        """
         found = self._solver.solve(STRENGTHS[epoch - 1])
         # Of a photo that is held out the photo itself counts, the first of its views.
         first = len(self._held_out)
@@ -198,9 +201,10 @@ class LinearHead:
         return float(found.losses[:, 0].mean()), float(found.is_right[:, 0].mean())
 
     def validate(self) -> tuple[float, float, tuple[float, ...]]:
-        """Return mean loss and accuracy on the validation photos, and what chooses the strength: share of errors, then mean loss.
+        """Return mean loss and accuracy on the validation photos, and what chooses the strength.
 
-        Where the validation photos are few, training photos choose too, each judged by a head that did not see it.
+        The share of errors chooses, and then the mean loss: the lowest wins. Where the validation photos are few,
+        training photos choose too, each judged by a head that did not see it.
         """
         found = self._solver.judge(self._validation, self._truth)
         losses, is_right = found.losses[:, 0], found.is_right[:, 0]

@@ -1,4 +1,4 @@
-"""This module trains a Keras network epoch by epoch, with a schedule, averaged weights and a state that can be resumed."""
+"""This module trains a Keras network epoch by epoch, from a state that can be saved and resumed."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ Indices = npt.NDArray[np.int64]
 class Task:
     """A task describes one training.
 
-    ``folder`` is the run that is being built. ``state`` is the folder of a state to resume from, or None. ``on_epoch`` is
-    given each epoch's number, from 1, and its row of the history.
+    ``folder`` is the run that is being built. ``state`` is the folder of a state to resume from, or None. ``on_epoch``
+    is given each epoch's number, from 1, and its row of the history.
     """
 
     backbone: Backbone
@@ -55,8 +55,9 @@ class Task:
 class Trained:
     """A finished training is described here, once its SavedModel is written.
 
-    ``recipe`` is the recipe as it was carried out, with the cut and the epochs that a time budget chose. ``features`` says
-    what computed frozen features, or None where none were used. Logits are float32 (N, C), in the order of the splits' rows.
+    ``recipe`` is the recipe as it was carried out, with the cut and the epochs that a time budget chose. ``features``
+    says what computed frozen features, or None where none were used. Logits are float32 (N, C), in the order of the
+    splits' rows.
     """
 
     recipe: Recipe

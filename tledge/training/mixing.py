@@ -14,10 +14,10 @@ from tledge.tensorflow_setup import tensorflow
 def mix(pixels: Any, one_hot: Any, key: Any, mixup_alpha: float, cutmix_alpha: float) -> tuple[Any, Any]:
     """Mix the photos of a batch, float32 (N, S, S, 3), and their one-hot labels, float32 (N, num_classes).
 
-    ``key``, int32 (2,), draws the mixture. Each photo keeps a share drawn from Beta(alpha, alpha). An alpha of 0 turns its
-    method off, and none may be negative. With both on, each photo takes one of them at even odds. MixUp blends the two
-    photos by the share. CutMix fills a box, whose area is the rest, from the partner. The box may reach over the edge, so
-    the share becomes the area that is left. Labels are mixed by the share.
+    ``key``, int32 (2,), draws the mixture. Each photo keeps a share drawn from Beta(alpha, alpha). An alpha of 0 turns
+    its method off, and none may be negative. With both on, each photo takes one of them at even odds. MixUp blends the
+    two photos by the share. CutMix fills a box, whose area is the rest, from the partner. The box may reach over the
+    edge, so the share becomes the area that is left. Labels are mixed by the share.
     """
     tf = tensorflow()
     if not mixup_alpha and not cutmix_alpha:

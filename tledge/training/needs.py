@@ -1,7 +1,8 @@
 """This module checks once, at the start, whether a training fits into this machine; the method says what it needs.
 
-Only the number of photos is known at that point, so the check asks for the least that the training will take. Files that
-are written later, such as a cache's segment or the activations at a cut, have their room checked before they begin.
+Only the number of photos is known at that point, so the check asks for the least that the training will take. Files
+that are written later, such as a cache's segment or the activations at a cut, have their room checked before they
+begin.
 """
 
 from __future__ import annotations

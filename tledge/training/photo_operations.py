@@ -22,11 +22,11 @@ _TURN = np.linalg.solve(_TO_YIQ, np.array([(0, 0, 0), (0, 0, -1), (0, 1, 0)]) @ 
 class Geometry:
     """A geometry moves photos: each field is one number, or float64 (N,) with one for each photo.
 
-    The steps are taken in this order. The photo is mirrored where a ``flip`` is -1. It is sheared by the tangent ``shear``,
-    right and down as the other coordinate grows. It is enlarged ``zoom`` times. It is turned counter-clockwise about the
-    centre by ``angle``, in radians. It is moved right and down by ``shift``, in sides of the photo. It is cut to a window of
-    ``crop_width`` by ``crop_height`` sides, which then fills the photo. The window's centre is ``crop_x`` and ``crop_y``
-    sides right of and below the photo's.
+    The steps are taken in this order. The photo is mirrored where a ``flip`` is -1. It is sheared by the tangent
+    ``shear``, right and down as the other coordinate grows. It is enlarged ``zoom`` times. It is turned
+    counter-clockwise about the centre by ``angle``, in radians. It is moved right and down by ``shift``, in sides of
+    the photo. It is cut to a window of ``crop_width`` by ``crop_height`` sides, which then fills the photo. The
+    window's centre is ``crop_x`` and ``crop_y`` sides right of and below the photo's.
     """
 
     flip_x: Any = 1.0
@@ -45,8 +45,8 @@ class Geometry:
     def transforms(self, size: int, num_photos: Any) -> Any:
         """Return where each pixel comes from, float32 (N, 8), as ImageProjectiveTransformV3 takes it.
 
-        This is the inverse of the steps in closed form, computed in float64. Rounded to float32 it is the same in every batch,
-        while float32 sines differ in their last bit between a vector unit and the rest of a batch.
+        This is the inverse of the steps in closed form, computed in float64. Rounded to float32 it is the same in every
+        batch, while float32 sines differ in their last bit between a vector unit and the rest of a batch.
         """
         tf = tensorflow()
         values = (tf.convert_to_tensor(value, tf.float64) for value in vars(self).values())
