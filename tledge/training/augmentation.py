@@ -20,9 +20,9 @@ from tledge.training.counter_random import uniforms
 from tledge.training.photo_operations import Colour, Geometry, radians, recolour, to_bytes, warp
 from tledge.training.randaugment import randaugment
 
-LARGEST_ASPECT = 4 / 3  # of a crop; the smallest is its inverse
+LARGEST_ASPECT = 4 / 3  # largest width / height of a crop; the smallest is its inverse
 _SHEET_ROWS, _SHEET_VIEWS, _SHEET_GAP = 6, 7, 4
-# Random numbers of a photo. Each setting has its own, so that turning one on leaves the others as they were.
+# Names of a photo's random numbers. Each setting has its own, so that turning one on leaves the others unchanged.
 _DRAWS = (
     "flip_x", "flip_y", "angle", "shear", "zoom", "shift_x", "shift_y", "area", "aspect", "crop_x", "crop_y",
     "brightness", "contrast", "saturation", "hue",

@@ -11,7 +11,7 @@ from tledge.preprocessing import PIXEL_SCALE
 from tledge.progress import Progress
 
 _BATCH = 64
-_MAX_PHOTOS = 4096  # the error of a mean over so many photos is far below what one batch gives
+_MAX_PHOTOS = 4096  # the error of a mean over so many photos is far below that of one batch
 
 
 def estimate_again(network: Any, pixels: CachedRows, progress: Progress) -> None:

@@ -24,7 +24,7 @@ Labels = npt.NDArray[np.int64]
 Dataset = Any  # a tf.data.Dataset
 _READ_AHEAD = 4
 _VIEWED = 32  # photos of a view that are changed at a time
-_SCORED = 64  # photos of a batch whose loss is only looked at
+_SCORED = 64  # photos in a batch of the validation split
 
 
 def class_weights(labels: Labels, num_classes: int, balanced: bool) -> npt.NDArray[np.float32]:

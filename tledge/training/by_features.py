@@ -23,7 +23,7 @@ from tledge.training.needs import Memory, Needs, Plan
 from tledge.training.recipe import Recipe
 
 _T = TypeVar("_T")
-_ANSWERED = 8192  # photos whose features are in memory at a time
+_ANSWERED = 8192  # photos whose features are in memory at a time, while logits are computed
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 

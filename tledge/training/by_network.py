@@ -89,11 +89,11 @@ def train(task: Task) -> Trained | None:
     backbone = _flat(task)
     head = HeadShape.of(recipe.head, task.num_classes, recipe.dropout)
     network = classifier(backbone, head, task.seed, keeps_statistics=recipe.batch_norm == "frozen")
-    # What a time budget will choose may lie below the layer that the recipe names.
+    # The cut that a time budget will choose may lie below the layer that the recipe names.
     chooses = recipe.method == "cut" and recipe.time_budget_s is not None
     _freeze(network, backbone, recipe.model_copy(update={"unfreeze_from": None}) if chooses else recipe)
     if chooses:
-        kept_cut(task)  # what another training kept is told before the head is trained
+        kept_cut(task)  # the cut of another training is an error, which is raised before the head is trained
     features = None
     if first := _first_head(recipe, backbone):
         fitted, _, features = fit_on_features(task, first)
@@ -190,7 +190,7 @@ def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path, me
     place[rows] = np.arange(len(rows))
 
     def values(epoch: int, some: Indices) -> Any:
-        # Each photo shows its views in turn, beginning with another one than its neighbours.
+        # Each photo shows its views in turn, and neighbouring photos begin with different ones.
         return made.train[(epoch + place[some]) % made.num_views * len(rows) + place[some]]
 
     return _data(
@@ -230,7 +230,7 @@ def _data(task: Task, met: Workers, train_batches: Any, validation: Any) -> Data
     num_steps = -(-len(task.rows("train")) // recipe.batch_size)
     if met.strategy is None:
         return Data(of_epoch, validation, num_steps)
-    # Keras wants to be told how many batches of such a dataset there are.
+    # Keras needs to be told how many batches a distributed dataset has.
     num_scored = -(-len(task.rows("validation")) // (_BATCH * met.num_replicas))
     return Data(lambda epoch: met.feed(of_epoch(epoch)), met.feed(validation.rebatch(_BATCH)), num_steps, num_scored)
 

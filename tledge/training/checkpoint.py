@@ -105,7 +105,7 @@ class Checkpoint:
 
     def save(self, network: Any, optimizer: Any, average: Any, state: State) -> None:
         """Replace the saved state by this one."""
-        # Also where nothing is kept: statistics of batch normalizations are read from all workers at once.
+        # Values are read even where no state is kept: all workers must read the statistics of batch normalizations at once.
         arrays = {
             f"{kind}.{number}": variable.numpy()
             for kind, variables in _variables(network, optimizer, average).items()

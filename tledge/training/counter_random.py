@@ -1,4 +1,4 @@
-"""Random numbers are drawn from keys: each row's numbers depend on its own key alone, whatever batch it is in."""
+"""This module draws random numbers from keys: a row's numbers depend on its own key alone, whatever its batch."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from tledge.training.recipe import Recipe
 
 CUT = "cut.json"
 _REMEDY = "remove its folder and build again"
-_STEPS = 2  # timed of each cut, after one that prepares
-_RESERVE = 0.15  # of the budget, for what comes after the epochs and for an unsteady machine
+_STEPS = 2  # steps that are timed for each cut, after one that prepares
+_RESERVE = 0.15  # share of the budget that is left for the work after the epochs and for an unsteady machine
 _MIN_EPOCHS = 3
 
 

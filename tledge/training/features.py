@@ -36,7 +36,7 @@ _Run = Callable[[Iterable[Pixels]], Iterator[Floats]]
 PROOF_PHOTOS = 32
 _BATCH = 32
 _FAST, _ON_CPU, _ON_GPU = "litert", "TensorFlow on the CPU", "TensorFlow on the GPU"
-_VIEWS_VERSION = 1  # one more wherever the same settings and keys come to change a photo otherwise
+_VIEWS_VERSION = 1  # raise it whenever the same settings and keys change a photo in another way
 
 
 @dataclass(frozen=True)

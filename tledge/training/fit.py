@@ -23,17 +23,18 @@ from tledge.training.linear_head import LinearHead
 from tledge.training.recipe import Recipe
 
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
-MAX_SCALE = 1e18  # of the features: its square still fits float32
-_BLOCK_BYTES = 2**26  # of features in memory at a time, unless a batch has more
-# A linear head goes through its photos some hundred times: to read them anew each time takes longer than all the rest.
+MAX_SCALE = 1e18  # largest scale of the features: its square still fits float32
+_BLOCK_BYTES = 2**26  # bytes of features in memory at a time, unless a batch has more
+# A linear head reads its photos some hundred times: rereading them each time takes longer than all the rest.
 _LINEAR_BLOCK_BYTES = 2**29
-_FEW_BYTES = 2**26  # of features, for which one thread is enough
-# float32 numbers in memory at a time. By steps: a block as read, centred, scaled, with features dropped and so on; of weights
-# the best ones, their gradients, two moments. A linear head: a block as read, centred, along the axes, and spare; a block's
-# answers, by each head; the axes, and what they are computed with.
+_FEW_BYTES = 2**26  # bytes of features for which one thread is enough
+# Copies of float32 numbers that are in memory at a time. A head that is trained in steps holds a block as read,
+# centred, scaled, with features dropped and so on; its weights, the best ones, their gradients and two moments. A linear
+# head holds a block as read, centred, along the axes, and a spare one; each head's logits of a block; the axes and their
+# inputs.
 _BLOCK_COPIES, _BATCH_COPIES, _WEIGHT_COPIES = 4, 6, 5
 _ANSWER_COPIES, _AXES_COPIES = 4 * (1 + linear_head.NUM_FOLDS), 6
-_SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
+_SPREAD = 0.5  # RMS deviation of the features that the head sees; the default learning rate fits it
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -67,7 +68,7 @@ class Head:
 class Training(Protocol):
     """A training is one way to fit a head, for at most ``max_epochs``.
 
-    It ends after ``patience`` epochs without a lower loss.
+    It ends after ``patience`` epochs without a better result on the validation photos.
     """
 
     max_epochs: int
@@ -98,7 +99,7 @@ def fit_head(
 
     :class:`LinearHead` fits a linear head, and :class:`HiddenHead` one with hidden layers. Features are centred and
     scaled by one number, so that one learning rate fits every backbone. Both are folded into the returned head. (A
-    number for each feature would also raise features that hardly vary.) The same arguments give the same weights.
+    scale for each feature would also enlarge features that hardly vary.) The same arguments give the same weights.
 
     Args:
         features: the features of all photos and views, float32 (feature_dim,) each.
@@ -164,7 +165,7 @@ def _best(
                 lowest, best_epoch, layers = judged, epoch, training.layers()
             elif epoch - best_epoch >= min(recipe.patience, training.patience):
                 break
-        advance(num_epochs - epoch)  # it stopped early: the step is done all the same
+        advance(num_epochs - epoch)  # the training may stop early, but the progress step is done
     return Head(layers, history, best_epoch)
 
 
@@ -232,7 +233,7 @@ def _centre_and_scale(features: CachedRows, rows: Labels) -> tuple[Floats, np.fl
         values = np.asarray(batch, np.float64)
         total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
     mean = total / len(rows)
-    with np.errstate(invalid="ignore"):  # what is not finite is refused below
+    with np.errstate(invalid="ignore"):  # a scale that is not finite is refused below
         scale = np.sqrt(np.mean(np.maximum(squares / len(rows) - mean**2, 0.0)))
     if not scale < MAX_SCALE:
         raise InputError("the backbone gives features that are not finite or too large; choose another --backbone")

@@ -14,7 +14,7 @@ from tledge.training.recipe import Recipe
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-_LEAST_STEPS = 20  # of an epoch: with fewer, patience would end before the loss has told anything
+_LEAST_STEPS = 20  # steps in an epoch: with fewer, patience would end before the loss says anything
 
 
 class HiddenHead:
@@ -78,7 +78,7 @@ class HiddenHead:
                 with tf.GradientTape() as tape:
                     loss, right = answer(values[part], truth[part], True)
                     mean_loss = loss / tf.cast(tf.shape(truth[part])[0], tf.float32)
-                # What apply_gradients does, but for a strategy that keeps every graph it was traced in, and its variables.
+                # This does what apply_gradients does, whose strategy would keep every traced graph and its variables.
                 for gradient, variable in zip(tape.gradient(mean_loss, variables), variables, strict=True):
                     optimizer.update_step(gradient, variable)
                 optimizer.iterations.assign_add(1)
@@ -99,7 +99,7 @@ class HiddenHead:
         photos = np.arange(self._views.shape[1])
         passed = []
         for _ in range(self._passes_an_epoch):
-            # Each photo begins with another view than its neighbours.
+            # Neighbouring photos begin with different views.
             shown = self._views[(self._num_passes + photos) % len(self._views), photos]
             passed.append(self._pass(self._train_pass, self._order.permutation(shown)))
             self._num_passes += 1

@@ -17,30 +17,32 @@ Floats = npt.NDArray[np.floating]
 Doubles = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-Blocks = Iterable[Floats]  # of features (n, feature_dim), which can be gone through again
+Blocks = Iterable[Floats]  # features (n, feature_dim) each; it can be iterated more than once
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(0, -6, 13))
-"""From a head that hardly differs from the classes' shares to one that is hardly held back. A strength is that of the squared
-weights against the mean loss, where the features of a photo have a mean squared length of 1."""
+"""These strengths reach from a head that hardly differs from the classes' shares to one that is hardly held back.
+
+A strength of regularisation weighs the squared weights against the mean loss, where the features of a photo have a mean
+squared length of 1."""
 PATIENCE = 3
-"""Strengths that were judged no better after which weaker ones are not tried: errors grow fewer, and then more."""
+"""After this many strengths that were no better, weaker ones are not tried: errors grow fewer, and then more."""
 NUM_FOLDS = 5
 ENOUGH = 500
-"""Photos that choose a strength, if there are so many. With fewer their luck chooses, and much is lost by it: see
+"""This many photos choose a strength, if there are so many. With fewer, chance chooses, and much accuracy is lost: see
 docs/training.md."""
-_TOLERANCE = 1e-6  # an iteration that lowers the loss by less is the last
-_SLOPE = 1e-5  # the largest of the gradient at the end
-_PAIRS = 10  # steps that L-BFGS remembers: each is two times the weights, in float64
+_TOLERANCE = 1e-6  # relative: an iteration that lowers the loss by less is the last
+_SLOPE = 1e-5  # the search ends where the largest component of the gradient is below this
+_PAIRS = 10  # steps that L-BFGS remembers: each takes two float64 vectors as long as the weights
 WEIGHT_COPIES = 2 * (2 * _PAIRS + 10) * (1 + NUM_FOLDS)
-"""float32 numbers a weight that are held at a time: the steps, and the vectors of SciPy's own, for each head."""
-_NOTHING = 1e-12  # of the largest mean square: a direction that no strength lets be felt
-_LEAST_CURVATURE = 1e-4  # of the loss, where every photo is answered rightly and surely
+"""This many float32 numbers per weight are held at a time: the steps and SciPy's own vectors, for each head."""
+_NOTHING = 1e-12  # share of the largest mean square, below which a direction is left out: no strength lets it matter
+_LEAST_CURVATURE = 1e-4  # lower limit of the loss's curvature, for photos that are all answered rightly and surely
 MOST_AXES = 2048
-"""Features, or photos, of which the principal axes are computed at most: the time grows with their third power."""
+"""Principal axes are computed of at most this many features or photos: the time grows with their third power."""
 
 
 class Judged(NamedTuple):
-    """These are the results of each head on each photo: a float64 loss, and whether it is right, both (N, num_heads)."""
+    """These are the results of each head on each photo, both (N, num_heads): float64 loss, and whether it is right."""
 
     losses: Doubles
     is_right: npt.NDArray[np.bool_]
@@ -72,7 +74,7 @@ class Solver:
         self._of_class = of_class.astype(np.float64)
         self._weights = counted * self._of_class[labels, None] / counted.sum(axis=0)
         self._axes, self._squares = principal_axes(photos)
-        # Photos that are in memory are turned once; of others that are read anew each time, the kernels are turned.
+        # Photos in memory are turned along the axes once. Where photos are read anew each time, the kernels are turned.
         self._photos, self._is_turned = photos, False
         if isinstance(photos, list) and self._axes is not None:
             self._photos, self._is_turned = [inputs @ self._axes for inputs in photos], True
@@ -81,9 +83,9 @@ class Solver:
         self._along = np.zeros((len(self._squares), num_heads, num_classes))  # the kernels, along the axes
         counts = [np.bincount(labels[rows], self._of_class[labels[rows]], num_classes) for rows in counted.T]
         self.biases = np.stack([log_shares(count @ smoothed) for count in counts])
-        """float64 (num_heads, num_classes)."""
+        """The biases are float64 (num_heads, num_classes)."""
         shares = np.exp(self.biases[0])
-        self._curvature = float(np.mean(shares * (1 - shares)))  # of the loss, in the logits
+        self._curvature = float(np.mean(shares * (1 - shares)))  # curvature of the loss in the logits
 
     @property
     def kernels(self) -> Floats:
@@ -118,7 +120,7 @@ class Solver:
 
     def judge(self, photos: Blocks, labels: Labels) -> Judged:
         """Judge how well the heads do on ``photos``; features that are not finite give losses that are not finite."""
-        with np.errstate(invalid="ignore", over="ignore"):  # who reads the losses makes an error of it
+        with np.errstate(invalid="ignore", over="ignore"):  # the caller turns losses that are not finite into an error
             return self._judged(photos, labels, self.kernels)
 
     def _judged(self, photos: Blocks, labels: Labels, kernels: Floats) -> Judged:
@@ -144,7 +146,7 @@ class Solver:
             np.exp(errors, out=errors)
             sums = errors.sum(axis=2)
             loss += float((weights * (np.log(sums) - expected)).sum())
-            # Probabilities less smoothed labels, each times the photo's weight; in place, for these are the largest arrays.
+            # Probabilities minus smoothed labels, each times the photo's weight; in place, as these arrays are the largest.
             errors *= (weights / sums)[:, :, None]
             errors -= (weights * each)[:, :, None]
             right = np.take_along_axis(errors, places, axis=2) - (weights * (1 - self._smoothing))[:, :, None]
@@ -187,7 +189,8 @@ class LinearHead:
         rows = train.ravel()
         self._solver = Solver(read(rows), labels[rows], np.tile(counted, (len(train), 1)), of_class, smoothing)
         self._validation, self._truth = read(validation), labels[validation]
-        self._aside = Judged(np.zeros(0), np.zeros(0, np.bool_))  # the photos that are held out, each by one head
+        # These are the results on the photos that are held out, each judged by one head.
+        self._aside = Judged(np.zeros(0), np.zeros(0, np.bool_))
 
     def train(self, epoch: int) -> tuple[float, float]:
         """Solve for the strength of this epoch, and return mean loss and accuracy on the training photos.
@@ -195,7 +198,7 @@ class LinearHead:
         The first epoch is 1.
         """
         found = self._solver.solve(STRENGTHS[epoch - 1])
-        # Of a photo that is held out the photo itself counts, the first of its views.
+        # Only the photo itself, the first of its views, is judged as held out.
         first = len(self._held_out)
         self._aside = Judged(found.losses[:first, 1:][self._held_out], found.is_right[:first, 1:][self._held_out])
         return float(found.losses[:, 0].mean()), float(found.is_right[:, 0].mean())

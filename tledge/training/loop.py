@@ -48,9 +48,9 @@ class Data:
     train: Callable[[int], Dataset]
     validation: Dataset
     num_steps: int
-    """Batches of one epoch."""
+    """The number of batches in one epoch."""
     num_scored: int | None = None
-    """Batches of the validation photos; None: as many as there are."""
+    """The number of batches of the validation photos; None takes all that there are."""
 
 
 def train_network(
@@ -72,7 +72,7 @@ def train_network(
 
     num_epochs = recipe.max_epochs
     optimizer = _optimizer(recipe, num_epochs * data.num_steps, data.num_steps)
-    # Compiled here, so that the optimizer's variables are of the strategy that made the network's.
+    # The network is compiled here, so that the optimizer's variables belong to the strategy that made the network's.
     network.compile(
         optimizer,
         tf_keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
@@ -139,7 +139,7 @@ def _optimizer(recipe: Recipe, num_steps: int, steps_per_epoch: int) -> Any:
             warmup_steps=warmup,
         )
     optimizer = tf_keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    # Decay of a bias or of a normalization only takes away what the data asked for.
+    # Weight decay of a bias or a normalization only takes away what the data ask for.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

@@ -18,7 +18,7 @@ from tledge.pixel_range import PixelRange
 from tledge.room import require_memory, require_space
 from tledge.training.recipe import Recipe
 
-_LEAST_TRAINED = 0.5  # of a data set's photos
+_LEAST_TRAINED = 0.5  # share of a data set's photos
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Workers:
             )
 
     def _sum(self, values: Indices, *, of_chief: bool) -> Indices:
-        """Sum the ``values`` of all workers; with ``of_chief`` only the first copy of each adds them."""
+        """Sum the ``values`` of all copies on all workers; with ``of_chief`` only the chief's first copy adds them."""
         tf = tensorflow()
 
         def mine() -> Any:
@@ -136,10 +136,11 @@ def start(recipe: Recipe, seed: int, versions: Mapping[str, str], progress: Prog
 
 
 def workers(recipe: Recipe) -> Workers:
-    """Return the workers that train ``recipe``: this process alone, or with strategy multi-worker those that TF_CONFIG names.
+    """Return the workers that train ``recipe``.
 
-    Raises InputError for a TF_CONFIG that is missing or wrong, or where TensorFlow computed something before.
-    Raises EnvironmentFault where this worker can't listen at its address, or the others did not come.
+    They are this process alone, or with strategy multi-worker the processes that TF_CONFIG names. Raises InputError for
+    a TF_CONFIG that is missing or wrong, or where TensorFlow computed something before. Raises EnvironmentFault where
+    this worker can't listen at its address, or the others did not come.
     """
     if recipe.strategy != "multi-worker":
         return Workers()
@@ -177,7 +178,7 @@ def connected(met: Workers) -> Iterator[None]:
         tf.errors.AbortedError,
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
-        tf.errors.FailedPreconditionError,  # of one that was started again
+        tf.errors.FailedPreconditionError,  # raised for a worker that was started again
     ) as error:
         if met.strategy is None:
             raise
@@ -188,7 +189,7 @@ def connected(met: Workers) -> Iterator[None]:
 
 
 def require_copyable(backbone: Backbone, recipe: Recipe, progress: Progress) -> None:
-    """Raise InputError, before any photo is read, where the recipe copies a network whose backbone is seen to be opaque.
+    """Raise InputError, before any photo is read, where the recipe needs copies of a backbone that proves opaque.
 
     The layers of a Hub module are compared with the module on noise here. They are compared on photos once those are
     read.
@@ -218,7 +219,7 @@ def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) ->
     import tf_keras
 
     met = workers(recipe)
-    # The wait for the others is here, where Python hears of signals; in the making of a variable it hears of none.
+    # This worker waits for the others here, where Python handles signals; while TensorFlow makes variables it does not.
     weights = _of_chief(met, network.get_weights())
     strategy = tf.distribute.MirroredStrategy() if recipe.strategy == "mirrored" else met.strategy
     policy = tf_keras.mixed_precision.global_policy()

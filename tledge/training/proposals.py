@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HEADS = ("linear", "mlp:64", "mlp:128", "mlp:256", "mlp:512")
 BATCH_SIZES = (32, 64, 128, 256)
 LEARNING_RATES, DROPOUTS, LABEL_SMOOTHINGS = (1e-4, 3e-2), (0.0, 0.8), (0.0, 0.3)
-# No trial is pruned before so many were whole, in its first epochs, or in an epoch that fewer of them reached.
+# No trial is pruned before this many were whole, in its first epochs, or in an epoch that fewer trials reached.
 _UNPRUNED_TRIALS, _UNPRUNED_EPOCHS = 5, 5
 
 

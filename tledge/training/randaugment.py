@@ -17,7 +17,7 @@ from tledge.training.photo_operations import Colour, Geometry, radians, recolour
 
 _ROTATION_DEGREES, _SHEAR, _SHIFT, _BLEND = 30.0, 0.3, 0.45, 0.9  # at the largest magnitude
 _POSTERIZED_BITS = 4.0
-_STREAM = 1  # of random numbers: stream 0 is for the other settings
+_STREAM = 1  # stream of random numbers; stream 0 is for the other settings
 
 
 def randaugment(pixels: Any, keys: Any, layers: int, magnitude: float) -> Any:
@@ -97,7 +97,7 @@ def _sharpness(pixels: Any, signed: Any) -> Any:
     tf = tensorflow()
     values = tf.cast(pixels, tf.float32)
     inner = values[:, 1:-1, 1:-1]
-    # Rounded to levels, as Pillow does: a thirteenth is never half way, so no reordering of the sum can show.
+    # Values are rounded as in Pillow. No sum of thirteenths lies half way, so its order does not change the result.
     smooth = tf.round((9 * tf.nn.avg_pool2d(values, 3, 1, "VALID") + 4 * inner) / 13)
     change = tf.cast(_BLEND * signed, tf.float32)[:, None, None, None]
     return to_bytes(values + change * tf.pad(inner - smooth, ((0, 0), (1, 1), (1, 1), (0, 0))))
@@ -119,7 +119,8 @@ def _coloured(colour: Callable[[Any], Colour]) -> Callable[[Any, Any], Any]:
     return operation
 
 
-# From pixels uint8 (n, S, S, 3), and strength in [0, 1] with a sign, float64 (n,), to pixels. n may be 0.
+# Each operation takes pixels uint8 (n, S, S, 3) and signed strengths in [-1, 1], float64 (n,), and returns pixels.
+# n may be 0.
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "identity": lambda pixels, signed: pixels,
     "autocontrast": _autocontrast,

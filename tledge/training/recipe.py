@@ -167,7 +167,7 @@ _OF_NETWORKS = (
     "schedule", "warmup_epochs", "weight_decay", "average_decay", "batch_norm", "mixed_precision", "strategy",
     "unfreeze_from", "time_budget_s", "mixup_alpha", "cutmix_alpha",
 )  # fmt: skip
-# What a method does not read must not be asked of it.
+# A recipe must not set fields that its method does not read.
 UNREAD_BY_METHOD: dict[str, tuple[str, ...]] = {
     "features": _OF_NETWORKS,
     "cut": ("mixup_alpha", "cutmix_alpha"),

@@ -30,7 +30,7 @@ def compose(backbone: Backbone, head: Head) -> Any:
     class Classifier(tf.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__(name="classifier")
-            # What the layer wraps: saving the Keras layer itself would trace and store it twice more.
+            # The layer's content is kept: saving the Keras layer itself would trace and store it twice more.
             self.backbone = backbone.layer.resolved_object if backbone.graph is None else list(backbone.graph.weights)
             self.head = [
                 (tf.Variable(kernel, name=f"head/{number}/kernel"), tf.Variable(bias, name=f"head/{number}/bias"))
@@ -56,7 +56,10 @@ def compose(backbone: Backbone, head: Head) -> Any:
 
 
 def of_network(network: Any, input_size: int) -> Any:
-    """Wrap a Keras network, float32 RGB in [0, 1] to logits, in the tf.Module of :func:`compose`, but without ``classify``."""
+    """Wrap a Keras network in the kind of tf.Module that :func:`compose` returns, but without ``classify``.
+
+    The network maps float32 RGB in [0, 1] to logits.
+    """
     tf = tensorflow()
     shape = [None, input_size, input_size, 3]
     scale, offset, deployed = _without_rescale(network)
@@ -64,7 +67,7 @@ def of_network(network: Any, input_size: int) -> Any:
     class Network(tf.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__(name="classifier")
-            # Its variables, not the Keras model: saving that would trace and store it twice more.
+            # Only variables are kept: saving the Keras model itself would trace and store it twice more.
             self.weights = list(network.weights)
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
@@ -105,5 +108,5 @@ def save(model: Any, folder: Path) -> None:
 
 
 def logits_of(model: Any, features: Floats) -> Floats:
-    """Compute the model's logits, float32 (N, num_classes), from TensorFlow's own features, float32 (N, feature_dim)."""
+    """Compute the model's logits, float32 (N, num_classes), from TensorFlow's features, float32 (N, feature_dim)."""
     return np.asarray(model.classify(tensorflow().constant(features)), np.float32)

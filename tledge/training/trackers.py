@@ -24,7 +24,7 @@ class Tracker(Protocol):
         """Record an epoch that ended, where 1 is the first; ``row`` has the columns of history.csv."""
 
     def end(self, manifest: Manifest) -> None:
-        """Record the run's final metrics, once it is complete."""
+        """Record the final metrics of a run that is complete, and close the record."""
 
     def abandon(self) -> None:
         """Close the record of a training that ended without a run."""

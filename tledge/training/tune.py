@@ -33,7 +33,7 @@ from tledge.training.recipe import HEAD, Recipe
 from tledge.training.resolve import to_toml
 from tledge.training.study import STUDY, HeadChoice, Study, Trial, begun
 
-STUDIES = ".studies"  # in the artifacts folder
+STUDIES = ".studies"  # folder in the artifacts folder
 MAX_TRIALS = 10_000
 OnEpoch = Callable[[int, dict[str, float]], None]
 
@@ -234,7 +234,7 @@ def _train(kept: Study, fit: Callable[[Recipe, OnEpoch], Head], deadline: float)
 
 
 def _write_recipe(folder: Path, recipe: Recipe) -> Path:
-    path = folder / f"{folder.name}.toml"  # a recipe of a file has the file's name
+    path = folder / f"{folder.name}.toml"  # a recipe read from a file takes the file's name
     atomic_write(path, to_toml(recipe).encode())
     return path
 

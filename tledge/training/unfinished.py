@@ -1,4 +1,4 @@
-"""Unfinished builds keep what was asked for, and the state that the training reached."""
+"""This module keeps the arguments of an unfinished build, and the state that its training reached."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def kept_state(root: Path, request: Request, progress: Progress, *, goes_on: boo
         make_root(root, ELSEWHERE)
         folder.mkdir()
     except FileExistsError as error:
-        is_new = not (folder / _REQUEST).exists()  # killed before it was written: nothing was begun
+        is_new = not (folder / _REQUEST).exists()  # a build killed before its request was written has not begun
         if not goes_on and not is_new:
             raise InputError(
                 f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}; "
@@ -106,9 +106,9 @@ def kept_state(root: Path, request: Request, progress: Progress, *, goes_on: boo
         yield folder
     except BaseException as error:
         if (folder / STATE).exists():
-            if not isinstance(error, ArtifactError):  # which says itself what to do with the folder
+            if not isinstance(error, ArtifactError):  # an ArtifactError says itself what to do with the folder
                 progress.warn(f"what was trained so far is kept; go on with: tledge build --resume --run {request.run}")
         elif is_new:
-            shutil.rmtree(folder, ignore_errors=True)  # the error that is raised tells more
+            shutil.rmtree(folder, ignore_errors=True)  # the error that is raised says more than one of the removal
         raise
     shutil.rmtree(folder)
