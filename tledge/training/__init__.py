@@ -1,1 +1,1 @@
-"""Transfer learning: cached frozen features, a head on top, and the run folder that holds the result."""
+"""This package trains classifiers: it reads photos once, fits a head or a whole network, and writes the run folder."""

@@ -1,4 +1,4 @@
-"""Training photos changed at random, on the fly, and how that looks."""
+"""This module changes training photos at random, and writes a contact sheet that shows the changes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tledge.training.counter_random import uniforms
 from tledge.training.photo_operations import Colour, Geometry, radians, recolour, to_bytes, warp
 from tledge.training.randaugment import randaugment
 
-LARGEST_ASPECT = 4 / 3  # of a crop; the smallest is its inverse
+LARGEST_ASPECT = 4 / 3  # largest width / height of a crop; the smallest is its inverse
 _SHEET_ROWS, _SHEET_VIEWS, _SHEET_GAP = 6, 7, 4
-# Random numbers of a photo. Each setting has its own, so that turning one on leaves the others as they were.
+# Names of a photo's random numbers. Each setting has its own, so that turning one on leaves the others unchanged.
 _DRAWS = (
     "flip_x", "flip_y", "angle", "shear", "zoom", "shift_x", "shift_y", "area", "aspect", "crop_x", "crop_y",
     "brightness", "contrast", "saturation", "hue",
@@ -30,18 +30,22 @@ _DRAWS = (
 
 
 def keys_of(seed: int, view: int, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
-    """int32 (n, 2): what draws one view (an epoch, say) of the photos with these numbers, int (n,) below 2**31."""
+    """Return the keys, int32 (n, 2), that draw the changes of one view of the photos ``rows``.
+
+    A view may be an epoch. ``rows`` are the photos' numbers, int (n,) below 2**31.
+    """
     digest = hashlib.sha256(f"{seed}:{view}".encode()).digest()
     first = np.full(len(rows), np.frombuffer(digest, "<i4", 1)[0])
     return np.stack([first, np.asarray(rows)], axis=1).astype(np.int32)
 
 
 def augmenter(settings: Augmentation, input_size: int) -> Callable[[Any, Any], Any]:
-    """A function of photos, uint8 (N, S, S, 3), and keys, int32 (N, 2), to changed photos, uint8 (N, S, S, 3).
+    """Return a function that changes photos at random, uint8 (N, S, S, 3) to the same shape and dtype.
 
-    A photo's changes depend on its own key alone. The function is a graph, also inside tf.data, where its work belongs.
-    All movements are one bilinear transform, which mirrors the photo past its edges; colours follow in one matrix;
-    bytes are rounded once, before RandAugment. Settings that change nothing give the same bytes.
+    Its second argument is the photos' keys, int32 (N, 2). A photo's changes depend on its own key alone. The function
+    is a graph, also inside tf.data, where its work belongs. All movements are one bilinear transform, which mirrors the
+    photo past its edges. One colour matrix follows. Values are rounded to bytes once, before RandAugment. Settings that
+    change nothing return the same bytes.
     """
     tf = tensorflow()
 
@@ -65,7 +69,7 @@ def augmenter(settings: Augmentation, input_size: int) -> Callable[[Any, Any], A
 
 
 def _geometry(settings: Augmentation, drawn: dict[str, Any]) -> Geometry | None:
-    """The movements that uniform numbers in [0, 1), each float64 (N,), draw; None where all are off."""
+    """Turn uniform numbers in [0, 1), each float64 (N,), into the movements of the photos; None where all are off."""
     tf = tensorflow()
     changes: dict[str, Any] = {}
     if settings.horizontal_flip:
@@ -91,7 +95,7 @@ def _geometry(settings: Augmentation, drawn: dict[str, Any]) -> Geometry | None:
 
 
 def _colour(settings: Augmentation, drawn: dict[str, Any]) -> Colour | None:
-    """The colours that uniform numbers in [0, 1), each float64 (N,), draw; None where all are off."""
+    """Turn uniform numbers in [0, 1), each float64 (N,), into the changes of colour; None where all are off."""
     changes: dict[str, Any] = {}
     for name in ("brightness", "contrast", "saturation"):
         if limit := getattr(settings, name):
@@ -102,21 +106,21 @@ def _colour(settings: Augmentation, drawn: dict[str, Any]) -> Colour | None:
 
 
 def _between(uniform: Any, limit: Any) -> Any:
-    """From [0, 1) to [-limit, limit)."""
+    """Stretch a uniform number in [0, 1) to [-limit, limit)."""
     return (2 * uniform - 1) * limit
 
 
 def _sign(uniform: Any) -> Any:
-    """-1 or 1 at even odds."""
+    """Turn a uniform number in [0, 1) into -1 or 1 at even odds."""
     tf = tensorflow()
     return tf.where(uniform < 0.5, tf.constant(-1.0, tf.float64), 1.0)
 
 
 def contact_sheet(photos: Pixels, settings: Augmentation, seed: int, path: Path) -> None:
-    """Write a PNG to look at: a row for each of the first six photos, uint8 (n, S, S, 3) with n at least 1.
+    """Write a PNG that shows how the settings change photos: one row for each of the first six.
 
-    The first column is the original, the others are seven views; white gaps of four pixels lie between them.
-    The same arguments give the same bytes.
+    The first column is the original, and the others are seven views. White gaps of four pixels separate them.
+    ``photos`` are uint8 (n, S, S, 3) with n at least 1. The same arguments give the same bytes.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""How far training photos may be changed: the settings, and those that have a name."""
+"""This module names the settings that limit how far training photos are changed, and presets of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ MAX_MAGNITUDE = 10.0
 
 
 class Augmentation(Record):
-    """How far a training photo may be changed. Every number is drawn evenly between its limits; 0 is off."""
+    """These settings limit how far a training photo is changed.
+
+    Every number is drawn evenly between its limits, and 0 turns a setting off.
+    """
 
     horizontal_flip: Annotated[bool, Shown("Photos", "--flip")] = Field(
         False,

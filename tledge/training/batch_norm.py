@@ -1,4 +1,4 @@
-"""Statistics of batch normalizations, estimated again for the weights that training ended with."""
+"""Statistics of batch normalizations are estimated again for the weights that training ended with."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tledge.preprocessing import PIXEL_SCALE
 from tledge.progress import Progress
 
 _BATCH = 64
-_MAX_PHOTOS = 4096  # the error of a mean over so many photos is far below what one batch gives
+_MAX_PHOTOS = 4096  # the error of a mean over so many photos is far below that of one batch
 
 
 def estimate_again(network: Any, pixels: CachedRows, progress: Progress) -> None:
-    """Replace the moving statistics of every trainable batch normalization by those over photos as they are.
+    """Replace the moving statistics of every trainable batch normalization by statistics of unchanged photos.
 
-    Moving averages are of weights on the way and of augmented photos; averaged weights have no statistics at all
+    Moving averages belong to earlier weights and to augmented photos. Averaged weights have no statistics at all
     (Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization", section 3.2).
     """
     import tf_keras

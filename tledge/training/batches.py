@@ -1,4 +1,4 @@
-"""What an epoch of a network's training reads: photos changed on the fly, or activations computed before."""
+"""This module makes the batches that an epoch reads, from photos changed on the fly or from stored activations."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ Labels = npt.NDArray[np.int64]
 Dataset = Any  # a tf.data.Dataset
 _READ_AHEAD = 4
 _VIEWED = 32  # photos of a view that are changed at a time
-_SCORED = 64  # photos of a batch whose loss is only looked at
+_SCORED = 64  # photos in a batch of the validation split
 
 
 def class_weights(labels: Labels, num_classes: int, balanced: bool) -> npt.NDArray[np.float32]:
-    """Weight of each class, float32 (C,), with mean 1 over the photos: N / (C x photos of the class), or all 1.
+    """Return the weight of each class in the loss, float32 (C,), with mean 1 over the photos.
 
-    King and Zeng 2001, "Logistic regression in rare events data", as scikit-learn's "balanced" computes it.
+    A balanced weight is N / (C x photos of the class). Without ``balanced`` all weights are 1.
+    Source: King and Zeng 2001, "Logistic regression in rare events data", as scikit-learn's "balanced" computes it.
     """
     if not balanced:
         return np.ones(num_classes, np.float32)
@@ -39,7 +40,10 @@ def class_weights(labels: Labels, num_classes: int, balanced: bool) -> npt.NDArr
 
 
 def order(rows: Indices, seed: int, epoch: int) -> Indices:
-    """The rows in the order of an epoch: a function of seed and epoch, so that a resumed training sees the same."""
+    """Shuffle the rows for an epoch.
+
+    The order depends on seed and epoch alone, so that a resumed training sees the same one.
+    """
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
@@ -47,7 +51,7 @@ _raised: list[TledgeError] = []
 
 
 def _generated(read: Callable[[], Iterator[tuple[Any, ...]]], signature: tuple[Any, ...]) -> Dataset:
-    """What ``read`` yields. An error of ours that ends it is kept for :func:`own_errors`."""
+    """Make a dataset of what ``read`` yields, and keep a TledgeError that ends the reading for :func:`own_errors`."""
 
     def kept() -> Iterator[tuple[Any, ...]]:
         try:
@@ -61,7 +65,10 @@ def _generated(read: Callable[[], Iterator[tuple[Any, ...]]], signature: tuple[A
 
 @contextlib.contextmanager
 def own_errors() -> Iterator[None]:
-    """Raise the error of ours that ended the reading of batches: TensorFlow leaves its text alone, in one of its own."""
+    """Raise the TledgeError that ended the reading of batches.
+
+    TensorFlow raises an error of its own that keeps only the text.
+    """
     _raised.clear()
     try:
         yield
@@ -72,9 +79,9 @@ def own_errors() -> Iterator[None]:
 
 
 def view(pixels: CachedRows, rows: Indices, augment: Augmentation, seed: int, number: int) -> Iterator[Pixels]:
-    """Batches of one view of the photos ``rows``, uint8 (n, S, S, 3), in their order: changed as ``augment`` says.
+    """Yield one view of the photos ``rows``, in their order, in batches uint8 (n, S, S, 3) changed as ``augment`` says.
 
-    What changes a photo depends on ``seed``, the view's number and the photo's row alone. ``pixels`` are of all photos.
+    The changes of a photo depend on ``seed``, the view's number and the photo's row alone. ``pixels`` holds all photos.
     """
     tf = tensorflow()
     size = pixels.row_shape[0]
@@ -93,9 +100,10 @@ def view(pixels: CachedRows, rows: Indices, augment: Augmentation, seed: int, nu
 def photos(
     pixels: CachedRows, labels: Labels, rows: Indices, weights: npt.NDArray[np.float32], recipe: Recipe, seed: int
 ) -> Callable[[int], Dataset]:
-    """Batches of photos float32 (n, S, S, 3) in [0, 1], one-hot labels (n, C) and weights (n,), by epoch.
+    """Return a function that gives the training batches of an epoch.
 
-    Every epoch changes every photo otherwise, as ``recipe`` says. ``pixels`` uint8 and ``labels`` are of all photos.
+    A batch holds photos float32 (n, S, S, 3) in [0, 1], one-hot labels (n, C) and weights (n,). Every epoch changes
+    every photo in another way, as ``recipe`` says. ``pixels``, uint8, and ``labels`` are those of all photos.
     """
     tf = tensorflow()
     size, num_classes = pixels.row_shape[0], len(weights)
@@ -136,9 +144,10 @@ def activations(
     recipe: Recipe,
     seed: int,
 ) -> Callable[[int], Dataset]:
-    """Batches of activations float32 (n, *shape), one-hot labels (n, C) and weights (n,), by epoch.
+    """Return a function that gives the training batches of an epoch, made of stored activations.
 
-    ``values(epoch, rows)``: float16 activations (n, *shape) of some photos in the view that the epoch takes.
+    A batch holds activations float32 (n, *shape), one-hot labels (n, C) and weights (n,). ``values(epoch, rows)``
+    returns the float16 activations (n, *shape) of some photos, in the view that the epoch shows.
     """
     tf = tensorflow()
     num_classes = len(weights)
@@ -163,9 +172,9 @@ def activations(
 
 
 def memory_ahead(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> Memory:
-    """Tell what the batches take that are read ahead; the network itself needs far more.
+    """Tell how much memory the batches that are read ahead take; the network itself needs far more.
 
-    ``shape``: of one photo, or its activation, float32.
+    ``shape`` is that of one photo or of its activations, in float32.
     """
     ahead = min(recipe.batch_size * (_READ_AHEAD + 1), num_rows)
     return Memory(
@@ -178,7 +187,10 @@ def memory_ahead(recipe: Recipe, num_rows: int, shape: tuple[int, ...]) -> Memor
 def validation_batches(
     values: Callable[[int, int], npt.NDArray[np.floating]], shape: tuple[int, ...], labels: Labels, num_classes: int
 ) -> Dataset:
-    """Batches of inputs float32 (n, *shape) and one-hot labels (n, C), in order; ``values(start, stop)`` are some inputs."""
+    """Make a dataset of inputs float32 (n, *shape) and one-hot labels (n, C), in the order of the labels.
+
+    ``values(start, stop)`` returns the inputs from ``start`` up to ``stop``.
+    """
     tf = tensorflow()
     one_hot = np.eye(num_classes, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""build: data set in, run folder out."""
+"""This module builds a run: it reads a data set, trains a classifier and writes the run folder."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def build(
         dataset: ``digits``, a folder of class folders, or a TensorFlow Datasets name.
         backbone: a TensorFlow Hub handle or folder, ``bundled``, ``keras:NAME``, ``lenet`` or ``alexnet``.
         input_size: height and width of the input in pixels, for a backbone that takes any.
-        weights: of a ``keras:`` backbone: ``imagenet``, ``none``, or the path of an ``.h5`` file.
+        weights: weights of a ``keras:`` backbone: ``imagenet``, ``none``, or the path of an ``.h5`` file.
         recipe: how to train. None takes ``head`` for a trained backbone, and ``scratch`` for an untrained one.
         seed: the same seed gives the same splits and the same model.
-        run: name of the run; None makes one from data set, backbone and time. No other process may build it meanwhile.
-        artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
-        progress: hears of steps and warnings; None says nothing.
+        run: name of the run. None makes one from data set, backbone and time. No other process may build it meanwhile.
+        artifacts: folder of the runs. None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        progress: is told of steps and warnings. None shows nothing.
         resume: go on with an unfinished build of the same name and arguments.
         tensorboard: folder for TensorBoard's logs.
         mlflow: record an MLflow run.
         pixel_range: values of black and white in 16-bit photos. None refuses photos that leave most of 16 bits unused.
 
     Returns:
-        The run. With the strategy multi-worker every worker calls the function with the same arguments; the chief writes
-        the run, and the others return None.
+        The run. With the strategy multi-worker every worker calls the function with the same arguments. The chief
+        writes the run, and the others return None.
 
     Raises:
         InputError: the arguments or the data are wrong.
@@ -153,9 +153,9 @@ def build(
 
 
 def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progress | None = None) -> Run | None:
-    """Finish the build of a run that was killed or interrupted; the only one where none is named.
+    """Finish the build of a run that was killed or interrupted; without a name, of the only unfinished one.
 
-    Returns what :func:`build` returns. A build that was killed after its run was whole needs nothing more.
+    Returns what :func:`build` returns. A build that was killed after its run was complete needs no more work.
     """
     root = artifacts_root(artifacts)
     request = recall(root, run)
@@ -182,14 +182,14 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
 
 
 def _told(run: Run, progress: Progress) -> Run:
-    """The run, once the user has heard what speaks against its model."""
+    """Return the run, after warning the user of everything that speaks against its model."""
     for doubt in doubts(run.manifest):
         progress.warn(doubt)
     return run
 
 
 def _check_asked(seed: int, run: str | None, tensorboard: Path | None, mlflow: bool) -> None:
-    """Raise InputError or EnvironmentFault for what can be told before anything is read."""
+    """Raise InputError or EnvironmentFault for wrong arguments that show before anything is read."""
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed}: use a whole number from 0 to 4294967295")
     if run is not None:
@@ -202,7 +202,7 @@ def _absolute(path: str) -> str:
 
 
 def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord, progress: Progress) -> None:
-    """Raise InputError for a recipe that this backbone or machine can't have."""
+    """Raise InputError for a recipe that does not fit this backbone or machine."""
     if not backbone.is_pretrained and recipe.method == "features":
         raise InputError(
             f"recipe {recipe.name} trains the head alone, and backbone {backbone.handle} was never trained: its features "
@@ -219,7 +219,7 @@ def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord, progress: Pr
 
 
 def default_name(dataset: str, backbone: str) -> str:
-    """A run's name from what it is made of, and the time."""
+    """Make a run's name from the data set, the backbone and the time."""
     parts = [part for part in backbone.rstrip("/").split("/") if not part.isdigit()]
     meaningful = [part for part in parts if part != "feature_vector"]
     stem = "-".join(

@@ -1,4 +1,4 @@
-"""The head alone, on features of the frozen backbone that are computed once."""
+"""This module trains the head alone, on features that the frozen backbone computes once."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from tledge.training.needs import Memory, Needs, Plan
 from tledge.training.recipe import Recipe
 
 _T = TypeVar("_T")
-_ANSWERED = 8192  # photos whose features are in memory at a time
+_ANSWERED = 8192  # photos whose features are in memory at a time, while logits are computed
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
 class HeadData:
-    """What a head is trained on and judged by; the test split is not in it.
+    """A head is trained on this data and judged by it; the test split is not in it.
 
-    ``features`` float32 (feature_dim,) each and ``labels`` int64 are of the same photos and views. Row numbers of both:
-    ``train`` int64 (1 + views, N), the first row of which has the photos as they are, and ``validation`` int64 (M,).
+    ``features``, float32 (feature_dim,) each, and ``labels``, int64, belong to the same photos and views. ``train`` and
+    ``validation`` are row numbers of both. ``train`` is int64 (1 + views, N), and its first row has the unchanged
+    photos. ``validation`` is int64 (M,).
     """
 
     features: CachedRows
@@ -43,7 +44,10 @@ class HeadData:
 
 
 def needs(plan: Plan) -> Needs:
-    """Tell what a training of the head takes: its batches and weights in memory, features and those of views on the disk."""
+    """Tell how much memory and disk a training of the head takes.
+
+    Its batches and weights take memory. The features of photos and views that the cache lacks take disk.
+    """
     backbone, recipe = plan.backbone, plan.recipe
     feature_dim, batch_size = backbone.feature_dim, recipe.batch_size
     memory = Memory(
@@ -56,7 +60,7 @@ def needs(plan: Plan) -> Needs:
 
 
 def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progress: Progress) -> HeadData:
-    """Features of the training photos and the views that ``recipe`` asks for, and of the validation photos."""
+    """Compute the features of the training photos, the views that ``recipe`` asks for, and the validation photos."""
     seen, views = _wanted(data, recipe, seed)
     rows, record = features.features_of(backbone, data, seen, progress, views)
     originals, changed = np.split(np.arange(len(rows)), [len(seen)])
@@ -74,7 +78,10 @@ def material(backbone: Backbone, data: Dataset, recipe: Recipe, seed: int, progr
 def fit_on_features(
     task: Task, recipe: Recipe, on_epoch: OnEpoch = lambda epoch, row: None
 ) -> tuple[fit.Head, Floats, FeatureRecord]:
-    """The head that ``recipe`` trains, its logits on the validation split, and what computed the features."""
+    """Train a head as ``recipe`` says.
+
+    Returns the head, its logits on the validation split, and the record of what computed the features.
+    """
     found = material(task.backbone, task.data, recipe, task.seed, task.progress)
     head = fit.fit_head(
         found.features, found.labels, found.train, found.validation,
@@ -108,14 +115,17 @@ def train(task: Task) -> Trained:
 
 
 def _wanted(data: Dataset, recipe: Recipe, seed: int) -> tuple[Indices, list[features.Photos]]:
-    """The photos that are taken as they are, and the augmented views of the training photos."""
+    """Return the rows of the photos that are taken unchanged, and the augmented views of the training photos."""
     train, validation = data.splits.rows["train"], data.splits.rows["validation"]
     views = [features.in_a_view(data, train, recipe.augment, seed, number) for number in range(recipe.views)]
     return np.concatenate([train, validation]), views
 
 
 def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Checked:
-    """Features of the test photos, float32 (N, feature_dim) on the disk; not of all of them where it is not to go on."""
+    """Compute the features of the test photos, float32 (N, feature_dim), and store them in ``folder``.
+
+    Where ``goes_on`` says no, the computation stops, and some features are missing.
+    """
     photos = features.as_they_are(task.data, task.rows("test"))
     found = features.by_tensorflow(task.backbone, photos.read(np.arange(len(photos.keys))), goes_on)
     return store_checked(folder / "test-features", found, (task.backbone.feature_dim,), np.float32)
@@ -123,7 +133,10 @@ def _test_features(task: Task, folder: Path, goes_on: Callable[[], bool]) -> Che
 
 @contextlib.contextmanager
 def _beside(work: Callable[[Callable[[], bool]], _T]) -> Iterator[Future[_T]]:
-    """Run ``work`` in a thread meanwhile. It is told to stop where the block ends before it: by an error, by Ctrl-C."""
+    """Run ``work`` in a thread while the block runs.
+
+    Where the block ends first, by an error or by Ctrl-C, the work is told to stop.
+    """
     ended = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         try:

@@ -1,4 +1,4 @@
-"""The network itself is trained: the layers above a cut on stored activations, or all of it on photos."""
+"""This module trains the network itself: the layers above a cut on stored activations, or all of it on photos."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ _PROOF_PHOTOS = 16
 
 
 def needs(plan: Plan) -> Needs:
-    """Tell what a training of the network takes: batches in memory, the first head's features and activations on the disk.
+    """Tell how much memory and disk a training of the network takes.
 
-    What a time budget will choose is unknown yet, so the least counts that it may choose, unless it chose before the training
-    was interrupted. Raises InputError for a layer to cut at that is not there.
+    Batches take memory. The first head's features and the activations at the cut take disk. The cut that a time budget
+    will choose is unknown yet, so the smallest possible one counts, unless an interrupted training chose before.
+    Raises InputError where the layer to cut at does not exist.
     """
     recipe, met, size = plan.recipe, workers(plan.recipe), plan.backbone.input_size
     num_train = plan.num_train // met.count
@@ -48,7 +49,7 @@ def needs(plan: Plan) -> Needs:
 
 
 def _shape_at_cut(plan: Plan) -> tuple[int, ...] | None:
-    """Give the shape of a photo's activations at the cut; None for an opaque backbone, which can't be cut."""
+    """Return the shape of a photo's activations at the cut; None for an opaque backbone, which can't be cut."""
     size = plan.backbone.input_size
     flat = plan.backbone.flat(np.empty((0, size, size, 3), np.uint8))
     if isinstance(flat, Opaque):
@@ -62,7 +63,10 @@ def _shape_at_cut(plan: Plan) -> tuple[int, ...] | None:
 
 
 def _first_head(recipe: Recipe, backbone: Backbone) -> Recipe | None:
-    """Give the recipe of the head that is trained before: random weights would send errors down into layers that are good."""
+    """Return the recipe of the head that is trained first; None for an untrained backbone.
+
+    The errors of a random head would spoil the trained layers below it.
+    """
     if not backbone.is_pretrained:
         return None
     asked = {"head": recipe.head, "label_smoothing": recipe.label_smoothing, "class_weights": recipe.class_weights}
@@ -70,9 +74,9 @@ def _first_head(recipe: Recipe, backbone: Backbone) -> Recipe | None:
 
 
 def train(task: Task) -> Trained | None:
-    """Train as the recipe's method says, and write the SavedModel and what builds the network again.
+    """Train as the recipe's method says, and write the SavedModel and the files that rebuild the network.
 
-    None, with nothing written, on a worker that is not the chief: its share is done.
+    Returns None on a worker that is not the chief: its share is done, and it writes nothing.
     """
     started = time.monotonic()
     recipe = task.recipe
@@ -85,11 +89,11 @@ def train(task: Task) -> Trained | None:
     backbone = _flat(task)
     head = HeadShape.of(recipe.head, task.num_classes, recipe.dropout)
     network = classifier(backbone, head, task.seed, keeps_statistics=recipe.batch_norm == "frozen")
-    # What a time budget will choose may lie below the layer that the recipe names.
+    # The cut that a time budget will choose may lie below the layer that the recipe names.
     chooses = recipe.method == "cut" and recipe.time_budget_s is not None
     _freeze(network, backbone, recipe.model_copy(update={"unfreeze_from": None}) if chooses else recipe)
     if chooses:
-        kept_cut(task)  # what another training kept is told before the head is trained
+        kept_cut(task)  # the cut of another training is an error, which is raised before the head is trained
     features = None
     if first := _first_head(recipe, backbone):
         fitted, _, features = fit_on_features(task, first)
@@ -136,7 +140,10 @@ def train(task: Task) -> Trained | None:
 
 
 def _flat(task: Task) -> Backbone:
-    """Give the backbone with its graph, where it has one or its layers are found."""
+    """Return the backbone with its graph, or unchanged, with a warning, where its layers can't be found.
+
+    Raises InputError where they can't be found and the recipe needs them.
+    """
     backbone = task.backbone
     if backbone.graph is not None:
         return backbone
@@ -151,7 +158,7 @@ def _flat(task: Task) -> Backbone:
 
 
 def _freeze(network: Any, backbone: Backbone, recipe: Recipe) -> None:
-    """Set what is trained: the head, and of the backbone what the recipe says."""
+    """Set which layers are trained: the head, and those layers of the backbone that the recipe names."""
     import tf_keras
 
     if backbone.graph is None:
@@ -169,21 +176,21 @@ def _freeze(network: Any, backbone: Backbone, recipe: Recipe) -> None:
 
 
 def _above(network: Any, recipe: Recipe) -> Any:
-    """What is trained of a network: the layers above the cut, or all that are not frozen."""
+    """Return the part of a network that is trained: the layers above the cut, or the whole without one."""
     if recipe.method != "cut":
         return network
     return split(network, cut_below(network, recipe.unfreeze_from or ""))[1]
 
 
 def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path, met: Workers) -> Data:
-    """What the layers above a cut read: activations that are computed now, a worker's own."""
+    """Compute the activations of this worker's photos, and return the data that the layers above the cut read."""
     data, rows, validation = task.data, met.to_train_on(task.rows("train")), met.to_score(task.rows("validation"))
     made = cut_activations.compute(lower, data.pixels, rows, validation, recipe, task.seed, folder, task.progress)
     place = np.empty(len(data.labels), np.int64)
     place[rows] = np.arange(len(rows))
 
     def values(epoch: int, some: Indices) -> Any:
-        # Each photo shows its views in turn, beginning with another one than its neighbours.
+        # Each photo shows its views in turn, and neighbouring photos begin with different ones.
         return made.train[(epoch + place[some]) % made.num_views * len(rows) + place[some]]
 
     return _data(
@@ -200,7 +207,7 @@ def _stored_activations(task: Task, recipe: Recipe, lower: Any, folder: Path, me
 
 
 def _photos(task: Task, met: Workers) -> Data:
-    """What the whole network reads."""
+    """Return the data that the whole network reads: this worker's photos."""
     data, size = task.data, task.backbone.input_size
     rows, validation = met.to_train_on(task.rows("train")), met.to_score(task.rows("validation"))
     pixels = data.pixels.select(validation)
@@ -217,19 +224,19 @@ def _photos(task: Task, met: Workers) -> Data:
 
 
 def _data(task: Task, met: Workers, train_batches: Any, validation: Any) -> Data:
-    """Batches of this worker's photos, such that those of all workers together are as large as the recipe says."""
+    """Make batches of this worker's photos, so that all workers' batches together have the recipe's size."""
     recipe = task.recipe
     of_epoch = train_batches(_share(recipe, met))
     num_steps = -(-len(task.rows("train")) // recipe.batch_size)
     if met.strategy is None:
         return Data(of_epoch, validation, num_steps)
-    # Keras wants to be told how many batches of such a dataset there are.
+    # Keras needs to be told how many batches a distributed dataset has.
     num_scored = -(-len(task.rows("validation")) // (_BATCH * met.num_replicas))
     return Data(lambda epoch: met.feed(of_epoch(epoch)), met.feed(validation.rebatch(_BATCH)), num_steps, num_scored)
 
 
 def _share(recipe: Recipe, met: Workers) -> Recipe:
-    """The recipe with the photos of a step that each copy of the network is given."""
+    """Return the recipe with the batch size that each copy of the network is given."""
     return recipe.model_copy(update={"batch_size": recipe.batch_size // met.num_replicas})
 
 
@@ -238,7 +245,7 @@ def _weights(task: Task) -> Floats:
 
 
 def _logits(task: Task, original: Any, split_name: str) -> Floats:
-    """The original's logits of a split, as this device computes them."""
+    """Compute the original's logits of a split on this device."""
     pixels: CachedRows = task.data.pixels.select(task.rows(split_name))
     with task.progress.step(f"the original's answers on the {split_name} split", len(pixels)) as advance:
         parts = []

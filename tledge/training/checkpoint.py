@@ -1,4 +1,4 @@
-"""The state of a training on the disk after each epoch, so that a killed build goes on from there."""
+"""A checkpoint keeps the state of a training on the disk after each epoch, so that a killed build can be resumed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ STATE = "state.npz"
 
 
 def identity(task: Task) -> str:
-    """Hex SHA-256 of what a training starts from: its photos, their order and splits, backbone, input size, recipe, seed."""
+    """Return the hex SHA-256 of what a training starts from.
+
+    It covers the photos, their order and splits, the backbone, the input size, the recipe and the seed.
+    """
     parts = {
         "photos": hashlib.sha256(b"".join(task.data.content_sha256)).hexdigest(),
         "splits": {name: record.sha256 for name, record in task.data.split_records().items()},
@@ -36,9 +39,10 @@ def identity(task: Task) -> str:
 
 
 class Checkpoint:
-    """``folder``: where the state is kept; it exists. None: nowhere. ``identity``: of the training it belongs to.
+    """A checkpoint saves and restores the state of one training.
 
-    ``from_chief``: gives every worker of a training the file of the one that keeps it, see
+    ``folder`` exists and keeps the state; with None no state is kept. ``identity`` names the training that the state
+    belongs to. ``from_chief`` gives every worker of a training the file of the chief, see
     :meth:`tledge.training.placement.Workers.from_chief`.
     """
 
@@ -50,7 +54,7 @@ class Checkpoint:
         self._from_chief = from_chief
 
     def check(self) -> None:
-        """Raise ArtifactError, before time is spent on the training, for a state that is another's or damaged.
+        """Raise ArtifactError, before time is spent on the training, for a state that is damaged or another training's.
 
         All workers of a training call it at the same point.
         """
@@ -59,9 +63,10 @@ class Checkpoint:
                 pass
 
     def restore(self, network: Any, optimizer: Any, average: Any) -> State:
-        """Give all of them the values of the last epoch that was saved, and return what was reached; a new state if none.
+        """Set network, optimizer and average to the last saved epoch, and return the state that was reached.
 
-        Raises ArtifactError for a file that is damaged or does not fit the network.
+        Returns a new state where none was saved. Raises ArtifactError for a file that is damaged or does not fit the
+        network.
         """
         data = self._read()
         if not data:
@@ -74,12 +79,18 @@ class Checkpoint:
         return State(progress["history"], progress["best_epoch"], best, progress["learning_rate"])
 
     def _read(self) -> bytes:
-        """The file after one byte, which tells an empty file, a damaged one, from none."""
+        """Return the state's file behind one more byte, or nothing where there is no file.
+
+        The byte tells an empty file, which is damaged, from a missing one.
+        """
         return self._from_chief(b"1" + self._path.read_bytes() if self._path and self._path.is_file() else b"")
 
     @contextlib.contextmanager
     def _opened(self, data: bytes) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """The arrays of a state and what was reached. Whatever is found wrong in the block is an ArtifactError."""
+        """Open a state, and yield its arrays and the progress that was reached.
+
+        Raises ArtifactError for anything that is found wrong with the state inside the block.
+        """
         try:
             with np.load(io.BytesIO(data[1:]), allow_pickle=False) as stored:
                 progress = json.loads(bytes(stored["progress"]))
@@ -93,8 +104,8 @@ class Checkpoint:
             ) from error
 
     def save(self, network: Any, optimizer: Any, average: Any, state: State) -> None:
-        """Replace the state by this one."""
-        # Also where nothing is kept: statistics of batch normalizations are read from all workers at once.
+        """Replace the saved state by this one."""
+        # Values are read even where no state is kept: all workers must read the statistics of batch normalizations at once.
         arrays = {
             f"{kind}.{number}": variable.numpy()
             for kind, variables in _variables(network, optimizer, average).items()
@@ -116,6 +127,6 @@ class Checkpoint:
 
 
 def _variables(network: Any, optimizer: Any, average: Any) -> dict[str, list[Any]]:
-    """Everything that an epoch changes."""
+    """Collect every variable that an epoch changes."""
     averaged = [*average.values, average.steps] if average else []
     return {"network": network.weights, "optimizer": optimizer.variables, "average": averaged}

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a key: each row's depend on its own key alone, in whatever batch it stands."""
+"""This module draws random numbers from keys: a row's numbers depend on its own key alone, whatever its batch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PARITY = 0x1BD11BDA
 
 
 def uniforms(keys: Any, count: int, stream: int = 0) -> Any:
-    """float64 (N, count), uniform in [0, 1) in steps of 2**-32, of ``keys`` int32 (N, 2).
+    """Draw uniform numbers float64 (N, count) in [0, 1), in steps of 2**-32, from ``keys`` int32 (N, 2).
 
-    Another ``stream`` gives other numbers of the same keys. A larger ``count`` keeps the first ones.
-    (TensorFlow's own stateless generators take one seed for a whole tensor.)
+    Another ``stream`` gives other numbers for the same keys. A larger ``count`` keeps the first ones.
+    TensorFlow's own stateless generators take one seed for a whole tensor, so they can't do this.
     """
     tf = tensorflow()
     words = tf.bitcast(keys, tf.uint32)
@@ -26,8 +26,9 @@ def uniforms(keys: Any, count: int, stream: int = 0) -> Any:
 
 
 def threefry(key0: Any, key1: Any, counter0: Any, counter1: Any) -> tuple[Any, Any]:
-    """Two uint32 of the shape that the arguments, uint32, broadcast to: Threefry-2x32 with 20 rounds.
+    """Compute two uint32 random numbers from two keys and two counters, by Threefry-2x32 with 20 rounds.
 
+    All arguments are uint32, and the results have the shape that they broadcast to.
     Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
     """
     tf = tensorflow()

@@ -1,7 +1,7 @@
-"""The activations at a cut, computed once: of every photo as it is, and of augmented views of the training photos.
+"""This module computes the activations at a cut once, for all photos and for augmented views of the training photos.
 
-They lie on the disk in float16: an activation of a ReLU6 network fits its range, and its rounding (2^-11, relatively) is
-far below what a batch's noise is.
+They are stored on the disk in float16. The activations of a ReLU6 network fit its range. The relative rounding error
+of 2^-11 is far below the noise of a batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class Activations:
-    """``train``: float16 (views x N, *shape), view after view; ``validation``: float16 (M, *shape); in the rows' order."""
+    """These are the stored activations of the training and validation photos, in the order of the rows.
+
+    ``train`` is float16 (views x N, *shape), view after view. ``validation`` is float16 (M, *shape).
+    """
 
     train: Checked
     validation: Checked
@@ -39,12 +42,12 @@ class Activations:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one photo's."""
+        """Return the shape of one photo's activations."""
         return self.validation.shape[1:]
 
 
 def activations_bytes(shape: tuple[int, ...], num_train: int, num_validation: int, recipe: Recipe) -> int:
-    """What the activations of a cut with outputs of ``shape`` take on the disk."""
+    """Return how many bytes the activations of a cut with outputs of ``shape`` take on the disk."""
     return 2 * int(np.prod(shape)) * (max(1, recipe.views) * num_train + num_validation)
 
 
@@ -58,10 +61,10 @@ def compute(
     folder: Path,
     progress: Progress,
 ) -> Activations:
-    """Run ``lower``, float32 RGB (N, S, S, 3) in [0, 1] to (N, *shape), over the views of the photos.
+    """Compute the activations of the layers ``lower`` for the views of the photos, and store them in ``folder``.
 
-    Without views in the recipe, the training photos are taken as they are. Raises EnvironmentFault before anything is
-    computed where ``folder``'s disk has no room.
+    ``lower`` maps float32 RGB (N, S, S, 3) in [0, 1] to (N, *shape). Without views in the recipe, the training photos
+    are taken unchanged. Raises EnvironmentFault, before anything is computed, where the disk of ``folder`` has no room.
     """
     shape = tuple(lower.output_shape[1:])
     require_space(folder, activations_bytes(shape, len(train), len(validation), recipe))
@@ -83,7 +86,10 @@ def compute(
 
 
 def _runner(lower: Any, proof: Any, progress: Progress) -> Any:
-    """A function of batches of photos to batches of activations: LiteRT where it is proven equal, else TensorFlow."""
+    """Return a function that maps batches of photos to batches of activations.
+
+    It runs LiteRT where LiteRT's activations of the photos ``proof`` agree with TensorFlow's, and TensorFlow elsewhere.
+    """
     tf = tensorflow()
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""Where a network is cut in two: where the recipe says, or as far down as a time budget allows."""
+"""This module decides where a network is cut: where the recipe says, or as far down as a time budget allows."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from tledge.training.recipe import Recipe
 
 CUT = "cut.json"
 _REMEDY = "remove its folder and build again"
-_STEPS = 2  # timed of each cut, after one that prepares
-_RESERVE = 0.15  # of the budget, for what comes after the epochs and for an unsteady machine
+_STEPS = 2  # steps that are timed for each cut, after one that prepares
+_RESERVE = 0.15  # share of the budget that is left for the work after the epochs and for an unsteady machine
 _MIN_EPOCHS = 3
 
 
 class Cut(Record):
-    """cut.json, beside the state of a training: what its time budget chose. Timed again, it might choose otherwise."""
+    """``cut.json`` lies beside the state of a training and keeps what its time budget chose.
+
+    A second timing might choose another cut.
+    """
 
     schema_version: int = 1
     training: str = Field(description="whose it is, see tledge.training.checkpoint.identity")
@@ -36,14 +39,17 @@ class Cut(Record):
 
 
 def above_cut(task: Task, network: Any, started: float) -> tuple[Recipe, Any, Any]:
-    """The recipe with its cut and epochs settled, the layers below the cut, and those above it, which are trained.
+    """Return the recipe with its cut and epochs settled, the layers below the cut, and the layers above it.
 
-    With a time budget the cut is the lowest whose epochs fit into what is left of it since ``started``, of
-    :func:`time.monotonic`: steps of training are timed, so another machine may choose another cut. Cuts whose activations
-    have no room on the cache's disk are left out. A training that is resumed keeps the cut and the epochs that it was
-    begun with.
-    Raises InputError for a layer that is not there, and for a budget in which no cut can be trained; EnvironmentFault
-    where no cut's activations have room; ArtifactError for a kept cut that is damaged, or another training's.
+    The layers above the cut are the trained ones. With a time budget, the cut is the lowest whose epochs fit into what
+    is left of the budget since ``started``, a value of :func:`time.monotonic`. Training steps are timed, so another
+    machine may choose another cut. Cuts whose activations do not fit on the cache's disk are left out. A resumed
+    training keeps the cut and the epochs that it began with.
+
+    Raises:
+        InputError: the layer does not exist, or no cut can be trained within the budget.
+        EnvironmentFault: no cut's activations have room.
+        ArtifactError: a kept cut is damaged, or belongs to another training.
     """
     recipe = task.recipe
     if recipe.time_budget_s is not None:
@@ -57,14 +63,14 @@ def above_cut(task: Task, network: Any, started: float) -> tuple[Recipe, Any, An
 
 
 def smallest_shape(network: Any) -> tuple[int, ...]:
-    """The shape of the smallest activations of one photo at which a time budget may cut."""
+    """Return the shape of one photo's activations at the smallest cut that a time budget may choose."""
     return min((network.get_layer(name).output_shape[1:] for name in _narrow(network)), key=np.prod)
 
 
 def kept_cut(task: Task) -> Cut | None:
-    """What a time budget chose before this training was interrupted; None where nothing was chosen.
+    """Return the cut that a time budget chose before this training was interrupted; None where none was chosen.
 
-    Raises ArtifactError for what is damaged, or another training's.
+    Raises ArtifactError for a cut that is damaged, or another training's.
     """
     if task.state is None or (cut := _read(task.state)) is None:
         return None
@@ -74,7 +80,7 @@ def kept_cut(task: Task) -> Cut | None:
 
 
 def kept_layer(state: Path | None) -> str | None:
-    """Tell the first layer that is trained, as a state kept it, before it is known whose state it is; None for no state."""
+    """Return the first trained layer that a state kept, whosever state it is; None where no cut was kept."""
     cut = None if state is None else _read(state)
     return cut.unfreeze_from if cut else None
 
@@ -84,7 +90,7 @@ def _read(state: Path) -> Cut | None:
 
 
 def _chosen(task: Task, network: Any, time_budget_s: float, started: float) -> Cut:
-    """What the time budget allows on this machine at this moment; it is kept with the state of the training."""
+    """Choose the cut that the time budget allows on this machine now, and keep it with the state of the training."""
     recipe = task.recipe
     candidates = _with_room(task, network)
     left_s = time_budget_s * (1 - _RESERVE) - (time.monotonic() - started)
@@ -115,7 +121,7 @@ def _chosen(task: Task, network: Any, time_budget_s: float, started: float) -> C
 
 
 def _with_room(task: Task, network: Any) -> list[str]:
-    """Cut points whose activations have room on the cache's disk, from below."""
+    """List the cut points whose activations fit on the cache's disk, from the lowest up."""
     num_photos = len(task.rows("train")), len(task.rows("validation"))
     candidates = {
         name: activations_bytes(network.get_layer(name).output_shape[1:], *num_photos, task.recipe)
@@ -134,7 +140,7 @@ def _with_room(task: Task, network: Any) -> list[str]:
 
 
 def _narrow(network: Any) -> list[str]:
-    """Cut points whose activations are at most twice as large as the smallest below them, from below."""
+    """List the cut points, from the lowest up, whose activations are at most twice the smallest below them."""
     found: list[str] = []
     smallest = np.inf
     pooled = next(number for number, layer in enumerate(network.layers) if len(layer.output_shape) == 2)
@@ -148,7 +154,7 @@ def _narrow(network: Any) -> list[str]:
 
 
 def _epoch_s(task: Task, network: Any, cut: str, num_steps: int) -> float:
-    """Seconds of an epoch above this cut: gradients of some steps are computed and dropped."""
+    """Estimate the seconds of an epoch above this cut; the gradients of some steps are computed and dropped."""
     import tensorflow as tf
 
     _, upper = split(network, cut)

@@ -1,8 +1,8 @@
-"""Frozen features, computed once per photo, or per augmented view of it, and cached.
+"""Features of the frozen backbone are computed once per photo, or per augmented view of it, and cached.
 
-On a CPU, LiteRT with XNNPACK computes the very same network several times faster than TensorFlow. It is
-used only where its features of real photos equal TensorFlow's to 1e-4 of their range; otherwise
-TensorFlow computes them, and the user is told. On a GPU TensorFlow computes them.
+On a CPU, LiteRT with XNNPACK computes the same network several times faster than TensorFlow. It is used only where its
+features of real photos equal TensorFlow's to 1e-4 of their range. Otherwise TensorFlow computes them, and the user is
+told. On a GPU TensorFlow always computes them.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ _Run = Callable[[Iterable[Pixels]], Iterator[Floats]]
 PROOF_PHOTOS = 32
 _BATCH = 32
 _FAST, _ON_CPU, _ON_GPU = "litert", "TensorFlow on the CPU", "TensorFlow on the GPU"
-_VIEWS_VERSION = 1  # one more wherever the same settings and keys come to change a photo otherwise
+_VIEWS_VERSION = 1  # raise it whenever the same settings and keys change a photo in another way
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos whose features are wanted. ``keys``: the name of each one's features in the cache, 32 bytes.
+    """These are photos whose features are wanted.
 
-    ``read``: a function of some of their numbers, ascending, to batches of their pixels, uint8 (n, S, S, 3).
+    ``keys`` has the name of each photo's features in the cache, 32 bytes. ``read`` takes some of the photos' numbers,
+    in ascending order, and yields batches of their pixels, uint8 (n, S, S, 3).
     """
 
     keys: Sequence[bytes]
@@ -51,13 +52,13 @@ class Photos:
 
 
 def as_they_are(dataset: Dataset, rows: Indices) -> Photos:
-    """The photos ``rows`` of a data set."""
+    """Select the photos ``rows`` of a data set, unchanged."""
     keys = [dataset.pixels_key(row) for row in rows]
     return Photos(keys, lambda some: _pixels(dataset.pixels.select(rows[some])))
 
 
 def in_a_view(dataset: Dataset, rows: Indices, augment: Augmentation, seed: int, number: int) -> Photos:
-    """The photos ``rows`` of a data set, each changed as :func:`tledge.training.batches.view` does."""
+    """Select the photos ``rows`` of a data set, each changed as :func:`tledge.training.batches.view` does."""
     settings = f"{_VIEWS_VERSION} {json.dumps(augment.as_json(), sort_keys=True)}".encode()
     drawn = keys_of(seed, number, rows)
     keys = [
@@ -74,9 +75,9 @@ def features_of(
     progress: Progress,
     views: Sequence[Photos] = (),
 ) -> tuple[CachedRows, FeatureRecord]:
-    """Features of the photos ``rows`` of a data set as they are, then of ``views``, and how they were made.
+    """Compute the features of the photos ``rows``, unchanged, and then of ``views``.
 
-    float32 (feature_dim,) each, in that order.
+    Returns the features, float32 (feature_dim,) each, in that order, and the record of how they were computed.
     """
     wanted = [as_they_are(dataset, rows), *views]
     if device().kind == "GPU":
@@ -119,7 +120,10 @@ def features_of(
 
 
 def _converted(backbone: Backbone) -> _Run:
-    """A function of batches of photos to features by LiteRT: of a stranger's module in its process."""
+    """Return a function that maps batches of photos to features by LiteRT.
+
+    A backbone that runs in a process of its own is converted and run there.
+    """
     if backbone.apart is not None:
         backbone.apart.convert()
         return backbone.apart.fast_features
@@ -129,16 +133,16 @@ def _converted(backbone: Backbone) -> _Run:
 
 
 def num_cached(backbone: Backbone) -> int:
-    """Count the features of a backbone that the cache has, of whatever photos."""
+    """Count the features of a backbone that the cache holds, of whatever photos."""
     return len(_cache(backbone, _ON_GPU if device().kind == "GPU" else _FAST))
 
 
 def by_tensorflow(
     backbone: Backbone, pixels: Iterable[Pixels], goes_on: Callable[[], bool] = lambda: True
 ) -> Iterator[Floats]:
-    """Features of batches of photos, float32 (n, feature_dim), as the backbone itself computes them on TensorFlow's device.
+    """Yield the features of batches of photos, float32 (n, feature_dim), as TensorFlow computes them on its own device.
 
-    ``goes_on`` is asked before every batch; where it says no, there are no more.
+    ``goes_on`` is asked before every batch; where it says no, the function stops.
     """
     for batch in pixels:
         if not goes_on():
@@ -167,12 +171,12 @@ def _cache(backbone: Backbone, runtime: str, progress: Progress | None = None) -
 
 
 def _missing(cache: RowCache, wanted: Sequence[Photos]) -> list[Indices]:
-    """Numbers of the photos that the cache lacks, ascending; of photos that are the same, the first's."""
+    """Find the photos that the cache lacks, as ascending numbers; of identical photos only the first counts."""
     return _first(wanted, {key for photos in wanted for key in photos.keys if key not in cache})
 
 
 def _first(wanted: Sequence[Photos], keys: Collection[bytes]) -> list[Indices]:
-    """Numbers of the photos that have these keys, ascending; of those that have the same, the first's alone."""
+    """Find the photos that have these keys, as ascending numbers; of photos with the same key only the first counts."""
     left, found = set(keys), []
     for photos in wanted:
         numbers = []
@@ -191,7 +195,7 @@ def _fill(
     progress: Progress,
     runtime: str,
 ) -> CachedRows:
-    """All the features that are wanted, once those are added that the cache lacks. Damaged ones are computed again."""
+    """Add the features that the cache lacks, and return all that are wanted; damaged ones are computed again."""
 
     step = f"computing features ({runtime})"
 

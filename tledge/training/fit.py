@@ -1,4 +1,4 @@
-"""Train the head on cached features."""
+"""This module trains the head on cached features, and keeps the weights of its best epoch."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from tledge.training.linear_head import LinearHead
 from tledge.training.recipe import Recipe
 
 HISTORY_COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy")
-MAX_SCALE = 1e18  # of the features: its square still fits float32
-_BLOCK_BYTES = 2**26  # of features in memory at a time, unless a batch has more
-# A linear head goes through its photos some hundred times: to read them anew each time takes longer than all the rest.
+MAX_SCALE = 1e18  # largest scale of the features: its square still fits float32
+_BLOCK_BYTES = 2**26  # bytes of features in memory at a time, unless a batch has more
+# A linear head reads its photos some hundred times: rereading them each time takes longer than all the rest.
 _LINEAR_BLOCK_BYTES = 2**29
-_FEW_BYTES = 2**26  # of features, for which one thread is enough
-# float32 numbers in memory at a time. By steps: a block as read, centred, scaled, with features dropped and so on; of weights
-# the best ones, their gradients, two moments. A linear head: a block as read, centred, along the axes, and spare; a block's
-# answers, by each head; the axes, and what they are computed with.
+_FEW_BYTES = 2**26  # bytes of features for which one thread is enough
+# Copies of float32 numbers that are in memory at a time. A head that is trained in steps holds a block as read,
+# centred, scaled, with features dropped and so on; its weights, the best ones, their gradients and two moments. A linear
+# head holds a block as read, centred, along the axes, and a spare one; each head's logits of a block; the axes and their
+# inputs.
 _BLOCK_COPIES, _BATCH_COPIES, _WEIGHT_COPIES = 4, 6, 5
 _ANSWER_COPIES, _AXES_COPIES = 4 * (1 + linear_head.NUM_FOLDS), 6
-_SPREAD = 0.5  # deviation of the features that the head sees; the default learning rate goes with it
+_SPREAD = 0.5  # RMS deviation of the features that the head sees; the default learning rate fits it
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -41,14 +42,15 @@ Layers = tuple[tuple[Floats, Floats], ...]
 
 
 class Diverged(InputError):
-    """A training whose loss left the finite numbers."""
+    """This error says that the loss of a training is no longer finite."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """A trained head: layers of kernel float32 (inputs, outputs) and bias float32 (outputs,), a ReLU between two.
+    """A trained head holds its layers and the history of its training.
 
-    ``history``: one row an epoch, columns :data:`HISTORY_COLUMNS`; ``best_epoch`` counts from 1.
+    A layer is a kernel float32 (inputs, outputs) and a bias float32 (outputs,), with a ReLU between two layers.
+    ``history`` has one row per epoch with the columns :data:`HISTORY_COLUMNS`. ``best_epoch`` counts from 1.
     """
 
     layers: Layers
@@ -56,7 +58,7 @@ class Head:
     best_epoch: int
 
     def logits(self, features: Floats) -> Floats:
-        """float32 (N, feature_dim) to float32 (N, num_classes)."""
+        """Compute the logits, float32 (N, num_classes), from features float32 (N, feature_dim)."""
         values = features
         for number, (kernel, bias) in enumerate(self.layers):
             values = (np.maximum(values, 0) if number else values) @ kernel + bias
@@ -64,19 +66,22 @@ class Head:
 
 
 class Training(Protocol):
-    """A way to train a head: at most ``max_epochs``, and ``patience`` of them without a lower loss."""
+    """A training is one way to fit a head, for at most ``max_epochs``.
+
+    It ends after ``patience`` epochs without a better result on the validation photos.
+    """
 
     max_epochs: int
     patience: int
 
     def train(self, epoch: int) -> tuple[float, float]:
-        """One epoch, the first is 1; mean loss and accuracy on the training photos."""
+        """Train for one epoch, where 1 is the first, and return mean loss and accuracy on the training photos."""
 
     def validate(self) -> tuple[float, float, tuple[float, ...]]:
-        """Mean loss and accuracy on the validation photos, and what is to choose the epoch, by the lowest."""
+        """Return mean loss and accuracy on the validation photos, and the values whose lowest chooses the epoch."""
 
     def layers(self) -> Layers:
-        """The head's layers as they are now, for features as it sees them."""
+        """Return the head's layers as they are now, for features as this training scales them."""
 
 
 def fit_head(
@@ -90,14 +95,28 @@ def fit_head(
     progress: Progress,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Head:
-    """Train on smoothed cross-entropy: a linear head by :class:`LinearHead`, one with hidden layers by :class:`HiddenHead`.
+    """Train a head on smoothed cross-entropy, and return it with the weights of its best epoch.
 
-    Features are centred, and scaled by one number, so that one learning rate fits every backbone; both are folded
-    into the returned head. (A number for each feature would also raise those that hardly move.)
-    ``train`` and ``validation`` are row numbers of ``features`` and ``labels``; ``train`` int64 (N,), or (views, N) where
-    a column is one photo's views. The same arguments give the same weights.
-    ``on_epoch`` is given each epoch's number, from 1, and its row of the history; what it raises ends the training.
-    Raises Diverged where the loss leaves the finite numbers.
+    :class:`LinearHead` fits a linear head, and :class:`HiddenHead` one with hidden layers. Features are centred and
+    scaled by one number, so that one learning rate fits every backbone. Both are folded into the returned head. (A
+    scale for each feature would also enlarge features that hardly vary.) The same arguments give the same weights.
+
+    Args:
+        features: the features of all photos and views, float32 (feature_dim,) each.
+        labels: the classes that belong to the features.
+        train: row numbers of ``features`` and ``labels``, int64 (N,), or (views, N) with the views of one photo in a
+            column.
+        validation: row numbers of the validation photos.
+        num_classes: the number of classes.
+        recipe: how to train.
+        seed: draws the order of the photos and the first weights of hidden layers.
+        progress: is told of the epochs.
+        on_epoch: is given each epoch's number, from 1, and its row of the history. An error that it raises ends the
+            training.
+
+    Raises:
+        Diverged: the loss is no longer finite.
+        InputError: the features are not finite, too large, or all the same.
     """
     views = np.atleast_2d(train)
     weights = class_weights(labels[views[0]], num_classes, recipe.class_weights)
@@ -125,7 +144,10 @@ def fit_head(
 def _best(
     training: Training, recipe: Recipe, progress: Progress, on_epoch: Callable[[int, dict[str, float]], None]
 ) -> Head:
-    """The head of the epoch that was judged best, for features as ``training`` sees them."""
+    """Train to the last epoch, or until the patience ends, and return the head of the best epoch.
+
+    The head is for features as ``training`` sees them. Raises Diverged where the loss is no longer finite.
+    """
     history: list[dict[str, float]] = []
     lowest: tuple[float, ...] = (np.inf,)
     best_epoch, layers = 0, training.layers()
@@ -143,7 +165,7 @@ def _best(
                 lowest, best_epoch, layers = judged, epoch, training.layers()
             elif epoch - best_epoch >= min(recipe.patience, training.patience):
                 break
-        advance(num_epochs - epoch)  # it stopped early: the step is done all the same
+        advance(num_epochs - epoch)  # the training may stop early, but the progress step is done
     return Head(layers, history, best_epoch)
 
 
@@ -156,7 +178,10 @@ def _diverged(recipe: Recipe, epoch: int) -> str:
 
 
 class _Blocks:
-    """Features as the head sees them, float32 (n, feature_dim), read anew each time they are gone through."""
+    """These blocks hold features as the head sees them, float32 (n, feature_dim).
+
+    They are read anew in each iteration.
+    """
 
     def __init__(self, features: CachedRows, rows: Labels, mean: Floats, factor: np.float32, at_once: int) -> None:
         self._features, self._rows, self._at_once = features, rows, at_once
@@ -170,7 +195,10 @@ class _Blocks:
 
 
 def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes: int) -> int:
-    """Bytes that the training holds at once at most, about: some copies of a block of features, of a batch, of the weights."""
+    """Estimate the most bytes that the training holds at once.
+
+    They are copies of a block of features, of a batch and of the weights.
+    """
     row_bytes = 4 * feature_dim
     widths = [feature_dim, *HeadShape.of(recipe.head, num_classes, 0).hidden_units, num_classes]
     num_weights = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
@@ -188,21 +216,24 @@ def needed_memory(recipe: Recipe, num_photos: int, feature_dim: int, num_classes
 
 
 def _block(recipe: Recipe, feature_dim: int) -> int:
-    """Rows of features that are read at a time: whole batches, where the head is trained in batches."""
+    """Return how many rows of features are read at a time: whole batches, where the head is trained in batches."""
     if recipe.head == LINEAR:
         return max(1, _LINEAR_BLOCK_BYTES // (4 * feature_dim))
     return recipe.batch_size * max(1, _BLOCK_BYTES // (4 * feature_dim * recipe.batch_size))
 
 
 def _centre_and_scale(features: CachedRows, rows: Labels) -> tuple[Floats, np.float32]:
-    """Mean of each feature over ``rows``, float32 (feature_dim,), and the root mean square of their deviations."""
+    """Compute the mean of each feature over ``rows``, float32 (feature_dim,), and the RMS of all deviations from it.
+
+    Raises InputError for features that are not finite, too large, or the same for every photo.
+    """
     total = squares = np.zeros(features.row_shape, np.float64)
     at_once = max(1, min(1024, _BLOCK_BYTES // (4 * len(total))))
     for batch in features.select(rows).batches(at_once):
         values = np.asarray(batch, np.float64)
         total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
     mean = total / len(rows)
-    with np.errstate(invalid="ignore"):  # what is not finite is refused below
+    with np.errstate(invalid="ignore"):  # a scale that is not finite is refused below
         scale = np.sqrt(np.mean(np.maximum(squares / len(rows) - mean**2, 0.0)))
     if not scale < MAX_SCALE:
         raise InputError("the backbone gives features that are not finite or too large; choose another --backbone")

@@ -1,4 +1,4 @@
-"""A head with hidden layers is trained by steps of Adam, in TensorFlow."""
+"""This module trains a head with hidden layers by steps of Adam, in TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from tledge.training.recipe import Recipe
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-_LEAST_STEPS = 20  # of an epoch: with fewer, patience would end before the loss has told anything
+_LEAST_STEPS = 20  # steps in an epoch: with fewer, patience would end before the loss says anything
 
 
 class HiddenHead:
-    """The head on its way through the epochs. A pass over the data is a few calls into one graph: each step of so small a
-    model costs less than what leads into it, in Keras' own loop three times over.
+    """A head with hidden layers is trained here, epoch by epoch.
 
-    ``train``: int64 (views, N), a column the rows of one photo, of which each pass shows the next; ``at_once``: photos that
-    are read at a time, whole batches. Features are seen less ``mean``, times ``factor``.
+    A pass over the data is a few calls into one graph. A step of so small a model costs less than the call that starts
+    it; in Keras' own loop a pass takes three times as long. ``train`` is int64 (views, N): a column has the rows of one
+    photo, and each pass shows the next of them. ``at_once`` is how many photos are read at a time, in whole batches.
+    Features are centred by ``mean`` and then multiplied by ``factor``. ``of_class`` is the weight of each class in the
+    loss.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class HiddenHead:
         signature = [tf.TensorSpec([None, len(mean)], tf.float32), tf.TensorSpec([None], tf.int64)]
 
         def answer(values: Any, truth: Any, training: bool) -> tuple[Any, Any]:
-            """Loss and number of right answers, summed over a batch."""
+            """Return the loss and the number of right answers, summed over a batch."""
             logits = head((values - mean) * factor, training=training)
             loss = smoothed(tf.one_hot(truth, num_classes), logits, tf.gather(weight, truth))
             return loss, tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1) == truth, tf.float32))
@@ -76,7 +78,7 @@ class HiddenHead:
                 with tf.GradientTape() as tape:
                     loss, right = answer(values[part], truth[part], True)
                     mean_loss = loss / tf.cast(tf.shape(truth[part])[0], tf.float32)
-                # What apply_gradients does, but for a strategy that keeps every graph it was traced in, and its variables.
+                # This does what apply_gradients does, whose strategy would keep every traced graph and its variables.
                 for gradient, variable in zip(tape.gradient(mean_loss, variables), variables, strict=True):
                     optimizer.update_step(gradient, variable)
                 optimizer.iterations.assign_add(1)
@@ -90,11 +92,14 @@ class HiddenHead:
         self._train_pass, self._score_pass = train_pass, score_pass
 
     def train(self, epoch: int) -> tuple[float, float]:
-        """Passes over the photos, one unless they are few; mean loss and accuracy on the way, with dropout."""
+        """Train for one epoch, and return mean loss and accuracy on the way, with dropout.
+
+        An epoch is one pass over the photos, or several where they are few.
+        """
         photos = np.arange(self._views.shape[1])
         passed = []
         for _ in range(self._passes_an_epoch):
-            # Each photo begins with another view than its neighbours.
+            # Neighbouring photos begin with different views.
             shown = self._views[(self._num_passes + photos) % len(self._views), photos]
             passed.append(self._pass(self._train_pass, self._order.permutation(shown)))
             self._num_passes += 1
@@ -102,12 +107,12 @@ class HiddenHead:
         return float(loss), float(accuracy)
 
     def validate(self) -> tuple[float, float, tuple[float, ...]]:
-        """Mean loss and accuracy on the validation photos, and the mean loss that is to choose the epoch, the same."""
+        """Return mean loss and accuracy on the validation photos, and the loss once more, which chooses the epoch."""
         loss, accuracy = self._pass(self._score_pass, self._validation)
         return loss, accuracy, (loss,)
 
     def layers(self) -> tuple[tuple[Floats, Floats], ...]:
-        """Kernel and bias of each layer, of features as the head sees them."""
+        """Return kernel and bias of each layer, for features that are centred and scaled."""
         values = self._head.get_weights()
         return tuple(zip(values[::2], values[1::2], strict=True))
 

@@ -1,7 +1,7 @@
-"""A head without hidden layers is solved: for one strength of regularisation after another, by L-BFGS.
+"""A head without hidden layers is solved by L-BFGS, for one strength of regularisation after another.
 
-Its loss is convex, so there is one best head for each strength, and neither a learning rate nor the order of the photos has a
-part in it. Which strength is best is told by photos that the head was not trained on.
+Its loss is convex, so there is one best head for each strength. Neither a learning rate nor the order of the photos
+matters. Photos that the head was not trained on tell which strength is best.
 """
 
 from __future__ import annotations
@@ -17,46 +17,49 @@ Floats = npt.NDArray[np.floating]
 Doubles = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-Blocks = Iterable[Floats]  # of features (n, feature_dim), which can be gone through again
+Blocks = Iterable[Floats]  # features (n, feature_dim) each; it can be iterated more than once
 
 STRENGTHS = tuple(float(strength) for strength in np.logspace(0, -6, 13))
-"""From a head that hardly differs from the classes' shares to one that is hardly held back. A strength is that of the squared
-weights against the mean loss, where the features of a photo have a mean squared length of 1."""
+"""These strengths reach from a head that hardly differs from the classes' shares to one that is hardly held back.
+
+A strength of regularisation weighs the squared weights against the mean loss, where the features of a photo have a mean
+squared length of 1."""
 PATIENCE = 3
-"""Strengths that were judged no better after which weaker ones are not tried: errors grow fewer, and then more."""
+"""After this many strengths that were no better, weaker ones are not tried: errors grow fewer, and then more."""
 NUM_FOLDS = 5
 ENOUGH = 500
-"""Photos that choose a strength, if there are so many. With fewer their luck chooses, and much is lost by it: see
+"""This many photos choose a strength, if there are so many. With fewer, chance chooses, and much accuracy is lost: see
 docs/training.md."""
-_TOLERANCE = 1e-6  # an iteration that lowers the loss by less is the last
-_SLOPE = 1e-5  # the largest of the gradient at the end
-_PAIRS = 10  # steps that L-BFGS remembers: each is two times the weights, in float64
+_TOLERANCE = 1e-6  # relative: an iteration that lowers the loss by less is the last
+_SLOPE = 1e-5  # the search ends where the largest component of the gradient is below this
+_PAIRS = 10  # steps that L-BFGS remembers: each takes two float64 vectors as long as the weights
 WEIGHT_COPIES = 2 * (2 * _PAIRS + 10) * (1 + NUM_FOLDS)
-"""float32 numbers a weight that are held at a time: the steps, and the vectors of SciPy's own, for each head."""
-_NOTHING = 1e-12  # of the largest mean square: a direction that no strength lets be felt
-_LEAST_CURVATURE = 1e-4  # of the loss, where every photo is answered rightly and surely
+"""This many float32 numbers per weight are held at a time: the steps and SciPy's own vectors, for each head."""
+_NOTHING = 1e-12  # share of the largest mean square, below which a direction is left out: no strength lets it matter
+_LEAST_CURVATURE = 1e-4  # lower limit of the loss's curvature, for photos that are all answered rightly and surely
 MOST_AXES = 2048
-"""Features, or photos, of which the principal axes are computed at most: the time grows with their third power."""
+"""Principal axes are computed of at most this many features or photos: the time grows with their third power."""
 
 
 class Judged(NamedTuple):
-    """What each head makes of each photo: its loss, float64, and whether it is right, both (N, num_heads)."""
+    """These are the results of each head on each photo, both (N, num_heads): float64 loss, and whether it is right."""
 
     losses: Doubles
     is_right: npt.NDArray[np.bool_]
 
 
 class Solver:
-    """The best linear heads of some photos for one strength after another, each found from the one before.
+    """A solver finds the best linear heads of some photos for one strength after another.
 
-    ``labels`` are of the photos. ``counted`` (N, num_heads) says which photos are in the loss of which head: one that holds
-    photos out is found along with the head of them all. The loss is the mean smoothed cross-entropy, each photo weighed by
-    its class; the bias is free.
+    Each search starts from the heads of the strength before. ``labels`` belong to the photos. ``counted`` (N,
+    num_heads) says which photos count in the loss of which head, so that heads which leave photos out are found
+    together with the head of all photos. The loss is the mean smoothed cross-entropy, and each photo is weighted by its
+    class. The bias is not regularised.
 
-    The search goes along the principal axes of the features, each measured by its own curvature of the loss and the penalty.
-    In that measure all directions are about equally steep, and few steps reach the lowest loss. Where photos are much fewer
-    than features, the axes are those of the photos' span, which holds the best weights of any strength (the representer
-    theorem).
+    The search goes along the principal axes of the features. Each axis is scaled by its own curvature of the loss and
+    the penalty. All directions are then about equally steep, and few steps reach the lowest loss. Where photos are much
+    fewer than features, the axes are those of the photos' span, which holds the best weights of any strength (the
+    representer theorem).
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Solver:
         self._of_class = of_class.astype(np.float64)
         self._weights = counted * self._of_class[labels, None] / counted.sum(axis=0)
         self._axes, self._squares = principal_axes(photos)
-        # Photos that are in memory are turned once; of others that are read anew each time, the kernels are turned.
+        # Photos in memory are turned along the axes once. Where photos are read anew each time, the kernels are turned.
         self._photos, self._is_turned = photos, False
         if isinstance(photos, list) and self._axes is not None:
             self._photos, self._is_turned = [inputs @ self._axes for inputs in photos], True
@@ -80,17 +83,17 @@ class Solver:
         self._along = np.zeros((len(self._squares), num_heads, num_classes))  # the kernels, along the axes
         counts = [np.bincount(labels[rows], self._of_class[labels[rows]], num_classes) for rows in counted.T]
         self.biases = np.stack([log_shares(count @ smoothed) for count in counts])
-        """float64 (num_heads, num_classes)."""
+        """The biases are float64 (num_heads, num_classes)."""
         shares = np.exp(self.biases[0])
-        self._curvature = float(np.mean(shares * (1 - shares)))  # of the loss, in the logits
+        self._curvature = float(np.mean(shares * (1 - shares)))  # curvature of the loss in the logits
 
     @property
     def kernels(self) -> Floats:
-        """In the dtype of the features, (feature_dim, num_heads, num_classes)."""
+        """Return the kernels (feature_dim, num_heads, num_classes), in the dtype of the features."""
         return self._along if self._axes is None else _product(self._axes, self._along)
 
     def solve(self, strength: float) -> Judged:
-        """Make the heads those of the lowest loss, and judge the photos by them."""
+        """Find the heads of the lowest loss for this strength, and judge the photos by them."""
         from scipy.optimize import minimize
 
         penalty = strength * float(self._squares.sum())
@@ -116,8 +119,8 @@ class Solver:
         return judged
 
     def judge(self, photos: Blocks, labels: Labels) -> Judged:
-        """How well the heads do on ``photos``; losses of features that are not finite are not finite either."""
-        with np.errstate(invalid="ignore", over="ignore"):  # who reads the losses makes an error of it
+        """Judge how well the heads do on ``photos``; features that are not finite give losses that are not finite."""
+        with np.errstate(invalid="ignore", over="ignore"):  # the caller turns losses that are not finite into an error
             return self._judged(photos, labels, self.kernels)
 
     def _judged(self, photos: Blocks, labels: Labels, kernels: Floats) -> Judged:
@@ -132,7 +135,7 @@ class Solver:
         return Judged(np.concatenate(losses), np.concatenate(is_right))
 
     def _loss(self, kernels: Floats, biases: Doubles) -> tuple[float, Doubles, Doubles]:
-        """Sum over the heads of the mean losses, without the penalty, and its gradients."""
+        """Compute the sum over the heads of the mean losses, without the penalty, and its gradients."""
         loss, slope, bias_slope = 0.0, np.zeros(kernels.shape), np.zeros_like(biases)
         each = self._smoothing / biases.shape[1]
         for inputs, rows in _numbered(self._photos):
@@ -143,7 +146,7 @@ class Solver:
             np.exp(errors, out=errors)
             sums = errors.sum(axis=2)
             loss += float((weights * (np.log(sums) - expected)).sum())
-            # Probabilities less smoothed labels, each times the photo's weight; in place, for these are the largest arrays.
+            # Probabilities minus smoothed labels, each times the photo's weight; in place, as these arrays are the largest.
             errors *= (weights / sums)[:, :, None]
             errors -= (weights * each)[:, :, None]
             right = np.take_along_axis(errors, places, axis=2) - (weights * (1 - self._smoothing))[:, :, None]
@@ -153,19 +156,20 @@ class Solver:
         return loss, slope, bias_slope
 
     def _for_photos(self, along: Doubles) -> Floats:
-        """Kernels for the photos as they are kept, from those along the axes."""
+        """Turn kernels along the axes into kernels for the photos as they are kept."""
         return along if self._is_turned or self._axes is None else _product(self._axes, along)
 
     def _along_axes(self, slope: Doubles) -> Floats:
-        """The slope along the axes, from that for the photos as they are kept."""
+        """Turn the slope for the photos as they are kept into the slope along the axes."""
         return slope if self._is_turned or self._axes is None else _product(self._axes.T, slope)
 
 
 class LinearHead:
-    """A linear head on its way through the strengths: an epoch of its training is one of them.
+    """A linear head is trained here, and each epoch tries one strength of regularisation.
 
-    ``read``: of rows, their blocks; ``labels``: of all rows; ``train``: int64 (views, N), a column the rows of one photo;
-    ``validation``: rows; ``of_class``: the weight of each class in the loss.
+    ``read`` returns the blocks of features of some rows. ``labels`` are those of all rows. ``train`` is int64 (views,
+    N), and a column has the rows of one photo. ``validation`` has the rows of the validation photos. ``of_class`` is
+    the weight of each class in the loss.
     """
 
     max_epochs, patience = len(STRENGTHS), PATIENCE
@@ -185,20 +189,25 @@ class LinearHead:
         rows = train.ravel()
         self._solver = Solver(read(rows), labels[rows], np.tile(counted, (len(train), 1)), of_class, smoothing)
         self._validation, self._truth = read(validation), labels[validation]
-        self._aside = Judged(np.zeros(0), np.zeros(0, np.bool_))  # the photos that are held out, each by one head
+        # These are the results on the photos that are held out, each judged by one head.
+        self._aside = Judged(np.zeros(0), np.zeros(0, np.bool_))
 
     def train(self, epoch: int) -> tuple[float, float]:
-        """Solve for the strength of this epoch, the first is 1; mean loss and accuracy on the training photos."""
+        """Solve for the strength of this epoch, and return mean loss and accuracy on the training photos.
+
+        The first epoch is 1.
+        """
         found = self._solver.solve(STRENGTHS[epoch - 1])
-        # Of a photo that is held out the photo itself counts, the first of its views.
+        # Only the photo itself, the first of its views, is judged as held out.
         first = len(self._held_out)
         self._aside = Judged(found.losses[:first, 1:][self._held_out], found.is_right[:first, 1:][self._held_out])
         return float(found.losses[:, 0].mean()), float(found.is_right[:, 0].mean())
 
     def validate(self) -> tuple[float, float, tuple[float, ...]]:
-        """Mean loss and accuracy on the validation photos, and what is to choose the strength: share of errors, mean loss.
+        """Return mean loss and accuracy on the validation photos, and what chooses the strength.
 
-        Where the validation photos are few, that is of training photos too, each by a head that did not see it.
+        The share of errors chooses, and then the mean loss: the lowest wins. Where the validation photos are few,
+        training photos choose too, each judged by a head that did not see it.
         """
         found = self._solver.judge(self._validation, self._truth)
         losses, is_right = found.losses[:, 0], found.is_right[:, 0]
@@ -206,12 +215,12 @@ class LinearHead:
         return float(losses.mean()), float(is_right.mean()), (1 - float(judged[1].mean()), float(judged[0].mean()))
 
     def layers(self) -> tuple[Layer, ...]:
-        """Kernel and bias, of features as :class:`Solver` sees them."""
+        """Return kernel and bias, for features as :class:`Solver` sees them."""
         return ((self._solver.kernels[:, 0].astype(np.float32), self._solver.biases[0].astype(np.float32)),)
 
 
 def one_thread() -> contextlib.AbstractContextManager[object]:
-    """One thread of linear algebra: for photos that are few, handing out the work takes longer than the work."""
+    """Limit linear algebra to one thread: for few photos, sharing out the work takes longer than the work."""
     import scipy.optimize  # noqa: F401 - threadpool_limits reaches libraries that are loaded already
     from threadpoolctl import threadpool_limits
 
@@ -220,9 +229,9 @@ def one_thread() -> contextlib.AbstractContextManager[object]:
 
 
 def folds(labels: Labels) -> Labels:
-    """The fold of each photo, int64 (N,) from 0 to 4: equal parts of every class; -1 for the only photo of a class.
+    """Assign each photo to a fold, int64 (N,) from 0 to 4, in equal parts of every class.
 
-    A head that was never shown a class says nothing about its photo.
+    The only photo of a class gets -1: a head that was never shown a class says nothing about its photo.
     """
     fold = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
@@ -232,7 +241,7 @@ def folds(labels: Labels) -> Labels:
 
 
 def held_out_folds(fold: Labels, num_validation: int) -> list[int]:
-    """The folds that are held out so that enough photos choose: none where the validation photos are enough."""
+    """List the folds that are held out so that enough photos choose; none where the validation photos are enough."""
     numbers, num_judges = [], num_validation
     for number in range(NUM_FOLDS):
         num_photos = int((fold == number).sum())
@@ -243,9 +252,9 @@ def held_out_folds(fold: Labels, num_validation: int) -> list[int]:
 
 
 def principal_axes(photos: Blocks) -> tuple[Floats | None, Doubles]:
-    """Orthonormal directions (feature_dim, num_axes) of the features, and the mean square of the features along each.
+    """Compute orthonormal directions (feature_dim, num_axes) of the features, and the mean square along each.
 
-    None for the features themselves as directions, where they are more than :data:`MOST_AXES`.
+    Where the features are more than :data:`MOST_AXES`, the directions are None: the features themselves serve.
     """
     first = next(iter(photos))
     feature_dim, num_photos = first.shape[1], sum(len(inputs) for inputs in photos)
@@ -266,12 +275,12 @@ def principal_axes(photos: Blocks) -> tuple[Floats | None, Doubles]:
 
 
 def _is_few(num_photos: int, feature_dim: int) -> bool:
-    """Whether the axes of the photos' span are found sooner than those of the features."""
+    """Tell whether the axes of the photos' span are found faster than those of the features."""
     return 2 * num_photos < min(feature_dim, MOST_AXES)
 
 
 def _numbered(photos: Blocks) -> Iterator[tuple[Floats, slice]]:
-    """Each block and which of the photos are in it."""
+    """Yield each block, and the slice of the photos that are in it."""
     start = 0
     for inputs in photos:
         yield inputs, slice(start, start + len(inputs))
@@ -279,7 +288,7 @@ def _numbered(photos: Blocks) -> Iterator[tuple[Floats, slice]]:
 
 
 def _logits(inputs: Floats, kernels: Floats, biases: Doubles) -> Floats:
-    """Logits (n, num_heads, num_classes), less the largest of each head, in the dtype of ``inputs``."""
+    """Compute logits (n, num_heads, num_classes), less the largest of each head, in the dtype of ``inputs``."""
     logits = _product(inputs, kernels)
     logits += biases.astype(inputs.dtype)
     logits -= logits.max(axis=2, keepdims=True)
@@ -287,15 +296,16 @@ def _logits(inputs: Floats, kernels: Floats, biases: Doubles) -> Floats:
 
 
 def _product(matrix: Floats, values: Floats) -> Floats:
-    """``matrix`` (m, n) times ``values`` (n, ...), computed in the dtype of ``matrix``."""
+    """Multiply ``matrix`` (m, n) by ``values`` (n, ...), in the dtype of ``matrix``."""
     flat = values.reshape(len(values), -1).astype(matrix.dtype)
     return np.asarray(matrix @ flat).reshape(-1, *values.shape[1:])
 
 
 def log_shares(counts: npt.NDArray[np.floating]) -> Doubles:
-    """The bias of a head that knows nothing but how often each class occurs: the logarithm of its share.
+    """Return the bias of a head that knows only how often each class occurs: the logarithm of its share.
 
-    ``counts`` (C,) of photos, weighed and smoothed as the loss does; a class without photos counts as half a photo.
+    ``counts`` (C,) are numbers of photos, weighted and smoothed as in the loss. A class without photos counts as half a
+    photo.
     """
     seen = np.maximum(counts, 0.5)
     return np.asarray(np.log(seen / seen.sum()), np.float64)

@@ -1,4 +1,4 @@
-"""Train a Keras network epoch by epoch: schedule, averaged weights, the best epoch, and a state that can be resumed."""
+"""This module trains a Keras network epoch by epoch, from a state that can be saved and resumed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Dataset = Any  # a tf.data.Dataset
 
 @dataclass
 class State:
-    """Where a training is after ``len(history)`` epochs. ``best_weights``: those of the best epoch, averaged if asked."""
+    """A state says where a training is after ``len(history)`` epochs.
+
+    ``best_weights`` are the weights of the best epoch, averaged if the recipe asks for it.
+    """
 
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
@@ -31,20 +34,23 @@ class State:
 
     @property
     def best_loss(self) -> float:
-        """The lowest validation loss so far."""
+        """Return the lowest validation loss so far; infinity before the first epoch."""
         return self.history[self.best_epoch - 1]["val_loss"] if self.best_epoch else math.inf
 
 
 @dataclass(frozen=True)
 class Data:
-    """What an epoch reads. ``train(epoch)``: batches of inputs, one-hot labels and weights, all different each epoch."""
+    """These are the batches that an epoch reads.
+
+    ``train(epoch)`` gives batches of inputs, one-hot labels and weights, which are different in each epoch.
+    """
 
     train: Callable[[int], Dataset]
     validation: Dataset
     num_steps: int
-    """Batches of one epoch."""
+    """The number of batches in one epoch."""
     num_scored: int | None = None
-    """Batches of the validation photos; None: as many as there are."""
+    """The number of batches of the validation photos; None takes all that there are."""
 
 
 def train_network(
@@ -56,17 +62,17 @@ def train_network(
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
     deadline: float = math.inf,
 ) -> State:
-    """Train ``network``, which gives logits; at the end it has the weights of the lowest validation loss.
+    """Train ``network``, which returns logits, and leave it with the weights of the lowest validation loss.
 
-    ``checkpoint``: see :class:`tledge.training.checkpoint.Checkpoint`; training goes on from what it holds.
-    ``deadline``: of :func:`time.monotonic`; no epoch is begun that would end after it.
-    Raises InputError where the loss leaves the finite numbers.
+    ``checkpoint`` is a :class:`tledge.training.checkpoint.Checkpoint`; training goes on from the state that it holds.
+    ``deadline`` is a value of :func:`time.monotonic`; no epoch begins that would end after it.
+    Raises InputError where the loss is no longer finite, or where the deadline came before the first epoch.
     """
     import tf_keras
 
     num_epochs = recipe.max_epochs
     optimizer = _optimizer(recipe, num_epochs * data.num_steps, data.num_steps)
-    # Compiled here, so that the optimizer's variables are of the strategy that made the network's.
+    # The network is compiled here, so that the optimizer's variables belong to the strategy that made the network's.
     network.compile(
         optimizer,
         tf_keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
@@ -133,13 +139,13 @@ def _optimizer(recipe: Recipe, num_steps: int, steps_per_epoch: int) -> Any:
             warmup_steps=warmup,
         )
     optimizer = tf_keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    # Decay of a bias or of a normalization only takes away what the data asked for.
+    # Weight decay of a bias or a normalization only takes away what the data ask for.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
 class _Average:
-    """An exponential moving average of the trained weights of steps (Polyak and Juditsky 1992)."""
+    """An average follows the trained weights exponentially, step by step (Polyak and Juditsky 1992)."""
 
     def __init__(self, network: Any, decay: float) -> None:
         import tensorflow as tf
@@ -167,13 +173,13 @@ class _Average:
         self.callback = Follow()
 
     def swap(self) -> list[Any]:
-        """Put the averages in place of the weights; returns the weights."""
+        """Put the averages in place of the weights, and return the weights."""
         weights = [variable.numpy() for variable in self._trained]
         for value, variable in zip(self.values, self._trained, strict=True):
             variable.assign(value)
         return weights
 
     def swap_back(self, weights: list[Any]) -> None:
-        """Put the weights back."""
+        """Put the weights back in place of the averages."""
         for value, variable in zip(weights, self._trained, strict=True):
             variable.assign(value)

@@ -1,4 +1,4 @@
-"""What every way of training is given, and what it gives back."""
+"""This module names what every method of training is given, and what it returns."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Task:
-    """One training. ``folder``: the run that is being built; ``state``: where a state to resume from is kept, or None.
+    """A task describes one training.
 
-    ``on_epoch``: told of each epoch's number, from 1, and its row of the history.
+    ``folder`` is the run that is being built. ``state`` is the folder of a state to resume from, or None. ``on_epoch``
+    is given each epoch's number, from 1, and its row of the history.
     """
 
     backbone: Backbone
@@ -37,11 +38,14 @@ class Task:
 
     @property
     def num_classes(self) -> int:
-        """Of the data set."""
+        """Return the number of classes in the data set."""
         return len(self.data.source.labels)
 
     def rows(self, *splits: str) -> Indices:
-        """Photos of these splits, one after another. The test split is asked for only to be answered at the end."""
+        """Return the rows of the photos in these splits, one split after another.
+
+        The test split is asked for only at the end, for its logits.
+        """
         return np.concatenate(
             [rows for name in splits for split, rows in self.data.splits.rows.items() if split == name]
         )
@@ -49,10 +53,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """A training's result, whose SavedModel is written. Logits are float32 (N, C), in the order of the splits' rows.
+    """A finished training is described here, once its SavedModel is written.
 
-    ``recipe``: as it was carried out, with the cut and the epochs that a time budget chose. ``features``: what computed
-    frozen features, None where none were used.
+    ``recipe`` is the recipe as it was carried out, with the cut and the epochs that a time budget chose. ``features``
+    says what computed frozen features, or None where none were used. Logits are float32 (N, C), in the order of the
+    splits' rows.
     """
 
     recipe: Recipe

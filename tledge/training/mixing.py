@@ -1,7 +1,7 @@
-"""MixUp and CutMix: a photo and its label, mixed with another photo of the batch.
+"""MixUp and CutMix mix a photo and its label with another photo of the batch.
 
 Sources: Zhang et al., "mixup: beyond empirical risk minimization" (2018); Yun et al., "CutMix: regularization strategy
-to train strong classifiers with localizable features" (2019). The share is drawn for each photo, not once a batch.
+to train strong classifiers with localizable features" (2019). The share is drawn for each photo, not once per batch.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from tledge.tensorflow_setup import tensorflow
 
 
 def mix(pixels: Any, one_hot: Any, key: Any, mixup_alpha: float, cutmix_alpha: float) -> tuple[Any, Any]:
-    """Mixed photos, float32 (N, S, S, 3), and labels, float32 (N, num_classes), of the same; ``key`` int32 (2,).
+    """Mix the photos of a batch, float32 (N, S, S, 3), and their one-hot labels, float32 (N, num_classes).
 
-    Each photo keeps a share drawn from Beta(alpha, alpha). An alpha of 0 turns its method off, none is below; with both
-    on, each photo takes one of them at even odds. MixUp blends the two photos by the share. CutMix cuts a box of the
-    rest from the partner, and the share becomes the area that is left, as the box may reach over the edge. Labels are
-    mixed by the share.
+    ``key``, int32 (2,), draws the mixture. Each photo keeps a share drawn from Beta(alpha, alpha). An alpha of 0 turns
+    its method off, and none may be negative. With both on, each photo takes one of them at even odds. MixUp blends the
+    two photos by the share. CutMix fills a box, whose area is the rest, from the partner. The box may reach over the
+    edge, so the share becomes the area that is left. Labels are mixed by the share.
     """
     tf = tensorflow()
     if not mixup_alpha and not cutmix_alpha:
@@ -38,14 +38,17 @@ def mix(pixels: Any, one_hot: Any, key: Any, mixup_alpha: float, cutmix_alpha: f
 
 
 def _beta(count: Any, alpha: float, seed: Any) -> Any:
-    """float32 (count,) of Beta(alpha, alpha), as two gammas' share."""
+    """Draw float32 (count,) from Beta(alpha, alpha), as the share of one gamma variable in the sum of two."""
     tf = tensorflow()
     pair = tf.random.stateless_gamma((2, count), seed, alpha)
     return tf.math.divide_no_nan(pair[0], pair[0] + pair[1])
 
 
 def _outside_of_a_box(size: int, share: Any, seed: Any) -> Any:
-    """float32 (N, S, S): 0 in a square of the area 1 - ``share``, centred anywhere in the photo; 1 elsewhere."""
+    """Make a mask float32 (N, S, S): 0 in a square of the area 1 - ``share``, and 1 elsewhere.
+
+    The square is centred anywhere in the photo.
+    """
     tf = tensorflow()
     side = tf.sqrt(1 - share) * size
     centre = tf.random.stateless_uniform((2, tf.shape(share)[0]), seed) * size

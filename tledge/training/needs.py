@@ -1,7 +1,8 @@
-"""Whether a training fits into this machine: its method says what it needs, and that is asked for once, at the start.
+"""This module checks once, at the start, whether a training fits into this machine; the method says what it needs.
 
-Photos are known by their number alone at that point, so what is asked for is the least that the training will take. What
-is written later, such as a cache's segment or the activations of a cut, still looks for its own room before it begins.
+Only the number of photos is known at that point, so the check asks for the least that the training will take. Files
+that are written later, such as a cache's segment or the activations at a cut, have their room checked before they
+begin.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from tledge.pixel_range import PixelRange
 from tledge.room import require_memory, require_space
 from tledge.training.recipe import Recipe
 
-_LEAST_TRAINED = 0.5  # of a data set's photos
+_LEAST_TRAINED = 0.5  # share of a data set's photos
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training before any photo is read. ``state``: where an interrupted one kept its state, or None."""
+    """A plan describes a training before any photo is read.
+
+    ``state`` is the folder where an interrupted training kept its state, or None.
+    """
 
     backbone: Backbone
     recipe: Recipe
@@ -32,13 +36,16 @@ class Plan:
 
     @property
     def num_train(self) -> int:
-        """The photos that are trained on, at least."""
+        """Return the number of photos that are trained on, at least."""
         return int(_LEAST_TRAINED * self.num_photos)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory that is taken at once. ``what`` takes it and ``remedy`` is the way out, both as parts of an error."""
+    """This is an amount of memory that is taken at once.
+
+    An error message quotes ``what`` takes the memory, and ``remedy``, the way out.
+    """
 
     num_bytes: int
     what: str
@@ -47,14 +54,17 @@ class Memory:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a training takes at least. ``disk_bytes`` lie on the cache's disk at one time, beside the photos' pixels."""
+    """These are the least memory and disk space that a training takes.
+
+    ``disk_bytes`` lie on the cache's disk at one time, besides the photos' pixels.
+    """
 
     memory: tuple[Memory, ...] = ()
     disk_bytes: int = 0
 
 
 def require_room(needs: Needs, source: Source, input_size: int, pixel_range: PixelRange | None) -> None:
-    """Raise EnvironmentFault where a training, and the pixels of its photos that are not cached, have no room."""
+    """Raise EnvironmentFault where memory or disk have no room for a training and its photos' uncached pixels."""
     for memory in needs.memory:
         require_memory(memory.num_bytes, memory.what, memory.remedy)
     require_space(made_root(), uncached_bytes(source, input_size, pixel_range) + needs.disk_bytes)

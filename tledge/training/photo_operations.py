@@ -1,4 +1,4 @@
-"""What is done to photos: one projective transform and one colour matrix each, over a whole batch."""
+"""This module changes a batch of photos by one projective transform and one colour matrix per photo."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import numpy as np
 
 from tledge.tensorflow_setup import tensorflow
 
-# ITU-R BT.601, as Pillow and the YIQ colour space weigh the channels.
+# Weights of the channels by ITU-R BT.601, as Pillow and the YIQ colour space use them.
 LUMA = (0.299, 0.587, 0.114)
 _TO_YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 _GREY = np.outer(np.ones(3), LUMA)
 _CHROMA = np.eye(3) - _GREY
-_TURN = np.linalg.solve(_TO_YIQ, np.array([(0, 0, 0), (0, 0, -1), (0, 1, 0)]) @ _TO_YIQ)  # by a quarter
+_TURN = np.linalg.solve(_TO_YIQ, np.array([(0, 0, 0), (0, 0, -1), (0, 1, 0)]) @ _TO_YIQ)  # turns hue by 90 degrees
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """A change of place: numbers, or float64 (N,) with one for each photo.
+    """A geometry moves photos: each field is one number, or float64 (N,) with one for each photo.
 
-    In this order: mirrored where a ``flip`` is -1; ``shear``: the tangent, right and down as the other coordinate
-    grows; enlarged ``zoom`` times; turned counter-clockwise about the centre by ``angle``, in radians; moved by
-    ``shift``, in sides of the photo, right and down; cut to a window of ``crop_width`` by ``crop_height`` sides, whose
-    centre is ``crop_x`` and ``crop_y`` sides right of and below the photo's, and which then fills the photo.
+    The steps are taken in this order. The photo is mirrored where a ``flip`` is -1. It is sheared by the tangent
+    ``shear``, right and down as the other coordinate grows. It is enlarged ``zoom`` times. It is turned
+    counter-clockwise about the centre by ``angle``, in radians. It is moved right and down by ``shift``, in sides of
+    the photo. It is cut to a window of ``crop_width`` by ``crop_height`` sides, which then fills the photo. The
+    window's centre is ``crop_x`` and ``crop_y`` sides right of and below the photo's.
     """
 
     flip_x: Any = 1.0
@@ -42,10 +43,10 @@ class Geometry:
     crop_y: Any = 0.0
 
     def transforms(self, size: int, num_photos: Any) -> Any:
-        """float32 (N, 8): where each pixel comes from, as ImageProjectiveTransformV3 takes it.
+        """Return where each pixel comes from, float32 (N, 8), as ImageProjectiveTransformV3 takes it.
 
-        The inverse of the steps in closed form, in float64: rounded to float32 it is the same in every batch,
-        while float32 sines differ in their last bit between a vector unit and the rest of a batch.
+        This is the inverse of the steps in closed form, computed in float64. Rounded to float32 it is the same in every
+        batch, while float32 sines differ in their last bit between a vector unit and the rest of a batch.
         """
         tf = tensorflow()
         values = (tf.convert_to_tensor(value, tf.float64) for value in vars(self).values())
@@ -66,7 +67,7 @@ class Geometry:
 
 
 def warp(pixels: Any, geometry: Geometry) -> Any:
-    """float32 (N, S, S, 3) to the same: bilinear; what lies outside of a photo is its mirror image."""
+    """Move photos, float32 (N, S, S, 3), by bilinear interpolation; the space around a photo is its mirror image."""
     tf = tensorflow()
     size = pixels.shape[1]
     return tf.raw_ops.ImageProjectiveTransformV3(
@@ -81,10 +82,10 @@ def warp(pixels: Any, geometry: Geometry) -> Any:
 
 @dataclass(frozen=True)
 class Colour:
-    """A change of colour: numbers, or float64 (N,) with one for each photo.
+    """A colour change of photos: each field is one number, or float64 (N,) with one for each photo.
 
     Saturation (0 is grey) and hue (a rotation in the YIQ plane, in radians) keep a pixel's luma, so a grey pixel stays
-    as it is; contrast (0 is flat) is about the photo's mean luma; brightness (0 is black) multiplies all.
+    as it is. Contrast (0 is flat) is about the photo's mean luma. Brightness (0 is black) multiplies everything.
     """
 
     brightness: Any = 1.0
@@ -94,7 +95,10 @@ class Colour:
 
 
 def recolour(pixels: Any, original: Any, colour: Colour) -> Any:
-    """float32 (N, S, S, 3) to the same, not clipped; ``original`` uint8 (N, S, S, 3) gives the mean luma."""
+    """Change the colours of photos, float32 (N, S, S, 3), without clipping.
+
+    The mean luma is that of ``original``, uint8 (N, S, S, 3).
+    """
     tf = tensorflow()
     values = (tf.convert_to_tensor(value, tf.float64)[..., None, None] for value in vars(colour).values())
     brightness, contrast, saturation, hue = values
@@ -108,7 +112,10 @@ def recolour(pixels: Any, original: Any, colour: Colour) -> Any:
 
 
 def mean_luma(pixels: Any) -> Any:
-    """float64 (N,) in [0, 255], of uint8 (N, S, S, 3). Whole numbers are summed, so their order does not matter."""
+    """Return the mean luma of photos, float64 (N,) in [0, 255], from uint8 (N, S, S, 3).
+
+    Whole numbers are summed, so their order does not matter.
+    """
     tf = tensorflow()
     size = pixels.shape[1]
     sums = tf.reduce_sum(tf.reduce_sum(tf.cast(pixels, tf.int32), axis=2), axis=1)
@@ -116,11 +123,11 @@ def mean_luma(pixels: Any) -> Any:
 
 
 def to_bytes(pixels: Any) -> Any:
-    """float32 to uint8 of the same shape: clipped to [0, 255] and rounded."""
+    """Clip float32 values to [0, 255], and round them to uint8 of the same shape."""
     tf = tensorflow()
     return tf.cast(tf.clip_by_value(pixels + 0.5, 0.0, 255.0), tf.uint8)
 
 
 def radians(degrees: Any) -> Any:
-    """Degrees as radians."""
+    """Convert degrees to radians."""
     return degrees * (math.pi / 180)

@@ -1,4 +1,4 @@
-"""Where a network is trained: as it is, on several devices or machines at once, or in float16 arithmetic on a GPU."""
+"""This module places a network for training: on one device, on several devices or machines, or in float16 on a GPU."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that train one network together; this one is ``index`` of ``count``, and 0 is the chief.
+    """Workers are the processes that train one network together.
 
-    ``strategy``: TensorFlow's, None where this process trains alone.
+    This process is ``index`` of ``count``, and 0 is the chief. ``strategy`` is TensorFlow's, or None where this process
+    trains alone.
     """
 
     index: int = 0
@@ -42,28 +43,34 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this one writes the run."""
+        """Tell whether this worker writes the run."""
         return self.index == 0
 
     @property
     def num_replicas(self) -> int:
-        """Copies of the network that share a batch: one a GPU of each worker, or one a worker."""
+        """Return how many copies of the network share a batch: one per GPU of each worker, or one per worker."""
         return 1 if self.strategy is None else int(self.strategy.num_replicas_in_sync)
 
     def to_train_on(self, rows: Indices) -> Indices:
-        """This worker's share of the photos: as many for each, for which up to ``count`` - 1 photos are taken twice."""
+        """Return this worker's share of the training photos.
+
+        All shares have the same size, for which up to ``count`` - 1 photos are taken twice.
+        """
         return np.resize(rows, -(-len(rows) // self.count) * self.count)[self.index :: self.count]
 
     def to_score(self, rows: Indices) -> Indices:
-        """This worker's share of the photos: each has exactly one worker, which may have one more than another."""
+        """Return this worker's share of the photos to score.
+
+        Each photo has exactly one worker, so one share may have one photo more than another.
+        """
         return rows[self.index :: self.count]
 
     def feed(self, dataset: Any) -> Any:
-        """A dataset of this worker's batches as Keras takes it, which would share out a plain one among the workers."""
+        """Wrap a dataset of this worker's batches for Keras, which would share out a plain one among the workers."""
         return dataset if self.strategy is None else self.strategy.distribute_datasets_from_function(lambda _: dataset)
 
     def from_chief(self, data: bytes) -> bytes:
-        """The chief's ``data``; all workers call it at the same point."""
+        """Return the chief's ``data``; all workers call it at the same point."""
         if self.strategy is None:
             return data
         size = int(self._sum(np.array([len(data) * self.is_chief]), of_chief=True)[0])
@@ -84,7 +91,7 @@ class Workers:
             )
 
     def _sum(self, values: Indices, *, of_chief: bool) -> Indices:
-        """The sum of the workers' ``values``; with ``of_chief`` only its first copy adds them."""
+        """Sum the ``values`` of all copies on all workers; with ``of_chief`` only the chief's first copy adds them."""
         tf = tensorflow()
 
         def mine() -> Any:
@@ -99,9 +106,12 @@ class Workers:
 def start(recipe: Recipe, seed: int, versions: Mapping[str, str], progress: Progress) -> Workers:
     """Meet the other workers of a recipe with strategy multi-worker, before TensorFlow computes anything.
 
-    Waits for them as long as it takes. ``versions``: of all that a training's numbers may depend on, by name.
-    Raises InputError for a recipe that workers can't share, and as :func:`workers`; EnvironmentFault where one of them was
-    given another recipe or seed, or has other versions.
+    The function waits for them as long as it takes. ``versions`` names the version of everything that a training's
+    numbers may depend on.
+
+    Raises:
+        InputError: workers can't share the recipe, or TF_CONFIG is wrong, see :func:`workers`.
+        EnvironmentFault: a worker was given another recipe or seed, or has other versions.
     """
     if recipe.strategy != "multi-worker":
         return Workers()
@@ -126,9 +136,11 @@ def start(recipe: Recipe, seed: int, versions: Mapping[str, str], progress: Prog
 
 
 def workers(recipe: Recipe) -> Workers:
-    """Those that train ``recipe``: this process alone, or with strategy multi-worker those that TF_CONFIG names.
+    """Return the workers that train ``recipe``.
 
-    Raises InputError for a TF_CONFIG that is missing or wrong, or where TensorFlow computed something before.
+    They are this process alone, or with strategy multi-worker the processes that TF_CONFIG names. Raises InputError for
+    a TF_CONFIG that is missing or wrong, or where TensorFlow computed something before. Raises EnvironmentFault where
+    this worker can't listen at its address, or the others did not come.
     """
     if recipe.strategy != "multi-worker":
         return Workers()
@@ -138,7 +150,10 @@ def workers(recipe: Recipe) -> Workers:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C and its like end the process at once: while TensorFlow waits for the others, Python hears of none."""
+    """Let Ctrl-C and similar signals end the process at once.
+
+    While TensorFlow waits for the other workers, Python handles no signal.
+    """
     handlers = {}
     if threading.current_thread() is threading.main_thread():
         heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -163,7 +178,7 @@ def connected(met: Workers) -> Iterator[None]:
         tf.errors.AbortedError,
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
-        tf.errors.FailedPreconditionError,  # of one that was started again
+        tf.errors.FailedPreconditionError,  # raised for a worker that was started again
     ) as error:
         if met.strategy is None:
             raise
@@ -174,9 +189,10 @@ def connected(met: Workers) -> Iterator[None]:
 
 
 def require_copyable(backbone: Backbone, recipe: Recipe, progress: Progress) -> None:
-    """Raise InputError where the recipe wants copies of a network whose backbone is seen to be opaque, before any photo.
+    """Raise InputError, before any photo is read, where the recipe needs copies of a backbone that proves opaque.
 
-    A Hub module that passes computes on noise what its layers compute; whether it does on photos is seen when they are read.
+    The layers of a Hub module are compared with the module on noise here. They are compared on photos once those are
+    read.
     """
     if backbone.structure is not None or (recipe.strategy == "none" and not recipe.mixed_precision):
         return
@@ -189,10 +205,10 @@ def require_copyable(backbone: Backbone, recipe: Recipe, progress: Progress) -> 
 
 @contextlib.contextmanager
 def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) -> Iterator[Any]:
-    """The network to train, within its strategy's scope: a copy with the same weights where it needs one.
+    """Yield the network to train, within its strategy's scope; where needed it is a copy with the same weights.
 
-    With several workers all have the chief's weights. Raises InputError for an opaque backbone, which can't be built a
-    second time, and EnvironmentFault where another worker ends meanwhile.
+    With several workers, all start from the chief's weights. Raises InputError for an opaque backbone, which can't be
+    built a second time, and EnvironmentFault where another worker ends meanwhile.
     """
     if recipe.strategy == "none" and not recipe.mixed_precision:
         yield network
@@ -203,7 +219,7 @@ def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) ->
     import tf_keras
 
     met = workers(recipe)
-    # The wait for the others is here, where Python hears of signals; in the making of a variable it hears of none.
+    # This worker waits for the others here, where Python handles signals; while TensorFlow makes variables it does not.
     weights = _of_chief(met, network.get_weights())
     strategy = tf.distribute.MirroredStrategy() if recipe.strategy == "mirrored" else met.strategy
     policy = tf_keras.mixed_precision.global_policy()
@@ -220,7 +236,10 @@ def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) ->
 
 
 def _of_chief(met: Workers, weights: list[Any]) -> list[Any]:
-    """The chief's weights: another processor may have computed others in the last place, and copies stay apart for ever."""
+    """Return the chief's weights for all workers.
+
+    Another processor may compute weights that differ in the last digit, and the copies would never become equal.
+    """
     out = io.BytesIO()
     np.savez(out, *weights)
     with np.load(io.BytesIO(met.from_chief(out.getvalue())), allow_pickle=False) as stored:
@@ -237,14 +256,17 @@ class _Task(BaseModel):
 
 
 class _Config(BaseModel):
-    """What tf.distribute reads of TF_CONFIG; other keys are other programs'."""
+    """This is the part of TF_CONFIG that tf.distribute reads; other keys belong to other programs."""
 
     cluster: _Cluster
     task: _Task
 
 
 def _cluster() -> tuple[list[str], int]:
-    """The workers' addresses, and which is this one."""
+    """Return the workers' addresses from TF_CONFIG, and the index of this worker.
+
+    Raises InputError for a TF_CONFIG that is missing or wrong.
+    """
     text = os.environ.get("TF_CONFIG")
     remedy = f"For the first of two workers: TF_CONFIG='{EXAMPLE}'"
     if not text:
@@ -264,7 +286,10 @@ def _cluster() -> tuple[list[str], int]:
 
 @functools.cache
 def _multi_worker(config: str) -> Any:
-    """The strategy that TF_CONFIG, which is ``config``, describes: TensorFlow can be told of its workers only once."""
+    """Return the strategy that TF_CONFIG describes; ``config`` is its text.
+
+    TensorFlow can be told of its workers only once per process, so the strategy is cached.
+    """
     tf = tensorflow()
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()

@@ -1,4 +1,4 @@
-"""Training curves as a picture."""
+"""This module draws training curves and trials as pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def _own_style() -> Iterator[None]:
-    """Matplotlib's own settings: it reads a ``matplotlibrc`` of the working directory, which may ask for a LaTeX."""
+    """Use Matplotlib's own settings within the block.
+
+    Otherwise it reads a ``matplotlibrc`` of the working directory, which may ask for LaTeX.
+    """
     import matplotlib
 
     with matplotlib.rc_context():
@@ -19,7 +22,7 @@ def _own_style() -> Iterator[None]:
 
 @_own_style()
 def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -> None:
-    """Loss and accuracy by epoch, training and validation, with the chosen epoch marked."""
+    """Draw loss and accuracy by epoch, for training and validation, and mark the chosen epoch."""
     from matplotlib.figure import Figure
 
     epochs = range(1, len(history) + 1)
@@ -38,9 +41,10 @@ def plot_history(history: list[dict[str, float]], best_epoch: int, path: Path) -
 
 @_own_style()
 def plot_trials(accuracies: list[float | None], is_pruned: list[bool], path: Path) -> None:
-    """Validation accuracy of each trial, in fractions, and the best so far; None for one that reached no accuracy.
+    """Draw the validation accuracy of each trial, as a fraction, and the best so far.
 
-    A pruned trial stands at the highest that it reached, and does not count for the best.
+    None stands for a trial that reached no accuracy. A pruned trial is drawn at its highest accuracy, and does not
+    count for the best.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -1,4 +1,4 @@
-"""What a search tries next, by Optuna: from which ranges, and which trials end early."""
+"""This module asks Optuna which values a search tries next, and which trials end early."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 HEADS = ("linear", "mlp:64", "mlp:128", "mlp:256", "mlp:512")
 BATCH_SIZES = (32, 64, 128, 256)
 LEARNING_RATES, DROPOUTS, LABEL_SMOOTHINGS = (1e-4, 3e-2), (0.0, 0.8), (0.0, 0.3)
-# No trial is pruned before so many were whole, in its first epochs, or in an epoch that fewer of them reached.
+# No trial is pruned before this many were whole, in its first epochs, or in an epoch that fewer trials reached.
 _UNPRUNED_TRIALS, _UNPRUNED_EPOCHS = 5, 5
 
 
 def proposed(kept: Study) -> optuna.Trial:
-    """The next trial of a study as Optuna proposes it: first the recipe as given, then by a tree-structured Parzen estimator.
+    """Return the next trial of a study, as Optuna proposes it.
 
-    The estimator is made anew of the trials on the disk, and its seed counts them: a search that was interrupted goes
-    on as if it had not been. Raises ArtifactError for trials that can't be of this search.
+    The first trial is the recipe as given, and a tree-structured Parzen estimator proposes the others. It is rebuilt
+    from the trials on the disk, and its seed follows from their number. An interrupted search therefore goes on as if
+    nothing had happened. Raises ArtifactError for trials that can't belong to this search.
     """
     import optuna
 
@@ -50,7 +51,7 @@ def proposed(kept: Study) -> optuna.Trial:
 
 
 def _told(trial: Trial, space: dict[str, Any]) -> optuna.trial.FrozenTrial:
-    """A trial that ended, as Optuna knows it. A diverged one is as bad as one that was pruned in its first epoch."""
+    """Convert a trial that ended to Optuna's record; a diverged trial counts like one pruned in its first epoch."""
     import optuna
 
     accuracies = [] if trial.ended == "diverged" else trial.accuracies
@@ -64,7 +65,7 @@ def _told(trial: Trial, space: dict[str, Any]) -> optuna.trial.FrozenTrial:
 
 
 def _space(recipe: Recipe) -> dict[str, Any]:
-    """What is searched, and how far; the recipe's own values are always inside."""
+    """Return the range of each searched value; the recipe's own values are always inside."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     def between(limits: tuple[float, float], own: float, *, log: bool = False) -> FloatDistribution:

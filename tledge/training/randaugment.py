@@ -1,8 +1,8 @@
-"""RandAugment: a few operations, drawn anew for each photo, all of one strength.
+"""RandAugment applies a few operations of one strength, drawn anew for each photo.
 
-Source: Cubuk et al., "RandAugment: practical automated data augmentation with a reduced search space" (2020): its
-fourteen operations. Colour operations are Pillow's. The mirrored photo fills what a geometric one uncovers, where
-the paper has grey. Left out: invert, cutout and solarize-add, which some implementations add to the paper's list.
+Source: Cubuk et al., "RandAugment: practical automated data augmentation with a reduced search space" (2020), with its
+fourteen operations. Colour operations are Pillow's. The mirrored photo fills what a geometric operation uncovers, where
+the paper has grey. Invert, cutout and solarize-add are left out: some implementations add them to the paper's list.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from tledge.training.photo_operations import Colour, Geometry, radians, recolour
 
 _ROTATION_DEGREES, _SHEAR, _SHIFT, _BLEND = 30.0, 0.3, 0.45, 0.9  # at the largest magnitude
 _POSTERIZED_BITS = 4.0
-_STREAM = 1  # of random numbers: stream 0 is for the other settings
+_STREAM = 1  # stream of random numbers; stream 0 is for the other settings
 
 
 def randaugment(pixels: Any, keys: Any, layers: int, magnitude: float) -> Any:
-    """uint8 (N, S, S, 3) to the same after ``layers`` operations each; ``keys`` int32 (N, 2) draw them.
+    """Apply ``layers`` operations to each photo, uint8 (N, S, S, 3); ``keys`` int32 (N, 2) draw them.
 
-    ``magnitude`` in [0, 10]: at 10 a rotation is by 30 degrees, a shear by 0.3, a shift by 0.45 of the side,
-    brightness, colour, contrast and sharpness 0.1 or 1.9 times; posterizing leaves 4 bits, and solarizing inverts all.
+    ``magnitude`` is in [0, 10]. At 10 a rotation is by 30 degrees, a shear by 0.3, and a shift by 0.45 of the side.
+    Brightness, colour, contrast and sharpness change by the factor 0.1 or 1.9. Posterizing leaves 4 bits, and
+    solarizing inverts all levels.
     """
     drawn = uniforms(keys, 2 * layers, _STREAM)
     for layer in range(layers):
@@ -33,7 +34,7 @@ def randaugment(pixels: Any, keys: Any, layers: int, magnitude: float) -> Any:
 
 
 def _one_each(pixels: Any, choice: Any, sign: Any, strength: float) -> Any:
-    """Each photo goes through its own operation, together with the others that drew the same."""
+    """Apply to each photo the operation that it drew, together with the other photos that drew the same."""
     tf = tensorflow()
     numbers = tf.cast(choice * len(OPERATIONS), tf.int32)
     signed = tf.where(sign < 0.5, tf.constant(-strength, tf.float64), strength)
@@ -46,7 +47,7 @@ def _one_each(pixels: Any, choice: Any, sign: Any, strength: float) -> Any:
 
 
 def _autocontrast(pixels: Any, signed: Any) -> Any:
-    """Each channel is stretched to [0, 255]."""
+    """Stretch each channel to [0, 255]."""
     tf = tensorflow()
     low = tf.cast(tf.reduce_min(pixels, axis=(1, 2)), tf.float64)[..., None]
     high = tf.cast(tf.reduce_max(pixels, axis=(1, 2)), tf.float64)[..., None]
@@ -57,7 +58,7 @@ def _autocontrast(pixels: Any, signed: Any) -> Any:
 
 
 def _equalize(pixels: Any, signed: Any) -> Any:
-    """Each channel's histogram is made level."""
+    """Level the histogram of each channel."""
     tf = tensorflow()
     channels = tf.range(tf.shape(pixels)[0] * 3)
     bins = tf.cast(pixels, tf.int32) + 256 * tf.reshape(channels, (-1, 1, 1, 3))
@@ -70,21 +71,21 @@ def _equalize(pixels: Any, signed: Any) -> Any:
 
 
 def _look_up(pixels: Any, table: Any) -> Any:
-    """uint8 (N, S, S, 3) through a ``table`` uint8 (N, 3, 256) for each channel."""
+    """Replace each value of uint8 (N, S, S, 3) by its entry in the channel's ``table``, uint8 (N, 3, 256)."""
     tf = tensorflow()
     starts = 256 * tf.reshape(tf.range(tf.shape(pixels)[0] * 3), (-1, 1, 1, 3))
     return tf.gather(tf.reshape(table, [-1]), tf.cast(pixels, tf.int32) + starts)
 
 
 def _solarize(pixels: Any, signed: Any) -> Any:
-    """What is as bright as the threshold is inverted."""
+    """Invert all values that reach the threshold."""
     tf = tensorflow()
     threshold = tf.cast(tf.round(256 * (1 - abs(signed))), tf.int32)[:, None, None, None]
     return tf.where(tf.cast(pixels, tf.int32) < threshold, pixels, 255 - pixels)
 
 
 def _posterize(pixels: Any, signed: Any) -> Any:
-    """Only the high bits are kept."""
+    """Keep only the high bits."""
     tf = tensorflow()
     lost = tf.cast(tf.round(abs(signed) * (8 - _POSTERIZED_BITS)), tf.uint8)
     mask = tf.bitwise.left_shift(tf.constant(255, tf.uint8), lost)
@@ -92,11 +93,11 @@ def _posterize(pixels: Any, signed: Any) -> Any:
 
 
 def _sharpness(pixels: Any, signed: Any) -> Any:
-    """Away from the smoothed photo, or towards it; the outermost pixels stay. S is at least 3."""
+    """Move a photo away from its smoothed copy, or towards it; the outermost pixels stay, and S is at least 3."""
     tf = tensorflow()
     values = tf.cast(pixels, tf.float32)
     inner = values[:, 1:-1, 1:-1]
-    # Rounded to levels, as Pillow does: a thirteenth is never half way, so no reordering of the sum can show.
+    # Values are rounded as in Pillow. No sum of thirteenths lies half way, so its order does not change the result.
     smooth = tf.round((9 * tf.nn.avg_pool2d(values, 3, 1, "VALID") + 4 * inner) / 13)
     change = tf.cast(_BLEND * signed, tf.float32)[:, None, None, None]
     return to_bytes(values + change * tf.pad(inner - smooth, ((0, 0), (1, 1), (1, 1), (0, 0))))
@@ -118,7 +119,8 @@ def _coloured(colour: Callable[[Any], Colour]) -> Callable[[Any, Any], Any]:
     return operation
 
 
-# From pixels uint8 (n, S, S, 3), and strength in [0, 1] with a sign, float64 (n,), to pixels. n may be 0.
+# Each operation takes pixels uint8 (n, S, S, 3) and signed strengths in [-1, 1], float64 (n,), and returns pixels.
+# n may be 0.
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "identity": lambda pixels, signed: pixels,
     "autocontrast": _autocontrast,

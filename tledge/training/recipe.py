@@ -1,4 +1,4 @@
-"""Recipes: every number of a training, and which of them a method reads.
+"""Recipes hold every number of a training, and this module says which of them a method reads.
 
 The options of ``tledge build`` are made of these fields, so this module imports nothing that takes long.
 """
@@ -16,10 +16,11 @@ from tledge.training.shown import Shown
 
 
 class Recipe(Record):
-    """How a classifier is trained.
+    """A recipe says how a classifier is trained.
 
-    ``features``: the head alone, on features computed once, of photos and of augmented views of them. ``cut``: first the
-    head, then the layers above a cut, on activations computed once. ``whole``: first the head, then the graph end to end.
+    The method ``features`` trains the head alone, on features of photos and of augmented views that are computed once.
+    ``cut`` trains the head first, and then the layers above a cut, on activations that are computed once. ``whole``
+    trains the head first, and then the whole graph on photos. An untrained backbone needs no first head.
     """
 
     name: str = "head"
@@ -166,7 +167,7 @@ _OF_NETWORKS = (
     "schedule", "warmup_epochs", "weight_decay", "average_decay", "batch_norm", "mixed_precision", "strategy",
     "unfreeze_from", "time_budget_s", "mixup_alpha", "cutmix_alpha",
 )  # fmt: skip
-# What a method does not read must not be asked of it.
+# A recipe must not set fields that its method does not read.
 UNREAD_BY_METHOD: dict[str, tuple[str, ...]] = {
     "features": _OF_NETWORKS,
     "cut": ("mixup_alpha", "cutmix_alpha"),
@@ -182,10 +183,10 @@ def unread_fields(recipe: Recipe) -> tuple[str, ...]:
 
 
 def without_unread(recipe: Recipe) -> Recipe:
-    """Return the recipe with what it does not read as in :data:`HEAD`, so that ``resolve`` takes it."""
+    """Return the recipe with its unread fields as in :data:`HEAD`, so that ``resolve`` accepts it."""
     return recipe.model_copy(update={key: getattr(HEAD, key) for key in unread_fields(recipe)})
 
 
 def unread_steps(recipe: Recipe) -> tuple[str, ...]:
-    """Name the fields that only a training in steps reads, where the recipe takes none."""
+    """Name the fields that only training in steps reads, where the recipe takes no steps."""
     return _OF_STEPS if recipe.method == "features" and recipe.head == LINEAR else ()

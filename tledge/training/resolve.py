@@ -1,4 +1,4 @@
-"""A recipe as it is asked for: by name or from a file, with some numbers of one's own."""
+"""This module makes a recipe from what the user asks for: a name or a file, and values in place of its own."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _OTHERS = {
 
 
 def default(handle: str, weights: str | None, augment: str | None = None) -> str:
-    """The recipe's name where none is given.
+    """Return the name of the recipe that is used where none is given.
 
-    For an untrained backbone the one from scratch; where photos are to be augmented, one that learns from changed photos;
-    else the fast one.
+    It is ``scratch`` for an untrained backbone, ``finetune`` where photos are to be augmented, and else the fast
+    ``head``.
     """
     if not is_pretrained(handle, weights):
         return "scratch"
@@ -41,11 +41,12 @@ def default(handle: str, weights: str | None, augment: str | None = None) -> str
 
 
 def resolve(name: str, options: Mapping[str, Any]) -> Recipe:
-    """A recipe by its name or from a TOML file, with the given values in place; None keeps the recipe's.
+    """Return a recipe by its name or from a TOML file, with the given values in place of its own.
 
-    A file may start from a named recipe by its key ``base``. ``augment`` is a preset's name, or a table of numbers;
-    ``horizontal_flip`` changes that one setting of it. Without augmentation there are no views, unless they are given too.
-    Raises InputError for an unknown recipe or key, and one that names the value and its range.
+    A value of None keeps the recipe's. A file may start from a named recipe by its key ``base``. ``augment`` is a
+    preset's name, or a table of settings, and ``horizontal_flip`` changes that one setting. Where augmentation is
+    turned off, there are no views, unless they are given too. Raises InputError for an unknown recipe or key, and for a
+    wrong value; the message names the value and its range.
     """
     given = {key: value for key, value in options.items() if value is not None}
     if name.endswith(".toml"):
@@ -65,9 +66,10 @@ def resolve(name: str, options: Mapping[str, Any]) -> Recipe:
 
 
 def preset(text: str) -> Augmentation:
-    """An augmentation by its name, with numbers of its own where they follow: ``light,rotation_degrees=20,zoom=0``.
+    """Return an augmentation by its name and changed settings, such as ``light,rotation_degrees=20,zoom=0``.
 
-    Raises InputError with the nearest match for an unknown name or number, and one that names the value and its range.
+    Raises InputError with the nearest match for an unknown name or setting, and for a wrong value; the message names
+    the value and its range.
     """
     name, *changes = text.split(",")
     if name not in PRESETS:
@@ -87,7 +89,7 @@ def _strings(settings: Augmentation) -> dict[str, str]:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """The recipe as a file that :func:`resolve` reads; what is None is left out."""
+    """Write the recipe as TOML text that :func:`resolve` reads; values that are None are left out."""
     import tomli_w
 
     values = recipe.as_json()
@@ -117,7 +119,10 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _replaced(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """``values`` with the given ones in their place; who turns augmentation off does not mean the views of before."""
+    """Return ``values`` with the given ones in place.
+
+    Where the given ones turn augmentation off, the views become 0 unless they are given too.
+    """
     if given.get("augment") == PRESETS["none"].as_json():
         given = {"views": 0, **given}
     return {**values, **given}

@@ -1,4 +1,4 @@
-"""The original: backbone and head as one SavedModel that takes raw pixels."""
+"""The original is one SavedModel of backbone and head that takes raw pixels."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ Floats = npt.NDArray[np.float32]
 
 
 def compose(backbone: Backbone, head: Head) -> Any:
-    """A tf.Module whose ``classify`` takes features, and with two functions of photos to ``logits`` and ``probabilities``,
-    each float32 (N, num_classes):
+    """Compose backbone and head into a tf.Module with two functions of photos, and with ``classify`` for features.
 
-    ``serve``: uint8 RGB (N, S, S, 3), the input contract of every artifact;
-    ``serve_float``: the same bytes as float32 in [0, 255], for quantizers, which need a float graph input.
+    The functions of photos return ``logits`` and ``probabilities``, each float32 (N, num_classes):
+
+    ``serve`` takes uint8 RGB (N, S, S, 3), the input contract of every artifact;
+    ``serve_float`` takes the same bytes as float32 in [0, 255], for quantizers, which need a float graph input.
     """
     tf = tensorflow()
     shape = [None, backbone.input_size, backbone.input_size, 3]
@@ -29,7 +30,7 @@ def compose(backbone: Backbone, head: Head) -> Any:
     class Classifier(tf.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__(name="classifier")
-            # What the layer wraps: saving the Keras layer itself would trace and store it twice more.
+            # The layer's content is kept: saving the Keras layer itself would trace and store it twice more.
             self.backbone = backbone.layer.resolved_object if backbone.graph is None else list(backbone.graph.weights)
             self.head = [
                 (tf.Variable(kernel, name=f"head/{number}/kernel"), tf.Variable(bias, name=f"head/{number}/bias"))
@@ -55,7 +56,10 @@ def compose(backbone: Backbone, head: Head) -> Any:
 
 
 def of_network(network: Any, input_size: int) -> Any:
-    """A Keras network, float32 RGB in [0, 1] to logits, as the same kind of tf.Module but without ``classify``."""
+    """Wrap a Keras network in the kind of tf.Module that :func:`compose` returns, but without ``classify``.
+
+    The network maps float32 RGB in [0, 1] to logits.
+    """
     tf = tensorflow()
     shape = [None, input_size, input_size, 3]
     scale, offset, deployed = _without_rescale(network)
@@ -63,7 +67,7 @@ def of_network(network: Any, input_size: int) -> Any:
     class Network(tf.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__(name="classifier")
-            # Its variables, not the Keras model: saving that would trace and store it twice more.
+            # Only variables are kept: saving the Keras model itself would trace and store it twice more.
             self.weights = list(network.weights)
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
@@ -79,10 +83,10 @@ def of_network(network: Any, input_size: int) -> Any:
 
 
 def _without_rescale(network: Any) -> tuple[Floats, Floats, Any]:
-    """Scale and offset of pixels, float32 (3,) or (1,), and what is left of the network to apply to them.
+    """Return scale and offset of pixels, float32 (3,) or (1,), and the rest of the network that follows them.
 
-    The layer that rescales [0, 1] becomes arithmetic, which a converter folds into what is around it: as a convolution
-    it would take time on a device.
+    The layer that rescales [0, 1] becomes arithmetic, which a converter folds into the operators around it. As a
+    convolution it would take time on a device.
     """
     import tf_keras
 
@@ -97,12 +101,12 @@ def _without_rescale(network: Any) -> tuple[Floats, Floats, Any]:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write the SavedModel with both functions as signatures."""
+    """Write the SavedModel, with both functions of photos as signatures."""
     tf = tensorflow()
     signatures = {"serving_default": model.serve, "float_pixels": model.serve_float}
     tf.saved_model.save(model, str(folder), signatures, tf.saved_model.SaveOptions(save_debug_info=False))
 
 
 def logits_of(model: Any, features: Floats) -> Floats:
-    """The model's logits, float32 (N, num_classes), of TensorFlow's own features of photos, float32 (N, feature_dim)."""
+    """Compute the model's logits, float32 (N, num_classes), from TensorFlow's features, float32 (N, feature_dim)."""
     return np.asarray(model.classify(tensorflow().constant(features)), np.float32)

@@ -1,4 +1,4 @@
-"""How a number of a recipe is shown as an option of a command."""
+"""This module says how a field of a recipe is shown as an option of a command."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shown:
-    """The place of a record's field in a command's help; a field without one is no option.
+    """This marks a record's field as an option, and places it in a command's help; a field without it is no option.
 
-    ``panel``: the heading that the option stands under. ``flag``: its name, where it is not the field's own.
-    ``metavar``: what stands for its value.
+    ``panel`` is the heading that the option stands under. ``flag`` is its name, where it differs from the field's.
+    ``metavar`` stands for the value in the help.
     """
 
     panel: str

@@ -1,4 +1,4 @@
-"""A search on the disk: what it is of, and every trial that ended, so that it goes on from there."""
+"""A study keeps a search on the disk, with its inputs and every trial that ended, so that it can go on from there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STUDY = "study.json"
 
 
 class HeadChoice(Record):
-    """The numbers of a recipe that are searched."""
+    """These are the values of a recipe that are searched."""
 
     learning_rate: float = Field(gt=0, le=10)
     dropout: float = Field(ge=0, lt=1)
@@ -31,21 +31,21 @@ class HeadChoice(Record):
 
     @classmethod
     def of(cls, recipe: Recipe) -> HeadChoice:
-        """Those of a recipe."""
+        """Return the searched values of a recipe."""
         return cls(**{name: getattr(recipe, name) for name in cls.model_fields})
 
     @property
     def has_steps(self) -> bool:
-        """Whether the head is trained by steps, so that its epochs compare with those of others of that kind."""
+        """Tell whether the head is trained by steps, so that its epochs compare with those of other such heads."""
         return self.head != LINEAR
 
     def applied(self, recipe: Recipe) -> Recipe:
-        """The recipe with these in place, but for those that a linear head has no use for."""
+        """Return the recipe with these values in place, except those that a linear head does not read."""
         return without_unread(recipe.model_copy(update=dict(self)))
 
 
 class Trial(Record):
-    """A head that was trained, to its end or not. Accuracies are of the validation split."""
+    """A trial is the training of one head, to its end or not; accuracies are those of the validation split."""
 
     choice: HeadChoice
     ended: Literal["whole", "pruned", "diverged"]
@@ -60,17 +60,23 @@ class Trial(Record):
 
     @property
     def accuracy(self) -> float | None:
-        """Of the weights that count; None unless it is whole."""
+        """Return the accuracy of the weights that count; None unless the trial is whole."""
         return self.accuracies[self.best_epoch - 1] if self.best_epoch else None
 
     @property
     def highest(self) -> float | None:
-        """Of the weights that count, or of any epoch where it was not whole; None where it had none."""
+        """Return the accuracy of the weights that count, or the highest of any epoch where the trial is not whole.
+
+        Returns None where no epoch ended.
+        """
         return self.accuracy if self.best_epoch else max(self.accuracies, default=None)
 
 
 class Study(Record):
-    """study.json. All but ``dataset``, ``backbone`` and ``trials`` must be the same where a study goes on."""
+    """``study.json`` holds a search.
+
+    Everything but ``dataset``, ``backbone`` and ``trials`` must be the same where a study goes on.
+    """
 
     schema_version: int = 2
     dataset: str
@@ -86,7 +92,7 @@ class Study(Record):
     trials: list[Trial] = Field(default=[])
 
     def best(self) -> int | None:
-        """Place of the first whole trial of the highest accuracy; None where there is none."""
+        """Return the place of the first whole trial of the highest accuracy; None where there is none."""
         whole = [(place, trial.accuracy) for place, trial in enumerate(self.trials) if trial.accuracy is not None]
         return max(whole, key=lambda entry: entry[1], default=(None, 0.0))[0]
 
@@ -97,10 +103,10 @@ def _range(study: Study) -> str:
 
 @contextlib.contextmanager
 def begun(folder: Path, asked: Study) -> Iterator[Study]:
-    """The study of ``folder``: as it was kept there, or as ``asked`` where it is new.
+    """Yield the study that is kept in ``folder``, or ``asked`` where the folder is new.
 
-    Precondition: this process holds the folder's name. Raises InputError where it is of other photos, another backbone,
-    recipe or seed; ArtifactError where its file is damaged.
+    Precondition: this process holds the folder's name. Raises InputError where the study has other photos or another
+    backbone, recipe, seed, input size or pixel range; ArtifactError where its file is damaged.
     """
     make_folder(folder, ELSEWHERE)
     if not (folder / STUDY).is_file():

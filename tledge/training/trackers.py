@@ -1,4 +1,4 @@
-"""Where a training can be watched while it runs, beside the run folder that it ends in."""
+"""Trackers show a training while it runs, in addition to the run folder."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _ANOTHER = "Name another folder with --tensorboard."
 
 
 class Tracker(Protocol):
-    """Hears what a training comes to."""
+    """A tracker is told of a training's progress and its end."""
 
     def epoch(self, number: int, row: Row) -> None:
-        """An epoch ended, the first is 1; ``row`` has the columns of history.csv."""
+        """Record an epoch that ended, where 1 is the first; ``row`` has the columns of history.csv."""
 
     def end(self, manifest: Manifest) -> None:
-        """The run stands."""
+        """Record the final metrics of a run that is complete, and close the record."""
 
     def abandon(self) -> None:
-        """The training ended without a run."""
+        """Close the record of a training that ended without a run."""
 
 
 class TensorBoard:
-    """Scalars of each epoch in TensorBoard's format; ``tensorboard --logdir FOLDER`` draws them as they come.
+    """This tracker writes scalars of each epoch for ``tensorboard --logdir FOLDER``, which draws them as they come.
 
-    The records are written directly: TensorFlow's own writer needs the package tensorboard, and puts the machine's name
-    into the file's.
+    The records are written directly. TensorFlow's own writer needs the package tensorboard, and puts the machine's name
+    into the file's name.
     """
 
     def __init__(self, folder: Path, run: str) -> None:
@@ -73,7 +73,10 @@ class TensorBoard:
 
 
 class MLflow:
-    """An MLflow run: the recipe as parameters, the epochs and the final metrics. Where it goes, MLFLOW_TRACKING_URI says."""
+    """This tracker records an MLflow run: the recipe as parameters, the epochs, and the final metrics.
+
+    The environment variable MLFLOW_TRACKING_URI says where the run is stored.
+    """
 
     def __init__(self, run: str, parameters: dict[str, Any]) -> None:
         import mlflow
@@ -101,7 +104,7 @@ class MLflow:
 
 
 def require_trackers(tensorboard: Path | None, mlflow: bool) -> None:
-    """Raise EnvironmentFault where a training can't be watched so: before it starts."""
+    """Raise EnvironmentFault, before a training starts, where a tracker that was asked for can't work."""
     if tensorboard is not None:
         require_folder(tensorboard, _ANOTHER)
     if mlflow and importlib.util.find_spec("mlflow") is None:
@@ -110,7 +113,10 @@ def require_trackers(tensorboard: Path | None, mlflow: bool) -> None:
 
 @contextlib.contextmanager
 def trackers(run: str, recipe: dict[str, Any], tensorboard: Path | None, mlflow: bool) -> Iterator[list[Tracker]]:
-    """Those that were asked for, and :func:`require_trackers` let through; they are abandoned where the block raises."""
+    """Yield the trackers that were asked for, and abandon them where the block raises.
+
+    Precondition: :func:`require_trackers` accepted the same arguments.
+    """
     chosen: list[Tracker] = []
     if tensorboard is not None:
         chosen.append(TensorBoard(tensorboard, run))
@@ -125,7 +131,7 @@ def trackers(run: str, recipe: dict[str, Any], tensorboard: Path | None, mlflow:
 
 
 def told(chosen: Sequence[Tracker]) -> Callable[[int, Row], None]:
-    """A function that tells all of them of an epoch."""
+    """Return a function that tells all trackers of an epoch."""
 
     def tell(number: int, row: Row) -> None:
         for tracker in chosen:

@@ -1,4 +1,4 @@
-"""tune: a search for the head's hyperparameters on features that are computed once, judged by the validation split."""
+"""This module searches the head's hyperparameters on features computed once, and judges by the validation split."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from tledge.training.recipe import HEAD, Recipe
 from tledge.training.resolve import to_toml
 from tledge.training.study import STUDY, HeadChoice, Study, Trial, begun
 
-STUDIES = ".studies"  # in the artifacts folder
+STUDIES = ".studies"  # folder in the artifacts folder
 MAX_TRIALS = 10_000
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
 class _OutOfTime(Exception):
-    """The deadline: no error, it ends the trial at hand."""
+    """This exception ends the trial at hand at the deadline, and is no error."""
 
 
 class Tuned(Record):
-    """A search's outcome. Accuracies are of the validation split."""
+    """This is the outcome of a search; accuracies are those of the validation split."""
 
     study: str
     folder: Path
@@ -72,15 +72,23 @@ def tune(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Search for the values of :class:`~tledge.training.study.HeadChoice` of the highest validation accuracy.
+    """Search for the values of :class:`~tledge.training.study.HeadChoice` with the highest validation accuracy.
 
-    ``num_trials``: of the study in all; one that has some already goes on from there. ``timeout_s``: no trial is
-    trained on after so many seconds. ``recipe`` is the first trial, and keeps what is not searched. ``study`` names the
-    search (default: data set, backbone, time), which no other process may be at, and its folder in ``.studies`` of the
-    artifacts folder, which holds study.json, trials.png and the winner as NAME.toml. The other arguments are those of
-    :func:`tledge.training.build.build`, and the splits are its. The test split is told apart, and neither trained on
-    nor scored: no features of it are computed.
-    Raises InputError for bad input and a time that ends before the first trial, EnvironmentFault as ``build``.
+    The splits are those of :func:`tledge.training.build.build`, and so are the arguments that are not listed here. The
+    test split is set apart: its features are not computed, and it is neither trained on nor scored.
+
+    Args:
+        recipe: is the first trial, and keeps the values that are not searched.
+        num_trials: how many trials the study has in all. A study that has some already goes on from there.
+        timeout_s: no trial is trained on after so many seconds.
+        study: name of the search and of its folder in ``.studies`` of the artifacts folder. None makes one from data
+            set,
+            backbone and time. No other process may run the same study. The folder holds study.json, trials.png and the
+            winner as NAME.toml.
+
+    Raises:
+        InputError: the input is wrong, or the time ends before the first trial does.
+        EnvironmentFault: the machine lacks network, disk, memory or files.
     """
     deadline = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
     progress = progress or Silent()
@@ -135,7 +143,7 @@ def tune(
 
 
 def _check(recipe: Recipe, num_trials: int, timeout_s: float | None, seed: int, study: str | None) -> None:
-    """Raise InputError for what can't be searched."""
+    """Raise InputError for arguments that can't be searched with."""
     if not 1 <= num_trials <= MAX_TRIALS:
         raise InputError(f"--trials {num_trials}: use a whole number from 1 to {MAX_TRIALS:,}")
     if timeout_s is not None and not timeout_s > 0:
@@ -156,7 +164,7 @@ def _check(recipe: Recipe, num_trials: int, timeout_s: float | None, seed: int, 
 def _fitter(
     data: Dataset, backbone: Any, recipe: Recipe, seed: int, progress: Progress
 ) -> Callable[[Recipe, OnEpoch], Head]:
-    """A function that trains a head on the data set's features, as ``build`` does."""
+    """Return a function that trains a head on the data set's features, as ``build`` does."""
     found, num_classes = material(backbone, data, recipe, seed, progress), len(data.source.labels)
 
     def fit(recipe: Recipe, on_epoch: OnEpoch) -> Head:
@@ -175,7 +183,7 @@ def _search(
     deadline: float,
     progress: Progress,
 ) -> Study:
-    """The study with trials up to ``num_trials``, each on the disk as soon as it ended."""
+    """Run trials up to ``num_trials`` in all, and return the study; each trial is saved as soon as it ended."""
     with progress.step("trials", num_trials) as advance:
         advance(min(len(kept.trials), num_trials))
         while len(kept.trials) < num_trials:
@@ -196,9 +204,10 @@ def _search(
 
 
 def _train(kept: Study, fit: Callable[[Recipe, OnEpoch], Head], deadline: float) -> Trial:
-    """The next trial of a study: chosen from those before, trained, ended early where it is worse than most of them.
+    """Run the next trial of a study, which is chosen from the trials before it.
 
-    Accuracy judges, not the loss, which label smoothing raises by itself. Raises _OutOfTime at the deadline.
+    The trial ends early where it is worse than most of them. Accuracy judges, not the loss, which label smoothing
+    raises by itself. Raises _OutOfTime at the deadline.
     """
     import optuna
 
@@ -225,13 +234,13 @@ def _train(kept: Study, fit: Callable[[Recipe, OnEpoch], Head], deadline: float)
 
 
 def _write_recipe(folder: Path, recipe: Recipe) -> Path:
-    path = folder / f"{folder.name}.toml"  # a recipe of a file has the file's name
+    path = folder / f"{folder.name}.toml"  # a recipe read from a file takes the file's name
     atomic_write(path, to_toml(recipe).encode())
     return path
 
 
 def _outcome(kept: Study, folder: Path, num_validation: int) -> Tuned:
-    """The winner, its recipe and the plot. Raises InputError where no trial came to its end."""
+    """Return the winner with its recipe, and draw the plot; raise InputError where no trial came to its end."""
     best = kept.best()
     if best is None:
         cause = (

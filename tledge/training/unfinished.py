@@ -1,4 +1,4 @@
-"""Builds that were begun and not finished: what was asked for, and how far the training came."""
+"""This module keeps the arguments of an unfinished build, and the state that its training reached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _REQUEST = "build.json"
 
 
 class Request(Record):
-    """build.json: what a build was asked for, resolved. Paths are absolute: it may be resumed from another folder."""
+    """``build.json`` holds the arguments of a build, resolved.
+
+    Paths are absolute, because the build may be resumed from another folder.
+    """
 
     schema_version: int = 2
     dataset: str
@@ -35,7 +38,7 @@ class Request(Record):
 
 
 def recall(root: Path, run: str | None) -> Request:
-    """The unfinished build of a run, or the only one of ``root`` where none is named.
+    """Return the request of a run's unfinished build; without a name, of the only one in ``root``.
 
     Raises InputError where there is none, or several to choose from.
     """
@@ -52,9 +55,10 @@ def recall(root: Path, run: str | None) -> Request:
 
 
 def remove_finished(root: Path, run: str, progress: Progress) -> bool:
-    """Whether ``run`` stands whole beside its unfinished build, which was killed at its very end and is removed now.
+    """Remove the unfinished build of ``run`` if the run is complete, and tell whether it was.
 
-    Beside a run of the head alone, which keeps no state, it is another build's of the same name, and stays.
+    Such a build was killed at its very end. A run of the head alone keeps no state: an unfinished build beside it is
+    another build of the same name, and stays.
     Precondition: this process holds the run's name (:func:`tledge.run_writer.reserved_run`).
     """
     folder = root / f"{UNFINISHED}{run}"
@@ -72,12 +76,14 @@ def remove_finished(root: Path, run: str, progress: Progress) -> bool:
 
 @contextlib.contextmanager
 def kept_state(root: Path, request: Request, progress: Progress, *, goes_on: bool) -> Iterator[Path]:
-    """A folder for the state of a build, which is removed when the block ends well.
+    """Yield a folder for the state of a build, and remove it when the block ends well.
 
-    When it does not, the folder stays, but for one that was made here and holds no epoch's state yet. What is left of a
-    build whose run stands whole is removed before. Precondition: this process holds the run's name.
-    Raises InputError where a build of its name is unfinished and ``goes_on`` is not set; EnvironmentFault where ``root`` can't
-    be written.
+    When the block raises, the folder stays, unless it was made here and holds no epoch's state yet. An unfinished build
+    whose run is complete is removed before. Precondition: this process holds the run's name.
+
+    Raises:
+        InputError: a build of this name is unfinished, and ``goes_on`` is not set.
+        EnvironmentFault: ``root`` can't be written.
     """
     check_name(request.run)
     folder = root / f"{UNFINISHED}{request.run}"
@@ -87,7 +93,7 @@ def kept_state(root: Path, request: Request, progress: Progress, *, goes_on: boo
         make_root(root, ELSEWHERE)
         folder.mkdir()
     except FileExistsError as error:
-        is_new = not (folder / _REQUEST).exists()  # killed before it was written: nothing was begun
+        is_new = not (folder / _REQUEST).exists()  # a build killed before its request was written has not begun
         if not goes_on and not is_new:
             raise InputError(
                 f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}; "
@@ -100,9 +106,9 @@ def kept_state(root: Path, request: Request, progress: Progress, *, goes_on: boo
         yield folder
     except BaseException as error:
         if (folder / STATE).exists():
-            if not isinstance(error, ArtifactError):  # which says itself what to do with the folder
+            if not isinstance(error, ArtifactError):  # an ArtifactError says itself what to do with the folder
                 progress.warn(f"what was trained so far is kept; go on with: tledge build --resume --run {request.run}")
         elif is_new:
-            shutil.rmtree(folder, ignore_errors=True)  # the error that is raised tells more
+            shutil.rmtree(folder, ignore_errors=True)  # the error that is raised says more than one of the removal
         raise
     shutil.rmtree(folder)
