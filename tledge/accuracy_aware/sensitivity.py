@@ -102,9 +102,7 @@ def _readers(layer: Any) -> Iterator[str]:
 
 
 def _whole(layer: Any) -> list[Any]:
-    """Return the layers that are one operator with ``layer``: a layer with weights and its fused ReLU, or one
-    layer alone.
-    """
+    """Return the layers of the operator that computes ``layer``: one alone, or one with weights and its fused ReLU."""
     if is_fused(layer):
         return [layer, layer.outbound_nodes[0].layer]
     host = host_of(layer)
