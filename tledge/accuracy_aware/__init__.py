@@ -1,1 +1,4 @@
-"""The smallest loss of integer arithmetic that a budget allows: what is exported is scored, and given precision as needed."""
+"""This package keeps an export inside a budget of accuracy.
+
+Each exported file is scored on the validation photos. Where it loses too much, more layers stay in float.
+"""

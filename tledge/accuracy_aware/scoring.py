@@ -1,4 +1,7 @@
-"""Files scored on the validation photos, each in a process of its own, against the original's answers to the same photos."""
+"""This module scores artifacts on the validation photos against the original.
+
+Each artifact runs in a process of its own. The original answers the same photos.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,11 @@ _ROUNDS = Rounds("quick", rounds=3, runs_a_round=10, warmup_limit=50)
 
 @dataclass(frozen=True)
 class Score:
-    """How a file answers. ``drop``: against the budget, on the same photos; ``p50_ms``: None where it was not timed."""
+    """A score says how accurate and how fast one artifact is on the validation photos.
+
+    ``accuracy`` is top-1, from 0 to 1. ``drop`` compares the artifact with the original on the same photos and with
+    the budget. ``p50_ms`` is None where the latency was not measured.
+    """
 
     accuracy: float
     drop: Certification
@@ -34,10 +41,16 @@ class Score:
 
 
 class Judge:
-    """The validation photos of a run, laid out for processes, and the classes that the original gives them."""
+    """A judge scores artifacts on the validation photos of a run.
+
+    It lays out the photos for worker processes and keeps on which of them the original is right.
+    """
 
     def __init__(self, run: Run, folder: Path, progress: Progress) -> None:
-        """``folder``: for files of its own. Raises InputError where there are no validation photos."""
+        """Lay out the validation photos and run the original on them.
+
+        The judge writes its files into ``folder``. Raises InputError where the validation split is empty.
+        """
         photos = load_split(run, "validation", progress)
         if not len(photos.labels):
             raise InputError("the validation split is empty, and --max-drop is judged by it; build on more photos")
@@ -52,16 +65,19 @@ class Judge:
 
     @property
     def num_photos(self) -> int:
-        """How many there are to judge by."""
+        """Return the number of validation photos."""
         return len(self._labels)
 
     @property
     def original_accuracy(self) -> float:
-        """As a fraction."""
+        """Return the original's top-1 accuracy on the validation photos, from 0 to 1."""
         return float(np.mean(self._was_right))
 
     def score(self, name: str, file: str, data: bytes, max_drop_points: float) -> Score | WorkerFailed:
-        """Run a file of this content; ``file``: its name, whose suffix tells the runtime."""
+        """Score an artifact with the content ``data``, or return the failure of its process.
+
+        ``file`` is the artifact's file name, whose suffix decides the runtime.
+        """
         path = self._folder / file
         path.write_bytes(data)
         model = Runnable(name, path, runtimes_for(path)[0].name)

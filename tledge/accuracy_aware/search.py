@@ -1,4 +1,8 @@
-"""export with a budget of accuracy: the plain integer file, then one with some layers in float, then one that was trained."""
+"""This module exports with a budget of accuracy.
+
+It tries the all-integer file first, then files with some layers in float, then a file after quantization-aware
+training.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ from tledge.verification.certification import certify
 from tledge.workers.process import WorkerFailed
 
 _TRAINED = "-qat"
-_ENDS = ("", SUFFIX, _TRAINED)  # of the names under which the file that a search finds may be kept
+_ENDS = ("", SUFFIX, _TRAINED)  # a search may keep its artifact under the name of a format with one of these ends
 
 
 def export_within(
@@ -39,12 +43,17 @@ def export_within(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
-    """For each int8 format, the first file whose drop is shown to be inside the budget, or the best where none is.
+    """Export, for each int8 format, the first artifact whose drop is shown to be inside the budget, else the best one.
 
-    A drop is shown to be inside where its 95% interval is, paired with the original on the validation photos. What was
-    tried, and how far a budget was missed, is in the record's ``search``. Raises InputError for a budget that is no number
-    of points, a format that has no int8 to begin with or that another process is exporting, and a run without validation
-    photos.
+    A drop is shown to be inside if the whole 95% interval is. The interval is paired: artifact and original answer
+    the same validation photos. The record's ``search`` lists what was tried and by how much the budget was missed.
+
+    Raises:
+        InputError: ``max_drop_points`` is not from 0 to 100, a format has no int8 artifact to begin with, another
+            process
+        exports one of the formats, or the run has no validation photos.
+        PromiseBroken: a format's artifacts do not run or do not keep its promise. The other formats are exported
+            first.
     """
     progress = progress or Silent()
     if not 0 <= max_drop_points <= 100:
@@ -80,9 +89,9 @@ def export_within(
 
 
 def fewest(count: int, suffices: Callable[[int], bool]) -> int | None:
-    """The fewest of 1 to ``count`` that suffice, or None: tried are 1, 2, 4, ... and then halves of the last gap.
+    """Return the smallest number from 1 to ``count`` that suffices, or None where none does.
 
-    More than suffice suffice too, as far as it looks.
+    The search tries 1, 2, 4, ... and then halves the last gap. It assumes that every larger number suffices too.
     """
     low, high = 0, min(1, count)
     while high and not suffices(high):
@@ -96,7 +105,7 @@ def fewest(count: int, suffices: Callable[[int], bool]) -> int | None:
 
 
 class MixedRecord(FittedRecord):
-    """How weights and ranges were fitted, but for some layers that compute in float."""
+    """This record says how weights and ranges were fitted, and which layers compute in float."""
 
     float_layers: list[str]
 
@@ -109,7 +118,7 @@ class _Attempt:
 
     @property
     def upper_bound_points(self) -> float:
-        """Of the drop; infinite where the file does not run."""
+        """Return the upper end of the drop's 95% interval in points, or infinity where the artifact does not run."""
         return math.inf if isinstance(self.score, WorkerFailed) else self.score.drop.interval_points.high
 
     @property
@@ -133,7 +142,7 @@ class _Attempt:
 
 
 class _Search:
-    """That of one format."""
+    """A search finds the artifact of one format."""
 
     def __init__(
         self, run: Run, form: Format, materials: Materials, judge: Judge, max_drop_points: float, progress: Progress
@@ -143,7 +152,10 @@ class _Search:
         self._attempts: list[_Attempt] = []
 
     def export(self) -> ExportRecord:
-        """Try one file after another, and keep the first that suffices, or the best."""
+        """Try one artifact after another, and keep the first that suffices, or else the best.
+
+        Raises PromiseBroken where the best artifact does not run.
+        """
         best = self._first_that_suffices() or min(self._attempts, key=lambda attempt: attempt.upper_bound_points)
         if isinstance(best.score, WorkerFailed):
             raise PromiseBroken(
@@ -191,7 +203,10 @@ class _Search:
         return last if last is not None and self._suffices(last) else None
 
     def _if_it_can_be(self, attempt: Callable[[], _Attempt]) -> _Attempt | None:
-        """None for a file that breaks its format's promise, which is said: others may keep theirs."""
+        """Make an attempt, or warn and return None where the artifact breaks its format's promise.
+
+        Other artifacts may keep the promise, so the search goes on.
+        """
         try:
             return attempt()
         except PromiseBroken as error:
@@ -209,7 +224,7 @@ class _Search:
 
     def _material(self, form: Format) -> Material:
         material = self._materials.of(form)
-        assert material is not None  # of integer formats, which a search begins with
+        assert material is not None  # integer formats have a material, and a search begins with one
         return material
 
     def _attempt(self, form: Format, material: Material) -> _Attempt:
@@ -223,14 +238,18 @@ class _Search:
         return attempt
 
     def _suffices(self, attempt: _Attempt) -> bool:
-        """Whether nothing more is tried: the drop is shown to be inside, or seen to be where nothing could show it."""
+        """Return whether the search ends with this attempt.
+
+        It ends if the drop is shown to be inside the budget. It also ends if the estimated drop is inside and the
+        photos are too few to show more.
+        """
         if attempt.is_within_budget or isinstance(attempt.score, WorkerFailed):
             return attempt.is_within_budget
         return attempt.score.drop.verdict == "passed" and bool(too_few(self._judge.num_photos, self._max_drop_points))
 
 
 def too_few(num_photos: int, max_drop_points: float) -> str:
-    """Why so many photos can't show that a drop is inside the budget, whatever a file answers; empty where they can."""
+    """Say why this number of photos can't show that any drop is inside the budget; return "" where it can."""
     equal = certify(0, 0, num_photos, max_drop_points)
     if equal.verdict == "certified":
         return ""
@@ -243,7 +262,7 @@ def too_few(num_photos: int, max_drop_points: float) -> str:
 
 
 def missed(record: ExportRecord) -> str:
-    """By how much an artifact missed the budget that it was searched for; empty where it did not, or had none."""
+    """Say by how much an artifact missed the budget of its search; return "" where it did not miss it or had none."""
     if record.search is None or record.search.missed_by_points is None:
         return ""
     search, why = record.search, too_few(record.search.num_photos, record.search.max_drop_points)

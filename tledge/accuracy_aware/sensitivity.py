@@ -1,4 +1,4 @@
-"""Which layers of a network lose most by integer arithmetic, and which compute in float where some of them are to."""
+"""This module decides which layers lose most by integer arithmetic and which of them compute in float."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ _PLAIN = Grid()
 
 
 def ranked(folded: Folded, calibration_photos: Pixels, grid: Grid = _PLAIN) -> dict[str, float]:
-    """The relative squared error that integers bring into each layer by themselves, by its name, the largest first.
+    """Measure the relative squared error that quantization causes in each layer alone, and sort the layers by it.
 
-    A layer is given the float network's values, as codes give them back, and has rounded weights; what its own codes give
-    back is compared with its float output: sum of squared differences over sum of squares. Layers that do not change codes
-    are left out, and a ReLU stands for the layer that it alone reads. ``calibration_photos``: uint8 (N, S, S, 3);
-    ``grid``: of every layer.
+    Each layer reads the float network's values after rounding to 8 bits, and has rounded weights. Its output is
+    rounded to 8 bits too and compared with its float output. The error is the sum of squared differences over the sum
+    of squares.
+
+    Layers that keep quantized values unchanged are left out. A fused ReLU stands for the layer that it reads.
+    ``calibration_photos`` are uint8 (N, S, S, 3). Every layer has the same ``grid``. The result goes from layer name
+    to error, the largest error first.
     """
     network, rounded = folded.network, folded.copied().network
     for layer in rounded.layers:
@@ -35,7 +38,7 @@ def ranked(folded: Folded, calibration_photos: Pixels, grid: Grid = _PLAIN) -> d
             layer.set_weights([grid.on_codes(layer, kernel), bias])
     first = network.layers[0].name
     real = {first: folded.images(calibration_photos)}
-    coded = {first: folded.input_codes.real(calibration_photos)}  # of a fused layer: not coded yet
+    coded = {first: folded.input_codes.real(calibration_photos)}  # a fused layer's output is not rounded yet
     errors = {}
     for number, layer in enumerate(network.layers[1:], start=1):
         before = _before(layer)
@@ -56,10 +59,11 @@ def ranked(folded: Folded, calibration_photos: Pixels, grid: Grid = _PLAIN) -> d
 
 
 def choices(network: Any, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """The layers that compute in float where the first of ``names`` is to, where the first two are, and so on.
+    """Return which layers compute in float when the first of ``names`` does, when the first two do, and so on.
 
-    A layer in float reads its inputs in float too, so what makes these, and what else reads them, is float as well. Each
-    choice is in the order of the network and differs from the one before; at least one layer with weights stays integer.
+    A layer in float reads float inputs. So the layers that make these inputs, and all others that read them, compute
+    in float too. Each set is in the order of the network and differs from the one before. At least one layer with
+    weights stays integer.
     """
     found: list[tuple[str, ...]] = []
     floats: set[str] = set()
@@ -74,7 +78,7 @@ def choices(network: Any, names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _with_inputs(network: Any, layer: Any) -> Iterator[str]:
-    """The layers that compute in float where one does."""
+    """Yield the names of all layers that compute in float where ``layer`` does."""
     whole = _whole(layer)
     yield from (one.name for one in whole)
     for name in _before(whole[0]):
@@ -87,7 +91,10 @@ def _with_inputs(network: Any, layer: Any) -> Iterator[str]:
 
 
 def _readers(layer: Any) -> Iterator[str]:
-    """All that read a layer's output, also through layers that do not change codes, and these."""
+    """Yield the names of all layers that read a layer's output.
+
+    A reader that keeps quantized values unchanged counts, and so do the readers behind it.
+    """
     for node in layer.outbound_nodes:
         yield from (one.name for one in _whole(node.layer))
         if kind_of(node.layer).keeps_values:
@@ -95,7 +102,7 @@ def _readers(layer: Any) -> Iterator[str]:
 
 
 def _whole(layer: Any) -> list[Any]:
-    """A layer with the ReLU that alone reads it, or with the layer that it alone reads as a ReLU: one operator."""
+    """Return the layers of the operator that computes ``layer``: one alone, or one with weights and its fused ReLU."""
     if is_fused(layer):
         return [layer, layer.outbound_nodes[0].layer]
     host = host_of(layer)
@@ -111,7 +118,7 @@ def _run(layer: Any, values: Sequence[Floats]) -> Floats:
 
 
 def _coded(values: Floats, seen: Floats) -> Floats:
-    """What 8 bits over the range of ``seen`` give back."""
+    """Round values to 8 bits over the range of ``seen``, and return the real numbers that they stand for."""
     low, high = with_zero(float(seen.min()), float(seen.max()))
     return np.asarray(tensorflow().quantization.fake_quant_with_min_max_args(values, low, high))
 

@@ -1,4 +1,7 @@
-"""A network becomes integers before it becomes a file: its weights are rounded to codes, and its activations get ranges."""
+"""This package turns a network into integers before it becomes a file.
+
+It rounds weights to quantized values and chooses the ranges of activations.
+"""
 
 from tledge.compression.codes import LARGEST_CODE
 from tledge.compression.prepared_network import FEW_PHOTOS, InputCodes, PreparedNetwork

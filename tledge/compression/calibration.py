@@ -1,4 +1,4 @@
-"""The methods that choose ranges of activations, and how much these depend on the photos."""
+"""This module names the calibration methods and measures how much the ranges depend on the photos."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ DEFAULT = "mse"
 
 
 def require_method(name: str) -> None:
-    """Raise InputError, with the nearest match, for a name that is no method."""
+    """Raise InputError, with the nearest match, where ``name`` is not a calibration method."""
     if name not in METHODS:
         raise unknown("calibration method", name, METHODS)
 
 
 def with_stability(prepared: PreparedNetwork) -> PreparedNetwork:
-    """``prepared`` with a note on how far its ranges of one half of the photos are from those of the other."""
+    """Return ``prepared`` with a note on how much the ranges of two halves of the photos differ."""
     stability = _stability(prepared, prepared.fitting.ranges)
     return replace(prepared, fitting=prepared.fitting.model_copy(update={"range_stability": stability}))
 
 
 def _stability(prepared: PreparedNetwork, method: str) -> StabilityNotes | None:
-    """How far the ranges of two disjoint halves of the photos are from each other, in parts of the wider one.
+    """Measure how far the ranges of two disjoint halves of the photos differ, as a fraction of the wider range.
 
-    None of a single photo, which has no halves.
+    Returns None for a single photo, which has no halves.
     """
     if any(not len(half.lows) for halves in prepared.histograms.values() for half in halves):
         return None

@@ -1,4 +1,4 @@
-"""Weights as codes: whole numbers times a scale of the output channel."""
+"""This module rounds weights to quantized values, which are whole numbers times a scale of the output channel."""
 
 from __future__ import annotations
 
@@ -14,34 +14,38 @@ from tledge.int8_pairs import rounded, scales
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
-LARGEST_CODE = 127  # of a weight; -128 is not used, so that zero is in the middle
-SMALLEST = 1e-9  # the largest weight that a channel of nothing but zeros is taken to have: it has a scale too
-_WORTH_WHILE = 2048  # weights of a layer: the codes of a smaller one save nothing that can be seen
+LARGEST_CODE = 127  # the largest quantized weight; -128 is not used, so that zero is in the middle
+SMALLEST = 1e-9  # a channel of zeros is given a scale as if this were its largest weight
+_WORTH_WHILE = 2048  # a layer with fewer weights saves nothing that can be seen
 
 
 @dataclass(frozen=True)
 class Codebook:
-    """The codes that a layer's weights may have: ``values``, int64 (K,), ascending, the two largest and zero among them.
+    """A codebook lists the quantized values that a layer's weights may have.
 
-    ``edges``: float64 (K - 1,), between which weight, in codes, the next value begins.
+    ``values``, int64 (K,), ascend and include zero and the two largest, plus and minus ``LARGEST_CODE``. ``edges``,
+    float64 (K - 1,), say at which quotient of weight and scale the next value begins.
     """
 
     values: npt.NDArray[np.int64]
     edges: npt.NDArray[np.float64]
 
     def nearest(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """What weights, in codes of any shape, become."""
+        """Return the allowed value for each quotient of weight and scale, of any shape."""
         return self.values[np.searchsorted(self.edges, codes, side="right")]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What the weights of a layer may be: whole numbers times a scale of their output channel.
+    """A grid says which values a layer's weights may have: whole numbers times a scale of their output channel.
 
-    Its largest weight has the code ``LARGEST_CODE``, of either sign, for a file derives the scale from it. ``book``: the
-    only codes that there are; None for all whole numbers. ``scale_bits``: significant ones of a scale; None for as many as
-    float32 has. ``bounds_pairs``: whether every pair of weights fits into 16 bits (see ``int8_pairs``), for which all codes are
-    there. Where a pair is what decides, its codes reach ``LARGEST_SUM`` together, and no code need be ``LARGEST_CODE``.
+    The largest weight has the quantized value ``LARGEST_CODE``, of either sign, because a file derives the scale from
+    it.
+
+    ``book`` lists the only allowed quantized values; None allows all whole numbers. ``scale_bits`` is the number of
+    significant bits of a scale; None keeps those of float32. ``bounds_pairs`` makes every pair of weights fit into 16
+    bits (see ``int8_pairs``), and needs all whole numbers. Where a pair decides the scale, its quantized values
+    together reach ``LARGEST_SUM``, and no weight need have ``LARGEST_CODE``.
     """
 
     book: Codebook | None = None
@@ -50,11 +54,14 @@ class Grid:
 
     @property
     def is_fine(self) -> bool:
-        """Whether it has all codes, and scales as they come."""
+        """Return whether the grid allows all whole numbers and all scales."""
         return self.book is None and self.scale_bits is None
 
     def scale_of(self, layer: Any, kernel: npt.NDArray[Any]) -> Doubles:
-        """What one code of each output channel is worth, float64, of the kernel's shape but 1 along what a channel adds up."""
+        """Return the scale of each output channel, float64.
+
+        Its shape is the kernel's, with 1 along the axes that a channel adds up.
+        """
         scale = np.maximum(_largest(layer, kernel), SMALLEST).astype(np.float64) / LARGEST_CODE
         if self._bounds(layer):
             of_pairs = scales(kernel.reshape(-1, scale.size), LARGEST_CODE)
@@ -62,11 +69,11 @@ class Grid:
         return scale if self.scale_bits is None else in_few_bits(scale, self.scale_bits)
 
     def codes_of(self, layer: Any, kernel: npt.NDArray[Any]) -> Doubles:
-        """The kernel in codes, not yet whole, float64 of its shape."""
+        """Divide the kernel by its scales without rounding, float64 of the same shape."""
         return np.asarray(kernel / self.scale_of(layer, kernel))
 
     def on_codes(self, layer: Any, kernel: npt.NDArray[Any]) -> Floats:
-        """The kernel as the nearest codes that there are, float32 of the same shape."""
+        """Round the kernel to the nearest allowed values, float32 of the same shape."""
         scale, codes = self.scale_of(layer, kernel), self.codes_of(layer, kernel)
         if self._bounds(layer):
             codes = rounded(codes.reshape(-1, scale.size)).reshape(kernel.shape)
@@ -76,7 +83,7 @@ class Grid:
         return np.asarray(codes * scale, np.float32)
 
     def nearest(self, codes: npt.NDArray[Any]) -> Doubles:
-        """The code that there is for each of these, which need not be whole, float64 of any shape."""
+        """Return the nearest allowed quantized value for each quotient of weight and scale, float64 of any shape."""
         within = np.clip(codes, -LARGEST_CODE, LARGEST_CODE)
         return np.asarray(np.round(within) if self.book is None else self.book.nearest(within), np.float64)
 
@@ -88,22 +95,22 @@ NO_GRIDS: Mapping[str, Grid] = {}
 
 
 def large(network: Any) -> list[Any]:
-    """The layers whose codes make up what a compressed file takes: convolutions and dense layers with many weights."""
+    """Return the layers that decide the size of a compressed file: convolutions and dense layers with many weights."""
     return [layer for layer in summing(network) if layer.get_weights()[0].size >= _WORTH_WHILE]
 
 
 def uniform(count: int) -> Codebook:
-    """``count`` codes, an odd number, each as far from the next as whole numbers allow."""
+    """Return a codebook of ``count`` values, an odd number, as evenly spaced as whole numbers allow."""
     values = np.round(np.linspace(-LARGEST_CODE, LARGEST_CODE, count)).astype(np.int64)
     return Codebook(values, (values[1:] + values[:-1]) / 2)
 
 
 def in_few_bits(values: npt.ArrayLike, bits: int, rounding: Callable[[Doubles], Doubles] = np.round) -> Doubles:
-    """Positive numbers with so many significant bits, float64 of the same shape."""
+    """Round positive numbers to ``bits`` significant bits, float64 of the same shape."""
     mantissas, exponents = np.frexp(np.asarray(values, np.float64))
     return np.asarray(np.ldexp(rounding(np.ldexp(mantissas, bits)), exponents - bits))
 
 
 def _largest(layer: Any, kernel: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The size of the largest weight of each output channel."""
+    """Return the absolute value of the largest weight of each output channel."""
     return np.asarray(np.abs(kernel).max(axis=kernel_of(layer).summed_axes(kernel.ndim), keepdims=True))

@@ -1,4 +1,4 @@
-"""What stands for a layer in a folded network."""
+"""This module copies layers into a folded network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Copy = tuple[Any, dict[str, list[Floats]]]  # its output, and the weights of its layers by their names
+Copy = tuple[Any, dict[str, list[Floats]]]  # the copy's output, and its weights by layer name
 
 
 def as_it_is(layer: Any, inputs: list[Any]) -> Copy:
-    """Returns the output of a copy of ``layer`` that reads ``inputs``, and the copy's weights."""
+    """Return the output of a copy of ``layer`` that reads ``inputs``, and the copy's weights by layer name."""
     return _applied(layer, layer.get_config(), inputs), {layer.name: layer.get_weights()}
 
 
 def with_bias(layer: Any, inputs: list[Any]) -> Copy:
-    """Returns the same for a copy that has a bias, and whose activation is a layer of its own, ``NAME/activation``."""
+    """Return the output and weights of a copy of ``layer`` that has a bias and whose activation is a separate layer.
+
+    The activation's layer is named ``NAME/activation``.
+    """
     import tf_keras
 
     values = layer.get_weights()

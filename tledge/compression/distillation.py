@@ -1,4 +1,7 @@
-"""A changed network learns to answer as the one that it was made from (Hinton et al., 2015, arXiv:1503.02531)."""
+"""This module trains a changed network to answer like the float network it was made from.
+
+The method is distillation (Hinton et al., 2015, arXiv:1503.02531).
+"""
 
 from __future__ import annotations
 
@@ -20,28 +23,28 @@ from tledge.tensorflow_setup import tensorflow
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-_SCORED = 64  # photos of a batch whose loss is only looked at
+_SCORED = 64  # batch size where nothing is trained
 
 
 class Examples:
-    """Photos, uint8 rows (S, S, 3), without their labels, and what a float network answers to them, which others shall learn.
+    """The examples are photos without labels and a float network's answers to them, which a student learns.
 
-    Its answers are logits, float32; they are computed once, when they are first asked for.
+    Photos are uint8 rows (S, S, 3). Answers are logits, float32. They are computed once, on first use.
     """
 
     def __init__(self, teacher: Folded, train: CachedRows, validation: CachedRows, progress: Progress) -> None:
-        """``validation``: photos that choose among epochs."""
+        """Keep the photos; those of ``validation`` choose the best epoch."""
         self.train, self.validation = train, validation
         self._teacher, self._progress = teacher, progress
 
     @cached_property
     def wanted(self) -> Floats:
-        """To the training photos as they are, and to their mirror images: (2, N, C)."""
+        """Compute the float network's logits for the training photos and for their mirror images: float32 (2, N, C)."""
         return np.stack([self._answers(self.train, step) for step in (1, -1)])
 
     @cached_property
     def wanted_of_validation(self) -> Floats:
-        """To the validation photos: (M, C)."""
+        """Compute the float network's logits for the validation photos: float32 (M, C)."""
         return self._answers(self.validation, 1)
 
     def _answers(self, photos: CachedRows, step: int) -> Floats:
@@ -62,7 +65,10 @@ class Examples:
 
 @dataclass(frozen=True)
 class Lessons:
-    """How a network is trained again. ``learning_rate``: of Adam, at the start of its cosine decay to zero."""
+    """The lessons are the options of a training.
+
+    ``learning_rate`` is that of Adam at the start of its cosine decay to zero.
+    """
 
     examples: Examples
     epochs: int
@@ -72,15 +78,17 @@ class Lessons:
 
     @property
     def num_steps(self) -> int:
-        """Of all epochs."""
+        """Return the number of training steps in all epochs together."""
         return self.epochs * -(-len(self.examples.train) // self.batch_size)
 
 
 @dataclass(frozen=True)
 class Learned:
-    """``losses``: on the validation photos, before the first epoch and after each. ``epoch``: the one that was kept, 0 for none.
+    """This result says how a training went.
 
-    ``agreement``: the share of the validation photos whose top-1 class is the float network's, with what was kept.
+    ``losses`` are those on the validation photos, before the first epoch and after each. ``epoch`` is the one that
+    was kept, 0 for the start. ``agreement`` is the share of validation photos on which the kept student and the float
+    network have the same top-1 class.
     """
 
     losses: tuple[float, ...]
@@ -95,11 +103,12 @@ def learn(
     description: str,
     progress: Progress,
 ) -> Learned:
-    """Train ``student``, a tf_keras.Model to logits of the same classes; it keeps the weights of its best epoch.
+    """Train ``student``, a tf_keras.Model to logits, and leave it with the weights of its best epoch.
 
-    The loss is the Kullback-Leibler divergence of its probabilities from those wanted, in nats a photo, on photos and
-    their mirror images; the validation photos are answered as they are. The epoch of the least loss on them is the best, and
-    the start is epoch 0. Raises InputError where there are none.
+    The loss is the Kullback-Leibler divergence of the student's probabilities from the float network's, in nats a
+    photo. It is trained on photos and their mirror images. The best epoch has the least loss on the validation
+    photos, which are not mirrored. The start counts as epoch 0. Raises InputError where there are no validation
+    photos.
     """
     examples = lessons.examples
     if not len(examples.validation):
@@ -142,19 +151,25 @@ def learn(
 
 
 def divergences(student: Any, codes: InputCodes, examples: Examples) -> Doubles:
-    """The Kullback-Leibler divergence of ``student``'s probabilities from those wanted, in nats, of each validation photo: (M,)."""
+    """Compute the divergence of ``student`` from the float network for each validation photo: float64 (M,).
+
+    It is the Kullback-Leibler divergence of the probabilities, in nats.
+    """
     return _of_validation(student, codes, examples, _divergence).astype(np.float64)
 
 
 def agreement(student: Any, codes: InputCodes, examples: Examples) -> float:
-    """The share of validation photos whose top-1 class is the float network's."""
+    """Compute the share of validation photos on which ``student`` and the float network have the same top-1 class."""
     return float(_of_validation(student, codes, examples, _has_same_class).mean())
 
 
 def _of_validation(
     student: Any, codes: InputCodes, examples: Examples, compare: Callable[[Any, Any], Any]
 ) -> npt.NDArray[Any]:
-    """What ``compare`` says of the logits that are wanted of each validation photo, and of ``student``'s: (M,)."""
+    """Compare the float network's logits with ``student``'s for each validation photo, and return (M,) results.
+
+    ``compare`` takes both batches of logits, the float network's first.
+    """
     tf, photos = tensorflow(), examples.validation
 
     @_of_pixels(photos, examples.wanted_of_validation)  # type: ignore[untyped-decorator]
@@ -168,7 +183,7 @@ def _of_validation(
 
 
 def _of_pixels(photos: CachedRows, *answers: Floats) -> Any:
-    """A tf.function of batches of such photos, and of such answers."""
+    """Return a decorator that makes a tf.function of a batch of ``photos`` and batches of ``answers``."""
     tf = tensorflow()
     signature = [
         tf.TensorSpec((None, *photos.row_shape), tf.uint8),
@@ -178,14 +193,14 @@ def _of_pixels(photos: CachedRows, *answers: Floats) -> Any:
 
 
 def _answered(pixels: Any, student: Any, codes: InputCodes, *, training: bool) -> Any:
-    """Logits, float32 (n, C)."""
+    """Return ``student``'s logits for uint8 pixels, float32 (n, C)."""
     import tensorflow as tf
 
     return student((tf.cast(pixels, tf.float32) - codes.zero_point) * codes.scale, training=training)
 
 
 def _divergence(wanted: Any, answered: Any) -> Any:
-    """Of each photo, float32 (n,)."""
+    """Return the Kullback-Leibler divergence for each photo of a batch, float32 (n,)."""
     import tensorflow as tf
 
     differences = tf.nn.log_softmax(wanted) - tf.nn.log_softmax(answered)
@@ -193,16 +208,16 @@ def _divergence(wanted: Any, answered: Any) -> Any:
 
 
 def _has_same_class(wanted: Any, answered: Any) -> Any:
-    """Of each photo, bool (n,)."""
+    """Return whether both logits have the same top-1 class for each photo of a batch, bool (n,)."""
     import tensorflow as tf
 
     return tf.argmax(wanted, axis=1) == tf.argmax(answered, axis=1)
 
 
 def _batches(lessons: Lessons, epoch: int) -> Iterator[tuple[npt.NDArray[Any], Floats]]:
-    """The training photos of an epoch in an order of its own, every other one mirrored at random, uint8 (n, S, S, 3).
+    """Yield batches of training photos, uint8 (n, S, S, 3), and the wanted logits, float32 (n, C).
 
-    And what is wanted of each, float32 (n, C).
+    Each epoch has an order of its own, and mirrors each photo with a probability of one half.
     """
     examples, rng = lessons.examples, np.random.default_rng([lessons.seed, epoch])
     order = rng.permutation(len(examples.train))
@@ -215,7 +230,7 @@ def _batches(lessons: Lessons, epoch: int) -> Iterator[tuple[npt.NDArray[Any], F
 
 
 def notes(lessons: Lessons, learned: Learned) -> LearningNotes:
-    """What the record of an export says of a training."""
+    """Return what the record of an export says about a training."""
     return LearningNotes(
         epochs=lessons.epochs,
         kept_epoch=learned.epoch,

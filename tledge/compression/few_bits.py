@@ -1,7 +1,8 @@
-"""Scales and biases in few significant bits: of a compressed file with few codes, they take a third.
+"""This module rounds scales and biases to few significant bits.
 
-A scale of 32 bits is as good as random to a compressor, and a file has two of each channel: that of its weights, and that
-of its bias, which is the product with the scale of what the channel reads.
+They take a third of a compressed file whose weights have few quantized values. A scale of 32 bits looks random to a
+compressor. A file has two scales for each channel: the scale of its weights and the scale of its bias. The latter is
+the product of the former and the scale of the layer's input.
 """
 
 from __future__ import annotations
@@ -17,27 +18,30 @@ from tledge.compression.layer_roles import is_fused, is_weighted
 from tledge.compression.prepared_network import PreparedNetwork
 from tledge.compression.ranges import LEVELS, Range, scale_of
 
-_OF_A_STEP = 1 / 4  # of an output's codes: to what a bias may be rounded
+_OF_A_STEP = 1 / 4  # a bias is rounded to at most this part of a step of the layer's output
 
 
 def with_short_ranges(prepared: PreparedNetwork, bits: int) -> PreparedNetwork:
-    """``prepared`` whose ranges are widened until the scale has so many significant bits, and a code for zero."""
+    """Return ``prepared`` with ranges that are widened until each scale has only ``bits`` significant bits.
+
+    Zero still has an exact quantized value in each range.
+    """
     return replace(prepared, ranges={name: _short(one, bits) for name, one in prepared.ranges.items()})
 
 
 def with_short_biases(prepared: PreparedNetwork, grids: Mapping[str, Grid]) -> PreparedNetwork:
-    """``prepared`` whose biases are rounded to a small part of a step of what they are added to.
+    """Return ``prepared`` with biases rounded to a small part of one quantization step of the layer's output.
 
-    It is a power of two times the scale that a file gives a bias, so that the lowest bits of its codes are zero. ``grids``: of
-    every layer with weights, by name. Where all weights of a channel are next to zero, TensorFlow's converter takes a larger
-    scale, in which the bias fits into 32 bits.
+    The unit is a power of two times the scale that a file gives the bias. So the lowest bits of the quantized bias
+    are zero. ``grids`` has the grid of every layer with weights, by name. Where all weights of a channel are almost
+    zero, TensorFlow's converter takes a larger scale, in which the bias fits into 32 bits.
     """
     network = copied(prepared.network)
     ranges = {network.layers[0].name: prepared.input_codes.range, **prepared.ranges}
     for layer in filter(is_weighted, network.layers):
         kernel, bias = layer.get_weights()
         (before,) = layer.inbound_nodes[0].parent_nodes
-        while before.layer.name not in ranges:  # it gives the codes that it reads
+        while before.layer.name not in ranges:  # such a layer passes quantized values through
             (before,) = before.layer.inbound_nodes[0].parent_nodes
         read = ranges[before.layer.name]
         last = layer.outbound_nodes[0].layer if is_fused(layer) else layer

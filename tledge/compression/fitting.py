@@ -1,10 +1,10 @@
-"""Weights that are fitted to integer arithmetic, layer after layer, without labels and without training.
+"""This module fits weights to integer arithmetic, layer after layer, without labels and without training.
 
-Rounding a layer's weights moves its output in a way that repeats on every photo. So each layer is given the inputs that
-the quantized layers before it make, and the weights that bring its output nearest to what the float network has there:
-least squares, held near the weights that were trained. What rounding then leaves in the mean of a channel goes into the
-bias (Nagel et al., 2019, arXiv:1906.04721, section 4.2). Hubara et al., 2020 (arXiv:2006.10518), fit one layer after
-another in the same sense, by gradient descent.
+Rounding a layer's weights moves its output in a way that repeats on every photo. So each layer is given the inputs
+that the quantized layers before it make. Its weights are fitted by least squares, held near the trained ones, to
+bring its output nearest to that of the float network. The rounding that is left in the mean of a channel goes into
+the bias (Nagel et al., 2019, arXiv:1906.04721, section 4.2). Hubara et al., 2020 (arXiv:2006.10518), fit one layer
+after another in the same sense, by gradient descent.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from tledge.progress import Progress
 from tledge.room import require_memory, require_space
 from tledge.tensorflow_setup import tensorflow
 
-_BATCH_BYTES = 2**27  # of the patches that a convolution reads at a time
-# Positions of all photos' maps together that are enough for the sums, and for each weight of an output.
+_BATCH_BYTES = 2**27  # the size of the patches that a convolution reads at a time
+# This many positions, in the maps of all photos together, are enough for the sums and for each weight of an output.
 _ENOUGH_POSITIONS, _ENOUGH_FOR_A_WEIGHT = 2**14, 2**7
 _NONE = np.zeros(BINS, np.int64)
 Floats = npt.NDArray[np.float32]
@@ -45,10 +45,11 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass
 class _Output:
-    """What a layer makes of all photos, float32 (N, ...): in the float network, and then in the quantized one.
+    """An output holds what a layer computes for all photos, float32 (N, ...).
 
-    ``range``: of its codes; None where it is never coded, for the next operator is computed together with it. ``seen``: what
-    that follows from, of every other photo and of the others. ``paths``: the files of both.
+    ``real`` is the float network's output, ``quantized`` the quantized network's. ``range`` is None where the output
+    is not quantized. ``seen`` are the histograms from which the range follows, of every other photo and of the
+    others. ``paths`` are the files of ``real`` and ``quantized``.
     """
 
     real: Floats
@@ -58,11 +59,11 @@ class _Output:
     range: Range | None = None
 
     def uncoded(self, part: slice) -> Any:
-        """Some photos of the float network."""
+        """Return the float network's output for some photos."""
         return np.asarray(self.real[part])
 
     def coded(self, part: slice) -> Any:
-        """Some photos of the quantized network, as their codes give them back."""
+        """Return the real numbers that the quantized network's output stands for, for some photos."""
         tf = tensorflow()
         assert self.quantized is not None
         values = tf.constant(self.quantized[part])
@@ -82,10 +83,21 @@ def fit_network(
 ) -> PreparedNetwork:
     """Fit the weights of ``folded``, which change in place, and choose the ranges of its layers' outputs.
 
-    ``calibration_photos``: uint8 (N, S, S, 3). ``range_method``: one of ``METHODS``. With ``keeps_zeros`` a weight
-    that is zero stays so. ``float_layers`` keep the weights that they have, and what only such layers read of
-    them gets no codes; a ReLU and the layer that it alone reads go together. ``bounds_pairs``: as in
-    a ``Grid``. ``grids``: of some layers, by name. The outputs of a few layers at a time lie on the cache's disk.
+    The outputs of a few layers at a time are stored on the cache's disk.
+
+    Args:
+        folded: the network whose weights are fitted.
+        calibration_photos: the representative data set, uint8 (N, S, S, 3).
+        range_method: one of ``METHODS``.
+        progress: is told of every layer.
+        keeps_zeros: whether weights that are zero stay zero, as after pruning.
+        float_layers: the layers that compute in float. Their kernels are not changed. An output that only they read
+            is not quantized. A fused ReLU and its layer go together.
+        bounds_pairs: whether every pair of weights fits into 16 bits, as in a ``Grid``.
+        grids: the grids of some layers, by name. The others have all quantized values.
+
+    Raises:
+        ArtifactError: a layer gives infinite or undefined values.
     """
     import scipy.linalg  # noqa: F401 - threadpool_limits reaches libraries that are loaded already
 
@@ -97,7 +109,7 @@ def fit_network(
     with (
         scratch_folder() as folder,
         ThreadPoolExecutor(1) as ahead,
-        # One thread: OpenBLAS' own wait for each other busily, and where other programs run, for ten times as long.
+        # One thread: OpenBLAS' threads wait busily for each other, ten times as long where other programs run.
         threadpool_limits(1, user_api="blas"),
         progress.step("fitting int8 weights", len(network.layers) - 1) as advance,
     ):
@@ -110,7 +122,7 @@ def fit_network(
             network.layers[0].name: _Output(folded.images(calibration_photos), quantized=codes.real(calibration_photos))
         }
 
-        # The outputs that a layer reads are still there: it is a reader of them that is not done.
+        # The outputs that this layer reads are still stored, because this layer is not done.
         def in_float(number: int) -> tuple[_Output, _Wanted]:
             layer, *relus = operators[number]
             last, wanted = [layer, *relus][-1], _Wanted(layer, len(calibration_photos))
@@ -124,7 +136,7 @@ def fit_network(
             last, size, before = [layer, *relus][-1], _batch_size(layer), _read(layer, outputs)
             made, wanted = pending.result()
             outputs[last.name] = made
-            if number + 1 < len(operators):  # while its weights are those that were trained
+            if number + 1 < len(operators):  # the next layer still has its trained weights
                 pending = ahead.submit(in_float, number + 1)
             if is_weighted(layer):
                 is_float = layer.name in float_layers
@@ -156,12 +168,12 @@ def fit_network(
 
 
 def _read(layer: Any, outputs: Mapping[str, _Output]) -> list[_Output]:
-    """What a layer reads."""
+    """Return the outputs that a layer reads."""
     return [outputs[node.layer.name] for node in layer.inbound_nodes[0].parent_nodes]
 
 
 def _operators(network: Any) -> Iterator[list[Any]]:
-    """Layers after the input that runtimes compute in one operator: one, or one with weights and its ReLU."""
+    """Yield the layers of each operator after the input: one layer alone, or one with weights and its fused ReLU."""
     for layer in network.layers[1:]:
         if is_fused(layer):
             yield [layer, layer.outbound_nodes[0].layer]
@@ -170,13 +182,13 @@ def _operators(network: Any) -> Iterator[list[Any]]:
 
 
 def _is_among(layer: Any, float_layers: Collection[str]) -> bool:
-    """Whether it computes in float, and all that read it."""
+    """Return whether a layer and all layers that read it compute in float."""
     readers = [node.layer.name for node in layer.outbound_nodes]
     return bool(readers) and {layer.name, *readers} <= set(float_layers)
 
 
 def _live(network: Any, done: Collection[str]) -> set[str]:
-    """The layers in ``done`` whose outputs another one reads."""
+    """Return the names of the layers in ``done`` that a layer not in ``done`` still reads."""
     return {
         layer.name
         for layer in network.layers
@@ -185,9 +197,10 @@ def _live(network: Any, done: Collection[str]) -> set[str]:
 
 
 def _most_bytes(network: Any, num_photos: int) -> int:
-    """Of the outputs that lie on the disk at one time: those that are read later, and the two that are made.
+    """Return the most bytes that outputs take on the disk at one time.
 
-    Of the later of these only what the float network makes.
+    These are the outputs that later layers read, both outputs of the layer at hand, and the float output of the next
+    one.
     """
     first = network.layers[0].name
     elements = {layer.name: int(np.prod(layer.output_shape[1:])) for layer in network.layers if layer.name != first}
@@ -201,7 +214,7 @@ def _most_bytes(network: Any, num_photos: int) -> int:
 
 
 def _batch_size(layer: Any) -> int:
-    """Photos at a time: as many as patches of their input fit."""
+    """Return how many photos a layer reads at a time, 1 to 32, so that the patches of its input fit in memory."""
     kernel = int(np.prod(getattr(layer, "kernel_size", (1,))))
     shapes = layer.input_shape if isinstance(layer.input_shape, list) else [layer.input_shape]
     return int(max(1, min(32, _BATCH_BYTES // (4 * kernel * max(int(np.prod(shape[1:])) for shape in shapes)))))
@@ -215,9 +228,10 @@ def _run(
     size: int,
     see: Callable[[Any], None] = lambda values: None,
 ) -> Iterator[Floats]:
-    """The output of a layer, and its ReLU if any, of all photos, some at a time.
+    """Yield the output of a layer, followed by its ReLU if any, for all photos in batches.
 
-    Each of ``inputs`` gives what it reads of some photos; ``see`` is given what the layer alone makes of them.
+    Each of ``inputs`` returns one input of the layer for a slice of photos. ``see`` is given the layer's output
+    before the ReLU.
     """
     for start in range(0, num_photos, size):
         read = [values(slice(start, start + size)) for values in inputs]
@@ -225,13 +239,13 @@ def _run(
         see(made)
         for relu in relus:
             made = relu(made)
-        yield np.asarray(made)  # without a copy, unlike numpy()
+        yield np.asarray(made)  # makes no copy, unlike numpy()
 
 
 class _Wanted:
-    """What a layer makes of all photos in the float network, at enough positions of their maps for the sums.
+    """A layer's wanted output is the float network's, at enough positions of its maps for the sums.
 
-    ``step``: every how many, in each direction.
+    Every ``step``-th position in each direction is kept.
     """
 
     def __init__(self, layer: Any, num_photos: int) -> None:
@@ -245,24 +259,27 @@ class _Wanted:
             self._kept = []
 
     def keep(self, values: Any) -> None:
-        """Of the next photos."""
+        """Keep the output for the next batch of photos."""
         if self._kept is not None:
             part = values[:, :: self.step, :: self.step] if len(values.shape) == 4 else values
             self._kept.append(np.asarray(part))
 
     def of_all_photos(self) -> Floats:
-        """float32 (N, ...)."""
+        """Return the kept output for all photos, float32 (N, ...)."""
         assert self._kept
         return np.concatenate(self._kept)
 
 
 def _seen(values: Floats) -> tuple[Histogram, Histogram]:
-    """Of every other photo, and of the others, in the same bins."""
+    """Count the values of every other photo, and of the others, in histograms with the same bins.
+
+    Raises ArtifactError where a value is infinite or undefined.
+    """
     flat = values.reshape(len(values), -1)
     lows, highs = (np.array([pick(photo) for photo in flat], np.float32) for pick in (np.min, np.max))
     low, high = float(lows.min()), float(highs.max())
     _require_finite(low, high)
-    high = max(high, low + 1e-6 * max(1.0, abs(low)))  # an output may never change
+    high = max(high, low + 1e-6 * max(1.0, abs(low)))  # a constant output needs a width too
 
     def half(part: slice) -> Histogram:
         counts = sum((_histogram(photo, low, high) for photo in flat[part]), _NONE)
@@ -272,7 +289,7 @@ def _seen(values: Floats) -> tuple[Histogram, Histogram]:
 
 
 def _require_finite(low: float, high: float) -> None:
-    """Raise ArtifactError where a layer's smallest or largest value is none."""
+    """Raise ArtifactError where a layer's smallest or largest value is infinite or undefined."""
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ArtifactError(
             "the network's layers give infinite or undefined values, which have no codes; train it again"
@@ -280,8 +297,11 @@ def _require_finite(low: float, high: float) -> None:
 
 
 def _histogram(values: Floats, low: float, high: float) -> npt.NDArray[np.int64]:
-    """How many lie in each of the bins: numpy's takes twice as long for edges that are exact to the last bit."""
-    # In 64 bits: 32 have no 2048 numbers between two that are near each other.
+    """Count the values in each bin.
+
+    numpy's own histogram takes twice as long, for edges that are exact to the last bit.
+    """
+    # float64, because float32 may not have 2048 numbers between a low and a high that are close.
     places = values.astype(np.float64)
     places -= low
     places *= BINS / (high - low)
@@ -297,10 +317,11 @@ def _fitted(
     keeps_zeros: bool,
     grid: Grid | None,
 ) -> tuple[list[Floats], bool]:
-    """Kernel, on its grid of codes, and bias, for ``layer`` to give what is wanted from what is before it.
+    """Fit a layer's kernel and bias so that it gives the wanted output for the inputs of the quantized network.
 
-    And whether the kernel was fitted, not only rounded. A depthwise convolution is as many small problems as it has
-    channels. ``grid``: its codes; without them the kernel stays as it was trained.
+    Returns the kernel, rounded to ``grid``, and the bias, and whether the kernel was fitted and not only rounded.
+    Without a grid, the kernel stays as it was trained. A depthwise convolution is as many small problems as it has
+    channels.
     """
     wanted = sample.of_all_photos()
     _require_finite(float(wanted.min()), float(wanted.max()))

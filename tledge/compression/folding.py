@@ -1,4 +1,4 @@
-"""Batch normalizations become part of the weights before them, as every converter for devices does it."""
+"""This module folds batch normalizations into the weights before them, as every converter for devices does."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Folded:
-    """A flat tf_keras.Model to logits, float32 (N, C), and what a pixel byte stands for at its input.
+    """A folded network is a flat tf_keras.Model to logits, float32 (N, C), with the scale and zero point of its input.
 
-    ``zero_byte``: the value of a byte, seldom whole, that would stand for zero; that of ``input_codes`` is next to it.
+    ``zero_byte`` is the exact byte that would stand for the real number 0. It is seldom whole. The zero point of
+    ``input_codes`` is the nearest whole number.
     """
 
     network: Any
@@ -31,16 +32,16 @@ class Folded:
     zero_byte: float
 
     def images(self, pixels: Pixels) -> Floats:
-        """What the trained network takes of photos, uint8 (N, S, S, 3): float32 of that shape."""
+        """Convert photos, uint8 (N, S, S, 3), to the trained network's float32 input of the same shape."""
         return (np.asarray(pixels, np.float32) - np.float32(self.zero_byte)) * np.float32(self.input_codes.scale)
 
     def copied(self) -> Folded:
-        """The same with a network of its own, whose weights may change."""
+        """Copy the folded network, so that the copy's weights may change."""
         return replace(self, network=copied(self.network))
 
 
 def copied(network: Any) -> Any:
-    """A tf_keras.Model of the same layers and weights that shares none of them."""
+    """Copy a tf_keras.Model with all its layers and weights."""
     import tf_keras
 
     made = tf_keras.models.clone_model(network)
@@ -49,13 +50,14 @@ def copied(network: Any) -> Any:
 
 
 def fold(network: Any) -> Folded:
-    """A copy of a flat network, float32 RGB (N, S, S, 3) in [0, 1] to logits, ready to be quantized.
+    """Copy a flat network so that it is ready to be quantized; the copy has no batch normalization that can be folded.
 
-    A batch normalization that alone reads a layer with weights becomes part of it; an activation inside a layer becomes a layer
-    of its own, named ``NAME/activation``; what does nothing outside training goes. The layer that rescales the input goes
-    too where one scale and one zero point say the same: the pixel bytes are then the codes of the network's own input.
-    Raises InputError for a network with a layer that is used more than once, or of which it is not known what a runtime
-    makes of it.
+    The network goes from float32 RGB (N, S, S, 3) in [0, 1] to logits. A batch normalization becomes part of a layer
+    with weights if it alone reads that layer. An activation inside a layer becomes a layer named ``NAME/activation``.
+    Layers that do nothing outside training are dropped. The layer that rescales the input is dropped if one scale and
+    one zero point do the same: the pixel bytes are then the quantized values of the network's input.
+
+    Raises InputError where a layer is used more than once, or where a layer's integer arithmetic is not known.
     """
     import tf_keras
 
@@ -89,13 +91,13 @@ def fold(network: Any) -> Folded:
 
 
 def _input_codes(network: Any) -> tuple[InputCodes, float, bool]:
-    """What a byte stands for, which would be zero, and whether that takes the place of the layer that rescales."""
+    """Return the input's scale and zero point, the exact byte of zero, and whether the rescaling layer can be dropped."""
     names = [layer.name for layer in network.layers]
     if RESCALE not in names:
         return InputCodes(PIXEL_SCALE, 0), 0.0, False
     kernel, offset = (values.reshape(-1) for values in network.get_layer(RESCALE).get_weights())
     scale, zero_point = float(kernel[0]) * PIXEL_SCALE, -float(offset[0]) / (float(kernel[0]) * PIXEL_SCALE)
-    # Half a code is less than what a camera's byte is exact to; the weights are fitted to the input as it is coded.
+    # Rounding the zero point moves the input by half a byte at most, less than a camera's error; fitting includes it.
     if np.ptp(kernel) or np.ptp(offset) or kernel[0] <= 0 or not -0.5 <= zero_point <= 255.5:
         return InputCodes(PIXEL_SCALE, 0), 0.0, False
     return InputCodes(scale, math.ceil(zero_point - 0.5)), zero_point, True
@@ -108,13 +110,13 @@ def _refuse(strange: list[Any]) -> None:
 
 
 def _is_computed(layer: Any) -> bool:
-    """Whether a runtime has an operator for it: of its own, or that of the layer before it."""
+    """Return whether a runtime computes a layer, in an operator of its own or in that of the layer before it."""
     kind = find_kind(layer)
     return kind is not None and (bool(kind.tflite) or host_of(layer) is not None)
 
 
 def _readers(network: Any) -> dict[str, int]:
-    """How many layers read each layer."""
+    """Count the layers that read each layer."""
     counts = {layer.name: 0 for layer in network.layers}
     for layer in network.layers:
         for node in layer.inbound_nodes[0].parent_nodes:
@@ -123,12 +125,18 @@ def _readers(network: Any) -> dict[str, int]:
 
 
 def _ends_in_weights(name: str, output: Any) -> bool:
-    """Whether a layer of that name and with weights made ``output``: no activation, and none that left the network."""
+    """Return whether ``output`` was made by a layer named ``name`` that has weights.
+
+    That excludes an activation behind it, and a layer that was dropped.
+    """
     return output.node.layer.name == name and is_weighted(output.node.layer)
 
 
 def _folded(values: list[Floats], normalization: Normalization, layer: Any) -> list[Floats]:
-    """Returns the kernel and bias of ``layer`` followed by ``normalization`` (Jacob et al., 2018, arXiv:1712.05877, eq. 14)."""
+    """Return the kernel and bias of ``layer`` followed by ``normalization``.
+
+    The formula is eq. 14 of Jacob et al., 2018, arXiv:1712.05877.
+    """
     kernel, bias = (np.asarray(v, np.float64) for v in values)
     mean, factor, offset = normalization.mean, normalization.factor, normalization.offset
     per_channel = factor.reshape(kernel.shape[-kernel_of(layer).num_output_axes :])

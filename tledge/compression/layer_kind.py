@@ -1,4 +1,4 @@
-"""What a kind of layer is to integer arithmetic, as its file declares it."""
+"""This module defines what a kind of layer declares about its integer arithmetic."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ def _one(layer: Any) -> int:
 
 @dataclass(frozen=True)
 class Kernel:
-    """How a kind of layer multiplies by its weights. In a folded network its variables are its kernel and its bias.
+    """A kernel says how a kind of layer multiplies by its weights.
 
-    ``name``: of the kernel among the layer's attributes. ``patches(layer, values, num_groups, step)`` returns what the
-    outputs multiply their weights with: of maps or vectors ``values``, at every ``step``-th position in each direction,
-    float32 (positions, groups, inputs of a group). ``num_output_axes``: how many of the kernel's last axes tell its
-    outputs apart; an output adds up the axes before them. ``sums_channels``: whether an output adds up several channels.
-    Such layers hold nearly all weights, so they are the ones that are pruned and clustered. ``num_groups(layer)``: into
-    how many parts the outputs are divided that read different channels.
+    In a folded network the layer's variables are its kernel and its bias.
+
+    Attributes:
+        name: the name of the kernel among the layer's attributes.
+        patches: ``patches(layer, values, num_groups, step)`` returns the values that the outputs multiply by their
+            weights. ``values`` are maps or vectors, read for every ``step``-th position in each direction. The result
+            is float32 (positions, groups, inputs of a group).
+        num_output_axes: how many of the kernel's last axes tell its outputs apart. An output adds up the axes before
+            them.
+        sums_channels: whether an output adds up several channels. Such layers hold nearly all weights, so they are
+            the ones that are pruned and clustered.
+        num_groups: ``num_groups(layer)`` returns the number of groups of outputs that read different channels.
     """
 
     name: str
@@ -42,26 +48,26 @@ class Kernel:
     num_groups: Callable[[Any], int] = _one
 
     def num_inputs(self, shape: Sequence[int]) -> int:
-        """Returns how many weights an output of a kernel of this shape has."""
+        """Return how many weights each output has in a kernel of this shape."""
         return int(np.prod(shape[: -self.num_output_axes]))
 
     def summed_axes(self, rank: int) -> tuple[int, ...]:
-        """Returns the axes of a kernel that an output adds up."""
+        """Return the axes that an output adds up in a kernel with ``rank`` axes."""
         return tuple(range(rank - self.num_output_axes))
 
     def by_group(self, kernel: npt.NDArray[Any], num_groups: int) -> npt.NDArray[Any]:
-        """Returns the kernel as (groups, inputs of a group, outputs of a group)."""
+        """Reshape a kernel to (groups, inputs of a group, outputs of a group)."""
         rows = kernel.reshape(self.num_inputs(kernel.shape), num_groups, -1)
         return np.ascontiguousarray(np.moveaxis(rows, 1, 0))
 
     def from_groups(self, weights: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
-        """Returns the kernel, of this shape, of which :meth:`by_group` returned ``weights``."""
+        """Undo :meth:`by_group`: reshape ``weights`` to a kernel of this shape."""
         return np.moveaxis(weights, 0, 1).reshape(shape)
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """What a layer does to each channel on its own: (x - mean) * factor + offset. All three are float64 (channels,)."""
+    """A normalization computes (x - mean) * factor + offset for each channel; all three are float64 (channels,)."""
 
     mean: Doubles
     factor: Doubles
@@ -70,19 +76,24 @@ class Normalization:
 
 @dataclass(frozen=True)
 class LayerKind:
-    """What a kind of layer is to integer arithmetic.
+    """A layer kind says what a kind of layer is to integer arithmetic.
 
-    ``name``: the name of its file. ``classes``: the names of the Keras classes that have this kind where ``claims`` returns
-    True of the layer. ``tflite`` and ``onnx``: the operators of one such layer in an all-integer file, besides changes of
-    layout and QDQ pairs. A kind that has none stands in no folded network by itself.
-
-    ``kernel``: None for a layer without weights. ``part_of``: the kinds whose operator computes this one as well, where it
-    alone reads them; the output of the other layer has no quantized values then. ``keeps_values``: whether quantized values
-    pass through unchanged, with their scale and zero point. ``is_idle``: whether it does nothing outside training.
-    ``normalization(layer)`` returns what it does to each channel, for a layer that becomes part of the weights before it.
-
-    ``copied(layer, inputs)`` returns what stands for the layer in a folded network: its output, of the tensors that it reads,
-    and the weights of the new layers by their names.
+    Attributes:
+        name: the name of its file.
+        classes: the names of the Keras classes that have this kind if ``claims`` returns True for the layer.
+        tflite: the operators of one such layer in an all-integer TFLite file, besides changes of layout. A kind that
+            has none is never a layer by itself in a folded network.
+        onnx: the operators of one such layer in an all-integer ONNX file, besides changes of layout and QDQ pairs.
+        claims: ``claims(layer)`` returns whether a layer of these classes has this kind.
+        kernel: how it multiplies by its weights, None for a layer without weights.
+        part_of: the kinds whose operator also computes this one, if this layer alone reads them. The output of the
+            other layer is not quantized then.
+        keeps_values: whether quantized values pass through unchanged, with their scale and zero point.
+        is_idle: whether it does nothing outside training.
+        normalization: ``normalization(layer)`` returns what the layer does to each channel, for a layer that is
+            folded into the weights before it.
+        copied: ``copied(layer, inputs)`` makes the layer's copy in a folded network. It returns the copy's output for
+            the tensors ``inputs``, and the weights of the new layers by their names.
     """
 
     name: str

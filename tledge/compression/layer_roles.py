@@ -1,4 +1,4 @@
-"""What a layer of a network is to integer arithmetic: the row of its kind, and its place among its neighbours."""
+"""This module says what a layer is to integer arithmetic, from its kind and its neighbours."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from tledge.compression.layer_kinds import kinds
 
 
 def find_kind(layer: Any) -> LayerKind | None:
-    """Returns the kind of a Keras layer, or None where it is not known what the layer is to integers."""
+    """Return the kind of a Keras layer, or None where its integer arithmetic is not known."""
     own = type(layer).__name__
     return next((kind for kind in kinds().values() if own in kind.classes and kind.claims(layer)), None)
 
 
 def kind_of(layer: Any) -> LayerKind:
-    """Returns the kind of a layer of a folded network, whose layers are all known. Raises LookupError for others."""
+    """Return the kind of a layer of a folded network, whose layers are all known.
+
+    Raises LookupError where the kind is not known.
+    """
     kind = find_kind(layer)
     if kind is None:
         raise LookupError(f"no kind of layer is known for {layer.name} ({type(layer).__name__})")
@@ -25,7 +28,10 @@ def kind_of(layer: Any) -> LayerKind:
 
 
 def kernel_of(layer: Any) -> Kernel:
-    """Returns how a layer that has weights multiplies by them. Raises LookupError for others."""
+    """Return how a layer multiplies by its weights.
+
+    Raises LookupError where the layer has no weights.
+    """
     kernel = kind_of(layer).kernel
     if kernel is None:
         raise LookupError(f"{layer.name} ({type(layer).__name__}) has no weights to be fitted")
@@ -33,19 +39,22 @@ def kernel_of(layer: Any) -> Kernel:
 
 
 def is_weighted(layer: Any) -> bool:
-    """Returns whether a layer multiplies by weights that are fitted."""
+    """Return whether a layer multiplies by weights that are fitted."""
     return kind_of(layer).kernel is not None
 
 
 def summing(network: Any) -> list[Any]:
-    """Returns the layers whose outputs add up several channels, convolutions and dense layers: nearly all weights are theirs."""
+    """Return the layers whose outputs add up several channels: convolutions and dense layers.
+
+    They hold nearly all weights of a network.
+    """
     return [layer for layer in network.layers if is_weighted(layer) and kernel_of(layer).sums_channels]
 
 
 def has_pairs(layer: Any) -> bool:
-    """Returns whether a CPU may add products of a layer's weights in 16 bits.
+    """Return whether a CPU may add products of a layer's weights in 16 bits.
 
-    It may do so for all layers with weights but those with one kernel a channel.
+    This can happen in all layers with weights, except those with exactly one kernel for each channel.
     """
     kernel = kernel_of(layer)
     shape = getattr(layer, kernel.name).shape
@@ -54,7 +63,7 @@ def has_pairs(layer: Any) -> bool:
 
 
 def host_of(layer: Any) -> Any | None:
-    """Returns the layer whose operator computes ``layer`` as well, as that of a convolution does a ReLU; None without one."""
+    """Return the layer whose operator also computes ``layer``, such as the convolution before a ReLU, or None."""
     before = [node.layer for node in layer.inbound_nodes[0].parent_nodes]
     if len(before) != 1 or len(before[0].outbound_nodes) != 1:
         return None
@@ -63,6 +72,6 @@ def host_of(layer: Any) -> Any | None:
 
 
 def is_fused(layer: Any) -> bool:
-    """Returns whether a layer's output has no quantized values: the one layer that reads it is part of its operator."""
+    """Return whether a layer's output is never quantized, because its only reader is part of the same operator."""
     readers = layer.outbound_nodes
     return len(readers) == 1 and host_of(readers[0].layer) is layer

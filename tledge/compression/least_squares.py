@@ -1,4 +1,4 @@
-"""Least squares from sums over photos: what weights bring a layer's output nearest to a wanted one."""
+"""This module fits weights by least squares, from sums over photos, to bring a layer's output near to a wanted one."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-MOST_INPUTS = 4096  # of an output; with more, only its bias is fitted: the equations grow with the square of it
-HOLDS = (0.01, 0.1, 1.0, 10.0)  # in parts of the inputs' mean variance: how firmly weights may be held
-_MOST_STEPS, _EXACT_TO = 30, 1e-2  # of conjugate gradients: what is left is far below what rounding adds
+MOST_INPUTS = 4096  # an output with more inputs has only its bias fitted: equations grow with their square
+HOLDS = (0.01, 0.1, 1.0, 10.0)  # how firmly weights may be held, as a factor of the inputs' mean variance
+_MOST_STEPS, _EXACT_TO = 30, 1e-2  # conjugate gradients end here: their error is far below that of rounding
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 
 class Moments:
-    """Sums over all positions of some photos, in 64 bits: g groups of k inputs and o outputs.
+    """The moments are sums over all positions of some photos, in float64, for g groups of k inputs and o outputs.
 
-    ``shift``, float32 (g, k) and (g, o), is taken from all values before they are multiplied, and given back in the means:
-    else the variance of an input far from zero would be lost in the rounding of its square.
+    ``shift``, float32 (g, k) and (g, o), is subtracted from all values before they are multiplied, and added to the
+    means. Without it, the variance of an input far from zero would be lost in the rounding of its square.
     """
 
     def __init__(self, groups: int, num_inputs: int, num_outputs: int) -> None:
@@ -44,7 +44,7 @@ class Moments:
         return made
 
     def add(self, inputs: Floats, outputs: Floats) -> None:
-        """Count float32 (n, g, k) and (n, g, o)."""
+        """Add inputs, float32 (n, g, k), and outputs, float32 (n, g, o), to the sums."""
         assert self.shift is not None
         x, y = (np.moveaxis(values - shift, 1, 0) for values, shift in zip((inputs, outputs), self.shift, strict=True))
         x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
@@ -58,52 +58,57 @@ class Moments:
             products += turned @ y
 
     def means(self) -> tuple[Doubles, Doubles]:
-        """Of the inputs (g, k) and of the outputs (g, o)."""
+        """Return the means of the inputs (g, k) and of the outputs (g, o)."""
         assert self.shift is not None
         return self._sums[0] / self.count + self.shift[0], self._sums[1] / self.count + self.shift[1]
 
     def covariance(self) -> Doubles:
-        """Of the inputs, (g, k, k)."""
+        """Return the covariance of the inputs, (g, k, k)."""
         return self._about_the_means()[0]
 
     def _about_the_means(self) -> tuple[Doubles, Doubles]:
-        """The inputs' covariance (g, k, k), and that of inputs and outputs (g, k, o)."""
+        """Return the covariance of the inputs (g, k, k), and of inputs with outputs (g, k, o)."""
         x, y = self._sums[0] / self.count, self._sums[1] / self.count
         variance = self._sums[2] / self.count - x[:, :, None] * x[:, None, :]
         return variance, self._sums[3] / self.count - x[:, :, None] * y[:, None, :]
 
     def fitted(self, trained: Doubles, hold: float, free: Booleans | None = None) -> Doubles:
-        """Weights (g, k, o) of the least squared error of the outputs about their means, held near ``trained``.
+        """Fit weights (g, k, o) with the least squared error of the outputs about their means, held near ``trained``.
 
-        Ridge regression towards ``trained``: w + (V + h)^-1 (C - V w), V the inputs' covariance, C that of inputs and
-        outputs, h ``hold`` times the mean of V's diagonal; over the weights alone that are ``free`` (g, k, o).
+        This is ridge regression towards ``trained``: w + (V + h)^-1 (C - V w). V is the inputs' covariance. C is the
+        covariance of inputs with outputs. h is ``hold`` times the mean of V's diagonal. Only the weights that are
+        ``free`` (g, k, o) change.
         """
         import scipy.linalg
 
         variance, joint = self._about_the_means()
         power = np.trace(variance, axis1=1, axis2=2) / trained.shape[1]
-        held = hold * np.maximum(power, 0) + 1e-9  # an input that never changes tells nothing of its weight
+        held = hold * np.maximum(power, 0) + 1e-9  # above zero, because an input may never change
         firm = variance + held[:, None, None] * np.eye(trained.shape[1])
         missing = joint - variance @ trained
         if free is not None:
             step = _solved(firm, missing, free)
         elif len(firm) > 1:
             step = np.linalg.solve(firm, missing)
-        else:  # in a fraction of the time, for the matrix is positive
+        else:  # the matrix is positive definite, so this takes a fraction of the time
             step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(firm[0]), missing[0])
         return np.asarray(trained + step)
 
     def error(self, weights: Doubles) -> float:
-        """Mean squared error of the outputs about their means, but for what no weights (g, k, o) change."""
+        """Return the squared error of the outputs about their means, for weights (g, k, o).
+
+        The part that does not depend on the weights is left out. The error is a sum over all outputs of the mean over
+        positions.
+        """
         variance, joint = self._about_the_means()
         return float(np.sum(weights * (variance @ weights - 2 * joint)))
 
 
 def best(halves: Sequence[Moments], trained: Doubles, free: Booleans | None = None) -> Doubles:
-    """The weights fitted to all photos, held as firmly as the fit to one half answers the other half best.
+    """Fit the weights to all photos, held as firmly as works best when one half of the photos tests the other.
 
-    Where no fit is better there than the trained weights, as with few photos, it is those. ``free``: which weights may
-    change, None for all.
+    Returns ``trained`` where no fit is better on the other half, as with few photos. ``free`` says which weights may
+    change; None allows all.
     """
     both = halves[0] + halves[1]
     if not all(half.count for half in halves):
@@ -117,9 +122,11 @@ def best(halves: Sequence[Moments], trained: Doubles, free: Booleans | None = No
 
 
 def _solved(matrices: Doubles, right: Doubles, free: Booleans) -> Doubles:
-    """x (g, k, o), zero where it is not ``free``, of A x = b in the rows that are; ``matrices`` (g, k, k) are positive.
+    """Solve A x = b for x (g, k, o), where x is zero outside ``free``.
 
-    Every output has equations of its own, so they are not factored but solved together by conjugate gradients.
+    ``matrices`` A (g, k, k) are positive definite; ``right`` is b. Only the rows that are ``free`` count. So every
+    output has equations of its own. They are solved together by conjugate gradients, because factoring each would
+    take too long.
     """
     from scipy.sparse.linalg import LinearOperator, cg
 

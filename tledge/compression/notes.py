@@ -1,4 +1,7 @@
-"""What each step that changes a network notes for the record of an export. Fields are the keys in export.json."""
+"""These records hold what each step that changes a network notes in the record of an export.
+
+Their fields are keys in export.json.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from tledge.records import Record
 
 
 class StabilityNotes(Record):
-    """How far the ranges of two disjoint halves of the photos are from each other, in parts of the wider range."""
+    """These notes say how far the ranges of two halves of the photos differ, as a fraction of the wider range."""
 
     mean_difference: float
     largest_difference: float
@@ -16,7 +19,10 @@ class StabilityNotes(Record):
 
 
 class FittingNotes(Record):
-    """How weights and ranges were chosen; only ``fitting`` and ``ranges`` where the layers are unknown."""
+    """These notes say how weights and ranges were chosen.
+
+    Only ``fitting`` and ``ranges`` are set where the network has unknown layers.
+    """
 
     fitting: str = Field(description="of how many layers the photos told better weights; or none, and why")
     ranges: str = Field(description="the method that chose the ranges of activations")
@@ -26,7 +32,7 @@ class FittingNotes(Record):
 
 
 class LearningNotes(Record):
-    """How a network was trained again, and which epoch was kept."""
+    """These notes say how a network was trained again and which epoch was kept."""
 
     epochs: int
     kept_epoch: int = Field(description="0 for the start")
@@ -38,7 +44,7 @@ class LearningNotes(Record):
 
 
 class ZerosNotes(Record):
-    """How many weights became zero."""
+    """These notes say how many weights became zero."""
 
     sparsity: float = Field(description="the share that was asked for")
     zeros: float = Field(description="the share that the file must hold")

@@ -1,7 +1,7 @@
-"""Rounding one input after another, while those that are still to come take up each error.
+"""This module rounds a kernel one input after another; the inputs still to come correct each rounding error.
 
-Nearest codes are best for one weight alone. A layer adds up all its inputs, and where these move together, an error of one
-weight can be undone by another (Frantar et al., 2022, arXiv:2210.17323, after Hassibi and Stork, 1993).
+The nearest quantized value is best for one weight alone. But a layer adds up all its inputs. Where inputs move
+together, one weight can undo another's error (Frantar et al., 2022, arXiv:2210.17323, after Hassibi and Stork, 1993).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tledge.compression.codes import LARGEST_CODE, Grid
 from tledge.compression.least_squares import MOST_INPUTS, Moments
 
-_HOLD = 0.01  # of the inputs' mean variance, added to each: an input that hardly moves would take up any error
+_HOLD = 0.01  # this part of the mean variance is added to each input: a still one would take up any error
 Booleans = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -24,10 +24,11 @@ Floats = npt.NDArray[np.float32]
 def on_coarse_codes(
     layer: Any, kernel: Doubles, grid: Grid, halves: Sequence[Moments], free: Booleans | None = None
 ) -> Floats:
-    """The kernel rounded one input after another where photos that it was not done with confirm it, else to nearest codes.
+    """Round a kernel one input after another if other photos confirm that this helps, else to the nearest values.
 
-    A few photos show inputs that move together which do not on others. ``halves``: what the layer read of every other photo,
-    and of the others, one group; where one is empty, or an output has more inputs than sums are taken of, nothing confirms.
+    A few photos can show inputs that move together by chance. So each half of the photos tests what the other half
+    gave. ``halves`` are the moments of what the layer read of every other photo, and of the others, with one group.
+    The nearest values are used where a half is empty or an output has more than ``MOST_INPUTS`` inputs.
     """
     nearest = grid.on_codes(layer, kernel)
     if kernel[..., 0].size > MOST_INPUTS or not all(half.count for half in halves):
@@ -51,11 +52,12 @@ def round_one_by_one(
     grid: Grid,
     free: Booleans | None = None,
 ) -> Floats:
-    """The kernel (..., outputs) on codes of ``grid``, float32 of its shape.
+    """Round the kernel (..., outputs) to quantized values of ``grid``, and return them as float32 of the same shape.
 
-    ``covariance``: of what its k weights an output are multiplied with, (k, k). The inputs that vary most come first. The
-    largest weight of each output keeps its code, for a file derives the scale from it; a weight that is not ``free``
-    (k, outputs) becomes zero. Raises numpy.linalg.LinAlgError where ``covariance`` is none.
+    ``covariance`` (k, k) is that of the inputs of the k weights of an output. The inputs that vary most come first.
+    The largest weight of each output keeps its quantized value, because a file derives the scale from it. A weight
+    that is not ``free`` (k, outputs) becomes zero. Raises numpy.linalg.LinAlgError where ``covariance`` is not
+    positive definite.
     """
     import scipy.linalg
 
@@ -65,7 +67,7 @@ def round_one_by_one(
     firm = covariance + (_HOLD * np.trace(covariance) / num_inputs + 1e-9) * np.eye(num_inputs)
     order = np.argsort(-np.diagonal(firm), kind="stable")
     inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(firm[np.ix_(order, order)]), np.eye(num_inputs))
-    passed_on = scipy.linalg.cholesky(inverse)  # upper: from each input to those after it
+    passed_on = scipy.linalg.cholesky(inverse)  # upper triangle: from each input to the later ones
     wanted, largest = codes[order], np.argmax(np.abs(codes[order]), axis=0)
     of_largest = np.sign(wanted[largest, outputs]) * LARGEST_CODE
     may_be = None if free is None else free[order]

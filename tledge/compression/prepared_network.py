@@ -1,4 +1,4 @@
-"""A network made ready for integer arithmetic, before any file format: weights on their grid of codes, and ranges."""
+"""A prepared network has rounded weights and ranges, and is ready for integer arithmetic in any file format."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ from tledge.compression.codes import SMALLEST
 from tledge.compression.notes import FittingNotes
 from tledge.compression.ranges import Histogram, Range
 
-FEW_PHOTOS = 4  # they do for a quantizer that asks for representative data although every range is known
+FEW_PHOTOS = 4  # enough for a quantizer that asks for a representative data set although every range is known
 
 
 @dataclass(frozen=True)
 class InputCodes:
-    """What a pixel byte stands for: real = scale * (byte - zero_point), which is what the network takes."""
+    """This scale and zero point say what a pixel byte stands for: real value = scale * (byte - zero_point).
+
+    The network takes the real values.
+    """
 
     scale: float
     zero_point: int
 
     def real(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """What bytes stand for, float32 of the same shape."""
+        """Convert bytes to the real values that they stand for, float32 of the same shape."""
         return (np.asarray(pixels, np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
     @property
     def range(self) -> Range:
-        """What the bytes 0 and 255 stand for."""
+        """Return the real values that the bytes 0 and 255 stand for."""
         return -self.zero_point * self.scale, (255 - self.zero_point) * self.scale
 
 
 @dataclass(frozen=True)
 class PreparedNetwork:
-    """A network whose weights are codes times a scale of their output channel, so that rounding changes none of them.
+    """A prepared network has weights that are quantized values times a scale, so that rounding changes none of them.
 
-    ``network``: a flat tf_keras.Model from pixels by ``input_codes``, float32 (N, S, S, 3), to logits (N, C).
-    ``ranges``: of the outputs of its layers, by name, the smallest and largest value that codes shall reach. ``fitting``: how
-    it was made, for the record of an export. ``histograms``: what the ranges follow from, of two halves of the photos, as far as
-    it is kept. ``float_layers``: those that compute in float, with weights as they were trained.
-    ``bounds_pairs``: whether every pair of weights fits into 16 bits, as in a ``Grid``.
+    ``network`` is a flat tf_keras.Model. It goes from pixels converted by ``input_codes``, float32 (N, S, S, 3), to
+    logits (N, C). ``ranges`` has the ranges of its layers' outputs, by layer name. ``fitting`` says how it was made,
+    for the record of an export. ``histograms`` has the values from which the ranges follow, for two halves of the
+    photos, as far as they are kept. ``float_layers`` compute in float, with the kernels that were trained.
+    ``bounds_pairs`` says whether every pair of weights fits into 16 bits, as in a ``Grid``.
     """
 
     network: Any
@@ -53,15 +56,19 @@ class PreparedNetwork:
     bounds_pairs: bool = False
 
     def probabilities(self, values: Any) -> Any:
-        """What is deployed: float32 (N, S, S, 3) of the network's own input to probabilities, float32 (N, C)."""
+        """Compute the probabilities, float32 (N, C), for the network's own input, float32 (N, S, S, 3).
+
+        This is the function that is deployed.
+        """
         import tensorflow as tf
 
         return tf.nn.softmax(self.network(values, training=False))
 
     def keep_products(self) -> None:
-        """Give every layer whose weights are all zero, as an untrained head has them, weights of next to nothing, in place.
+        """Fill every kernel that is all zero with a tiny number, in place.
 
-        Converters fold a product with zeros into a constant, and all layers before it go with it.
+        An untrained head has a kernel of zeros. Converters fold a product with zeros into a constant, and all layers
+        before it vanish.
         """
         for layer in self.network.layers:
             kernel, *others = layer.get_weights() or [None]
@@ -69,21 +76,25 @@ class PreparedNetwork:
                 layer.set_weights([np.full_like(kernel, SMALLEST), *others])
 
     def range_of(self, names: Iterable[str]) -> Range | None:
-        """That of a tensor which holds the outputs of these layers: the first one's, for they are equal."""
+        """Return the range of a tensor that holds the outputs of the layers ``names``.
+
+        The outputs are equal, so the first range is taken. Returns None where no layer has a range.
+        """
         return next((self.ranges[name] for name in names if name in self.ranges), None)
 
     def require_all(self, found: Iterable[Iterable[str]]) -> None:
-        """Raise RuntimeError where a layer's output is in no tensor of a converted model: its range would be lost.
+        """Raise RuntimeError where no tensor of a converted model holds a layer's output: its range would be lost.
 
-        A layer that gives the same for every photo, such as one behind a ReLU that lets nothing through, may be none:
-        converters fold it into what reads it, where it needs no range.
+        ``found`` has the names of the layers in each tensor. A layer may be missing if its output is the same for
+        every photo, such as one behind a ReLU that lets nothing through. Converters fold it into its reader, where it
+        needs no range.
         """
         lost = self.ranges.keys() - {name for names in found for name in names}
         if lost and (lost := lost & self._varying()):
             raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
 
     def _varying(self) -> set[str]:
-        """The layers whose output is not the same for every one of a few very different images."""
+        """Return the names of the layers whose output is not the same for a few very different images."""
         shape = self.network.input_shape[1:]
         noise = np.random.default_rng(0).integers(0, 256, (FEW_PHOTOS, *shape), np.uint8)
         images = np.concatenate(
@@ -93,12 +104,12 @@ class PreparedNetwork:
         return {name for name, values in outputs.items() if np.any(values != values[:1])}
 
     def outputs(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
-        """The output of every layer that has a range or computes in float, by its name."""
+        """Compute the output of every layer that has a range or computes in float, by layer name."""
         import tensorflow as tf
         import tf_keras
 
         names = list(dict.fromkeys([*self.ranges, *self.float_layers]))
         layers = [self.network.get_layer(name) for name in names]
-        with tf.device("CPU"):  # as the runtimes that they are compared with: a GPU may round its inputs to 10 bits
+        with tf.device("CPU"):  # like the runtimes to compare with: a GPU may round its inputs to 10 bits
             found = tf_keras.Model(self.network.input, [layer.output for layer in layers])(values, training=False)
         return {name: value.numpy() for name, value in zip(names, found, strict=True)}

@@ -1,8 +1,8 @@
-"""Which weights become zero: those that add least to what their layer gives.
+"""This module chooses which weights become zero: the weights that add least to their layer's output.
 
-TFMOT's magnitude pruning asks for the size of a weight alone. Behind a ReLU some channels are many times larger than others,
-and a small weight of a large one adds more than a large weight of a small one, so the size of its input counts as well (Sun
-et al., 2023, arXiv:2306.11695). What this gained is in docs/experiments.md.
+TFMOT's magnitude pruning looks at the size of a weight alone. Behind a ReLU some channels are many times larger than
+others. There a small weight of a large channel adds more than a large weight of a small one, so the size of its input
+counts as well (Sun et al., 2023, arXiv:2306.11695). What this gained is in docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from tledge.preprocessing import Pixels
 from tledge.progress import Progress
 
 _MOST_NAMED = 3
-_BATCH = 8  # photos whose inputs of all layers are in memory
-_LEFT = 0.1  # of the weights that stay, those of the smallest layers: each of theirs counts, and they save nothing
+_BATCH = 8  # photos at a time: the inputs of all layers are in memory
+_LEFT = 0.1  # the smallest layers stay whole up to this part of all weights that stay: they save nothing
 Doubles = npt.NDArray[np.float64]
 
 
 def require_share(share: float) -> None:
-    """Raise InputError for a share of weights that can't become zero."""
+    """Raise InputError for a share of zero weights that is not between 0 and 1."""
     if not 0 < share < 1:
         raise InputError(f"--sparsity {share:g}: give the share of weights that become zero, above 0 and below 1")
 
 
 def prune(folded: Folded, share: float, calibration_photos: Pixels, progress: Progress) -> tuple[Folded, ZerosNotes]:
-    """A copy of ``folded`` with so many zeros in its convolutions and dense layers, and notes for the record.
+    """Copy ``folded`` with a ``share`` of zeros in its convolutions and dense layers; return notes for the record too.
 
-    ``share``: of all their weights. ``calibration_photos``: uint8 (N, S, S, 3). Of each output's weights those become zero whose
-    size times the root mean square of their input is least. The smallest layers stay whole, and the others
-    lose as much more, but one weight of each output. Depthwise kernels stay whole: they are few. Raises InputError where no
-    layer loses any.
+    ``share`` is the share of all weights of these layers. ``calibration_photos`` are uint8 (N, S, S, 3). Among an
+    output's weights, the ones with the smallest product of their size and the root mean square of their input become
+    zero. The smallest layers stay whole, and the others lose more instead. Each output keeps at least one weight.
+    Depthwise kernels stay whole, because they are few. Raises InputError where no layer loses any weight.
     """
     require_zeros(folded, share)
     network = copied(folded.network)
@@ -82,14 +82,17 @@ def _named(layers: list[str]) -> str:
 
 
 def _num_zeros(kernel: npt.NDArray[Any], share: float) -> tuple[int, int]:
-    """How many weights of each output become zero, and how many were asked for: each output keeps one."""
+    """Return how many weights of each output become zero, and how many were asked for.
+
+    The two differ where an output would lose all its weights, because each output keeps one.
+    """
     num_inputs = kernel[..., 0].size
     asked = round(share * num_inputs)
     return min(asked, num_inputs - 1), asked
 
 
 def _chosen(network: Any, share: float) -> tuple[list[str], float]:
-    """The layers that lose weights, and which share of theirs."""
+    """Choose the layers that lose weights, and compute which share of theirs they lose."""
     sizes = {layer.name: layer.get_weights()[0].size for layer in summing(network)}
     total, left, whole = sum(sizes.values()), 0, set()
     for name in sorted(sizes, key=lambda name: sizes[name]):
@@ -103,7 +106,7 @@ def _chosen(network: Any, share: float) -> tuple[list[str], float]:
 def _input_powers(
     folded: Folded, names: list[str], calibration_photos: Pixels, progress: Progress
 ) -> dict[str, Doubles]:
-    """The mean square of each channel of what these layers read in the float network, float64 (channels,)."""
+    """Measure the mean square of each input channel of these layers in the float network, float64 (channels,)."""
     import tensorflow as tf
     import tf_keras
 
@@ -122,7 +125,7 @@ def _input_powers(
 
 
 def _is_kept(kernel: npt.NDArray[np.float32], powers: Doubles, count: int) -> npt.NDArray[np.bool_]:
-    """Of each weight (..., inputs, outputs), whether it stays: of those of an output all but the ``count`` least."""
+    """Return whether each weight (..., inputs, outputs) stays; an output loses the ``count`` that add least."""
     gains = (np.square(kernel, dtype=np.float64) * powers[:, None]).reshape(-1, kernel.shape[-1])
     is_kept = np.ones(gains.shape, np.bool_)
     np.put_along_axis(is_kept, np.argsort(gains, axis=0, kind="stable")[:count], False, axis=0)

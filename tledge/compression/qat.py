@@ -1,8 +1,9 @@
-"""Quantization-aware training, by tensorflow-model-optimization (Jacob et al., 2018, arXiv:1712.05877).
+"""This module runs quantization-aware training with tensorflow-model-optimization (TFMOT).
 
-It starts where the fit to the photos ends: with weights that are codes, and with ranges that fit the activations. TFMOT's
-own scheme starts activations at [-6, 6], and rounds depthwise kernels with one scale for all channels, which no
-converter does; so the scheme here has the converters' arithmetic, and TFMOT applies it.
+The method is that of Jacob et al., 2018, arXiv:1712.05877. The training starts from the fitted network: its weights
+are rounded, and its ranges fit the activations. TFMOT's own scheme starts activations at [-6, 6]. It rounds depthwise
+kernels with one scale for all channels, which no converter does. So the scheme here has the converters' arithmetic,
+and TFMOT applies it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
 
-_PREFIX = "quant_"  # of the name that TFMOT gives a layer
+_PREFIX = "quant_"  # TFMOT puts it before a layer's name
 
 
 def train_quantized(
@@ -36,10 +37,11 @@ def train_quantized(
     keeps_zeros: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
 ) -> tuple[PreparedNetwork, LearningNotes]:
-    """``start`` with weights that were trained on, through the rounding of weights and activations; and notes on the training.
+    """Train the weights of ``start`` through the rounding of weights and activations.
 
-    With ``keeps_zeros`` a weight that is zero stays so; ``grids``: of some layers, by name. Raises
-    InputError where TFMOT can't wrap a layer, which it names.
+    Returns the trained copy and notes on the training. ``start`` itself does not change. With ``keeps_zeros`` a
+    weight that is zero stays zero. ``grids`` has the grids of some layers, by name. Raises InputError where TFMOT
+    can't wrap a layer, and names the layer.
     """
     network = copied(start.network)
     pairs = start.bounds_pairs
@@ -60,7 +62,10 @@ def quantized(
     keeps_zeros: bool = False,
     grids: Mapping[str, Grid] = NO_GRIDS,
 ) -> Any:
-    """TFMOT's copy of ``network``, whose kernels and whose outputs in ``ranges`` are rounded to 8 bits as it computes."""
+    """Return TFMOT's copy of ``network``, which rounds kernels and the outputs in ``ranges`` to 8 bits as it computes.
+
+    Raises InputError where TFMOT can't wrap a layer.
+    """
     tensorflow()
     from tensorflow_model_optimization.python.core.quantization.keras import quantize, quantize_config
 
@@ -74,7 +79,7 @@ def quantized(
     for layer in network.layers:
         if is_weighted(layer):
             own = _variables(made, layer)
-            if keeps_zeros and kernel_of(layer).sums_channels:  # zeros of others are of rounding alone
+            if keeps_zeros and kernel_of(layer).sums_channels:  # zeros in other layers come from rounding alone
                 own[MASK].assign(layer.get_weights()[0] != 0)
             book = grids.get(layer.name, Grid()).book
             if book is not None:
@@ -84,14 +89,14 @@ def quantized(
 
 
 def _weights(student: Any, layer: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Kernel and bias, float32, of what ``student`` has in place of a layer of the network that it was made from."""
+    """Return the kernel and bias, float32, that ``student`` has in place of ``layer``."""
     own = _variables(student, layer)
     kernel = own["kernel"].numpy()
     return kernel * own[MASK].numpy() if MASK in own else kernel, own["bias"].numpy()
 
 
 def _variables(student: Any, layer: Any) -> dict[str, Any]:
-    """Of what ``student`` has in place of a layer: ``kernel``, ``bias``, and those of its quantizer."""
+    """Return the ``kernel``, ``bias`` and quantizer variables that ``student`` has in place of ``layer``."""
     named = {
         weight.name.rpartition("/")[2].partition(":")[0]: weight
         for weight in student.get_layer(_PREFIX + layer.name).weights

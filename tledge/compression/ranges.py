@@ -1,4 +1,4 @@
-"""From what values a layer's output took to the range that its codes shall cover."""
+"""This module chooses the range of a layer's quantized output from the values that the output took."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy.typing as npt
 
 Range = tuple[float, float]
 BINS = 2048
-LEVELS = 255  # steps between the smallest and the largest code of 8 bits
-# What lies nearer to zero counts as zero, as behind a ReLU that lets nothing through. Any width has a code for zero; one that is
-# far from all others' makes factors between codes that XNNPACK refuses when it loads the file.
+LEVELS = 255  # steps between the smallest and the largest 8-bit quantized value
+# A narrower range counts as zero, as behind a ReLU that lets nothing through, and gets the width _OF_ZEROS. Any width would
+# represent zero, but one far from all others makes ratios of scales that XNNPACK refuses when it loads the file.
 _NARROWEST, _OF_ZEROS = 1e-6, 1.0
-_SHARES, _WIDE, _NARROW = np.array([0.3, 1.0]), 0.05, 0.01  # of the way from zero to the end that was seen
+_SHARES, _WIDE, _NARROW = np.array([0.3, 1.0]), 0.05, 0.01  # parts of the way from zero to the end that was seen
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """All values of one output on some photos: ``counts`` int64 (BINS,) in equal bins from ``low`` to ``high``.
+    """A histogram counts the values of one output on some photos in equal bins from ``low`` to ``high``.
 
-    ``lows`` and ``highs``: the smallest and the largest value of each photo, float32 (N,).
+    ``counts`` is int64 (BINS,). ``lows`` and ``highs`` are the smallest and the largest value of each photo, float32
+    (N,).
     """
 
     low: float
@@ -31,39 +32,43 @@ class Histogram:
     highs: npt.NDArray[np.float32]
 
     def __add__(self, other: Histogram) -> Histogram:
-        """On the photos of both, whose bins must be the same."""
+        """Join the histograms of two sets of photos, whose bins must be the same."""
         assert (self.low, self.high) == (other.low, other.high)
         lows, highs = (np.append(mine, theirs) for mine, theirs in ((self.lows, other.lows), (self.highs, other.highs)))
         return Histogram(self.low, self.high, self.counts + other.counts, lows, highs)
 
     @property
     def centres(self) -> npt.NDArray[np.float64]:
-        """Of the bins."""
+        """Compute the centre of each bin."""
         edges = np.linspace(self.low, self.high, len(self.counts) + 1)
         return np.asarray((edges[:-1] + edges[1:]) / 2)
 
 
 def with_zero(low: float, high: float) -> Range:
-    """The range widened to hold zero, which must have a code: padding is zero. It has a width even where all is zero."""
+    """Widen a range so that it contains zero, because padding is zero and needs a quantized value.
+
+    The range has a width even where all values are zero.
+    """
     low, high = min(low, 0.0), max(high, 0.0)
     return (low, high) if high - low > _NARROWEST else (0.0, _OF_ZEROS)
 
 
 def scale_of(low: float, high: float) -> float:
-    """What one of the codes of 8 bits for such a range is worth."""
+    """Return the scale of a range that is divided into 8-bit quantized values."""
     return (high - low) / LEVELS
 
 
 def min_max(seen: Histogram) -> Range:
-    """Everything that was seen."""
+    """Return the range from the smallest to the largest value that was seen, widened to contain zero."""
     return with_zero(float(seen.lows.min()), float(seen.highs.max()))
 
 
 def least_squares(seen: Histogram) -> Range:
-    """The range of the least mean squared error of 8 bits, clipping included (Banner et al., 2019, arXiv:1810.05723).
+    """Return the range with the least mean squared error of 8 bits, clipping included.
 
-    Of pairs of ends, each at 30% to 100% of the way from zero to what was seen; looked for in wide steps first, then in
-    narrow ones around the best.
+    The criterion is that of Banner et al., 2019, arXiv:1810.05723. Each end is tried at 30% to 100% of the way from
+    zero to the largest value seen on its side. The search takes wide steps first, then narrow ones around the best
+    pair.
     """
     values, counts = seen.centres, seen.counts
     low, high = min_max(seen)
@@ -80,7 +85,10 @@ def least_squares(seen: Histogram) -> Range:
 
 
 def _rounded(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
-    """Values as codes of 8 bits give them back; the zero point is a code, as in every runtime."""
+    """Round values to 8 bits and return the real numbers that they stand for.
+
+    The zero point is a whole number, as in every runtime.
+    """
     scale = scale_of(low, high)
     zero_point = np.round(-low / scale)
     return np.asarray(scale * (np.clip(np.round(values / scale) + zero_point, 0, LEVELS) - zero_point))

@@ -1,4 +1,4 @@
-"""Which tensor of a converted model holds the output of which layer."""
+"""This module finds which tensor of a converted model holds which layer's output."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SAME = 1e-4  # of an output's range: other sums of the same float numbers
-_LAST_BITS = 1e-6  # of its largest number
+SAME = 1e-4  # tolerance as a part of the output's range: floats may be summed in another order
+_LAST_BITS = 1e-6  # tolerance as a part of the output's largest absolute value
 
 
 def named_by_value(
     tensors: Mapping[Any, npt.NDArray[np.float32]], outputs: Mapping[str, npt.NDArray[np.float32]]
 ) -> dict[Any, list[str]]:
-    """Of the tensors of a converted float model, those that hold a layer's output, and the names of all such layers.
+    """Find the tensors of a converted float model that hold a layer's output, with the names of all such layers.
 
-    Converters give names of their own, and the values of one photo tell more than any name: they agree to ``SAME`` of
-    the output's range, with the channels as the last axis or as the second.
+    Converters rename tensors, so tensors are recognized by their values for one photo. A tensor and an output agree
+    if they differ by at most ``SAME`` times the output's range. The channels may be the last axis or the second.
     """
     found = {}
     for tensor, values in tensors.items():
@@ -35,5 +35,5 @@ def named_by_value(
 
 def _is_same(values: npt.NDArray[np.float32], output: npt.NDArray[np.float32]) -> bool:
     difference = np.max(np.abs(np.reshape(values, -1) - np.reshape(output, -1)))
-    # The last bits of a sum are of its size, which is all that there is where every element is the same.
+    # An output whose elements are all equal has no range, so its size gives the tolerance.
     return bool(difference <= max(SAME * np.ptp(output), _LAST_BITS * np.max(np.abs(output))))

@@ -1,7 +1,7 @@
-"""How the converters' 8-bit arithmetic is told to tensorflow-model-optimization.
+"""This module tells tensorflow-model-optimization (TFMOT) about the converters' 8-bit arithmetic.
 
-TFMOT calls these classes by their methods' names alone, so none of them needs its base classes, nor the import of TensorFlow
-that they cost.
+TFMOT calls these classes by the names of their methods alone. So none of them needs a base class of TFMOT's, which
+would cost the import of TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ MASK, VALUES, EDGES = "mask", "codes", "edges"
 
 @dataclass(frozen=True)
 class PerChannel:
-    """Weights as codes of a scale of their output channel, in which the largest weight has the code ``LARGEST_CODE``.
+    """This quantizer rounds weights with one scale for each output channel.
 
-    ``has_mask``: they are multiplied by a variable of their shape before, ones at first. ``num_codes``: of a variable of
-    the codes that there are, beside one of the edges between them; 0 for all whole numbers. ``scale_bits`` and
-    ``bounds_pairs``: as in a ``Grid``, the second of a layer that has pairs. ``num_output_axes``: as in a ``Kernel``.
+    The channel's largest weight has the quantized value ``LARGEST_CODE``. With ``has_mask`` the weights are
+    multiplied by a variable of their shape first, which begins as ones. ``num_codes`` is the size of the variable
+    that holds the allowed quantized values; another variable holds the edges between them. 0 allows all whole
+    numbers. ``scale_bits`` and ``bounds_pairs`` are those of a ``Grid``, but ``bounds_pairs`` is set only for layers
+    that have pairs. ``num_output_axes`` is that of a ``Kernel``.
     """
 
     has_mask: bool
@@ -35,7 +37,7 @@ class PerChannel:
     num_output_axes: int
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
-        """The variables of one kernel, by their names."""
+        """Create the variables of one kernel, and return them by their names."""
         shapes = {MASK: tensor_shape} if self.has_mask else {}
         if self.num_codes:
             shapes |= {VALUES: [self.num_codes], EDGES: [self.num_codes - 1]}
@@ -45,7 +47,7 @@ class PerChannel:
         }
 
     def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **kwargs: Any) -> Any:
-        """The rounded weights, whose gradient is that of the weights themselves."""
+        """Return the rounded weights, with the gradient of the weights before rounding."""
         import tensorflow as tf
 
         kernel = inputs * weights[MASK] if self.has_mask else inputs
@@ -68,12 +70,12 @@ class PerChannel:
         return kernel + tf.stop_gradient(nearest * scale - kernel)
 
     def get_config(self) -> dict[str, Any]:
-        """What builds it again."""
+        """Return the arguments that build this quantizer again."""
         return asdict(self)
 
 
 def _largest_sums(kernel: Any, shape: Any) -> Any:
-    """Returns what ``int8_pairs.largest_sums`` does of a kernel, in ``shape``."""
+    """Return the same as ``int8_pairs.largest_sums`` for a TensorFlow kernel, reshaped to ``shape``."""
     import tensorflow as tf
 
     rows = tf.reshape(kernel, (-1, shape.num_elements()))
@@ -86,29 +88,36 @@ def _largest_sums(kernel: Any, shape: Any) -> Any:
 
 @dataclass(frozen=True)
 class InRange:
-    """Activations as codes 0 to 255 of a range that stays; what it cuts off has no gradient."""
+    """This quantizer rounds activations to the quantized values 0 to 255 of a fixed range.
+
+    Values outside the range are clipped and have no gradient.
+    """
 
     low: float
     high: float
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
-        """No variables."""
+        """Return no variables, because the range is fixed."""
         return {}
 
     def __call__(self, inputs: Any, training: bool, weights: Mapping[str, Any], **kwargs: Any) -> Any:
-        """What the codes stand for."""
+        """Return the real numbers that the quantized values of ``inputs`` stand for."""
         import tensorflow as tf
 
         return tf.quantization.fake_quant_with_min_max_args(inputs, self.low, self.high)
 
     def get_config(self) -> dict[str, Any]:
-        """What builds it again."""
+        """Return the arguments that build this quantizer again."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """One layer: the name of its kernel, None without one, and the range of its output, None where it is not coded."""
+    """This configuration says how one layer is quantized.
+
+    ``kernel`` is the name of the layer's kernel, None where it has none. ``reach`` is the range of its output, None
+    where the output is not quantized. The other fields are those of ``PerChannel``.
+    """
 
     kernel: str | None
     reach: Range | None
@@ -118,7 +127,7 @@ class LayerConfig:
     bounds_pairs: bool
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, PerChannel]]:
-        """The kernel."""
+        """Return the layer's kernel with its quantizer, or nothing where it has no kernel."""
         if self.kernel is None:
             return []
         bounds_pairs = self.bounds_pairs and has_pairs(layer)
@@ -127,7 +136,7 @@ class LayerConfig:
         return [(getattr(layer, self.kernel), quantizer)]
 
     def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
-        """None: an activation is a layer of its own."""
+        """Return an empty list, because an activation is a layer of its own."""
         return []
 
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
@@ -136,25 +145,28 @@ class LayerConfig:
             setattr(layer, self.kernel, quantize_weights[0])
 
     def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
-        """There are none."""
+        """Do nothing, because no activation is inside a layer."""
 
     def get_output_quantizers(self, layer: Any) -> list[InRange]:
-        """The range of the output."""
+        """Return the quantizer of the layer's output, or nothing where the output is not quantized."""
         return [InRange(*self.reach)] if self.reach else []
 
     def get_config(self) -> dict[str, Any]:
-        """What builds it again."""
+        """Return the arguments that build this configuration again."""
         return asdict(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LayerConfig:
-        """The same again."""
+        """Build the configuration that :meth:`get_config` described."""
         return cls(**config)
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """Every layer by its kind, and by its name in ``ranges`` and ``grids``. It is TFMOT's registry too."""
+    """The scheme says how each layer is quantized: by its kind, and by its name in ``ranges`` and ``grids``.
+
+    It is also the registry that TFMOT asks.
+    """
 
     ranges: Mapping[str, Range]
     bounds_pairs: bool
@@ -162,23 +174,23 @@ class Scheme:
     grids: Mapping[str, Grid]
 
     def get_layout_transformer(self) -> Scheme:
-        """Itself."""
+        """Return this scheme, which is its own layout transformer."""
         return self
 
     def apply(self, model: Any, layer_quantize_map: Any) -> tuple[Any, Any]:
-        """The layout stays: batch normalizations are folded already."""
+        """Return the model unchanged, because batch normalizations are folded already."""
         return model, layer_quantize_map
 
     def get_quantize_registry(self) -> Scheme:
-        """Itself."""
+        """Return this scheme, which is its own registry."""
         return self
 
     def supports(self, layer: Any) -> bool:
-        """Every layer that ``fold`` lets through."""
+        """Return True, because ``fold`` lets only known layers through."""
         return True
 
     def get_quantize_config(self, layer: Any) -> LayerConfig:
-        """How one layer computes."""
+        """Return how one layer is quantized."""
         own = kind_of(layer).kernel
         grid = self.grids.get(layer.name, Grid(bounds_pairs=self.bounds_pairs))
         num_codes = 0 if grid.book is None else len(grid.book.values)

@@ -1,6 +1,6 @@
-"""What each kind of layer is to integer arithmetic. One kind is one file, which holds its row as ``KIND``.
+"""Each file of this package declares one kind of layer in ``KIND``, with its integer arithmetic.
 
-Everything that asks what a layer is to integers asks the row of its kind, so a new kind changes no other module.
+Code that needs to know a layer's integer arithmetic asks its kind. So a new kind changes no other module.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ __all__ = ["Kernel", "LayerKind", "Normalization", "kinds"]
 
 @functools.cache
 def kinds() -> dict[str, LayerKind]:
-    """Returns every kind of layer by its name: a new file is found by its ``KIND``."""
+    """Return every kind of layer by its name; the ``KIND`` of a new file is found automatically."""
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
     return {module.KIND.name: module.KIND for module in modules}

@@ -1,4 +1,4 @@
-"""Sums of layers."""
+"""This kind of layer adds up the outputs of layers."""
 
 from tledge.compression.layer_kinds import LayerKind
 

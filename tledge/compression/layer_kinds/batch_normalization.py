@@ -1,4 +1,4 @@
-"""Batch normalizations, which become part of the weights before them."""
+"""This kind of layer normalizes each channel, and is folded into the weights before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions whose outputs read all channels."""
+"""This kind of layer is a convolution whose outputs read all channels."""
 
 from tledge.compression.copies import with_bias
 from tledge.compression.layer_kinds import Kernel, LayerKind

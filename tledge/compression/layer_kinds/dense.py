@@ -1,4 +1,4 @@
-"""Dense layers."""
+"""This kind of layer is a dense layer."""
 
 from tledge.compression.copies import with_bias
 from tledge.compression.layer_kinds import Kernel, LayerKind

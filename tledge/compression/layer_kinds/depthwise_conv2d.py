@@ -1,4 +1,4 @@
-"""Depthwise convolutions: every channel of the input has kernels of its own."""
+"""This kind of layer is a depthwise convolution, in which every input channel has kernels of its own."""
 
 from tledge.compression.copies import with_bias
 from tledge.compression.layer_kinds import Kernel, LayerKind

@@ -1,4 +1,4 @@
-"""Maps laid out as vectors."""
+"""This kind of layer lays out maps as vectors."""
 
 from tledge.compression.layer_kinds import LayerKind
 

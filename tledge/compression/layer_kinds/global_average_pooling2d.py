@@ -1,4 +1,4 @@
-"""Means over whole maps."""
+"""This kind of layer computes the mean of each whole map."""
 
 from tledge.compression.layer_kinds import LayerKind
 

@@ -1,4 +1,4 @@
-"""Layers that do nothing outside training: a folded network has none."""
+"""This kind of layer does nothing outside training, so a folded network has none."""
 
 from tledge.compression.layer_kinds import LayerKind
 

@@ -1,4 +1,4 @@
-"""The network's input, whose quantized values are the pixels."""
+"""This kind of layer is the network's input, whose quantized values are the pixels."""
 
 from tledge.compression.layer_kinds import LayerKind
 

@@ -1,4 +1,4 @@
-"""Maxima over parts of maps."""
+"""This kind of layer computes the maximum over parts of maps."""
 
 from tledge.compression.layer_kinds import LayerKind
 

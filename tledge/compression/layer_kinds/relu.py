@@ -1,4 +1,4 @@
-"""ReLU and ReLU6, which runtimes compute in the operator of the weights before them."""
+"""This kind of layer is a ReLU or ReLU6, which runtimes compute in the operator of the weights before it."""
 
 from __future__ import annotations
 
