@@ -1,4 +1,4 @@
-"""A handle becomes a Backbone: a frozen feature extractor. One kind of source is one file of ``sources/``."""
+"""A backbone is a frozen feature extractor that a handle opens. Each kind of source is one file of ``sources/``."""
 
 from tledge.backbones.backbone import RESCALE, Backbone, Opaque
 from tledge.backbones.opening import is_name, is_pretrained, open_backbone, rebuild_flat, takes_weights

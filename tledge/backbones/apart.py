@@ -1,7 +1,7 @@
-"""The features of a Hub module, computed in a process of its own: a module is a stranger's program.
+"""The features of a Hub module are computed in a separate process, because a module is a stranger's program.
 
-``python -m tledge.backbones.apart JOB PARENT_PID`` is that process, under the limits of an artifact's. Photos and features
-pass through files, in blocks.
+``python -m tledge.backbones.apart JOB PARENT_PID`` is that process. It runs under the limits of a process that runs an
+artifact. Photos and features pass through files, in blocks.
 """
 
 from __future__ import annotations
@@ -29,30 +29,38 @@ from tledge.workers.worker import Job, Worker, serve
 PROGRAM = "tledge.backbones.apart"
 Floats = npt.NDArray[np.float32]
 T = TypeVar("T")
-_BLOCK_BYTES = 64 * 2**20  # of pixels that pass at a time
-_START_S, _PHOTO_S, _CONVERT_S = 120.0, 4.0, 1200.0  # after which a process that gives no answer is ended
+_BLOCK_BYTES = 64 * 2**20  # the size of the pixels that pass at a time
+_START_S, _PHOTO_S, _CONVERT_S = 120.0, 4.0, 1200.0  # a process that does not answer within these seconds is ended
 
 
 class Apart:
-    """A Hub module in a process that starts when it is first asked and ends with :meth:`close`, or with this object.
+    """An ``Apart`` runs a Hub module in a separate process. Threads that ask at the same time wait for each other.
 
-    ``folder`` holds the module, whose errors are told of ``what``. Threads that ask at the same time wait for each other.
-    Every method raises InputError where the process crashes, hangs, or answers anything but features.
+    The process starts at the first question. It ends with :meth:`close`, or with this object. Every method but
+    :meth:`convert` raises InputError where the process crashes, hangs, or answers anything but features.
+
+    Args:
+        folder: The folder of the module.
+        what: The name of the module. Errors begin with it.
+        input_size: The side S of the photos in pixels.
     """
 
     def __init__(self, folder: Path, what: str, input_size: int) -> None:
         self._process = _Process(folder, input_size)
         self._what = what
-        # A thread that lives as long as the process: Linux ends it with the thread that starts it.
+        # Linux ends a process with the thread that started it. This thread lives as long as the process.
         self._asking = ThreadPoolExecutor(1, "backbone")
         self.close: Callable[[], object] = weakref.finalize(self, _close, self._process, self._asking)
 
     def features(self, pixels: Pixels) -> Floats:
-        """uint8 RGB (N, S, S, 3) to float32 (N, feature_dim), as TensorFlow computes them."""
+        """Compute float32 (N, feature_dim) from uint8 RGB (N, S, S, 3) by TensorFlow."""
         return self._told(self._process.features, "features", pixels)
 
     def given(self) -> tuple[str, tuple[int, ...] | None, str]:
-        """What the module gives for one photo: the name of its type, and the shape and dtype of a tensor."""
+        """Run the module on one photo, and return the type name, the shape and the dtype of its output.
+
+        The shape is None where the output is no tensor.
+        """
         answer = self._told(self._process.given)
         kind, shape, dtype = (answer.get(name) for name in ("kind", "shape", "dtype"))
         is_tensor = isinstance(shape, list) and all(isinstance(length, int) for length in shape)
@@ -68,7 +76,10 @@ class Apart:
             raise RuntimeError(problem)
 
     def fast_features(self, batches: Iterable[Pixels]) -> Iterator[Floats]:
-        """The same of batches of photos, in blocks, as LiteRT computes them."""
+        """Compute float32 (n, feature_dim) by LiteRT for blocks of the batches of photos, uint8 RGB (N, S, S, 3), in order.
+
+        A block joins several batches. :meth:`convert` has to come first.
+        """
         for first in (stream := iter(batches)):
             more = itertools.islice(stream, _BLOCK_BYTES // max(1, first.nbytes))
             yield self._told(self._process.features, "fast_features", np.concatenate([first, *more]))
@@ -83,13 +94,13 @@ class Apart:
 
 
 def _close(process: _Process, asking: ThreadPoolExecutor) -> None:
-    process.kill()  # whoever waits for its answer hears that it failed
+    process.kill()  # a thread that waits for its answer gets WorkerFailed
     asking.shutdown(cancel_futures=True)
     process.close()
 
 
 class _Process:
-    """The process, or none yet. All but :meth:`kill` is for one thread."""
+    """A ``_Process`` starts and asks the module's process. One thread alone may call the methods other than :meth:`kill`."""
 
     def __init__(self, folder: Path, input_size: int) -> None:
         self._folder, self._size = folder, input_size
@@ -102,7 +113,7 @@ class _Process:
         Path(running.job.pixels).write_bytes(np.ascontiguousarray(pixels).data)
         answer = self._call(command, _START_S + _PHOTO_S * len(pixels))
         outputs, dim = Path(running.job.outputs), answer.get("num_outputs")
-        # Its size before it is read: a module that took its process over may have written anything.
+        # The size of the file is checked before it is read: a module that took its process over may have written anything.
         if not isinstance(dim, int) or dim < 1 or outputs.stat().st_size != 4 * len(pixels) * dim:
             raise WorkerFailed("the process did not write features of every photo")
         return np.fromfile(outputs, np.float32).reshape(len(pixels), dim)
@@ -142,7 +153,7 @@ class _Process:
             )
             Path(job.pixels).touch()
             self._running = self._stack.enter_context(WorkerProcess(PROGRAM, job, scratch))
-            if self._is_closed:  # meanwhile
+            if self._is_closed:  # kill() was called while the process started
                 self._running.kill()
             self._call("load", _START_S)
         return self._running
@@ -152,12 +163,12 @@ class _Process:
         try:
             return self._running.call(command, timeout_s)
         except WorkerFailed:
-            self.close()  # the next question goes to a new one
+            self.close()  # the next question starts a new process
             raise
 
 
 class BackboneWorker(Worker):
-    """The module, and the commands on it."""
+    """A ``BackboneWorker`` loads the module in the separate process, and runs the commands on it."""
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
         return {
@@ -173,7 +184,7 @@ class BackboneWorker(Worker):
         from tensorflow.python.util import tf_inspect
 
         taken = tf_inspect.getfullargspec(module.__call__)
-        # What the Hub's own layer does in inference; importing it and Keras would take as long as the rest of the start.
+        # The Hub's own layer does the same in inference. Importing it and Keras would double the time of the start.
         inference = {"training": False} if "training" in (*taken.args, *taken.kwonlyargs) else {}
         self._layer = lambda images, training: module(images, **inference)
         self._features = features_function(self._layer)
@@ -200,7 +211,7 @@ class BackboneWorker(Worker):
         from tledge.backbones.fast_inference import answers
 
         photos = self._all_photos()
-        few = max(1, _BLOCK_BYTES // 64 // photos[0].nbytes)  # so that every core has some
+        few = max(1, _BLOCK_BYTES // 64 // photos[0].nbytes)  # small batches, so that every core gets some
         batches = (photos[start : start + few] for start in range(0, len(photos), few))
         return self._written(np.concatenate(list(answers(self._model, batches))))
 

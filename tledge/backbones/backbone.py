@@ -1,4 +1,4 @@
-"""A backbone: a frozen feature extractor, with the graph of its layers where they are known."""
+"""A ``Backbone`` is a frozen feature extractor, with the graph of its layers where they are known."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tledge.records import BackboneRecord
 if TYPE_CHECKING:
     from tledge.backbones.apart import Apart
 
-RESCALE = "rescale"  # the layer of a graph from [0, 1] to what its network takes
+RESCALE = "rescale"  # names the layer that maps [0, 1] to the range which the network takes
 
 
 @dataclass(frozen=True)
 class Opaque:
-    """The answer of a backbone that has no flat graph. ``reason``: why not, as a sentence that names the backbone."""
+    """An ``Opaque`` says why a backbone has no flat graph. ``reason`` is a sentence that names the backbone."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A loaded feature extractor.
+    """A ``Backbone`` is a loaded feature extractor.
 
     Args:
         handle: The handle that opens the same backbone again.
@@ -61,7 +61,7 @@ class Backbone:
 
     @cached_property
     def features_of_pixels(self) -> Any:
-        """A tf.function that computes features, float32 (N, feature_dim), from raw pixels, uint8 (N, S, S, 3)."""
+        """Return a tf.function that computes features, float32 (N, feature_dim), from raw pixels, uint8 (N, S, S, 3)."""
         return features_function(self.layer)
 
     def features(self, pixels: Pixels) -> npt.NDArray[np.float32]:
@@ -71,10 +71,10 @@ class Backbone:
         return np.asarray(self.features_of_pixels(pixels), np.float32)
 
     def flat(self, photos: Pixels) -> Backbone | Opaque:
-        """Give the same backbone with ``graph`` and ``structure``, or the reason why its layers are unknown.
+        """Return the same backbone with ``graph`` and ``structure``, or the reason why its layers are unknown.
 
-        ``photos``: uint8 RGB (N, S, S, 3), a few dozen at most, on which layers that were found are proved. A graph that is
-        made here is trainable but for ``rescale``: who fine-tunes freezes the rest.
+        ``photos``: uint8 RGB (N, S, S, 3), a few dozen at most. The layers that were found are proved on them. In a graph that
+        is made here all layers but ``rescale`` are trainable. The caller freezes those that it does not train.
         """
         if self.graph is not None:
             return self
@@ -84,7 +84,7 @@ class Backbone:
 
     @property
     def output_name(self) -> str:
-        """The name of the layer that gives the features."""
+        """Return the name of the layer that gives the features."""
         return str(self.layer.name if self.graph is None else self.graph.layers[-1].name)
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Backbone:
             self.apart.close()
 
     def record(self) -> BackboneRecord:
-        """Give what the manifest records of the backbone."""
+        """Return the record of the backbone for the manifest."""
         return BackboneRecord(
             handle=self.handle, sha256=self.sha256, input_size=self.input_size, feature_dim=self.feature_dim
         )

@@ -1,4 +1,7 @@
-"""Where a graph can be cut in two: below, activations that are computed once; above, layers that are trained."""
+"""This module finds where a graph can be cut in two.
+
+The activations below a cut are computed once, and the layers above it are trained.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from tledge.errors import unknown
 
 
 def cut_points(graph: Any) -> list[str]:
-    """Layers of a functional tf_keras.Model whose one output is all that later layers read, in the graph's order."""
+    """Find the layers of a functional tf_keras.Model whose one output is all that later layers read.
+
+    Returns their names in the order of the graph.
+    """
     reads = _reads(graph)
     readers = Counter(source for sources in reads.values() for source in sources)
     points: list[str] = []
     is_open: dict[str, int] = {}
-    for layer in graph.layers:  # in an order in which every layer comes after what it reads
+    for layer in graph.layers:  # every layer comes after those that it reads
         for source in reads[layer.name]:
             is_open[source] -= 1
             if not is_open[source]:
@@ -27,21 +33,21 @@ def cut_points(graph: Any) -> list[str]:
 
 
 def cut_below(graph: Any, first: str) -> str:
-    """The last cut point before the layer or block ``first``, such as ``block_13`` or ``block_13_expand``.
+    """Return the last cut point before the layer or block ``first``, such as ``block_13`` or ``block_13_expand``.
 
-    Raises InputError that lists the blocks where there is no such layer.
+    Raises InputError where there is no such layer; the error lists the blocks.
     """
     names: list[str] = [layer.name for layer in graph.layers]
     start = next((number for number, name in enumerate(names) if name == first or name.startswith(f"{first}_")), None)
     if start is None or start == 0:
-        blocks = {"_".join(name.split("_")[:2]) for name in names[1:]}  # of block_13_expand: block_13
+        blocks = {"_".join(name.split("_")[:2]) for name in names[1:]}  # block_13_expand belongs to block_13
         raise unknown("layer or block to train from", first, blocks, "Or one layer of these.")
     points = set(cut_points(graph))
     return next(name for name in reversed(names[:start]) if name in points)
 
 
 def split(graph: Any, name: str) -> tuple[Any, Any]:
-    """Two models that share the graph's layers: from its input to the output of layer ``name``, and from there on."""
+    """Split a graph into two models that share its layers: up to the output of layer ``name``, and from there on."""
     from tledge.tensorflow_setup import tensorflow
 
     tensorflow()
@@ -52,7 +58,7 @@ def split(graph: Any, name: str) -> tuple[Any, Any]:
 
 
 def _reads(graph: Any) -> dict[str, list[str]]:
-    """Of every layer, the layers of ``graph`` that it reads, by name."""
+    """Return the names of the layers of ``graph`` that each layer reads, by the name of the layer."""
     names = {layer.name for layer in graph.layers}
     return {
         layer.name: [

@@ -1,4 +1,4 @@
-"""A frozen function of photos on LiteRT with XNNPACK, which a CPU runs several times faster than TensorFlow."""
+"""This module runs a frozen function of photos by LiteRT with XNNPACK, several times faster on a CPU than TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tledge.runtimes.litert import LiteRTSession
 from tledge.tensorflow_setup import tensorflow
 
 Floats = npt.NDArray[np.float32]
-TOLERANCE = 1e-4  # of the output range, as for a transplanted backbone
+TOLERANCE = 1e-4  # a share of the output range; MobileNetV2 graphs that replace a module have the same
 
 
 def convert_function(function: Any, input_size: int) -> bytes:
-    """A tf.function of photos, uint8 (N, S, S, 3), as a LiteRT model of one photo.
+    """Convert a tf.function of photos, uint8 (N, S, S, 3), to a LiteRT model of one photo.
 
-    The newer converter interface would save a SavedModel and load it again first, which takes four times as long.
+    The newer interface of the converter would first save a SavedModel and load it again, which takes four times as long.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -35,7 +35,10 @@ def convert_function(function: Any, input_size: int) -> bytes:
 
 
 def answers(model: bytes, batches: Iterable[Pixels]) -> Iterator[Floats]:
-    """The outputs of batches of photos, uint8 (n, S, S, 3) to float32 (n, ...), in order; an interpreter a core."""
+    """Run a model on batches of photos, uint8 (n, S, S, 3), and yield outputs, float32 (n, ...), in order.
+
+    Each core has an interpreter.
+    """
     local = threading.local()
 
     def work(batch: Pixels) -> Floats:
@@ -54,7 +57,10 @@ def answers(model: bytes, batches: Iterable[Pixels]) -> Iterator[Floats]:
 
 
 def difference(actual: Floats, expected: Floats) -> tuple[float, float, bool]:
-    """The largest difference, the range of what is expected, and whether the first is within the tolerance."""
-    with np.errstate(invalid="ignore"):  # infinity less infinity is no proof of anything
+    """Return the largest absolute difference, the range of ``expected``, and whether the difference is within tolerance.
+
+    ``TOLERANCE`` is a share of the range. A difference of NaN is outside it.
+    """
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN
         largest, output_range = float(np.max(np.abs(actual - expected))), float(np.ptp(expected))
-    return largest, output_range, largest <= TOLERANCE * output_range  # not so where one of them is NaN
+    return largest, output_range, largest <= TOLERANCE * output_range  # False where one of them is NaN

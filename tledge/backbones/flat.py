@@ -1,7 +1,7 @@
-"""A network of tf_keras.applications behind its preprocessing, as one flat graph.
+"""This module turns a network of tf_keras.applications and its preprocessing into one flat graph.
 
-Its description is edited and built anew: two of Keras' constructors pass over layers that are put before their input,
-and one makes models inside the model, whose layers can't be cut or trained one by one.
+It edits the description of the network and builds it anew, for two reasons. Two of Keras' constructors ignore layers that
+are put before their input. One makes models inside the model, whose layers can't be cut or trained one by one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from tledge.backbones.backbone import RESCALE
 
 
 def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> Any:
-    """The tf_keras.Model ``network`` behind a layer ``rescale``: ``scale * x + offset``, both for R, G and B.
+    """Build the tf_keras.Model ``network`` behind a layer ``rescale``, which computes ``scale * x + offset``.
 
-    Weights have no meaning yet. The input is ``images``; the other layers keep their names, and those of a Sequential
-    stand in its place. There is no ``rescale`` where it would change nothing.
+    ``scale`` and ``offset`` hold one number each for R, G and B. Where they would change nothing, there is no ``rescale``. The
+    weights have no meaning yet. The input is named ``images``, and the other layers keep their names. The layers of a
+    Sequential stand in its place.
     """
     import tf_keras
 
@@ -32,7 +33,7 @@ def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> 
         if layer["class_name"] in ("Rescaling", "Normalization") or (
             layer["class_name"] == "TFOpLambda" and reads[0][0][0] in left_out
         ):
-            # EfficientNet has these inside. What they compute is in "rescale".
+            # EfficientNet has these layers inside. "rescale" computes the same.
             stands_for[layer["name"]] = stands_for[reads[0][0][0]]
             left_out.add(layer["name"])
             continue
@@ -49,7 +50,7 @@ def flattened(network: Any, scale: Sequence[float], offset: Sequence[float]) -> 
 
 
 def _rescale(scale: Sequence[float], offset: Sequence[float]) -> dict[str, Any]:
-    """``scale * x + offset`` as a layer that tensorflow-model-optimization knows, which Rescaling is not."""
+    """Describe ``scale * x + offset`` as a DepthwiseConv2D, because tensorflow-model-optimization can't take Rescaling."""
     from tf_keras import initializers, layers
 
     layer = layers.DepthwiseConv2D(
@@ -63,7 +64,10 @@ def _rescale(scale: Sequence[float], offset: Sequence[float]) -> dict[str, Any]:
 
 
 def _plain(class_name: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The layer itself, but for ConvNeXt's own: one factor a channel, whose variables all have the same name."""
+    """Return the class name and the config of a layer, where a DepthwiseConv2D replaces ConvNeXt's LayerScale.
+
+    LayerScale multiplies each channel by a factor. Its variables all have the same name.
+    """
     from tf_keras import initializers, layers
 
     if class_name != "LayerScale":
@@ -74,15 +78,16 @@ def _plain(class_name: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]
 
 
 def _description(class_name: str, config: dict[str, Any], reads: Any) -> dict[str, Any]:
-    # Without the shapes that Keras adds: from them it would build a layer outside its name's scope, and all kernels
-    # would be called "kernel".
+    # The description lacks the shapes that Keras adds. From them Keras would build a layer outside the scope of its name,
+    # and all kernels would be called "kernel".
     return {"class_name": class_name, "name": config["name"], "config": config, "inbound_nodes": reads}
 
 
 def _renamed(nodes: Any, stands_for: dict[str, str]) -> Any:
-    """A description's references to layers, each [name, call, output, ...] at any depth, to those that stand for them.
+    """Rename the layers in a description's references, each [name, call, output, ...] at any depth.
 
-    Every layer of a flat graph is called once, and so its call is number 0; a Sequential counts its own making first.
+    ``stands_for``: the new name by the old one; other names stay. Every layer of a flat graph is called once. So the number
+    of the call becomes 0, where a Sequential also counted its construction.
     """
     if isinstance(nodes, dict):
         return {key: _renamed(value, stands_for) for key, value in nodes.items()}

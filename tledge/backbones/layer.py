@@ -1,4 +1,4 @@
-"""A layer of RGB in [0, 1] as a function of raw pixels, and what it gives for one photo."""
+"""This module makes a function of raw pixels from a layer of RGB in [0, 1], and describes its output for one photo."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tledge.preprocessing import PIXEL_SCALE
 
 
 def features_function(layer: Any) -> Any:
-    """Make a tf.function that gives raw pixels, uint8 (N, S, S, 3), to a layer of RGB in [0, 1], in inference."""
+    """Make a tf.function that runs a layer of RGB in [0, 1] on raw pixels, uint8 (N, S, S, 3), in inference mode."""
     import tensorflow as tf
 
-    # Without autograph: there is nothing to rewrite, and looking for it takes a second.
+    # Autograph is off: there is nothing to rewrite, and the search for it takes a second.
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def features(pixels: Any) -> Any:
         return layer(tf.cast(pixels, tf.float32) * PIXEL_SCALE, training=False)
@@ -24,7 +24,13 @@ def features_function(layer: Any) -> Any:
 
 @dataclass(frozen=True)
 class Given:
-    """What a module gives: its type, and for a tensor its dtype and its shape, (N, ...) with None where that is open."""
+    """A ``Given`` describes the output of a module: its type, and the shape and dtype of a tensor.
+
+    Args:
+        kind: The name of the output's type.
+        shape: The shape of a tensor, (N, ...), with None for a free dimension. It is None for anything but a tensor.
+        dtype: The name of a tensor's dtype, empty for anything but a tensor.
+    """
 
     kind: str
     shape: tuple[int | None, ...] | None
@@ -40,5 +46,5 @@ class Given:
 
 
 def given_for_one(layer: Any, size: int) -> Given:
-    """Run a layer on one black photo of ``size`` x ``size`` pixels, and describe what it gives."""
+    """Run a layer on one black photo of ``size`` x ``size`` pixels, and describe the output."""
     return Given.of(layer(np.zeros((1, size, size, 3), np.float32), training=False))

@@ -1,8 +1,8 @@
-"""MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381): a TensorFlow Hub module becomes a flat Keras graph.
+"""This module turns a TensorFlow Hub module of MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381) into a flat Keras graph.
 
-A Hub module is one opaque function. Its variables are recognised by name or by order, their shapes say how wide the
-network is, and a graph of plain layers takes their values. That graph replaces the module only where both compute the
-same features of the same pixels.
+A Hub module is one opaque function. Its variables are recognised by name or by order. Their shapes say how wide the network
+is, and a graph of plain layers takes their values. The graph replaces the module only where both compute the same features
+from the same pixels.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
 
 KIND = "mobilenet_v2"
-TOLERANCE = 1e-4  # of the output range
-EPSILON = 1e-3  # of the batch normalizations, in TF-Slim and in Keras
-MOMENTUM = 0.999  # as in keras.applications; it counts only where the batch normalizations are trained
+TOLERANCE = 1e-4  # a share of the output range
+EPSILON = 1e-3  # the batch normalizations of TF-Slim and Keras have it
+MOMENTUM = 0.999  # keras.applications has it; it counts only where the batch normalizations are trained
 _STRIDES: tuple[Literal[1, 2], ...] = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 _PREFIXES = ("expanded_conv", *(f"block_{number}" for number in range(1, len(_STRIDES))))
 _VECTORS = ("gamma", "beta", "moving_mean", "moving_variance")
 _NUM_NOISE = 4
 
 Values = npt.NDArray[Any]
-Slot = tuple[str, str]  # a layer's name, and its weight's
+Slot = tuple[str, str]  # the name of a layer, and the name of a weight in it
 # Twice what the widest published network has; a structure read from a damaged file can't fill the memory.
 Channels = Annotated[int, Field(strict=True, ge=1, le=4096)]
 
 
 class _NotMobileNetV2(Exception):
-    """A module that can't be shown to be a MobileNetV2, and so stays opaque."""
+    """This exception says that a module could not be shown to be a MobileNetV2. The module then stays opaque."""
 
 
 class Block(Record):
-    """One inverted residual: ``expansion`` channels inside, ``output`` channels out."""
+    """A ``Block`` is one inverted residual with ``expansion`` channels inside and ``output`` channels at its end."""
 
     expansion: Channels
     output: Channels
@@ -53,7 +53,7 @@ class Block(Record):
 
 
 class MobileNetV2Structure(Record):
-    """What rebuilds the graph but for its weights. ``rescale``: whether the network takes [-1, 1] inside."""
+    """This record rebuilds the graph without its weights. ``rescale``: whether the network takes [-1, 1] inside."""
 
     kind: Literal["mobilenet_v2"] = "mobilenet_v2"
     input_size: Annotated[int, Field(strict=True, ge=1, le=MAX_INPUT_SIZE)]
@@ -71,12 +71,12 @@ class MobileNetV2Structure(Record):
 
 
 def flatten(backbone: Backbone, photos: Pixels) -> Backbone | Opaque:
-    """Give the same backbone with ``graph`` and ``structure``: a Hub module's weights in a graph of plain layers.
+    """Return the same backbone with ``graph`` and ``structure``: a graph of plain layers that holds a Hub module's weights.
 
     ``photos``: uint8 RGB (N, S, S, 3), a few dozen at most. The module and the graph are run on them and on noise.
-    The graph is trainable but for ``rescale``: who fine-tunes freezes the rest.
-    The module stays opaque where its variables are others than a MobileNetV2's, a weight is not finite, or a feature
-    differs by more than ``TOLERANCE`` of the range of all.
+    All layers of the graph but ``rescale`` are trainable. The caller freezes those that it does not train.
+    The module stays opaque in three cases. Its variables are not a MobileNetV2's, a weight is not finite, or a feature
+    differs by more than ``TOLERANCE`` of the range of all features.
     """
     try:
         return _flattened(backbone, photos)
@@ -101,7 +101,7 @@ def _flattened(backbone: Backbone, photos: Pixels) -> Backbone:
     if not output_range > 0:
         raise _refusal(backbone, "features that are not finite, or all the same, which prove nothing")
     differences = []
-    # No variable tells whether the network itself takes [-1, 1] or [0, 1].
+    # No variable tells whether the network itself takes [-1, 1] or [0, 1], so both are tried.
     for candidate in (structure, structure.model_copy(update={"rescale": False})):
         graph = _filled(backbone, candidate, weights)
         flat = dataclasses.replace(backbone, layer=graph, graph=graph, structure=candidate.as_json(), apart=None)
@@ -116,10 +116,11 @@ def _flattened(backbone: Backbone, photos: Pixels) -> Backbone:
 
 
 def rebuild(structure: dict[str, Any]) -> Any:
-    """Build the flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
+    """Build the flat tf_keras.Model that ``structure`` describes. Its weights have no meaning yet.
 
-    float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim). Layers are named as in keras.applications, without
-    its padding layers; ``rescale`` stands before them. Raises ArtifactError for unknown, missing or impossible values.
+    The model computes float32 (N, feature_dim) from float32 RGB (N, S, S, 3) in [0, 1]. Layers are named as in
+    keras.applications. Its padding layers are left out, and ``rescale`` stands before the others. Raises ArtifactError for
+    unknown, missing or impossible values.
     """
     return _graph(parsed(MobileNetV2Structure, structure))
 
@@ -138,7 +139,7 @@ def _graph(structure: MobileNetV2Structure) -> Any:
 
     x = images = layers.Input((structure.input_size, structure.input_size, 3), name="images")
     if structure.rescale:
-        # Not layers.Rescaling, which tensorflow-model-optimization can neither quantize nor prune.
+        # tensorflow-model-optimization can neither quantize nor prune layers.Rescaling.
         x = layers.DepthwiseConv2D(
             1,
             depthwise_initializer=tf_keras.initializers.Constant(2.0),
@@ -153,7 +154,7 @@ def _graph(structure: MobileNetV2Structure) -> Any:
         if prefix != _PREFIXES[0]:
             x = normalized(conv(x, block.expansion, 1, 1, name), f"{name}_BN", f"{name}_relu")
         name = f"{prefix}_depthwise"
-        # "same" pads as keras.applications does with layers of its own, at odd sizes too.
+        # "same" pads as keras.applications does with padding layers, at odd sizes too.
         x = layers.DepthwiseConv2D(3, block.stride, "same", use_bias=False, name=name)(x)
         x = normalized(x, f"{name}_BN", f"{name}_relu")
         name = f"{prefix}_project"
@@ -167,7 +168,7 @@ def _graph(structure: MobileNetV2Structure) -> Any:
 
 
 def _convolutions() -> Iterator[tuple[Slot, str, str]]:
-    """Every convolution from the first to the last: its kernel, its batch normalization, and TF-Slim's scope."""
+    """Yield the kernel, the batch normalization and TF-Slim's scope of every convolution, from the first to the last."""
     yield ("Conv1", "kernel"), "bn_Conv1", "Conv"
     for number, prefix in enumerate(_PREFIXES):
         scope = f"expanded_conv_{number}" if number else "expanded_conv"
@@ -180,17 +181,17 @@ def _convolutions() -> Iterator[tuple[Slot, str, str]]:
 _KERNELS = [kernel for kernel, _, _ in _convolutions()]
 _NORMS = [norm for _, norm, _ in _convolutions()]
 _SLOTS = {*_KERNELS, *((norm, vector) for norm in _NORMS for vector in _VECTORS)}
-# The layer that a variable's scopes name, in Keras' words or in TF-Slim's.
+# The layer by the scopes in a variable's name, as Keras or TF-Slim writes them.
 _LAYERS = {name: name for name in chain((layer for layer, _ in _KERNELS), _NORMS)}
 _LAYERS |= {scope: layer for (layer, _), _, scope in _convolutions()}
 _LAYERS |= {f"{scope}/BatchNorm": norm for _, norm, scope in _convolutions()}
 
 
 def _used_variables(backbone: Backbone, function: Any) -> list[Any]:
-    """The variables that inference takes, in the order in which the module lists them.
+    """Return the variables that inference uses, in the order in which the module lists them.
 
-    Those that the traced ``function`` does not capture, such as step counters and moving copies, can have no part in
-    a feature. One that it captures and the module does not list comes last.
+    A variable that the traced ``function`` does not capture can have no part in a feature. Step counters and moving copies
+    are such variables. A variable that it captures and the module does not list comes last.
     """
     given = getattr(backbone.layer.resolved_object, "variables", ())
     listed = {id(variable): place for place, variable in enumerate(given)}
@@ -198,7 +199,11 @@ def _used_variables(backbone: Backbone, function: Any) -> list[Any]:
 
 
 def _named(backbone: Backbone, variables: list[Any]) -> dict[Slot, Values]:
-    """Every weight by what its variable's name says, whatever scopes stand before; empty where no name says anything."""
+    """Return every weight by the layer and weight that its variable's name says, whatever scopes stand before.
+
+    The result is empty where no name says anything. Raises _NotMobileNetV2 where only some names do, a weight comes twice, or
+    one is missing.
+    """
     slots = [_slot(variable.name) for variable in variables]
     if not any(slots):
         return {}
@@ -224,10 +229,10 @@ def _slot(name: str) -> Slot | None:
 
 
 def _in_order(backbone: Backbone, variables: list[Any]) -> dict[Slot, Values]:
-    """Every weight by its place: kernels and vectors each from the first layer to the last.
+    """Return every weight by its place among the variables: kernels and vectors each from the first layer to the last.
 
-    The vectors of a batch normalization are gamma, beta, moving mean, moving variance. They may be listed layer by
-    layer, or all that are trained before all that are not.
+    The vectors of a batch normalization are gamma, beta, moving mean and moving variance. They may be listed layer by layer,
+    or all trained vectors before all others. Raises _NotMobileNetV2 where the number of variables differs.
     """
     kernels = [variable for variable in variables if variable.shape.rank == 4]
     vectors = [variable for variable in variables if variable.shape.rank == 1]
@@ -246,7 +251,10 @@ def _in_order(backbone: Backbone, variables: list[Any]) -> dict[Slot, Values]:
 
 
 def _epsilon(backbone: Backbone, function: Any) -> float:
-    """Of the graph's fused batch normalizations; where it has none, the usual one, and the proof judges."""
+    """Return the epsilon of the graph's fused batch normalizations, or ``EPSILON`` where there is none.
+
+    The comparison of features shows whether that is right. Raises _NotMobileNetV2 where there are several epsilons.
+    """
     graph = function.graph.as_graph_def()
     nodes = chain(graph.node, *(called.node_def for called in graph.library.function))
     # The graph holds float32: 0.001, not 0.0010000000474974513.
@@ -257,7 +265,10 @@ def _epsilon(backbone: Backbone, function: Any) -> float:
 
 
 def _structure(backbone: Backbone, weights: dict[Slot, Values], epsilon: float) -> MobileNetV2Structure:
-    """The structure that the kernels' shapes tell, with the rescaling. Every weight is finite."""
+    """Derive the structure, with ``rescale``, from the shapes of the kernels.
+
+    Raises _NotMobileNetV2 where a weight is not finite, a variance is negative, or a shape does not fit.
+    """
     for (layer, weight), value in weights.items():
         # ReLU6 can hide a NaN in TensorFlow and not in another runtime, so comparing features would not do.
         if not np.isfinite(value).all() or (weight == "moving_variance" and (value < 0).any()):
@@ -280,7 +291,7 @@ def _structure(backbone: Backbone, weights: dict[Slot, Values], epsilon: float) 
 
 
 def _filled(backbone: Backbone, structure: MobileNetV2Structure, weights: dict[Slot, Values]) -> Any:
-    """The graph with the module's weights, each of which fits it."""
+    """Build the graph of a structure with the module's weights. Raises _NotMobileNetV2 where a weight does not fit."""
     graph = _graph(structure)
     for (layer, weight), value in weights.items():
         variable = getattr(graph.get_layer(layer), weight)

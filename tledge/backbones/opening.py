@@ -1,4 +1,4 @@
-"""A handle or a structure finds the source that opens it: every file of ``sources/`` is asked."""
+"""This module finds the source that opens a handle or rebuilds a structure. It asks every file of ``sources/``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from tledge.errors import InputError, unknown
 
 @functools.cache
 def sources() -> tuple[BackboneSource, ...]:
-    """Return every source of backbones, in the order of their names: a new file is found by its ``SOURCE``."""
+    """Return every source of backbones, in the order of their names. A new file is found by its ``SOURCE``."""
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     return tuple(importlib.import_module(f"{package.__name__}.{name}").SOURCE for name in names)
 
 
 def source_of(handle: str) -> BackboneSource:
-    """Return the source that opens a handle; a name goes before a path. Raises InputError where no source claims it."""
+    """Return the source that opens a handle. A source that claims it as a name goes before one that claims a path.
+
+    Raises InputError where no source claims the handle.
+    """
     for claim in ("name", "path"):
         for source in sources():
             if source.claims(handle) == claim:
@@ -38,7 +41,7 @@ def is_name(handle: str) -> bool:
 
 
 def open_backbone(handle: str, input_size: int | None = None, weights: str | None = None, seed: int = 0) -> Backbone:
-    """Load a backbone.
+    """Load the backbone that a handle names.
 
     Args:
         handle: A handle that a source claims, such as ``bundled``, the address of a TensorFlow Hub module, a local folder
@@ -58,19 +61,25 @@ def open_backbone(handle: str, input_size: int | None = None, weights: str | Non
 
 
 def is_pretrained(handle: str, weights: str | None) -> bool:
-    """Tell, without loading it, whether :func:`open_backbone` would give trained weights. Raises as it does."""
+    """Tell, without loading it, whether :func:`open_backbone` would give trained weights.
+
+    Raises InputError where no source claims the handle.
+    """
     return source_of(handle).is_pretrained(weights)
 
 
 def takes_weights(handle: str) -> bool:
-    """Tell whether the handle alone does not say which trained weights a backbone has. Raises as :func:`open_backbone`."""
+    """Tell whether the handle alone does not say which trained weights a backbone has.
+
+    Raises InputError where no source claims the handle.
+    """
     return source_of(handle).takes_weights
 
 
 def rebuild_flat(structure: dict[str, Any]) -> Any:
-    """Build the flat tf_keras.Model that a backbone's ``structure`` describes, with weights of no meaning.
+    """Build the flat tf_keras.Model that a backbone's ``structure`` describes. Its weights have no meaning yet.
 
-    Raises ArtifactError for a structure that is unknown or damaged: it was read from a file.
+    Raises ArtifactError for an unknown or damaged structure, because structures are read from files.
     """
     kind = structure.get("kind") if isinstance(structure, dict) else None
     builders = {known: build for source in sources() for known, build in source.rebuild.items()}

@@ -1,4 +1,4 @@
-"""What a source of backbones declares of itself: its file in ``sources/`` holds one ``SOURCE`` of this kind."""
+"""A ``BackboneSource`` is what a source of backbones declares of itself. Each file in ``sources/`` holds one, ``SOURCE``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tledge.backbones.backbone import Backbone
 
 DEFAULT = "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"
 BUNDLED = "bundled"  # comes with the package
-IMAGENET, NO_WEIGHTS = "imagenet", "none"  # what weights may be beside a file
-MAX_INPUT_SIZE = 4096  # far over any image classifier's: it stops a slip of the finger, not a use
+IMAGENET, NO_WEIGHTS = "imagenet", "none"  # the values that --weights takes, beside a file
+MAX_INPUT_SIZE = 4096  # far larger than any image classifier needs: it stops a slip of the finger, not a use
 
 Claim = Literal["name", "path"]
 """A handle is claimed as a name, which means the same on every machine, or as the path of something on this one."""
@@ -19,7 +19,7 @@ Claim = Literal["name", "path"]
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """A kind of backbone that a handle can ask for.
+    """A ``BackboneSource`` opens one kind of backbones by their handles.
 
     Args:
         name: The source's own name, which is its file's.

@@ -1,4 +1,4 @@
-"""A structure is JSON that builds a backbone's flat graph again; it is read from files, and so it is checked."""
+"""A structure is JSON that builds a backbone's flat graph again. It is checked, because it is read from files."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def parsed(kind: type[S], structure: dict[str, Any]) -> S:
 
 
 def structure_fault(fault: str) -> ArtifactError:
-    """Make the error for a structure that builds nothing."""
+    """Return the error for a structure from which no graph can be built."""
     return ArtifactError(f"the structure of the backbone is damaged: {fault}; train again with tledge build")

@@ -1,7 +1,7 @@
-"""What an artifact can be. One format family is one file that lists its formats.
+"""Exporters convert a run's SavedModel into the bytes of one artifact. Each family of formats is one file that lists them.
 
-An exporter turns the run's SavedModel into one file's bytes; :mod:`tledge.audit` then reads
-that file, not the options, and compares what it holds with what the format promises.
+After the conversion :mod:`tledge.audit` reads the file, not the options. It compares what the file holds with what the format
+promises.
 """
 
 from tledge.exporters.format import ANY_BATCH, ONE_PHOTO, TRAINS, ConverterInput, Format

@@ -1,4 +1,4 @@
-"""export: a run in, artifacts out, each audited before it is kept."""
+"""This module converts a run to artifacts, and audits each one before it is kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ from tledge.run import Run, find_run, library_versions, now_utc, reserved_part
 from tledge.tensorflow_setup import tensorflow
 
 Outcome = ExportRecord | PromiseBroken
-_PREPARING = ("tf-keras", "tensorflow-model-optimization", "scipy")  # what makes a network ready for integers
+_PREPARING = (
+    "tf-keras",
+    "tensorflow-model-optimization",
+    "scipy",
+)  # these libraries prepare a network for integer arithmetic
 
 
 def export_formats(
@@ -43,13 +47,26 @@ def export_formats(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
-    """Convert a run to the named formats (``all``: those that are not made on request only) and write ``exports/<format>/``.
+    """Convert a run to the named formats, and write each artifact to ``exports/<format>/``.
 
-    ``run``: a run, its name, or None for the latest. ``options``: of integer formats. ``batch``: photos that a file takes at a
-    time, ``1`` or ``any``. ``jobs``: how many formats are converted at a time, as far as memory has room; more than one in
-    processes of their own, and ``progress`` hears steps that overlap, from several threads. An artifact replaces an earlier one
-    of its format only when it is whole and keeps its promise. Raises InputError for an unknown format or run, and one that
-    another process is exporting; PromiseBroken for an artifact that does not hold what its format says.
+    An artifact replaces an earlier one of its format only when it is whole and keeps its promise.
+
+    Args:
+        run: A run, its name, or None for the latest run.
+        format_names: The names of formats. ``all`` stands for every format that is not made on request only.
+        options: What the user sets of integer formats. None leaves every value to the format.
+        batch: How many photos a file takes at a time: ``1`` or ``any``.
+        jobs: How many formats are converted at a time; fewer are, where memory has no room. More than one are converted in
+            worker processes. Their steps overlap, and reach ``progress`` from several threads.
+        artifacts: The folder of the runs.
+        progress: Hears of steps and warnings. None keeps them silent.
+
+    Returns:
+        The record of each artifact, in the order of the formats.
+
+    Raises:
+        InputError: A format or the run is unknown, or another process is exporting one of the formats of this run.
+        PromiseBroken: An artifact does not hold what its format says. The other artifacts are kept.
     """
     progress = progress or Silent()
     if jobs < 1:
@@ -79,7 +96,7 @@ def export_formats(
 
 @contextlib.contextmanager
 def reserved_formats(run: Run, format_names: Iterable[str]) -> Iterator[None]:
-    """Keep other processes from exporting formats of a run. Raises InputError where one is at one of them."""
+    """Keep other processes from exporting these formats of a run. Raises InputError where a process already exports one."""
     with contextlib.ExitStack() as stack:
         for name in format_names:
             busy = f"exporting {name} of run {run.name}; wait for its end"
@@ -88,8 +105,8 @@ def reserved_formats(run: Run, format_names: Iterable[str]) -> Iterator[None]:
 
 
 def _outcomes(run: Run, wanted: Sequence[Format], materials: Materials, jobs: int, progress: Progress) -> list[Outcome]:
-    """What each format came to, in their order."""
-    # What nothing has to be made ready for comes first: where there are processes, it is converted in the meantime.
+    """Convert a run to every wanted format. Return a record or the broken promise for each, in the order of ``wanted``."""
+    # Formats without a preparation come first: worker processes convert them while this process prepares the others.
     order = sorted(wanted, key=lambda form: form.preparation is not None)
     jobs = min(jobs, len(order))
     room = with_room(jobs) if jobs > 1 else 0
@@ -100,12 +117,12 @@ def _outcomes(run: Run, wanted: Sequence[Format], materials: Materials, jobs: in
 
 
 def and_exported(made: Sequence[ExportRecord]) -> str:
-    """What an error about other formats says of those that stand."""
+    """Return the sentence in which an error names the formats that were exported all the same; empty where none was."""
     return f" Exported: {', '.join(record.format for record in made)}." if made else ""
 
 
 def _in_turn(run: Run, order: Sequence[Format], materials: Materials, progress: Progress) -> dict[str, Outcome]:
-    """What each format came to, by its name, one after another in this process."""
+    """Convert the formats one after another in this process. Return a record or the broken promise by the format's name."""
     found: dict[str, Outcome] = {}
     for form in order:
         material = materials.of(form)
@@ -119,7 +136,10 @@ def _in_turn(run: Run, order: Sequence[Format], materials: Materials, progress: 
 def _at_once(
     run: Run, order: Sequence[Format], materials: Materials, most: int, progress: Progress
 ) -> dict[str, Outcome]:
-    """The same in up to ``most`` processes, which convert what this one made ready."""
+    """Convert the formats in up to ``most`` worker processes, while this process prepares the material of the next one.
+
+    Returns a record or the broken promise by the format's name.
+    """
 
     def convert(form: Format, material: Material | None) -> Outcome:
         what = f"exporting {form.name}"
@@ -131,11 +151,11 @@ def _at_once(
         return keep(run, made)
 
     found: dict[str, Future[Outcome]] = {}
-    # The processes end before the threads are waited for, which wait for the processes.
+    # The threads wait for the processes. So the processes end first, and then the threads are waited for.
     with ThreadPoolExecutor(most) as threads, Processes(most) as processes:
         for form in order:
             if form.is_trained and not materials.has(form):
-                _raise_first(found.values())  # before hours may go into it
+                _raise_first(found.values())  # before hours go into a training
             material = materials.of(form)
             found[form.name] = threads.submit(convert, form, material)
         _raise_first(found.values())
@@ -143,27 +163,27 @@ def _at_once(
 
 
 def _converted_apart(run: Run, format_name: str, batch: str, material: Material | None) -> Artifact:
-    """In a process of its own, to which a format has no other address than its name."""
-    tensorflow()  # its import is no part of the conversion's time
+    """Convert a run to one format in a worker process, which looks the format up by its name."""
+    tensorflow()  # imported here, so that the measured time of the conversion does not include it
     return artifact(run, formats()[format_name].with_batch(batch), material, Silent())
 
 
 def _raise_first(outcomes: Collection[Future[Outcome]]) -> None:
-    """Wait for all, or raise the first fault."""
+    """Wait for every outcome, or raise the error of the first conversion that fails."""
     for outcome in wait(outcomes, return_when=FIRST_EXCEPTION).done:
         outcome.result()
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that keeps the promise of its format, and its record; not yet in the run."""
+    """An ``Artifact`` is a file that keeps the promise of its format, with its record. The run does not hold it yet."""
 
     data: bytes
     record: ExportRecord
 
 
 def model_of(run: Run, format_name: str, material: Material | None, batch: str = ONE_PHOTO) -> ConverterInput:
-    """What a converter reads to make a format of a run."""
+    """Return the input of the converter that makes the format ``format_name`` of a run."""
     if material and material.prepared:
         material.prepared.keep_products()
     return ConverterInput(
@@ -178,9 +198,9 @@ def model_of(run: Run, format_name: str, material: Material | None, batch: str =
 
 
 def keep(run: Run, made: Artifact) -> ExportRecord:
-    """Write an artifact to the folder of its format, in place of the one before.
+    """Write an artifact to the folder of its format, where it replaces an earlier one.
 
-    A kill between its two files leaves a hash that does not fit, which opening the run reports.
+    If the process is killed between the two files, the hash does not fit. Opening the run reports that.
     """
     folder = run.export_folder(made.record.format)
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,16 +230,16 @@ def _metadata(run: Run, format_name: str, batch: str) -> str:
     )
 
 
-# How TensorFlow's converter, ONNX's checker and ONNX Runtime name an operator they have no counterpart for.
+# TensorFlow's converter, ONNX's checker and ONNX Runtime name an operator that they do not support in these words.
 _UNSUPPORTED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op|No Op registered for (\w+)")
 
 
 def _converted(form: Format, model: ConverterInput) -> bytes:
-    """The artifact's bytes. Raises PromiseBroken that names the operators the format has no counterpart for."""
+    """Return the bytes of the artifact. Raises PromiseBroken that names the operators which the format does not support."""
     try:
         return form.convert(model)
     except Exception as error:
-        # Each library has exceptions of its own for this, so their text is read; anything else goes on as it came.
+        # Each library raises its own exceptions for this, so their text is searched. Any other exception is raised again.
         found = sorted({name for match in _UNSUPPORTED.findall(str(error)) for name in match if name})
         if not found or disk_full(error):
             raise

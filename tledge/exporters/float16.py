@@ -1,4 +1,4 @@
-"""Where float16 ends: a weight beyond it has no counterpart there."""
+"""This module finds weights that are too large for float16."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def require_within(name: str, values: npt.NDArray[Any]) -> None:
-    """Raise PromiseBroken that names a constant with a weight beyond float16, before its values are converted."""
+    """Raise PromiseBroken where a constant that is about to be converted holds a weight beyond float16's range."""
     largest = float(np.max(np.abs(values), initial=0))
     if not largest <= _LARGEST:
         raise _beyond(name, f"{largest:g}")
 
 
 def require_unclipped(model: bytes) -> None:
-    """Raise PromiseBroken that names a float16 constant of a TFLite model with a weight that was beyond float16.
+    """Raise PromiseBroken where a float16 constant of a TFLite model holds a weight that was beyond float16's range.
 
-    TensorFlow's converter puts the largest float16 in its place and says nothing, so that one is taken for a weight beyond.
+    TensorFlow's converter replaces such a weight by the largest float16 without a warning. So a weight of that value counts
+    as one that was too large.
     """
     from tledge.audit.flatbuffer import read_tflite
 

@@ -1,4 +1,4 @@
-"""A format, as its family declares it, and what its converter reads."""
+"""A format is declared by its family's file, and its converter reads a ``ConverterInput``."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from tledge.exporters.preparations import Preparation
 from tledge.records import Promise
 
 TRAINS = "it trains for some epochs"
-ONE_PHOTO, ANY_BATCH = "1", "any"  # photos that a file takes at a time
+ONE_PHOTO, ANY_BATCH = "1", "any"  # how many photos a file takes at a time
 
 
 @dataclass(frozen=True)
 class ConverterInput:
-    """What a converter reads.
+    """A ``ConverterInput`` holds all that a converter reads.
 
-    ``calibration_photos``: the representative data set, uint8 RGB (N, S, S, 3), for formats that need it, else None.
-    ``metadata``: JSON text with labels, input contract and provenance, to travel inside the artifact. ``prepared``: the
-    network with weights and ranges for integer arithmetic; None where its layers are unknown, or none is needed.
-    ``bounds_pairs``: whether every pair of int8 weights has to fit into 16 bits. ``batch``: ``ONE_PHOTO`` or ``ANY_BATCH``.
+    Args:
+        saved_model: The folder of the run's SavedModel.
+        input_size: The side S of the photos in pixels.
+        metadata: JSON text with the labels, the input contract and the provenance. It travels inside the artifact.
+        calibration_photos: The representative data set, uint8 RGB (N, S, S, 3). It is None for formats that need none.
+        prepared: The network with weights and ranges for integer arithmetic. It is None where the layers of the network are
+            unknown, or the format needs none.
+        bounds_pairs: Whether the products of every pair of int8 weights have to fit into 16 bits.
+        batch: How many photos the file takes at a time: ``ONE_PHOTO`` or ``ANY_BATCH``.
     """
 
     saved_model: Path
@@ -40,12 +45,20 @@ class ConverterInput:
 
 @dataclass(frozen=True)
 class Format:
-    """One artifact format, as its family's file declares it.
+    """A ``Format`` describes one artifact format, as its family's file declares it.
 
-    ``preparation``: how its network is made ready for integers, and None for what the SavedModel alone gives.
-    ``on_request``: why it is made only where it is named; empty where ``all`` makes it too.
-    ``saturates``: whether its runtime adds products of two codes in 16 bits on CPUs that can do no better.
-    ``one_photo``: why its files take one photo at a time; empty where they can take any number. ``batch``: what they do take.
+    Args:
+        name: The name by which a user asks for the format, such as ``tflite-int8``.
+        file: The name of its file in a run.
+        promise: What the format says of its content. The audit compares the file with it.
+        preparation: How the network is prepared for integer arithmetic. It is None where the SavedModel alone is converted.
+        convert: Computes the bytes of the artifact.
+        options: What export.json records of the conversion.
+        libraries: The distributions whose versions export.json records.
+        on_request: Why ``all`` leaves the format out. It is empty where ``all`` makes the format.
+        saturates: Whether its runtime adds two products of quantized values in 16 bits, on CPUs without a better instruction.
+        one_photo: Why its files take one photo at a time. It is empty where they can take any number.
+        batch: How many photos its files take at a time: ``ONE_PHOTO`` or ``ANY_BATCH``.
     """
 
     name: str
@@ -61,15 +74,22 @@ class Format:
     batch: str = ONE_PHOTO
 
     def with_batch(self, batch: str) -> Format:
-        """The same format whose files take ``ONE_PHOTO`` or ``ANY_BATCH`` at a time; require_batch() says whether they can."""
+        """Return a copy of the format whose files take ``batch`` photos: ``ONE_PHOTO`` or ``ANY_BATCH``.
+
+        :func:`require_batch` checks whether the files can take them.
+        """
         return replace(self, batch=batch)
 
     def with_float_operators(self, counts: Mapping[str, int], convert: Callable[[ConverterInput], bytes]) -> Format:
-        """Its mixed variant, of one model: so many operators, by name, stay float, which the options declare."""
+        """Return the mixed variant of the format for one model.
+
+        ``counts``: how many operators stay float, by the operator's name. The options of the variant declare them.
+        ``convert``: computes the bytes of the mixed artifact.
+        """
         options = {**self.options, **float_options(counts)}
         return replace(self, name=f"{self.name}{SUFFIX}", promise=PROMISE, convert=convert, options=options)
 
     @property
     def is_trained(self) -> bool:
-        """Whether it takes epochs of training."""
+        """Tell whether the preparation of the format trains the network."""
         return self.preparation is not None and self.preparation.trains

@@ -1,4 +1,4 @@
-"""The formats that there are: found by their files, chosen by their names, and asked what they can take."""
+"""Formats are found by their files and chosen by their names, and options are checked against them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ ALL = "all"
 
 
 def formats() -> dict[str, Format]:
-    """Every format by name, in the order of the families' files: a new file is found by its ``FORMATS``."""
+    """Find every format by its name. A new family's file is found by its ``FORMATS``.
+
+    The families come in the reverse alphabetical order of their files: TFLite before ONNX.
+    """
     package = importlib.import_module(__package__)
     found: dict[str, Format] = {}
     for module_info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name, reverse=True):
@@ -27,9 +30,9 @@ def formats() -> dict[str, Format]:
 
 
 def mixed_formats() -> dict[str, Callable[[ConverterInput], Format]]:
-    """What makes the mixed variant of an integer format, by the name of that format.
+    """Find the functions that make the mixed variant of an integer format, by the name of that format.
 
-    The variant is of one model: its options declare the operators that stay float.
+    A variant belongs to one model, for its options declare the operators that stay float in that model.
     """
     package = importlib.import_module(__package__)
     modules = (importlib.import_module(f"{__package__}.{info.name}") for info in pkgutil.iter_modules(package.__path__))
@@ -37,9 +40,9 @@ def mixed_formats() -> dict[str, Callable[[ConverterInput], Format]]:
 
 
 def chosen(names: list[str]) -> list[Format]:
-    """The formats of these names, each once; ``all`` is every one that is not made on request only.
+    """Return the formats of these names, each once. ``all`` stands for every format that is not made on request only.
 
-    Raises InputError with the nearest match.
+    Raises InputError for an unknown name; the error says which known name is nearest.
     """
     known = formats()
     for name in names:
@@ -52,7 +55,10 @@ def chosen(names: list[str]) -> list[Format]:
 
 
 def require_batch(forms: Collection[Format], batch: str) -> None:
-    """Raise InputError for a batch that is none, and for formats whose files can't take it, which it names."""
+    """Raise InputError where ``batch`` is neither ``1`` nor ``any``, or the files of some formats can't take it.
+
+    The error names these formats, and says why each takes one photo.
+    """
     if batch not in (ONE_PHOTO, ANY_BATCH):
         raise InputError(f"--batch {batch}: use {ONE_PHOTO} or {ANY_BATCH}")
     refusing = {form.name: form.one_photo for form in forms if form.one_photo and batch == ANY_BATCH}
@@ -68,7 +74,7 @@ def require_batch(forms: Collection[Format], batch: str) -> None:
 
 
 def require_readers(options: Options, forms: Iterable[Format]) -> None:
-    """Raise InputError for a value of ``options`` that was given and that the preparation of no format in ``forms`` reads."""
+    """Raise InputError where the user gave an option that no format among ``forms`` reads in its preparation."""
     read = {name for form in forms if form.preparation for name in form.preparation.reads}
     for option in fields(options):
         name = option.name

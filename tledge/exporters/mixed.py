@@ -1,4 +1,4 @@
-"""Which operators of a converted graph stay float, where some layers of its network are to."""
+"""This module decides which operators of a converted graph stay float, where some layers of the network are to stay float."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from tledge.records import Promise
 
 PROMISE: Promise = "mixed integer and float"
-SUFFIX = "-mixed"  # of a format's name
+SUFFIX = "-mixed"  # ends the name of a mixed format
 Tensor = TypeVar("Tensor", bound=Hashable)
 
 
@@ -17,10 +17,14 @@ def float_operators(
     names: Mapping[Tensor, Sequence[str]],
     float_layers: Collection[str],
 ) -> list[int]:
-    """The places of those that compute in float, among ``operators``: what each reads and writes, after what it reads.
+    """Return the places in ``operators`` of those that compute in float, in ascending order.
 
-    ``names``: of the layers whose outputs a tensor holds. An operator in the middle of a layer, or between two, is float
-    where all that read it are.
+    An operator in the middle of a layer, or between two layers, is float where all operators that read it are.
+
+    Args:
+        operators: The tensors that each operator reads and writes. Every operator comes after those that it reads.
+        names: The names of the layers whose outputs a tensor holds, by the tensor.
+        float_layers: The names of the layers that stay float.
     """
     is_float: dict[int, bool] = {}
     readers: dict[Tensor, list[int]] = {}
@@ -36,5 +40,8 @@ def float_operators(
 
 
 def float_options(operators: Mapping[str, int]) -> dict[str, Any]:
-    """What the record of a mixed file says beside that of its integer format; its audit looks for these operators."""
+    """Return the options that the record of a mixed file adds to those of its integer format.
+
+    ``operators``: how many operators stay float, by the operator's name. The audit looks for them in the file.
+    """
     return {"weights": "int8, per-channel, and float32", "float_operators": dict(sorted(operators.items()))}

@@ -1,4 +1,4 @@
-"""ONNX: tf2onnx for the graph, ONNX Runtime's quantizers for what is not float."""
+"""This module converts to ONNX: tf2onnx makes the graph, and ONNX Runtime's quantizers quantize it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ _LIBRARIES = ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
 def _signature(model: ConverterInput, name: str) -> Any:
-    """A function of the SavedModel: images to probabilities."""
+    """Return a signature of the SavedModel as a function from images to probabilities."""
     loaded = load_original(model.saved_model)
     return lambda pixels: loaded.signatures[name](pixels=pixels)["probabilities"]
 
 
 def _finish(graph: Any, model: ConverterInput) -> bytes:
-    """The bytes of a graph of batch 1, made from ``model``, with its metadata and its batch."""
+    """Return the bytes of a graph after it was tidied, given the batch and metadata of ``model``, and checked.
+
+    ``graph``: an ONNX model of batch 1 that was made from ``model``; it changes in place.
+    """
     import onnx
 
     tidy(graph)
     if model.batch == ANY_BATCH:
         free_batch(graph)
-        tidy(graph)  # of the shapes that are no longer read
+        tidy(graph)  # takes out the target shapes that no Reshape reads any more
     del graph.metadata_props[:]
     onnx.helper.set_model_props(graph, {METADATA_KEY: model.metadata})
     graph.producer_name = "tledge"

@@ -1,4 +1,4 @@
-"""Quantization of an ONNX graph whose activations get their ranges as it runs, by ONNX Runtime's quantizer."""
+"""This module quantizes the weights of an ONNX graph, whose activations get their ranges while it runs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from tledge.exporters.onnx_graph import quantizable
 
 
 def quantize_weights(graph: Any) -> Any:
-    """The same model with uint8 weights of matrix products and of convolutions that see all channels of their input.
+    """Quantize to uint8 the weights of matrix products, and of convolutions that read all channels of their input.
 
-    ``graph``: a float32 ONNX model. ONNX Runtime's quantizer gives such weights one scale for all output channels, and its
-    integer convolution is slow where every channel has a kernel of its own. So each channel is scaled to the same largest
-    weight before, and the convolutions of single channels stay float: together these cost less time and less accuracy.
+    ``graph``: a float32 ONNX model. ONNX Runtime's quantizer gives such weights one scale for all output channels. So each
+    output channel is scaled to the same largest weight before. The integer convolution is slow where every channel has a
+    kernel of its own. So depthwise and grouped convolutions stay float. Together these cost less time and less accuracy.
+    Returns the quantized model.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    onnx.checker.check_model(graph)  # names an operator that ONNX has not, where the quantizer only misses a type
+    onnx.checker.check_model(
+        graph
+    )  # its error names an operator that ONNX does not know; the quantizer's speaks of a missing type
     model = quantizable(graph)
     _channels_to_one_scale(model)
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
@@ -41,7 +44,7 @@ def _sees_part_of_its_input(node: Any) -> bool:
 
 
 def _channels_to_one_scale(model: Any) -> None:
-    """conv(x, w) + b becomes s * conv(x, w / s) + b, with s the largest weight of each output channel."""
+    """Turn conv(x, w) + b into s * conv(x, w / s) + b, where s is the largest absolute weight of each output channel."""
     from onnx import helper, numpy_helper
 
     graph = model.graph
@@ -73,4 +76,4 @@ def _channels_to_one_scale(model: Any) -> None:
     unused = [tensor for name, tensor in constants.items() if name not in used]
     for tensor in unused:
         graph.initializer.remove(tensor)
-    graph.ClearField("value_info")  # it tells the shape of what the convolution gave before
+    graph.ClearField("value_info")  # it holds shapes from before the change

@@ -1,4 +1,4 @@
-"""A function of TensorFlow as an ONNX graph, and what is changed in it so that every runtime has kernels for it."""
+"""This module turns a TensorFlow function into an ONNX graph, and changes the graph so that every runtime has kernels for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ INPUT, OUTPUT = "pixels", "probabilities"
 
 
 def of_function(function: Any, input_size: int, dtype: str) -> Any:
-    """An ONNX model of batch 1 from a TensorFlow function of images (1, S, S, 3) of ``dtype`` to one tensor."""
+    """Convert a TensorFlow function to an ONNX model of batch 1.
+
+    ``function``: takes images (1, S, S, 3) of ``dtype``, where S is ``input_size``, and returns one tensor.
+    """
     import tf2onnx
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -27,7 +30,7 @@ def of_function(function: Any, input_size: int, dtype: str) -> Any:
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     spec = tf.TensorSpec([1, input_size, input_size, 3], dtype, name=INPUT)
     traced = tf.function(function, input_signature=[spec], autograph=False)
-    # Frozen here, because tf2onnx makes a graph input of every constant that a function captured.
+    # The function is frozen here, because tf2onnx turns every constant that a function captured into a graph input.
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
     (taken,), (given,) = frozen.inputs, frozen.outputs
     graph, _ = tf2onnx.convert.from_graph_def(
@@ -42,10 +45,10 @@ def of_function(function: Any, input_size: int, dtype: str) -> Any:
 
 
 def canonical(model: Any) -> Any:
-    """The same model with its nodes in the order of a walk from the output, and names that follow from that order.
+    """Sort the nodes of a model in the order of a walk from its output, and name them by that order, in place.
 
-    tf2onnx numbers names from a counter of the process and walks sets, so two conversions of one graph differ in
-    names and order. A node becomes ``<operator>_<number>``, a constant ``<its first node>/<input number>``.
+    tf2onnx takes numbers from a counter of the process and walks sets. So two conversions of one graph differ in names and
+    order. A node becomes ``<operator>_<number>``, and a constant ``<its first node>/<input number>``.
     """
     graph = model.graph
     _compute_output(graph)
@@ -56,7 +59,7 @@ def canonical(model: Any) -> Any:
     seen: set[int] = set()
 
     def read_by(node: Any) -> list[str]:
-        """Every name that a node reads, those inside its branches too."""
+        """Return every name that a node reads, those inside its branches included."""
         inner = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
         return [*node.input, *(name for branch in inner for child in branch.node for name in read_by(child))]
 
@@ -102,7 +105,10 @@ def canonical(model: Any) -> Any:
 
 
 def _compute_output(graph: Any) -> None:
-    """Let an operator write the graph's output where tf2onnx made it a constant: the network is the same for every photo."""
+    """Let an Identity write the output of the graph where tf2onnx made the output a constant.
+
+    It does so for a network that answers every photo alike.
+    """
     from onnx import helper
 
     constant = graph.output[0].name
@@ -112,10 +118,11 @@ def _compute_output(graph: Any) -> None:
 
 
 def _give_addends_an_axis(graph: Any, nodes: list[Any]) -> Any:
-    """Add a constant of one axis where a scalar is added to a tensor, as in ``relu6(x + 3)``; a rewriter of tf2onnx's graph.
+    """Replace a scalar that is added to a tensor, as in ``relu6(x + 3)``, by a constant of one axis.
 
-    tf2onnx looks for the longest axis of what is added behind a convolution. Where there is none it gives up, with a warning,
-    taking transpositions out of the whole graph, and without that the graph has no integer counterpart.
+    tf2onnx calls this function as a rewriter of its graph. It looks for the longest axis of what is added behind a
+    convolution. Where there is no axis, it warns and stops taking transpositions out of the whole graph. A graph that keeps
+    them can't be quantized.
     """
     for node in nodes:
         for place, (addend, other) in enumerate(((0, 1), (1, 0)) if node.type in ("Add", "AddV2") else ()):
@@ -128,16 +135,16 @@ def _give_addends_an_axis(graph: Any, nodes: list[Any]) -> Any:
 
 
 def _drop_idle_reshapes(model: Any) -> None:
-    """Take out every Reshape to the shape that its input has.
+    """Take out every Reshape to the shape that its input already has.
 
-    On maps of 1 x 1 pixel tf2onnx leaves pairs of transpositions that undo each other, as such a Reshape; one that stands
-    between a convolution and its batch normalization keeps ONNX Runtime from making one operator of the two.
+    On maps of 1 x 1 pixel, tf2onnx leaves such a Reshape in place of two transpositions that undo each other. Between a
+    convolution and its batch normalization it keeps ONNX Runtime from fusing the two.
     """
     shapes = shapes_of(model)
     graph = model.graph
     outputs = {value.name for value in graph.output}
     stands_for: dict[str, str] = {}
-    for node in list(graph.node):  # each after what it reads
+    for node in list(graph.node):  # every node comes after those that it reads
         node.input[:] = [stands_for.get(name, name) for name in node.input]
         taken, given = shapes.get(node.input[0]) if node.input else None, shapes.get(node.output[0])
         if node.op_type == "Reshape" and taken is not None and taken == given and node.output[0] not in outputs:
@@ -146,7 +153,7 @@ def _drop_idle_reshapes(model: Any) -> None:
 
 
 def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
-    """Of every tensor of the graph whose shape is known whole."""
+    """Infer the shape of every tensor of a model, by its name. Tensors whose shape is not fully known are left out."""
     import onnx
 
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
@@ -158,9 +165,9 @@ def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
 
 
 def weights_to_float16(model: Any) -> None:
-    """Hold every float32 constant of more than one element in float16, with a Cast back to float32 behind it.
+    """Store every float32 constant of more than one element as float16, with a Cast back to float32 behind it.
 
-    A runtime does the Cast once, when it loads the model. Raises PromiseBroken where a weight is beyond float16.
+    A runtime does the Cast once, when it loads the model. Raises PromiseBroken where a weight is beyond float16's range.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -180,20 +187,20 @@ def weights_to_float16(model: Any) -> None:
 
 
 def quantizable(model: Any) -> Any:
-    """The model as ONNX Runtime's quantizers want it: shapes inferred, and what can be computed before computed."""
+    """Return the model as ONNX Runtime's quantizers want it: with inferred shapes, and with constants folded."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
         plain, ready = (Path(folder, f"{stage}.onnx") for stage in ("plain", "ready"))
         onnx.save(model, plain)
-        # Symbolic shape inference wants another package, and every shape here is fixed.
+        # Symbolic shape inference needs one more package, and every shape here is fixed.
         quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
         return onnx.load(ready)
 
 
 def subtractions_to_additions(model: Any) -> None:
-    """x - c becomes x + (-c): ONNX Runtime has an integer kernel for addition and none for subtraction."""
+    """Turn x - c into x + (-c), because ONNX Runtime has an integer kernel for addition and none for subtraction."""
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -208,10 +215,10 @@ def subtractions_to_additions(model: Any) -> None:
 
 
 def batch_normalizations_to_convolutions(model: Any) -> None:
-    """A batch normalization of maps becomes a convolution by one weight a channel, where no convolution comes before it.
+    """Turn a batch normalization of maps into a depthwise 1 x 1 convolution, where no convolution comes before it.
 
-    ONNX Runtime makes it part of a convolution that it alone reads, and has no integer kernel for any other, as there are
-    in DenseNet or ResNetV2. A single weight a channel is exact in int8 per channel.
+    ONNX Runtime fuses a batch normalization with a convolution that only the normalization reads. It has no integer kernel
+    for others, such as those of DenseNet or ResNetV2. A single weight a channel is exact in per-channel int8.
     """
     from onnx import helper, numpy_helper
 

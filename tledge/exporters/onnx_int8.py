@@ -1,4 +1,4 @@
-"""Static quantization of an ONNX graph to QDQ int8 by ONNX Runtime's quantizer."""
+"""This module quantizes an ONNX graph statically to QDQ int8, by ONNX Runtime's quantizer."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ Floats = npt.NDArray[np.float32]
 
 
 class OnnxDraft:
-    """A float graph that ONNX Runtime's quantizer is ready for, and what it shall make of it.
+    """An ``OnnxDraft`` is a float graph that is ready for ONNX Runtime's quantizer, with the settings for it.
 
-    ``float_operators``: how many of those that stay float, by their names; the layers that they are follow from
-    ``prepared.float_layers``.
+    ``float_operators``: how many operators stay float, by the operator's name. They follow from ``prepared.float_layers``.
     """
 
     def __init__(
@@ -41,12 +40,15 @@ class OnnxDraft:
         *,
         bounds_pairs: bool = False,
     ) -> None:
-        """``graph``: float32 (1, S, S, 3) in, and it changes.
+        """Prepare a float graph for the quantizer.
 
-        ``calibration_values``: the representative data set as the graph takes it, float32 (N, S, S, 3), whose range becomes
-        that of the codes. ``prepared``: the network that the graph was made from, whose ranges are taken where a tensor holds
-        the output of one of its layers. ``bounds_pairs``: whether every pair of weights has to fit into 16 bits, as it does
-        in ``prepared``.
+        Args:
+            graph: An ONNX model that takes float32 (1, S, S, 3). It changes in place.
+            calibration_values: The representative data set as the graph takes it, float32 (N, S, S, 3). Its range becomes the
+                range of the quantized input.
+            prepared: The network that the graph was made from. Its ranges are used for every tensor that holds the output
+                of one of its layers. None leaves all ranges to the quantizer.
+            bounds_pairs: Whether the products of every pair of int8 weights have to fit into 16 bits, as in ``prepared``.
         """
         subtractions_to_additions(graph)
         batch_normalizations_to_convolutions(graph)
@@ -54,7 +56,7 @@ class OnnxDraft:
         self._ready = quantizable(graph)
         names: dict[str, list[str]] = {}
         self._ranges: dict[str, list[dict[str, Any]]] = {}
-        self._of_few: set[str] = set()  # tensors of which a few photos tell the range that all of them tell
+        self._of_few: set[str] = set()  # a few photos give these tensors the range that all photos give
         if prepared is not None:
             values = _values(self._ready, calibration_values[:1])
             names = named_by_value(values, prepared.outputs(calibration_values[:1]))
@@ -75,7 +77,7 @@ class OnnxDraft:
         self._scales = bound_pairs(self._ready, self._float_nodes) if bounds_pairs else {}
 
     def quantized(self) -> Any:
-        """The model with uint8 activations and int8 weights, per channel, that takes the codes of its input."""
+        """Return the model with uint8 activations and per-channel int8 weights. It takes quantized values of its input."""
         if self._prepared is not None:
             made = self._calibrated_on(self._calibration_values[:FEW_PHOTOS])
             if {node.input[0] for node in made.graph.node if node.op_type == "QuantizeLinear"} <= self._of_few:
@@ -100,7 +102,7 @@ class OnnxDraft:
                 nodes_to_exclude=self._float_nodes,
                 extra_options={
                     "TensorQuantOverrides": {**self._ranges, **self._scales},
-                    "ForceQuantizeNoInputCheck": True,  # else codes begin behind the transposition of the input
+                    "ForceQuantizeNoInputCheck": True,  # otherwise the input is quantized only after its transposition
                 },
             )
             made = onnx.load(quantized)
@@ -111,12 +113,15 @@ class OnnxDraft:
 def quantize(
     graph: Any, calibration_values: Floats, prepared: PreparedNetwork | None = None, *, bounds_pairs: bool = False
 ) -> Any:
-    """The model of :class:`OnnxDraft` at once."""
+    """Quantize a float graph at once, with the arguments of :class:`OnnxDraft`."""
     return OnnxDraft(graph, calibration_values, prepared, bounds_pairs=bounds_pairs).quantized()
 
 
 def _ranges(named: Mapping[str, Sequence[str]], prepared: PreparedNetwork) -> dict[str, list[dict[str, Any]]]:
-    """The ranges of ``prepared`` in the words of ONNX Runtime's quantizer, by the tensors that hold layers' outputs."""
+    """Return the ranges of ``prepared`` in the format of ONNX Runtime's quantizer (``TensorQuantOverrides``).
+
+    ``named``: the names of the layers whose output a tensor holds, by the tensor. The ranges come by the tensor too.
+    """
     prepared.require_all(named.values())
     ranges = {tensor: prepared.range_of(names) for tensor, names in named.items()}
     return {
@@ -127,7 +132,7 @@ def _ranges(named: Mapping[str, Sequence[str]], prepared: PreparedNetwork) -> di
 
 
 def _values(graph: Any, image: Floats) -> dict[str, Floats]:
-    """What every float tensor of a graph holds on one image."""
+    """Run a graph on one image, and return the values of every float tensor by its name."""
     import onnx
     import onnxruntime
 
@@ -147,7 +152,7 @@ def _values(graph: Any, image: Floats) -> dict[str, Floats]:
 
 
 class _CalibrationReader:
-    """ONNX Runtime's protocol for representative data: one photo a call, then None."""
+    """This class gives representative data by ONNX Runtime's protocol: one photo a call, then None."""
 
     def __init__(self, photos: Sequence[Floats]) -> None:
         self._photos = iter(photos)
@@ -158,10 +163,10 @@ class _CalibrationReader:
 
 
 def _take_codes(model: Any, prepared: PreparedNetwork | None) -> None:
-    """Make the quantized codes of the input the graph's input: its QuantizeLinear goes, uint8 pixels come in.
+    """Let a graph take the quantized values of its input, uint8 pixels, and remove the QuantizeLinear that made them.
 
-    ``prepared``: of a network with float layers. Where they read the input, it has no codes yet, and gets them. Raises
-    PromiseBroken where nothing reads the input.
+    ``prepared``: the network, where it has float layers, else None. Where float layers alone read the input, the graph has no
+    QuantizeLinear on it. It gets a DequantizeLinear instead. Raises PromiseBroken where no operator reads the input.
     """
     from onnx import TensorProto
 
@@ -191,7 +196,7 @@ def _take_codes(model: Any, prepared: PreparedNetwork | None) -> None:
 
 
 def _dequantize_input(graph: Any, prepared: PreparedNetwork) -> None:
-    """Put a DequantizeLinear between the input's codes and those that read it as float."""
+    """Put a DequantizeLinear between the quantized values of the input and the operators that read the input as float."""
     from onnx import helper, numpy_helper
 
     codes, values = prepared.input_codes, f"{INPUT}/values"

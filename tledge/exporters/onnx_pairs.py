@@ -1,4 +1,4 @@
-"""Weights of an ONNX graph whose pairs fit into 16 bits, and the scales that its quantizer has to take for them."""
+"""This module bounds the weights of an ONNX graph so that the products of each pair fit into 16 bits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ Overrides = dict[str, list[dict[str, Any]]]
 
 
 def bound_pairs(graph: Any, float_nodes: Collection[str]) -> Overrides:
-    """Puts the weights of convolutions and matrix products on int8 values whose pairs fit into 16 bits, in place.
+    """Round the weights of convolutions and matrix products, in place, to int8 values whose pairs fit into 16 bits.
 
-    ``graph``: a float32 ONNX model. ``float_nodes``: the names of those that stay float; they are left out. Weights that are
-    such values already do not change. Returns the scales of the output channels, by the name of the constant, as ONNX
-    Runtime's quantizer takes them (``TensorQuantOverrides``): it would derive others from the largest weight of a channel.
+    Weights that are such values already do not change.
+
+    Args:
+        graph: A float32 ONNX model.
+        float_nodes: The names of the nodes that stay float. Their weights are left out.
+
+    Returns:
+        The scales of the output channels by the name of the constant, as ONNX Runtime's quantizer takes them
+        (``TensorQuantOverrides``). Without them it would derive other scales from the largest weight of a channel.
     """
     from onnx import numpy_helper
 

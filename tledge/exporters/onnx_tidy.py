@@ -1,4 +1,7 @@
-"""What libraries leave in an ONNX file and no runtime needs: it takes room, and some runtimes refuse it."""
+"""This module removes what libraries leave in an ONNX file and no runtime needs.
+
+Such parts take room, and some runtimes refuse them.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from tledge.audit.onnx_graph import is_standard
 
 
 def tidy(model: Any) -> None:
-    """Take out of a model, which changes in place, what has no effect on any answer.
+    """Remove from a model, in place, all that has no effect on any answer.
 
-    Those are the shapes of tensors inside the graph, which ONNX Runtime's quantizer keeps from before it changed them; the
-    zero points of 32-bit codes, which are zero anyway and which some WebGPU builds refuse; constants that nothing reads; and
-    opsets of which no operator is used.
+    - The shapes of tensors inside the graph, which ONNX Runtime's quantizer keeps from before it changed them.
+    - The zero points of int32 values, which are zero anyway and which some WebGPU builds refuse.
+    - The constants that no operator reads.
+    - The opsets of which no operator is used.
     """
     graph = model.graph
     graph.ClearField("value_info")
@@ -28,7 +32,10 @@ def tidy(model: Any) -> None:
 
 
 def _drop_zero_points(graph: Any) -> None:
-    """Of biases, whose codes are int32 and always stand around zero, which a DequantizeLinear takes for granted."""
+    """Remove the zero points of int32 constants, such as biases, where they are zero.
+
+    A DequantizeLinear without a zero point takes zero.
+    """
     from onnx import TensorProto, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -41,7 +48,7 @@ def _drop_zero_points(graph: Any) -> None:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """Every operator of a graph, and of the graphs inside its operators."""
+    """Yield every operator of a graph, and of the graphs inside its operators."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -54,7 +61,7 @@ def _domain(entry: Any) -> str:
 
 
 def _keep(field: Any, entries: list[Any]) -> None:
-    """Let a repeated field hold these of its entries alone."""
+    """Reduce a repeated field of protobuf to ``entries``, which are some of its own."""
     copies = [type(entry).FromString(entry.SerializeToString()) for entry in entries]
     del field[:]
     field.extend(copies)

@@ -1,4 +1,4 @@
-"""What a user may set of integer formats."""
+"""This module holds the options of integer formats, and checks their values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ _MAX_EPOCHS = 1000
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may set of integer formats. Raises InputError for a value that can't be.
+    """``Options`` holds what a user may set of integer formats. None leaves a value to the format.
 
-    ``calibration``: how ranges of activations are chosen. ``epochs``, ``learning_rate``: of the formats that train.
-    ``sparsity``: a share. ``clusters``: codes of a layer. None of any of these: as suits the format.
-    ``int8_saturates``: whether the CPU may add products of codes in 16 bits, as many do. Formats whose runtime does so then bound
-    their weights, so that they answer the same on every CPU.
+    Args:
+        calibration_samples: The number of photos in the representative data set, at least 1.
+        calibration: The method that chooses the ranges of activations.
+        epochs: The epochs of the formats that train, 1 to 1000.
+        learning_rate: The learning rate of the formats that train, above 0 and below 1.
+        sparsity: The share of weights that become zero.
+        clusters: How many quantized values the weights of a clustered layer may have.
+        int8_saturates: Whether the CPU may add two products of quantized values in 16 bits, as many do. Formats whose runtime
+            does so then bound their weights, so that they answer the same on every CPU.
+
+    Raises:
+        InputError: A value is out of its range, or no method has this name.
     """
 
     calibration_samples: int | None = None

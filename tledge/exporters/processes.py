@@ -1,4 +1,4 @@
-"""Processes that convert, while this one makes ready what the next format is made from."""
+"""These processes convert one format each, while the main process prepares the material of the next."""
 
 from __future__ import annotations
 
@@ -26,23 +26,28 @@ from tledge.room import available_memory
 from tledge.search_paths import safe_environment
 
 T = TypeVar("T")
-_BEHIND = 5  # in niceness: what is made ready in the meantime is what all others wait for
-_MEMORY_BYTES = 1_800_000_000  # of one process: TensorFlow, a network, a converter
+_BEHIND = 5  # the niceness of a worker process: all others wait for what the main process prepares
+_MEMORY_BYTES = 1_800_000_000  # what one process takes with TensorFlow, a network and a converter
 
 
 def with_room(jobs: int) -> int:
-    """How many processes the available memory has room for beside this one, which takes as much: ``jobs`` at most."""
+    """Return how many worker processes, ``jobs`` at most, the available memory has room for.
+
+    This process takes as much memory as a worker, and its share is left free.
+    """
     available = available_memory()
     return jobs if available is None else max(0, min(jobs, available // _MEMORY_BYTES - 1))
 
 
 class Processes:
-    """Up to ``most`` processes of our own that call functions; a context, at whose end they are gone, whatever they do.
+    """``Processes`` is a context with up to ``most`` worker processes that call functions. At its end it kills them.
 
-    Each starts when it is first needed. The standard library's pool can't end a process in the middle of its work, which
-    Ctrl-C asks for, and its way to start one anew, and the process that counts its resources, import what lies in the
-    working directory. Functions, arguments and results pass through pipes, pickled: what they run is ours, on the
-    data that this process would run it on. Functions are those of modules that can be imported there.
+    Each process starts when it is first needed. The pool of the standard library is not used, for two reasons. It can't end
+    a process in the middle of its work, which Ctrl-C asks for. The processes that it starts, its resource tracker among
+    them, import what lies in the working directory.
+
+    Functions, arguments and results are pickled and pass through pipes. That is safe, because the workers run our own code on
+    the data on which this process would run it. A function has to belong to a module that the worker can import.
     """
 
     def __init__(self, most: int) -> None:
@@ -53,7 +58,7 @@ class Processes:
         self._is_open, self._lock = True, threading.Lock()
 
     def __enter__(self) -> Self:
-        # For temporary files of the processes: one that is killed does not remove its own.
+        # The processes write temporary files here. A process that is killed does not remove its files.
         self._folder = tempfile.TemporaryDirectory(prefix="tledge-", ignore_cleanup_errors=True)
         return self
 
@@ -69,10 +74,19 @@ class Processes:
         self._folder.cleanup()
 
     def call(self, what: str, function: Callable[..., T], *arguments: Any) -> T:
-        """``function(*arguments)``, computed by the next process that is free; for threads, which wait here.
+        """Return ``function(*arguments)``, computed by the next process that is free. The calling thread waits for it.
 
-        Raises what the function raised; where its process was ended, EnvironmentFault or, for a crash, RuntimeError, with
-        ``what`` as the sentence's subject; CancelledError after the end of the context.
+        An exception that the function raised is raised here again.
+
+        Args:
+            what: What the function does. Errors about its process begin with it.
+            function: A function of a module that the process can import.
+            arguments: Arguments that can be pickled.
+
+        Raises:
+            EnvironmentFault: The process was killed before it answered.
+            RuntimeError: The process crashed.
+            CancelledError: The context has ended.
         """
         process = self._free.get()
         try:
@@ -97,14 +111,14 @@ class Processes:
 
 
 class _Process:
-    """One of them, and the pipe to it."""
+    """A ``_Process`` is one worker process and the pipe to it."""
 
     def __init__(self, folder: str) -> None:
         self._pipe, theirs = Pipe()
-        # Linux ends it with the thread that starts it, too: one that lives as long as the context.
+        # Linux also ends a process with the thread that started it. That thread lives as long as the context.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), str(os.getpid())],
-            # A GPU is for training, and its memory for one process.
+            # The GPU is left to training: its memory has room for one process.
             env=safe_environment(CUDA_VISIBLE_DEVICES="-1", TMPDIR=folder),
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -112,7 +126,11 @@ class _Process:
         theirs.close()
 
     def answer(self, what: str, question: bytes) -> bytes:
-        """Raises EnvironmentFault where the process was ended before it answered, RuntimeError where it crashed."""
+        """Send a pickled question to the process, and return its pickled answer.
+
+        Raises EnvironmentFault where the process was killed before it answered, and RuntimeError where it crashed. Both
+        errors begin with ``what``.
+        """
         try:
             self._pipe.send_bytes(question)
             return self._pipe.recv_bytes()
@@ -132,13 +150,13 @@ class _Process:
         self._process.kill()
 
     def exit_code(self) -> int:
-        """Waits for the end."""
+        """Wait until the process has ended, and return its exit code."""
         return self._process.wait()
 
 
 def _serve(pipe: Connection, parent_pid: int) -> None:
-    """What a process does until nobody is at the other end of its pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who started this process ends it
+    """Answer the questions from a pipe in a worker process, until the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that started this one ends it
     die_with_parent(parent_pid)
     faulthandler.enable()
     os.nice(_BEHIND)
@@ -148,7 +166,7 @@ def _serve(pipe: Connection, parent_pid: int) -> None:
 
 
 def _answer(question: bytes) -> bytes:
-    """Result, error and where it was raised, pickled."""
+    """Call the function of a pickled question. Return its result, its error and the error's traceback, pickled."""
     try:
         function, arguments = pickle.loads(question)  # noqa: S301 - of the process that started this one
         return pickle.dumps((function(*arguments), None, ""))
@@ -157,7 +175,7 @@ def _answer(question: bytes) -> bytes:
         clear = error if isinstance(error, TledgeError) else environment_fault(error) or error
         try:
             answer = pickle.dumps((None, clear, where))
-            pickle.loads(answer)  # noqa: S301 - to see whether it can be
+            pickle.loads(answer)  # noqa: S301 - checks that the error can be unpickled
         except Exception:
             answer = pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}"), where))
         return answer

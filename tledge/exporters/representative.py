@@ -1,4 +1,4 @@
-"""Representative data: which training photos set the quantization ranges."""
+"""This module chooses the representative data set: the training photos that set the ranges of an int8 file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ DEFAULT_SAMPLES = 200
 
 
 def require_samples(count: int) -> None:
-    """Raise InputError for a number of photos that can't be."""
+    """Raise InputError where the number of representative photos is below 1."""
     if count < 1:
         raise InputError(f"--calibration-samples {count}: use at least 1; {DEFAULT_SAMPLES} is the default")
 
 
 def require_photos(num_training: int) -> None:
-    """Raise InputError where there is no training photo to choose."""
+    """Raise InputError where the training split holds no photo that could be chosen."""
     if not num_training:
         raise InputError(
             "the training split is empty, and representative photos are taken from it; build the run again"
@@ -35,10 +35,11 @@ def require_photos(num_training: int) -> None:
 def choose_representative(
     content_sha256: Sequence[bytes], labels: npt.NDArray[np.int64], num_samples: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Row numbers of ``num_samples`` training photos (all, where there are fewer), as evenly by class as can be.
+    """Choose ``num_samples`` training photos as evenly by class as possible, or all where there are fewer.
 
-    Within a class the order is a seeded hash of the photo, so the choice does not depend on file order. Raises InputError
-    where there are none.
+    Within a class a seeded hash of each photo decides. So the choice does not depend on the order of the files. Returns the
+    row numbers of the chosen photos, int64, ascending. Raises InputError where there is no training photo, or
+    ``num_samples`` is below 1.
     """
     require_samples(num_samples)
     require_photos(len(labels))
@@ -55,9 +56,13 @@ def choose_representative(
 
 @dataclass(frozen=True)
 class Chosen:
-    """``rows``: int64, of training photos. ``num_copies``: near copies of test photos, none of which is among them.
+    """A ``Chosen`` says which training photos are the representative data set.
 
-    ``num_alike``: how many of them are as near to a test photo as a copy is, where many photos are alike.
+    Args:
+        rows: The row numbers of the chosen training photos, int64.
+        num_copies: How many photos were left out because they are near copies of test photos.
+        num_alike: How many chosen photos are as near to a test photo as a copy would be. They are kept because many photos of
+            this data set are alike.
     """
 
     rows: npt.NDArray[np.int64]
@@ -66,9 +71,9 @@ class Chosen:
 
 
 def choose_apart(train: SplitPhotos, num_samples: int, seed: int, test_fingerprints: Fingerprints) -> Chosen:
-    """Choose as :func:`choose_representative` does, among the training photos that are no near copies of test photos.
+    """Choose as :func:`choose_representative` does, but leave out near copies of test photos.
 
-    Only a run of an earlier tledge has such. ``test_fingerprints``: uint8 (N, 256).
+    Only a run that an earlier tledge built has such copies. ``test_fingerprints``: uint8 (N, 256).
     """
     left, num_copies = np.arange(len(train.labels)), 0
     while True:
@@ -93,9 +98,20 @@ def record(
     num_copies: int = 0,
     num_alike: int = 0,
 ) -> CalibrationRecord:
-    """What export.json says of the chosen photos. Raises InputError where one is also in ``test``, the whole test split.
+    """Make the record that export.json holds of the representative data set.
 
-    ``num_copies`` and ``num_alike``: as :class:`Chosen` has them.
+    Args:
+        ids: The ids of the chosen photos.
+        content_sha256: The hashes of the chosen photos.
+        labels: The class of each chosen photo, as a place in ``names``.
+        names: The labels of the classes.
+        seed: The seed of the choice.
+        test: Every photo of the test split.
+        num_copies: How many near copies were left out, as in :class:`Chosen`.
+        num_alike: How many photos were kept although they are near a test photo, as in :class:`Chosen`.
+
+    Raises:
+        InputError: A chosen photo is also in the test split.
     """
     shared = set(content_sha256) & {photo.content_sha256 for photo in test}
     if shared:
@@ -115,11 +131,11 @@ def record(
 
 
 def pin_input_range(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A copy of uint8 (N, S, S, 3) whose first photo has one black and one white pixel in its first row.
+    """Copy photos, uint8 (N, S, S, 3), and put one black and one white pixel into the first row of the first photo.
 
-    The input's scale follows from the smallest and largest value seen. With 0 and 255 among them it is
-    exactly 1 with zero point 0: the pixel byte itself is the quantized input. Two pixels of one photo
-    move no other range.
+    The scale of the input follows from the smallest and the largest value seen. With 0 and 255 among the values, the scale
+    is exactly 1 and the zero point 0. The byte of a pixel then is the quantized value. Two pixels of one photo move no other
+    range.
     """
     pinned = pixels.copy()
     pinned[0, 0, 0], pinned[0, 0, 1] = 0, 255

@@ -1,4 +1,4 @@
-"""TensorFlow Lite by TensorFlow's own converter."""
+"""This module converts to TensorFlow Lite by TensorFlow's own converter."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from tledge.saved_models import load_original
 
 _FILE = "model.tflite"
 METADATA_NAME = "TLEDGE_METADATA"
-_VERSION_BYTES = 16  # of the record in which TensorFlow's converter writes the oldest runtime
-# Its quantizer for int16 leaves the version of the float graph, 1.6, where the kernels came with 2.3 and, of ADD and MEAN, 2.4.
+_VERSION_BYTES = 16  # the length of the record in which TensorFlow's converter writes the oldest runtime
+# TensorFlow's int16 quantizer leaves the float graph's version, 1.6. The int16 kernels came with 2.3, or 2.4 for ADD and MEAN.
 _INT16_RUNTIME = "2.4.0"
 _LIBRARIES = ("tensorflow", "ai-edge-litert", "numpy")
 
 
 def _converter(model: ConverterInput, signature: str) -> tuple[Any, Any]:
-    """A converter for batch 1 of one signature, probabilities only; and TensorFlow."""
+    """Return a converter of one signature of the SavedModel, and the TensorFlow module.
+
+    The converted model has batch 1 and gives probabilities only.
+    """
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow()
@@ -60,7 +63,7 @@ def _float16(model: ConverterInput) -> bytes:
 def _dynamic(model: ConverterInput) -> bytes:
     converter, tf = _converter(model, "serving_default")
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    # With a scale a channel only runtimes from 2.17 on know the operator: not tflite-runtime, which ended with 2.14.
+    # Only runtimes from 2.17 on know a dense layer with per-channel scales. The last tflite-runtime is 2.14.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return _finished(converter.convert(), model.metadata)
 
@@ -109,13 +112,16 @@ def _int16x8(model: ConverterInput) -> bytes:
     converter.representative_dataset = representative_data
     converter.target_spec.supported_ops = [
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-        tf.lite.OpsSet.TFLITE_BUILTINS,  # the cast of the pixels has no int16; the audit sees that all else has
+        tf.lite.OpsSet.TFLITE_BUILTINS,  # no int16 kernel casts the pixels; the audit checks that all else is int16
     ]
     return _finished(converter.convert(), model.metadata, _INT16_RUNTIME)
 
 
 def _of_prepared(prepared: PreparedNetwork, input_size: int) -> tuple[Any, Any]:
-    """A converter for uint8 pixels (1, S, S, 3) to probabilities by a prepared network; and TensorFlow."""
+    """Return a converter of a prepared network, and the TensorFlow module.
+
+    The converted model takes uint8 pixels (1, S, S, 3) and gives probabilities.
+    """
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow()
@@ -132,10 +138,10 @@ def _of_prepared(prepared: PreparedNetwork, input_size: int) -> tuple[Any, Any]:
 
 
 def _finished(flatbuffer: bytes, metadata: str, oldest_runtime: str = "") -> bytes:
-    """The same model with names of its tensors that tell them apart, and tledge's metadata.
+    """Give the tensors of a converted model unique names, and add tledge's metadata to it.
 
-    The metadata is a named buffer; the converter adds its own records in the same way. ``oldest_runtime``: a version in place
-    of the one that it wrote.
+    The metadata is a named buffer, as are the records that the converter adds. ``oldest_runtime``: the version that replaces
+    the one in the converter's record; the record stays where it is empty. Returns the bytes of the model.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils

@@ -1,4 +1,4 @@
-"""Names of the tensors of a TFLite file, by which a person finds a layer's weights and programs tell tensors apart."""
+"""This module names the tensors of a TFLite file, so that a person finds a layer's weights and no two names are equal."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any
 from tledge.compression.layer_kinds import kinds
 from tledge.exporters.onnx_graph import INPUT, OUTPUT
 
-# What a converter puts before the names of a network's own layers: functions that call each other, and a Keras network
-# whose number counts up in a process.
+# A converter puts these before the names of a network's own layers. They are functions that call each other, and a Keras
+# network whose number counts up in a process.
 _SCOPE = re.compile(r"^(?:(?:Stateful)?PartitionedCall(?:_\d+)?/|model(?:_\d+)?/)+")
-_CALL = re.compile(r"^(?:Stateful)?PartitionedCall(?:_\d+)?:\d+")  # what such a function gives
+_CALL = re.compile(r"^(?:Stateful)?PartitionedCall(?:_\d+)?:\d+")  # the output of such a function
 _PRODUCT = re.compile(r"(.*?)/?(Conv2D|depthwise|MatMul|convolution)\d*$")  # operators of TensorFlow that have weights
 _PARTS = {1: "weights", 2: "bias"}  # places among the inputs of an operator that multiplies
-_UNPACKING = ("DEQUANTIZE", "DENSIFY")  # of a constant: it stands for the constant
+_UNPACKING = ("DEQUANTIZE", "DENSIFY")  # their output stands for the constant that they read
 
 
 def name_tensors(model: Any) -> None:
-    """Give every tensor of a model, in the object form of its schema, a name of its own: no two share one.
+    """Give every tensor of a model a unique name, in place.
 
-    The input is ``pixels`` and the output ``probabilities``, as in ONNX. Weights and biases are ``LAYER/weights`` and
-    ``LAYER/bias``, of the first operator that reads them; what holds them in fewer bits has its data type behind that. All others
-    keep the first of the names that the converter joined, and a number where another tensor has that name.
+    ``model``: the object form of TFLite's schema. The input becomes ``pixels`` and the output ``probabilities``, as in ONNX.
+    Weights and biases become ``LAYER/weights`` and ``LAYER/bias``, after the first operator that reads them. A constant that
+    an operator unpacks to such weights has its data type behind that name. All other tensors keep the first of the names that
+    the converter joined. A number follows where another tensor has the same name.
     """
     from tensorflow.lite.python.schema_py_generated import TensorType
 
@@ -38,13 +39,13 @@ def name_tensors(model: Any) -> None:
 
 
 def _ends(graph: Any) -> dict[int, str]:
-    """Names of the input and the output, by their numbers."""
+    """Return the names of the input and the output, by the tensors' numbers."""
     (taken,), (given,) = graph.inputs, graph.outputs
     return {int(taken): INPUT, int(given): OUTPUT}
 
 
 def _weights(model: Any, graph: Any, types: dict[int, str]) -> dict[int, str]:
-    """Names of the constants that operators multiply by and add, and of what these are unpacked from, by their numbers."""
+    """Return the names of weights and biases, and of the constants that they are unpacked from, by the tensors' numbers."""
     from tensorflow.lite.tools import flatbuffer_utils
 
     multiplying = {name for kind in kinds().values() if kind.kernel for name in kind.tflite}
@@ -72,20 +73,26 @@ def _is_constant(model: Any, graph: Any, number: int) -> bool:
 
 
 def _layer(graph: Any, operator: Any) -> str:
-    """That of an operator that multiplies: the scope of the product among the names that its weights and output have."""
+    """Return the name of the layer of an operator that multiplies.
+
+    It is the scope of the multiplying TensorFlow operator, which the names of the weights and the output hold.
+    """
     names = [name for number in (operator.inputs[1], operator.outputs[0]) for name in _names(graph.tensors[number])]
     product = next(filter(None, map(_PRODUCT.fullmatch, names)), None)
     return (product[1] or product[2]) if product else names[0]
 
 
 def _names(tensor: Any) -> list[str]:
-    """Those that the converter joined with semicolons, of the operators that a tensor stands for."""
+    """Return the names that the converter joined with semicolons, without its scopes; ``tensor`` where there is none.
+
+    A tensor stands for several operators of TensorFlow, and has the name of each.
+    """
     joined = (tensor.name or b"").decode(errors="replace").split(";")
     return [_SCOPE.sub("", _CALL.sub(OUTPUT, name)) for name in joined if name] or ["tensor"]
 
 
 def _unique(name: str, used: set[str]) -> str:
-    """The name, with a number where it is used already; ``used`` grows by it."""
+    """Return the name, with a number where it is in ``used`` already, and add the result to ``used``."""
     candidate, number = name, 1
     while candidate in used:
         number += 1

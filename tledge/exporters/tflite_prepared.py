@@ -1,8 +1,9 @@
-"""TensorFlow Lite from a network that is ready for integer arithmetic: its weights and ranges, and no others.
+"""This module converts a prepared network to TensorFlow Lite, with the weights and the ranges of that network.
 
-TensorFlow's converter quantizes in two steps: it writes the smallest and largest value of every tensor into a float
-model, then turns that into integers. The ranges of the network take their place between the two. The first step alone
-(``_experimental_calibrate_only``) and the second (``mlir_quantize``) are what its own QuantizationDebugger is made of.
+TensorFlow's converter quantizes in two steps. It writes the smallest and the largest value of every tensor into a float
+model, then turns that model into integers. Between the two steps, the ranges of the network replace the converter's. The
+first step alone is ``_experimental_calibrate_only``, and the second is ``mlir_quantize``. TensorFlow's own
+QuantizationDebugger uses both.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from tledge.exporters.mixed import float_operators
 
 
 class TfliteDraft:
-    """A float model with a range for every tensor, of which the quantizer makes integers.
+    """A ``TfliteDraft`` is a float model with a range for every tensor. The quantizer turns it into integers.
 
-    ``float_operators``: how many of those that stay float, by their names; the layers that they are follow from
-    ``prepared.float_layers``.
+    ``float_operators``: how many operators stay float, by the operator's name. They follow from ``prepared.float_layers``.
     """
 
     def __init__(self, prepared: PreparedNetwork, input_size: int, calibration_photos: npt.NDArray[np.uint8]) -> None:
-        """``calibration_photos``: the representative data set, uint8 (N, S, S, 3), for ranges of what is no layer.
+        """Convert a network to a float model, and put ranges on its tensors.
 
-        Raises RuntimeError where a layer's output is not found in the converted model.
+        ``calibration_photos``: the representative data set, uint8 (N, S, S, 3). It sets the ranges of tensors that are no
+        layer's output. Raises RuntimeError where a layer's output is not found in the converted model.
         """
         found = _with_ranges(prepared, input_size, calibration_photos[:FEW_PHOTOS], needs_all=True)
         if found is None:
@@ -38,7 +39,7 @@ class TfliteDraft:
         self._float_tensors, self.float_operators = _float_operators(self._model, names, prepared.float_layers)
 
     def quantized(self) -> bytes:
-        """The model's bytes: uint8 pixels (1, S, S, 3) to uint8 probabilities."""
+        """Return the bytes of the quantized model, which maps uint8 pixels (1, S, S, 3) to uint8 probabilities."""
         from tensorflow.lite.python.convert import mlir_quantize
 
         from tledge.tensorflow_setup import tensorflow
@@ -50,16 +51,17 @@ class TfliteDraft:
 
 
 def convert_prepared(prepared: PreparedNetwork, input_size: int, calibration_photos: npt.NDArray[np.uint8]) -> bytes:
-    """The bytes of :class:`TfliteDraft` at once."""
+    """Quantize a prepared network at once, with the arguments of :class:`TfliteDraft`. Returns the bytes of the model."""
     return TfliteDraft(prepared, input_size, calibration_photos).quantized()
 
 
 def _float_operators(
     model: bytes, names: dict[int, list[str]], float_layers: tuple[str, ...]
 ) -> tuple[list[str], dict[str, int]]:
-    """The tensors that the float operators write, by which the quantizer knows these; and how many of each operator.
+    """Find the operators of a model that stay float.
 
-    ``names``: of the layers whose outputs a tensor holds, by the tensor's number.
+    ``names``: the names of the layers whose outputs a tensor holds, by the tensor's number. Returns the names of the tensors
+    that the operators write, by which the quantizer knows them, and how many operators of each name there are.
     """
     from ai_edge_litert.schema_py_generated import BuiltinOperator
     from tensorflow.lite.tools import flatbuffer_utils
@@ -80,9 +82,9 @@ def _float_operators(
 def _with_ranges(
     prepared: PreparedNetwork, input_size: int, calibration_photos: npt.NDArray[np.uint8], *, needs_all: bool
 ) -> tuple[bytes, dict[int, list[str]]] | None:
-    """The float model with a range for every tensor, and the layers whose outputs a tensor holds, by its number.
+    """Return the float model with a range for every tensor, and the layers whose outputs a tensor holds, by its number.
 
-    None where ``needs_all`` and some ranges are of ``calibration_photos`` alone.
+    The result is None where ``needs_all`` is set and some ranges come from ``calibration_photos`` alone.
     """
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -132,10 +134,10 @@ def _calibrated(prepared: PreparedNetwork, input_size: int, calibration_photos: 
 
 
 def converter_of(function: Any) -> Any:
-    """TensorFlow's converter of a concrete function that reads a network's variables.
+    """Return TensorFlow's converter of a concrete function that reads a network's variables.
 
-    It saves what it is given beside the function. Here those variables alone: of the network it would trace every layer
-    again, which takes longer than the conversion.
+    The converter saves the object that it gets beside the function. It gets the variables alone here. With the network it
+    would trace every layer again, which takes longer than the conversion.
     """
     from tledge.tensorflow_setup import tensorflow
 
@@ -147,7 +149,7 @@ def converter_of(function: Any) -> Any:
 
 
 def _values(model: bytes, tensors: list[int], pixels: npt.NDArray[np.float32]) -> dict[int, npt.NDArray[np.float32]]:
-    """What some tensors of a float model hold after one photo."""
+    """Run a float model on one photo, and return the values of ``tensors`` by their numbers."""
     import warnings
 
     from ai_edge_litert.interpreter import Interpreter, OpResolverType

@@ -1,1 +1,1 @@
-"""Where backbones come from. One source is one file of this package, which is found by its ``SOURCE``."""
+"""Each file of this package is one source of backbones, which is found by its ``SOURCE``."""

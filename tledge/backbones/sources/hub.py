@@ -1,4 +1,4 @@
-"""TensorFlow Hub image feature vectors, by handle or local folder, as opaque layers."""
+"""This source opens image feature vectors of TensorFlow Hub, by handle or local folder, as opaque layers."""
 
 from __future__ import annotations
 
@@ -29,21 +29,24 @@ _REMEDY = (
     "Set TFHUB_CACHE_DIR to a folder that holds the module, give a local folder with --backbone PATH, "
     "or use --backbone bundled, which needs no network."
 )
-_NETWORKS = (mobilenet_v2,)  # whose layers are looked for in a module, one after the other
+_NETWORKS = (mobilenet_v2,)  # a module is compared with each of these networks in turn
 
 
 def _claims(handle: str) -> Claim | None:
-    """A folder is claimed whatever it holds, so that the error for one without a module can say what is missing."""
+    """Claim ``bundled``, every address, and every folder whatever it holds.
+
+    So the error for a folder without a module can say what is missing.
+    """
     if handle == BUNDLED or is_address(handle):
         return "name"
     return "path" if Path(handle).expanduser().is_dir() else None
 
 
 def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -> Backbone:
-    """Resolve, check and load a module.
+    """Resolve, check and load a module of TensorFlow Hub.
 
-    Raises InputError for what is no image feature vector of the Hub's TF2 format, EnvironmentFault
-    where the module would have to be downloaded and can't be.
+    Raises InputError for a module that is no image feature vector in the Hub's TF2 format. Raises EnvironmentFault where
+    the module would have to be downloaded and can't be.
     """
     if weights is not None:
         raise InputError(
@@ -64,7 +67,7 @@ def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -
         ) from error
 
     def apart(size: int) -> Apart | None:
-        # A GPU's driver wants files and addresses that the limits forbid.
+        # A GPU's driver needs files and addresses that the limits of the process forbid.
         return None if handle == BUNDLED or device().kind == "GPU" else Apart(folder, what, size)
 
     def given(size: int) -> Given:
@@ -87,7 +90,7 @@ def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -
 
 
 def _take_apart(backbone: Backbone, photos: Pixels) -> Backbone | Opaque:
-    """Find the layers of a module that is one of the known networks, or say of each network why it is not that one."""
+    """Find the layers of a module that is one of the known networks, or return why it is none of them."""
     reasons = []
     for network in _NETWORKS:
         found = network.flatten(backbone, photos)
@@ -98,16 +101,19 @@ def _take_apart(backbone: Backbone, photos: Pixels) -> Backbone | Opaque:
 
 
 def load_layer(folder: Path, what: str) -> Any:
-    """A module as a tf_keras layer of float32 RGB. Raises as :func:`tledge.saved_models.load_saved_model` does."""
+    """Load a module as a tf_keras layer of float32 RGB.
+
+    Raises the errors of :func:`tledge.saved_models.load_saved_model`. They name ``what``.
+    """
     tensorflow()
     import tensorflow_hub
 
-    # Loaded first: given a path, the layer would import Keras 3 to ask it for load options, which takes a second.
+    # The module is loaded first. Given a path, the layer would import Keras 3 for its load options, which takes a second.
     return tensorflow_hub.KerasLayer(load_saved_model(folder, what, tensorflow_hub.load), trainable=False)
 
 
 def folder_digest(folder: Path) -> str:
-    """Hex SHA-256 over the relative paths and contents of a module's files."""
+    """Hash the relative paths and the contents of a module's files. Markdown files are left out. Returns hex SHA-256."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
     lines = [f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -128,7 +134,7 @@ def _resolve(handle: str) -> Path:
 
     cached = Path(resolver.tfhub_cache_dir(use_temp=True), hashlib.sha1(handle.encode()).hexdigest())  # noqa: S324 - the Hub's own cache key
     if not (cached / GRAPH).is_file():
-        if cached.is_dir() and any(cached.iterdir()):  # the Hub would take it for the module
+        if cached.is_dir() and any(cached.iterdir()):  # the Hub would take these files for the module
             raise _cut_short(handle, cached)
         _forget_killed_download(cached)
         require_reachable(handle, f"backbone {handle}", _REMEDY)
@@ -137,7 +143,7 @@ def _resolve(handle: str) -> Path:
     try:
         return Path(tensorflow_hub.resolve(handle))
     except (OSError, EOFError, ValueError, http.client.HTTPException, tf.errors.OpError) as error:
-        # HTTPException: an answer that breaks off; OpError: how the Hub's files fail
+        # HTTPException is an answer that breaks off. OpError is raised by the Hub's file functions.
         fault = EnvironmentFault(f"backbone {handle} could not be downloaded: {error}. {_REMEDY}")
         raise disk_full(error) or fault from error
 
@@ -150,23 +156,23 @@ def _cut_short(handle: str, folder: Path) -> EnvironmentFault:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a SavedModel's graph is there and each of its variables can be read."""
+    """Tell whether the graph of a SavedModel is not empty, and each of its variables can be read."""
     import tensorflow as tf
 
     try:
         reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (ValueError, RuntimeError, IndexError, tf.errors.OpError):  # the third for a file cut short
+    except (ValueError, RuntimeError, IndexError, tf.errors.OpError):  # IndexError comes from a file cut short
         return False
     return (folder / GRAPH).stat().st_size > 0
 
 
 def _forget_killed_download(cached: Path) -> None:
-    """Remove what a killed process of this machine left beside the folder: the Hub would wait for it, for ten minutes.
+    """Remove the lock and the download that a killed process of this machine left beside the folder.
 
-    A lock names a machine by its host name alone: containers that share the folder need different ones, or one takes the
-    download of another for a dead one.
+    The Hub would wait ten minutes for them. A lock names a machine by its host name alone. So containers that share the
+    folder need different host names. Otherwise one takes the running download of another for a dead one.
     """
     lock = Path(f"{cached}.lock")
     with contextlib.suppress(FileNotFoundError):
@@ -179,12 +185,12 @@ def _forget_killed_download(cached: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process of this number runs on this machine, whoever's it is."""
+    """Tell whether a process of this number runs on this machine, under any user."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # the process belongs to another user
         pass
     return True
 
@@ -192,7 +198,11 @@ def _is_alive(process: int) -> bool:
 def _signature(
     handle: str, layer: Any, input_size: int | None, given_for_one: Callable[[int], Given]
 ) -> tuple[int | None, int]:
-    """Input size (None: any) and feature dimension, as the module declares them; or of one image, where it does not."""
+    """Return the input size, None for any, and the feature dimension that a module declares.
+
+    Where it does not declare the dimension, ``given_for_one`` runs it on one image. Raises InputError for a module that is
+    no image feature vector.
+    """
     call = layer.resolved_object.__call__
     shapes, outputs = [], []
     for function in call.concrete_functions:

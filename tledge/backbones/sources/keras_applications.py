@@ -1,4 +1,4 @@
-"""The networks of tf_keras.applications as flat graphs that take [0, 1], whatever each was trained to take."""
+"""This source makes flat graphs of the networks of tf_keras.applications. Every graph takes RGB in [0, 1]."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ from tledge.reachable import require_reachable
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
 
-KERAS = "keras:"  # before the name of a network
+KERAS = "keras:"  # stands before the name of a network
 KIND = "keras_applications"
 _HOST = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _REMEDY = "Give a file that holds them with --weights PATH.h5, or start from random ones with --weights none."
-# Of ImageNet's photos, for [0, 1] RGB: tf_keras.src.applications.imagenet_utils.
+# The mean and the deviation of ImageNet's photos in RGB, for [0, 1], from tf_keras.src.applications.imagenet_utils.
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-_CAFFE_MEAN = np.array([123.68, 116.779, 103.939])  # of [0, 255], in the order RGB
+_CAFFE_MEAN = np.array([123.68, 116.779, 103.939])  # the mean for [0, 255], in the order RGB
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network takes is ``scale * x + offset`` of x in [0, 1], both float64 (3,) for R, G and B.
+    """A ``Preprocessing`` maps x in [0, 1] to ``scale * x + offset``, which a network takes.
 
-    ``is_bgr``: its first kernel, as published, takes the channels from the last to the first.
+    ``scale`` and ``offset`` are float64 (3,), for R, G and B. ``is_bgr``: whether the first kernel of the published weights
+    takes the channels in the order B, G, R.
     """
 
     scale: npt.NDArray[np.float64]
@@ -53,7 +54,7 @@ _STANDARDIZED = Preprocessing(1 / _DEVIATION, -_MEAN / _DEVIATION)
 _SYMMETRIC_128 = Preprocessing(255 / 128 * _ONE, -_ONE)
 _NOTHING = Preprocessing(_ONE, 0 * _ONE)
 
-# By the module of tf_keras.src.applications that a network comes from.
+# The preprocessing of a network by the module of tf_keras.src.applications that it comes from.
 _PREPROCESSING = {
     "convnext": _STANDARDIZED, "densenet": _STANDARDIZED, "efficientnet": _STANDARDIZED,
     "efficientnet_v2": _STANDARDIZED, "inception_resnet_v2": _SYMMETRIC, "inception_v3": _SYMMETRIC,
@@ -72,7 +73,7 @@ _DEFAULT_SIZES = {
 
 
 class KerasStructure(Record):
-    """What rebuilds the graph but for its weights."""
+    """This record rebuilds the graph without its weights."""
 
     kind: Literal["keras_applications"] = "keras_applications"
     network: str
@@ -80,13 +81,20 @@ class KerasStructure(Record):
 
 
 def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -> Backbone:
-    """Load a network of tf_keras.applications by its name in any case: no top, global average pooling.
+    """Load a network of tf_keras.applications by its name in any case, without its top and with global average pooling.
 
-    ``layer`` and ``graph``: float32 RGB (N, S, S, 3) in [0, 1] to float32 (N, feature_dim). ``input_size``: None for the
-    network's own. ``weights``: None or ``imagenet`` for those that Keras publishes, ``none`` for random ones drawn from
-    ``seed``, or the path of an HDF5 file of the network without its top.
-    Raises InputError for an unknown name, a size under the network's smallest, or a file that does not fit;
-    EnvironmentFault for weights that would have to be downloaded and can't be.
+    The ``layer`` and ``graph`` of the backbone compute float32 (N, feature_dim) from float32 RGB (N, S, S, 3) in [0, 1].
+
+    Args:
+        handle: ``keras:`` and the name of the network.
+        input_size: The side S of the photos in pixels. None takes the network's own.
+        weights: None or ``imagenet`` for the weights that Keras publishes, ``none`` for random weights, or the path of an
+            HDF5 file of the network without its top.
+        seed: The seed of random weights.
+
+    Raises:
+        InputError: The name is unknown, the size is below the network's smallest, or the file does not fit.
+        EnvironmentFault: The weights would have to be downloaded, and can't be.
     """
     network = _known_name(handle.removeprefix(KERAS))
     size = default_size(network) if input_size is None else input_size
@@ -107,8 +115,7 @@ def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -
 
 
 def _rebuild(structure: dict[str, Any]) -> Any:
-    """Build the flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
-
+    """Build the flat tf_keras.Model that ``structure`` describes. Its weights have no meaning yet.
     Raises ArtifactError for unknown, missing or impossible values.
     """
     described = parsed(KerasStructure, structure)
@@ -120,7 +127,7 @@ def _rebuild(structure: dict[str, Any]) -> Any:
 
 
 def constructors() -> dict[str, Callable[..., Any]]:
-    """Every network of the installed tf_keras.applications, by name."""
+    """Return the constructor of every network of the installed tf_keras.applications, by the network's name."""
     tensorflow()
     from tf_keras import applications
 
@@ -128,18 +135,18 @@ def constructors() -> dict[str, Callable[..., Any]]:
 
 
 def preprocessing(network: str) -> Preprocessing:
-    """What a network takes, by its name."""
+    """Return the preprocessing of a network by its name."""
     module = constructors()[network].__module__.rpartition(".")[2]
     return _UNLIKE_THEIR_MODULE.get(network) or _PREPROCESSING[module]
 
 
 def default_size(network: str) -> int:
-    """The side of the pictures, in pixels, for which a network was designed."""
+    """Return the side of the photos, in pixels, for which a network was designed."""
     return _DEFAULT_SIZES.get(network, 224)
 
 
 def min_size(network: str) -> int:
-    """The smallest side, in pixels, that a network takes."""
+    """Return the smallest side of the photos, in pixels, that a network takes."""
     return _MIN_SIZES.get(network, 32)
 
 
@@ -151,11 +158,11 @@ def _known_name(name: str) -> str:
 
 
 def _construct(structure: KerasStructure, weights: str | None = None) -> Any:
-    """The network as Keras makes it, without the preprocessing that some have inside."""
+    """Make a network by Keras' constructor, without the preprocessing that some networks have inside."""
     import tf_keras
 
     constructor, size = constructors()[structure.network], structure.input_size
-    # Layers without a name of their own are counted over the process; counted anew, a rebuilt graph has the same names.
+    # Keras numbers layers without a given name over the whole process. After a reset, a rebuilt graph has the same names.
     tf_keras.backend.reset_uids()
     inside = "include_preprocessing" in inspect.signature(constructor).parameters
     try:
@@ -168,7 +175,7 @@ def _construct(structure: KerasStructure, weights: str | None = None) -> Any:
 
 
 def _published(structure: KerasStructure) -> Any:
-    """The network with Keras' own weights, from its cache or the network."""
+    """Make a network with the ImageNet weights that Keras publishes, from Keras' cache or a download."""
     what = f"the ImageNet weights of {structure.network}"
     if not _is_cached(structure.network):
         require_reachable(_HOST, what, _REMEDY)
@@ -182,9 +189,9 @@ def _published(structure: KerasStructure) -> Any:
 
 
 def _is_cached(network: str) -> bool:
-    """Whether Keras' cache holds a file for the network; Keras itself checks which, and its hash.
+    """Tell whether Keras' cache holds a file for the network. Keras itself then checks which file it is, and its hash.
 
-    Their names follow no rule but this: the network's own, in some spelling, stands before "no top".
+    The names of the files follow one rule only: the name of the network, in some spelling, stands before "no top".
     """
     name = re.compile(rf"(?<![a-z]){network.lower()}(?!v\d).*notop")
     files = Path("~/.keras/models").expanduser().glob("*.h5")
@@ -192,7 +199,7 @@ def _is_cached(network: str) -> bool:
 
 
 def _from_file(structure: KerasStructure, path: Path) -> Any:
-    """The network with the weights of an HDF5 file. Nothing in such a file is run: only its arrays are read."""
+    """Make a network with the weights of an HDF5 file. Only arrays are read from the file, and nothing in it is run."""
     if path.suffix != ".h5":
         raise InputError(f"--weights {path}: use imagenet, none, or an HDF5 file whose name ends in .h5")
     if not path.is_file():
@@ -213,7 +220,11 @@ def _flat(network: Any, before: Preprocessing) -> Any:
 
 
 def _transfer(network: Any, graph: Any, before: Preprocessing, published: bool) -> None:
-    """Give the flat graph the weights of the network that it was made from."""
+    """Copy the weights of a network to the flat graph that was made from it, in place.
+
+    The first kernel is turned from BGR to RGB where ``before`` says so. ``published``: whether Keras loaded the weights by
+    ``imagenet``.
+    """
     kernels_to_turn = 1 if before.is_bgr else 0
     single = (one for layer in network.layers for one in getattr(layer, "layers", [layer]))
     for layer in (one for one in single if one.weights):
@@ -228,10 +239,10 @@ def _transfer(network: Any, graph: Any, before: Preprocessing, published: bool) 
 
 
 def _normalization(layer: Any, published: bool) -> list[npt.NDArray[np.float64]]:
-    """EfficientNet's own statistics as the kernel and bias of ``rescale``."""
+    """Return the statistics of EfficientNet's Normalization layer as the kernel and the bias of ``rescale``."""
     mean, variance = (np.asarray(values, np.float64).reshape(3) for values in layer.get_weights()[:2])
-    # The published files hold the deviation in place of the variance. Keras divides by its root once more, but only for
-    # weights="imagenet", so that the same file given by its path would compute something else.
+    # The published files hold the deviation in place of the variance. Keras divides by the root of the deviation once more,
+    # but only for weights="imagenet". So the same file, given by its path, would compute something else.
     if published or np.allclose(variance, _DEVIATION):
         variance = variance * _DEVIATION
     return [(1 / np.sqrt(variance)).reshape(1, 1, 3, 1), -mean / np.sqrt(variance)]

@@ -1,4 +1,4 @@
-"""Networks that are trained from scratch: LeNet-5 and AlexNet, as flat Keras graphs."""
+"""This source makes networks that are trained from scratch, LeNet-5 and AlexNet, as flat Keras graphs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KIND = "small"
 
 
 class SmallStructure(Record):
-    """What rebuilds the graph but for its weights."""
+    """This record rebuilds the graph without its weights."""
 
     kind: Literal["small"] = "small"
     network: Literal["alexnet", "lenet"]
@@ -31,16 +31,16 @@ class SmallStructure(Record):
 class _Network:
     layers: Callable[[Any], Any]
     default_size: int
-    min_size: int  # under it a pooling layer is left without a pixel
+    min_size: int  # below it, no pixel is left for a pooling layer
     max_size: int  # a dense layer grows with the picture's area: a slip of the finger must not fill the memory
 
 
 def _open(name: str, input_size: int | None, weights: str | None, seed: int) -> Backbone:
-    """Make ``lenet`` or ``alexnet`` with weights drawn from ``seed``: the same seed, the same weights.
+    """Make ``lenet`` or ``alexnet`` with weights drawn from ``seed``. The same seed gives the same weights.
 
-    ``layer`` and ``graph``: float32 RGB (N, S, S, 3) in [0, 1] to the last hidden layer, float32 (N, feature_dim).
-    ``input_size``: 28 for lenet, which is MNIST's own; 64 for alexnet, one more than the smallest that its strides leave
-    a pixel of, and so the quickest to train. Raises InputError for a size out of range, or weights that were trained.
+    The ``layer`` and ``graph`` of the backbone compute the last hidden layer, float32 (N, feature_dim), from float32 RGB
+    (N, S, S, 3) in [0, 1]. An ``input_size`` of None is 28 for lenet, which is MNIST's own. It is 64 for alexnet, which is
+    quick to train: its strides leave no pixel below 63. Raises InputError for a size out of range, or for trained weights.
     """
     if weights not in (None, NO_WEIGHTS):
         raise InputError(f"backbone {name!r} is trained from scratch; drop --weights {weights}")
@@ -55,8 +55,7 @@ def _open(name: str, input_size: int | None, weights: str | None, seed: int) -> 
 
 
 def _rebuild(structure: dict[str, Any]) -> Any:
-    """Build the flat tf_keras.Model that ``structure`` describes, with weights of no meaning.
-
+    """Build the flat tf_keras.Model that ``structure`` describes. Its weights have no meaning yet.
     Raises ArtifactError for unknown, missing or impossible values.
     """
     described = parsed(SmallStructure, structure)
@@ -76,9 +75,9 @@ def _graph(structure: SmallStructure) -> Any:
 
 
 def _lenet(x: Any) -> Any:
-    """LeNet-5 (LeCun et al., 1998, Proceedings of the IEEE 86(11)), its layers named as there.
+    """Build LeNet-5 (LeCun et al., 1998, Proceedings of the IEEE 86(11)). Its layers are named as in the paper.
 
-    ReLU and maxima stand for the scaled tanh and the trained averages, every map of C3 reads every map of S2, and C1
+    ReLU replaces the scaled tanh, and max pooling replaces the trained averages. Every map of C3 reads every map of S2. C1
     pads its input, as the paper's frame of 32 x 32 around digits of 28 x 28 does.
     """
     from tf_keras import layers
@@ -93,11 +92,11 @@ def _lenet(x: Any) -> Any:
 
 
 def _alexnet(x: Any) -> Any:
-    """AlexNet (Krizhevsky et al., 2012) in a single tower.
+    """Build AlexNet (Krizhevsky et al., 2012) in a single tower.
 
-    Batch normalization after every convolution stands for the response normalization after the first two. The dense
-    layers have four units for each input, and at most the 4096 of the paper: that many they have from 95 pixels a
-    side on, and 1024 at 64, where a layer of 4096 would read 256 numbers.
+    Batch normalization after every convolution replaces the response normalization after the first two. The dense layers
+    have four units for each input, and at most the 4096 of the paper. They have 4096 from 95 pixels a side on. At 64 pixels
+    they have 1024, where a layer of 4096 would read 256 numbers.
     """
     from tf_keras import layers
 
@@ -108,7 +107,7 @@ def _alexnet(x: Any) -> Any:
         x = layers.BatchNormalization(momentum=0.9, name=f"bn{number}")(x)
         return layers.ReLU(name=f"relu{number}")(x)
 
-    # The paper's 224 pixels give its 55 x 55 maps only with a frame of two.
+    # The paper's 224 pixels give its 55 x 55 maps only with a padding of two.
     x = conv(layers.ZeroPadding2D(2, name="pad1")(x), 1, 96, 11, 4, "valid")
     x = layers.MaxPooling2D(3, 2, name="pool1")(x)
     x = layers.MaxPooling2D(3, 2, name="pool2")(conv(x, 2, 256, 5))

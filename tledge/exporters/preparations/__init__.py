@@ -1,7 +1,7 @@
-"""How a network is made ready for an integer format. One preparation is one file that names itself as ``PREPARATION``.
+"""Preparations make a network ready for an integer format. Each is one file that declares itself as ``PREPARATION``.
 
-A format names the preparation that it is made from. Each preparation says which options it reads, what a run must have for it,
-and what it makes: representative photos, a network of integer weights and ranges, and a record of how.
+A format names its preparation. Each preparation says which options it reads, and what a run must have for it. It makes the
+representative data set, a network with weights and ranges for integer arithmetic, and a record of how it made them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["PHOTOS", "Material", "Preparation", "PreparationRecord", "preparatio
 
 
 def preparations() -> dict[str, Preparation]:
-    """Find every preparation by name: a new file is found by its ``PREPARATION``."""
+    """Find every preparation by its name. A new file is found by its ``PREPARATION``."""
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
     found = (getattr(module, "PREPARATION", None) for module in modules)
     return {one.name: one for one in found if one is not None}

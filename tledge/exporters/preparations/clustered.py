@@ -1,4 +1,4 @@
-"""The weights of each large layer have few codes, and are trained."""
+"""This preparation clusters the weights of each large layer on few quantized values, and trains them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tledge.exporters.preparations.preparation import Preparation
 from tledge.exporters.preparations.sources import Sources
 
 READS = trained.READS | {"clusters"}
-_EPOCHS, _LEARNING_RATE = 4, 5e-5  # at a higher rate weights go to and fro between few codes
+_EPOCHS, _LEARNING_RATE = 4, 5e-5  # at a higher rate, weights swing between the few quantized values
 
 
 class ClusteredRecord(FewCodesRecord):
-    """How weights were fitted to few codes and trained."""
+    """This record says how weights were clustered on few quantized values and trained."""
 
     clusters: int
     clustered_layers: int
 
 
 def require(sources: Sources, format_name: str) -> None:
-    """Raise InputError where the network can't be trained, or has no layer with so many weights that few codes help."""
+    """Raise InputError where the network can't be trained, or no layer is large enough to gain from clustering."""
     trained.require(sources, format_name)
     codebooks(sources.folded.network, DEFAULT_CLUSTERS)
 
@@ -34,7 +34,11 @@ def require(sources: Sources, format_name: str) -> None:
 def clustered(
     sources: Sources, folded: Folded, *, keeps_zeros: bool
 ) -> tuple[PreparedNetwork, LearningNotes, dict[str, Any]]:
-    """Fit a network to clustered codes. Returns notes on the training, and the record's own values, by name."""
+    """Cluster the weights of a network, and train it.
+
+    ``keeps_zeros``: whether weights that are zero stay zero. Returns the network, notes on the training, and the other values
+    of :class:`ClusteredRecord` by their names.
+    """
     count = sources.options.clusters or DEFAULT_CLUSTERS
     books = codebooks(folded.network, count)
     prepared, learning = on_few_codes(sources, folded, books, _EPOCHS, _LEARNING_RATE, keeps_zeros=keeps_zeros)
@@ -43,7 +47,7 @@ def clustered(
 
 
 def make(sources: Sources, bounds_pairs: bool) -> Material:
-    """Cluster the network's codes."""
+    """Cluster the weights of the run's network, train it, and return the material."""
     prepared, learning, own = clustered(sources, sources.folded, keeps_zeros=False)
     return sources.material(prepared, ClusteredRecord.of(prepared.fitting, learning, **own), bounds_pairs)
 

@@ -1,4 +1,4 @@
-"""A network on few codes: what pruned and clustered networks have in common."""
+"""This module fits a network to few quantized values a layer, as pruned and clustered networks both need it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tledge.compression.qat import train_quantized
 from tledge.exporters.preparations.material import PreparationRecord
 from tledge.exporters.preparations.sources import Sources
 
-# Significant bits of the scales of weights and of activations, and codes of a depthwise kernel: more make a file larger, and errors
-# no smaller.
+# The significant bits of the scales of weights and of activations, and the number of quantized values of a depthwise kernel.
+# Larger numbers make a file larger, and its errors no smaller.
 _SCALE_BITS, _RANGE_BITS, _CODES_OF_DEPTHWISE = 4, 2, 63
 
 
 class FewCodesRecord(FittingNotes, LearningNotes, PreparationRecord):
-    """How weights were fitted to few codes, at most ``codes`` in a layer, and trained."""
+    """This record says how weights were fitted to at most ``codes`` quantized values a layer, and trained."""
 
     codes: int
     weight_scale_bits: int = _SCALE_BITS
@@ -38,9 +38,21 @@ def on_few_codes(
     *,
     keeps_zeros: bool,
 ) -> tuple[PreparedNetwork, LearningNotes]:
-    """Fit a network to these codes, each layer to what those before it lost, and then train it.
+    """Fit the weights of a network to the quantized values in ``books``, and then train it.
 
-    Ranges are widened between the two, and biases rounded at the end: beside what few codes of weights lose, neither counts.
+    Each layer is fitted so that it makes up for what the layers before it lost. Ranges are widened to scales of few bits
+    before the training, and biases are rounded after it. Both cost little beside the loss by the few weight values.
+
+    Args:
+        sources: The run's photos, options and progress.
+        folded: The network as plain layers.
+        books: The quantized values that a layer's weights may have, by the name of the layer.
+        epochs: The epochs of the training, where the user sets none.
+        learning_rate: The learning rate of the training, where the user sets none.
+        keeps_zeros: Whether weights that are zero stay zero.
+
+    Returns:
+        The trained network, and notes on the training.
     """
     layers = list(filter(is_weighted, folded.network.layers))
     of_one_channel = [layer.name for layer in layers if not kernel_of(layer).sums_channels]

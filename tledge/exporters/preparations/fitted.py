@@ -1,4 +1,7 @@
-"""Weights fitted to integer arithmetic on representative photos; rounded as they are where the layers are unknown."""
+"""This preparation fits weights to integer arithmetic on the representative data set.
+
+Where the layers of the network are unknown, the converter rounds the weights as they are.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,27 @@ from tledge.exporters.preparations.material import Material, PreparationRecord
 from tledge.exporters.preparations.preparation import PHOTOS, Preparation
 from tledge.exporters.preparations.sources import LAYERS_UNKNOWN, Sources
 
-_OF_CONVERTERS = "min-max"  # what they do by themselves
+_OF_CONVERTERS = "min-max"  # the calibration that converters do by themselves
 
 
 class FittedRecord(FittingNotes, PreparationRecord):
-    """How weights and ranges were fitted."""
+    """This record says how weights and ranges were fitted."""
 
 
 def require(sources: Sources, _: str) -> None:
-    """Raise InputError for a method of calibration that only a network of known layers can have, where they are not."""
+    """Raise InputError where the layers are unknown, and the calibration method of the options needs them."""
     if sources.options.calibration not in (None, _OF_CONVERTERS):
         sources.folded_for(f"--calibration {sources.options.calibration} needs the network's layers")
 
 
 def make(sources: Sources, bounds_pairs: bool) -> Material:
-    """Fit the weights. A converter needs the SavedModel alone: without layers the fitting is lost, and that is said."""
+    """Fit the weights of the run's network, and return the material.
+
+    Where the layers are unknown, a warning says that weights are not fitted, and the material holds no network. The converter
+    needs the SavedModel alone.
+    """
     require(sources, "")
-    _ = sources.calibration_photos  # an error of the photos is none of the layers
+    _ = sources.calibration_photos  # read here, so that an error about photos is not taken for one about layers
     try:
         folded = sources.folded
     except LAYERS_UNKNOWN as error:

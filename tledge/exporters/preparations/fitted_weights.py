@@ -1,4 +1,4 @@
-"""The fitted weights without their ranges, for a format that has ranges of its own."""
+"""This preparation fits weights without their ranges, for a format whose converter chooses the ranges."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tledge.exporters.preparations.sources import Sources
 
 
 class WeightsRecord(PreparationRecord):
-    """How weights were fitted."""
+    """This record says how weights were fitted."""
 
     fitting: str
 
 
 def require(sources: Sources, format_name: str) -> None:
-    """Every run can have it."""
+    """Accept every run, because every run can have this preparation."""
 
 
 def make(sources: Sources, bounds_pairs: bool) -> Material:
-    """Take the network of ``fitted``, and of its record what is said of weights."""
+    """Return the material of ``fitted`` with a record that speaks of the weights alone."""
     made = sources.once(fitted.make, bounds_pairs)
     assert isinstance(made.record, fitted.FittedRecord)
     return replace(

@@ -1,4 +1,4 @@
-"""What a format of integers is made from, and what export.json says of how."""
+"""A ``Material`` is what an integer format is made from, and a ``PreparationRecord`` says how it was made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from tledge.records import CalibrationRecord, Record
 
 
 class PreparationRecord(Record):
-    """What every preparation says in export.json, below ``options``; a class of its own for each adds to it."""
+    """A ``PreparationRecord`` holds what every preparation writes to export.json, below ``options``.
+
+    Each preparation adds its own values in a class that derives from this one.
+    """
 
     largest_pair_sum: int | None = Field(
         default=None,
@@ -26,17 +29,20 @@ class PreparationRecord(Record):
         return cls.model_validate({name: value for part in notes for name, value in part} | own)
 
     def options(self) -> dict[str, Any]:
-        """Return what export.json holds of it: plain JSON types, and no key for what is None."""
+        """Return the values for export.json as plain JSON types. A value of None has no key."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a format of integers is made from.
+    """A ``Material`` is what an integer format is made from.
 
-    ``calibration``: what export.json says of the representative data set. ``calibration_photos``: its photos, uint8
-    (N, S, S, 3). ``prepared``: None where the layers are unknown. ``bounds_pairs``: of
-    int8 weights, as in a ``Grid``.
+    Args:
+        calibration: What export.json says of the representative data set.
+        calibration_photos: The photos of the representative data set, uint8 (N, S, S, 3).
+        prepared: The prepared network. It is None where the layers are unknown.
+        record: What export.json says of the preparation.
+        bounds_pairs: Whether the products of every pair of int8 weights fit into 16 bits, as in a ``Grid``.
     """
 
     calibration: CalibrationRecord

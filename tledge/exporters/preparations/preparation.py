@@ -1,4 +1,4 @@
-"""A preparation, as its file declares it."""
+"""A ``Preparation`` is what the file of a preparation declares of itself."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from tledge.exporters.preparations.material import Material
 if TYPE_CHECKING:
     from tledge.exporters.preparations.sources import Sources
 
-PHOTOS = frozenset({"calibration_samples"})  # options of whatever reads representative photos
+PHOTOS = frozenset({"calibration_samples"})  # the options of every preparation that reads representative photos
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """One preparation, as its file declares it.
+    """A ``Preparation`` describes one way to make a network ready for an integer format.
 
-    ``reads``: the names of the user's options that it reads. ``require(sources, format_name)`` raises InputError where a run can't
-    have it, before anything is made: that may take hours. ``make(sources, bounds_pairs)`` gives the material; ``bounds_pairs``
-    says whether every pair of int8 weights has to fit into 16 bits. ``trains``: whether it takes epochs of training.
+    Args:
+        name: The name of the preparation.
+        reads: The names of the user's options that it reads.
+        require: ``require(sources, format_name)`` raises InputError where a run can't have the preparation. It is called
+            before anything is made, because that may take hours.
+        make: ``make(sources, bounds_pairs)`` returns the material. ``bounds_pairs`` says whether the products of every pair of
+            int8 weights have to fit into 16 bits.
+        trains: Whether it trains the network for some epochs.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A part of the weights is zero, the others are on few codes, and all are trained."""
+"""This preparation sets a share of the weights to zero, fits the others to few quantized values, and trains them."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from tledge.exporters.preparations.sources import Sources
 
 READS = trained.READS | {"sparsity"}
 _SHARE = 0.5
-# Of what is left of a large layer: 8 bits for it would take more of a compressed file than the zeros save.
+# How many quantized values a large layer has. With all 8 bits, its other weights would cost a compressed file more than the
+# zeros save.
 _CODES = 65
-_EPOCHS, _LEARNING_RATE = 5, 1e-4  # weights were taken away
+_EPOCHS, _LEARNING_RATE = 5, 1e-4  # more than for rounding alone, because weights were taken away
 
 
 class PrunedRecord(ZerosNotes, FewCodesRecord):
-    """How weights became zero, and the others were fitted to few codes and trained."""
+    """This record says how weights became zero, and how the others were fitted to few quantized values and trained."""
 
 
 def require(sources: Sources, format_name: str) -> None:
-    """Raise InputError where the network can't be trained, or none of its weights would become zero."""
+    """Raise InputError where the network can't be trained, or no weight of it would become zero."""
     trained.require(sources, format_name)
     require_zeros(sources.folded, _share(sources))
 
 
 def with_zeros(sources: Sources) -> tuple[Folded, ZerosNotes]:
-    """Give the network with its zeros, not yet fitted, and notes on them."""
+    """Return the run's network with a share of its weights set to zero, not yet fitted, and notes on the zeros."""
     return prune(sources.folded, _share(sources), sources.calibration_photos, sources.progress)
 
 
 def make(sources: Sources, bounds_pairs: bool) -> Material:
-    """Prune the network, and fit what is left to few codes."""
+    """Prune the run's network, fit the weights that are left to few quantized values, train it, and return the material."""
     folded, zeros = sources.once(with_zeros)
     books = {layer.name: uniform(_CODES) for layer in large(folded.network)}
     prepared, learning = on_few_codes(sources, folded, books, _EPOCHS, _LEARNING_RATE, keeps_zeros=True)

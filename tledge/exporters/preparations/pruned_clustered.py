@@ -1,4 +1,4 @@
-"""A part of the weights is zero, the others of each large layer have few codes, and all are trained."""
+"""This preparation sets a share of the weights to zero, clusters the others of each large layer, and trains them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tledge.exporters.preparations.sources import Sources
 
 
 class PrunedClusteredRecord(ZerosNotes, clustered.ClusteredRecord):
-    """How weights became zero, and the others were fitted to few codes and trained."""
+    """This record says how weights became zero, and how the others were clustered and trained."""
 
 
 def require(sources: Sources, format_name: str) -> None:
@@ -20,7 +20,7 @@ def require(sources: Sources, format_name: str) -> None:
 
 
 def make(sources: Sources, bounds_pairs: bool) -> Material:
-    """Prune the network, and cluster the codes of what is left."""
+    """Prune the run's network, cluster the weights that are left, train it, and return the material."""
     folded, zeros = sources.once(pruned.with_zeros)
     prepared, learning, own = clustered.clustered(sources, folded, keeps_zeros=True)
     return sources.material(prepared, PrunedClusteredRecord.of(prepared.fitting, learning, zeros, **own), bounds_pairs)

@@ -1,4 +1,4 @@
-"""What preparations are made from: a run's representative photos, its network as plain layers, and what a training learns from."""
+"""Preparations are made from the ``Sources`` of a run: its representative photos, its network as plain layers, its lessons."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tledge.run import Run
 from tledge.saved_models import load_original
 from tledge.tensorflow_setup import tensorflow
 
-LAYERS_UNKNOWN = (InputError, ArtifactError, EnvironmentFault)  # what Sources.folded raises
+LAYERS_UNKNOWN = (InputError, ArtifactError, EnvironmentFault)  # Sources.folded raises these
 _PROOF_PHOTOS = 16
 _SAME_PROBABILITY = 1e-3
 _LEARNT_FROM: tuple[SplitName, SplitName] = ("train", "validation")
@@ -37,14 +37,14 @@ _T = TypeVar("_T")
 
 
 class Sources:
-    """Those of one run. Each is made when it is first asked for."""
+    """``Sources`` holds what the preparations of one run are made from. Each part is made when it is first asked for."""
 
     def __init__(self, run: Run, options: Options, progress: Progress) -> None:
         self.run, self.options, self.progress = run, options, progress
         self._made: dict[tuple[Any, ...], Any] = {}
 
     def once(self, make: Callable[..., _T], *arguments: object) -> _T:
-        """Give what ``make(self, *arguments)`` gives, made when it is first asked for. It is not to be changed."""
+        """Return ``make(self, *arguments)``, which is computed at the first call only. Callers must not change the result."""
         if (make, *arguments) not in self._made:
             tensorflow(self.run.manifest.seed)  # the same numbers from the same run
             self._made[make, *arguments] = make(self, *arguments)
@@ -52,24 +52,27 @@ class Sources:
         return made
 
     def has(self, make: Callable[..., object], *arguments: object) -> bool:
-        """Tell whether :meth:`once` has made it."""
+        """Tell whether :meth:`once` has already computed ``make(self, *arguments)``."""
         return (make, *arguments) in self._made
 
     def material(self, prepared: PreparedNetwork | None, made: PreparationRecord, bounds_pairs: bool, /) -> Material:
-        """Join the photos, the network and the record of how it was made, with the bound of its weights."""
+        """Return the material of a format: the representative photos, the prepared network, and the record of both.
+
+        The record gets the largest sum of a pair of weights, where ``bounds_pairs`` is set.
+        """
         bound = LARGEST_SUM if bounds_pairs else None
         return Material(
             *self._representative, prepared, made.model_copy(update={"largest_pair_sum": bound}), bounds_pairs
         )
 
     def fitted(self, folded: Folded, **options: Any) -> PreparedNetwork:
-        """Fit the weights of a copy of ``folded`` to the photos; ``options`` as :func:`fit_network` takes them."""
+        """Fit the weights of a copy of ``folded`` to the representative photos. :func:`fit_network` takes the ``options``."""
         method = self.options.calibration or DEFAULT
         return with_stability(fit_network(folded.copied(), self.calibration_photos, method, self.progress, **options))
 
     def folded_for(self, what: str) -> Folded:
-        """Give the network's layers; where they can't be had, the error begins with ``what``."""
-        _ = self.calibration_photos  # an error of the photos is none of the layers
+        """Return the run's network as plain layers. Where they are unknown, the error of :attr:`folded` begins with ``what``."""
+        _ = self.calibration_photos  # read here, so that an error about photos is not taken for one about layers
         try:
             return self.folded
         except LAYERS_UNKNOWN as error:
@@ -77,9 +80,10 @@ class Sources:
 
     @cached_property
     def folded(self) -> Folded:
-        """The run's network, proved to answer a few photos as its SavedModel does. Not to be changed.
+        """Return the run's network as plain layers, proved on a few photos to answer as the SavedModel does.
 
-        Raises InputError where its layers are unknown, ArtifactError where it answers otherwise.
+        Callers must not change it. Raises InputError where the layers are unknown, and ArtifactError where the two answer
+        differently.
         """
         run, photos = self.run, self.calibration_photos[:_PROOF_PHOTOS]
         with self.progress.step("the network as a flat graph"):
@@ -101,7 +105,7 @@ class Sources:
         return folded
 
     def lessons(self, epochs: int, learning_rate: float) -> Lessons:
-        """Give a training of so many epochs at this rate, where the user's options name no others."""
+        """Return the lessons of a training. Epochs and learning rate of the user's options go before those given here."""
         options = self.options
         return Lessons(
             self.examples, options.epochs or epochs, options.learning_rate or learning_rate, seed=self.run.manifest.seed
@@ -109,18 +113,18 @@ class Sources:
 
     @cached_property
     def examples(self) -> Examples:
-        """The photos that a training learns from, and the float network's answers to them."""
+        """Return the photos of the training and validation split, with the float network's answers to them."""
         train, validation = (load_split(self.run, name, self.progress).pixels for name in _LEARNT_FROM)
         return Examples(self.folded, train, validation, self.progress)
 
     @property
     def calibration_photos(self) -> Pixels:
-        """The representative data set, uint8 (N, S, S, 3)."""
+        """Return the photos of the representative data set, uint8 (N, S, S, 3)."""
         return self._representative[1]
 
     @cached_property
     def _representative(self) -> tuple[CalibrationRecord, Pixels]:
-        """What export.json says of the representative data set, and its photos, uint8 (N, S, S, 3)."""
+        """Return the record of the representative data set for export.json, and its photos, uint8 (N, S, S, 3)."""
         run, num_samples = self.run, self.options.calibration_samples or DEFAULT_SAMPLES
         train = load_split(run, "train", self.progress)
         test = fingerprints_of(run, "test", self.progress)
