@@ -29,8 +29,8 @@ def layer_reports(
 ) -> list[LayerReport]:
     """Compare the layers of each ``FAMILY-int8`` artifact with its ``FAMILY-float32``, on each usable runtime.
 
-    ``artifacts`` maps formats to files. At most ``num_photos`` of the bench's photos are used, at equal distances. Where
-    a comparison can't be made, its report has no layers and its note tells why; nothing is raised.
+    ``artifacts`` maps formats to files. At most ``num_photos`` of the bench's photos are used, at equal distances. If a
+    comparison can't be made, its report has no layers and its note tells why; nothing is raised.
     """
     wanted = [name for name in artifacts if name.endswith(f"-{_QUANTIZED}")]
     reports = []

@@ -127,7 +127,7 @@ class Measurement:
         self._lap("latency", started)
 
     def good(self, model: Runnable) -> Floats | None:
-        """Return an artifact's probabilities (N, C), or the original's logits, or None where it failed or did not run."""
+        """Return an artifact's probabilities (N, C) or the original's logits; None where it failed or did not run."""
         answers = self.answers.get(model)
         return None if isinstance(answers, WorkerFailed) else answers
 
@@ -183,7 +183,7 @@ class Measurement:
         )
 
     def _on_this_cpu(self, logits: Floats) -> Floats:
-        """Return the original's probabilities (N, C) on this CPU. They are computed from its logits once, into a file."""
+        """Return the original's probabilities (N, C) on this CPU, computed once from its logits into a file."""
         path = self._folder / "original"
         return np.memmap(path, np.float64, "r", shape=logits.shape) if path.exists() else probabilities(logits, path)
 
