@@ -53,7 +53,7 @@ def original_of(run: Run) -> Runnable:
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """These limits say, in seconds, how long a process may give no answer before it is ended."""
+    """A process is ended if it gives no answer within ``start_s`` seconds plus ``photo_s`` seconds for each photo."""
 
     start_s: float = 120.0
     photo_s: float = 2.0
@@ -61,7 +61,7 @@ class TimeLimits:
 
 @dataclass(frozen=True)
 class Timed:
-    """A ``Timed`` holds the latency of one model and the most memory that its process took."""
+    """This record holds the latency of one model and the most memory that its process took."""
 
     latency: Latency
     peak_memory_mb: float
@@ -69,7 +69,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Timings:
-    """A ``Timings`` holds the latencies of all models at one thread count.
+    """This record holds the latencies of all models at one thread count.
 
     ``floor`` is None where no model ran, or where one of the two processes that are compared for it failed.
     """
@@ -116,7 +116,7 @@ class Bench:
         ):
             try:
                 return dict(zip(models, pool.map(work, models), strict=True))
-            except BaseException:  # Ctrl-C: the threads wait for processes, so those end first
+            except BaseException:  # Ctrl-C: the threads wait for processes, so the processes end first
                 stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in list(running):
@@ -207,7 +207,7 @@ class Bench:
             return failure
         finally:
             if outputs:
-                outputs.unlink(missing_ok=True)  # a map keeps what it needs
+                outputs.unlink(missing_ok=True)  # a memory map keeps its data without the file's name
 
 
 def _survives(
@@ -223,7 +223,7 @@ def _survives(
 
 
 class _Runner:
-    """A ``_Runner`` times one model in one process."""
+    """A runner times one model in one process."""
 
     def __init__(self, model: Runnable, process: WorkerProcess, limits: TimeLimits) -> None:
         self.model = model
@@ -254,7 +254,7 @@ class _Runner:
         return len(latencies_ns) >= rounds.min_queries and sum(latencies_ns) >= rounds.min_duration_s * 1e9
 
     def end(self, rounds: Rounds) -> None:
-        if not self.has_enough(rounds):  # a clock that lies, or a latency that fell to a fraction since the warm-up
+        if not self.has_enough(rounds):  # the clock is wrong, or latency fell to a fraction since the warm-up
             raise WorkerFailed(
                 f"{_MOST_ROUNDS} times the planned rounds did not reach the {rounds.min_queries:,} queries and "
                 f"{rounds.min_duration_s:g} s of the {rounds.name} protocol"

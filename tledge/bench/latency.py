@@ -77,7 +77,7 @@ def protocol(name: str) -> Rounds:
 
 @dataclass(frozen=True)
 class Started:
-    """A ``Started`` holds what a process measured before its first round. Times are in nanoseconds."""
+    """This record holds what a process measured before its first round. Times are in nanoseconds."""
 
     load_ns: int
     first_inference_ns: int

@@ -17,7 +17,7 @@ STYLES = {"certified": "green", "passed": "green", "failed": "bold red"}
 def plain_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, text: Collection[str], wraps: Collection[str]
 ) -> Table:
-    """Return a table without lines. A cell that holds a verdict has its colour.
+    """Return a table without lines. A cell that holds a verdict is coloured by it.
 
     Args:
         headings: The names of the columns.

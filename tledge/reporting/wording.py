@@ -141,7 +141,7 @@ def speedup_text(found: Speedup | None) -> str:
 
 
 def slower_than_float(report: Report) -> list[str]:
-    """List the artifacts with integer operators that are slower than their float32 artifact.
+    """List the artifacts with integer or hybrid operators that are slower than their float32 artifact.
 
     An artifact counts only where its latency was judged for the target.
     """

@@ -24,7 +24,7 @@ _MIN_PHOTOS, _MAX_PHOTOS = 16, 500
 
 @dataclass(frozen=True)
 class Loss:
-    """A ``Loss`` is an artifact whose loss is measured step by step.
+    """A loss names an artifact whose loss is measured step by step.
 
     ``float_model`` is the float32 artifact of its family, or None where there is none.
     """

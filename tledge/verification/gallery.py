@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tledge.datasets.prepare import SplitPhotos
 from tledge.records import FlippedAnswer, FlippedPhoto
 
-MAX_PHOTOS = 300  # in a report: a thumbnail takes about 3 kB
+MAX_PHOTOS = 300  # limits the size of a report: a thumbnail takes about 3 kB
 _THUMBNAIL_SIZE = 112
 Floats = npt.NDArray[np.floating]
 

@@ -39,7 +39,7 @@ UNSTEADY = 0.10  # the report warns of a larger noise floor
 
 @dataclass(frozen=True)
 class Wanted:
-    """A ``Wanted`` says how a verification measures and judges.
+    """This record says how a verification measures and judges.
 
     ``thread_counts`` are further thread counts at which latency is measured, besides the target's. ``limits`` replace
     limits of the target, by the names of :class:`targets.Budget`; None keeps the target's limit.

@@ -102,7 +102,7 @@ def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRe
 
 
 def _slower(speedups: Sequence[Speedup], found: Audit | None) -> list[str]:
-    """Warn of an artifact with integer operators that is slower than its float32 artifact, as it should not be."""
+    """Warn of a slow quantized artifact: one with integer or hybrid operators that is slower than its float32 artifact."""
     if found is None or not found.names_of("integer", "hybrid"):
         return []
     return [

@@ -17,7 +17,7 @@ DEFAULT = "cpu"
 
 
 class _Table(Record):
-    """A ``_Table`` is checked strictly, because a person wrote it: ``"2"`` is no number, and no limit is infinite."""
+    """A table is checked strictly, because a person wrote it: ``"2"`` is no number, and no limit is infinite."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 

@@ -49,7 +49,7 @@ class ClassRow:
 
 
 def class_rows(report: Report) -> list[ClassRow]:
-    """Return all classes, sorted by the largest drop of any artifact. The list is empty where no artifact ran."""
+    """Return all classes, the largest drop of any artifact first. The list is empty where no artifact ran."""
     drifts = [row.drift for row in report.rows if row.drift]
     if not drifts:
         return []

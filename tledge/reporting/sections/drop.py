@@ -27,7 +27,7 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class Forest:
-    """A ``Forest`` draws drops with their intervals against zero and the budget (a forest plot)."""
+    """A forest draws drops with their intervals against zero and the budget (a forest plot)."""
 
     width: int
     height: int

@@ -36,7 +36,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Strips:
-    """A ``Strips`` is a chart of latency distributions, one below the other."""
+    """This chart shows latency distributions, one below the other."""
 
     width: int
     height: int
@@ -89,9 +89,9 @@ class Timing:
 
 
 def timings(report: Report) -> list[Timing]:
-    """Return every latency that was measured, the original's first.
+    """Return every latency that was measured, the original's first and then each artifact's.
 
-    The target's thread count comes first, then the others.
+    For each of them the target's thread count comes first.
     """
     names, original = short_names(report.rows), report.original
     subjects: list[tuple[str, list[Latency], float | None, Row | None]] = [

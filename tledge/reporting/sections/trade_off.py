@@ -31,7 +31,7 @@ class Bubble:
 
 @dataclass(frozen=True)
 class Scatter:
-    """A ``Scatter`` draws accuracy against p95 latency, or against size where latency was not measured.
+    """This chart draws accuracy against p95 latency, or against size where latency was not measured.
 
     The areas of the bubbles are sizes.
     """

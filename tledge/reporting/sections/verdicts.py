@@ -34,7 +34,7 @@ _Cells = tuple[str, list[str], list[str], str]
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding is gates with one verdict for one reason, and the artifacts for which that reason holds."""
+    """A finding names gates with one verdict for one reason, and the artifacts for which that reason holds."""
 
     artifacts: tuple[str, ...]
     gates: tuple[str, ...]
