@@ -1,1 +1,1 @@
-"""Photos in; answers, latencies or faults as values out. What is made of them, verification and its like decide."""
+"""This package runs models on photos and returns answers, latencies or faults as values. Its callers judge them."""

@@ -1,4 +1,4 @@
-"""What models answered: whether the numbers can be used, and probabilities made of logits. They may be memory maps."""
+"""This module checks the answers of models and turns logits into probabilities. The arrays may be memory maps."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from tledge.errors import ArtifactError
 from tledge.workers.process import WorkerFailed
 
 Floats = npt.NDArray[np.floating]
-_TOLERANCE = 0.01  # two codes of an 8-bit output, whose scale and zero point need not end at 0 and 1
+_TOLERANCE = 0.01  # about two scales of an 8-bit output, whose range need not end at 0 and 1
 _BLOCK_VALUES = 1 << 18
 
 
 def softmax(logits: Floats) -> npt.NDArray[np.float64]:
-    """Return probabilities (N, C) of logits (N, C), shifted by the row's maximum so that nothing overflows."""
+    """Return the probabilities (N, C) of logits (N, C). Each row is shifted by its maximum so that none overflows."""
     shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
     exponentials = np.exp(shifted)
     return np.asarray(exponentials / np.sum(exponentials, axis=1, keepdims=True))
 
 
 def num_not_finite(values: Floats) -> int:
-    """Count the rows of (N, C) that hold NaN or infinity."""
+    """Count the rows of ``values`` (N, C) that hold NaN or infinity."""
     return sum(int(np.sum(~np.all(np.isfinite(values[rows]), axis=1))) for rows in blocks(*values.shape))
 
 
 def why_no_probabilities(values: Floats) -> str | None:
-    """Say what keeps numbers (N, C) from being probabilities: NaN, infinity, or over 0.01 outside 0..1. None: they are.
+    """Say what keeps numbers (N, C) from being probabilities; return None where they are.
 
-    That rows add up to one is not asked for: 8-bit codes do so only roughly.
+    NaN, infinity and numbers more than 0.01 outside 0..1 are no probabilities. The sum of a row is not checked:
+    8-bit outputs add up to one only roughly.
     """
     for rows in blocks(*values.shape):
         low, high = float(np.min(values[rows])), float(np.max(values[rows]))
@@ -42,7 +43,7 @@ def why_no_probabilities(values: Floats) -> str | None:
 
 
 def probabilities_or_fault(answers: Floats | WorkerFailed) -> Floats | WorkerFailed:
-    """Return an artifact's answers (N, C) where they are probabilities, and what is wrong with them where they are not."""
+    """Return answers (N, C) where they are probabilities, and what is wrong with them where they are not."""
     if isinstance(answers, WorkerFailed):
         return answers
     if broken := num_not_finite(answers):
@@ -52,7 +53,10 @@ def probabilities_or_fault(answers: Floats | WorkerFailed) -> Floats | WorkerFai
 
 
 def require_logits(answers: Floats | WorkerFailed, model: object) -> Floats:
-    """Return the original's answers, finite logits (N, C). Raises ArtifactError that names ``model``, its path."""
+    """Return the original's answers, finite logits (N, C).
+
+    Raises ArtifactError where the original failed or a logit is not finite. The error names ``model``, its path.
+    """
     remedy = "build the run again with tledge build"
     if isinstance(answers, WorkerFailed):
         raise ArtifactError(f"{model}: the original does not run on this machine: {answers}; {remedy}")
@@ -62,7 +66,7 @@ def require_logits(answers: Floats | WorkerFailed, model: object) -> Floats:
 
 
 def blocks(num_photos: int, num_classes: int) -> Iterator[slice]:
-    """Yield slices of rows that hold about 260,000 numbers: some megabytes in float64."""
+    """Yield slices of rows that hold about 260,000 numbers each, which take two megabytes in float64."""
     height = max(1, _BLOCK_VALUES // num_classes)
     for start in range(0, num_photos, height):
         yield slice(start, min(start + height, num_photos))

@@ -1,4 +1,7 @@
-"""Run models in processes of their own: answers side by side on the free cores, latencies one at a time in rounds."""
+"""This module runs models, each in a process of its own.
+
+Answers are computed side by side on the free cores. Latencies are measured one at a time, in rounds.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,17 @@ from tledge.workers.worker import Job
 
 MB = 1_000_000
 ORIGINAL_NAME = "original"
-_MOST_ROUNDS = 4  # times the protocol's: a latency seldom falls to a quarter after its warm-up
+_MOST_ROUNDS = 4  # at most so many times the protocol's rounds: a latency seldom falls to a quarter after its warm-up
 Answers = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Runnable:
-    """A model that a worker runs. ``kernels``: a set of the runtime's, or empty for the deployed one. ``program``: the worker."""
+    """A ``Runnable`` is a model that a worker runs.
+
+    ``kernels`` names one of the runtime's sets of kernels; empty stands for the deployed set. ``program`` is the module
+    that runs as the worker.
+    """
 
     name: str
     path: Path
@@ -40,13 +47,13 @@ class Runnable:
 
 
 def original_of(run: Run) -> Runnable:
-    """Return the original of a run as something to run: its answers are logits."""
+    """Return the original of a run as a model that a worker runs. Its answers are logits."""
     return Runnable(ORIGINAL_NAME, run.folder / "model", "tensorflow", program=ORIGINAL)
 
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """Seconds after which a process that gives no answer is ended."""
+    """A process is ended if it gives no answer within ``start_s`` seconds plus ``photo_s`` seconds for each photo."""
 
     start_s: float = 120.0
     photo_s: float = 2.0
@@ -54,7 +61,7 @@ class TimeLimits:
 
 @dataclass(frozen=True)
 class Timed:
-    """The latency of one model, and the most memory its process took."""
+    """This record holds the latency of one model and the most memory that its process took."""
 
     latency: Latency
     peak_memory_mb: float
@@ -62,7 +69,10 @@ class Timed:
 
 @dataclass(frozen=True)
 class Timings:
-    """The latencies of all models at one thread count. ``floor`` is None where none ran."""
+    """This record holds the latencies of all models at one thread count.
+
+    ``floor`` is None where no model ran, or where one of the two processes that are compared for it failed.
+    """
 
     timed: dict[Runnable, Timed | WorkerFailed]
     floor: NoiseFloor | None
@@ -70,7 +80,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Bench:
-    """Photos, and the place where models answer them. ``num_classes``: how many numbers an answer has."""
+    """A bench has photos and the place where models answer them. An answer has ``num_classes`` numbers."""
 
     place: Place
     photos: PhotosOnDisk
@@ -84,10 +94,11 @@ class Bench:
         step: str,
         then: Callable[[Runnable, Answers | WorkerFailed], None] = lambda model, answers: None,
     ) -> dict[Runnable, Answers | WorkerFailed]:
-        """Every model's outputs on all photos, float32 (N, C): a process each with one thread, as many as there are cores.
+        """Return the outputs of every model on all photos, float32 (N, C), or why there are none.
 
-        They stay on the disk, as read-only memory maps. Tasks are started in their order: give the slowest first, so
-        that the cores end together. ``then`` is called with each as it comes, from several threads.
+        Each model runs in a process with one thread, and as many processes run as there are cores. The outputs are
+        read-only memory maps of files. Models are started in their order: give the slowest first, so that the cores
+        end together. ``then`` is called with each model and its answers as they come, from several threads.
         """
         running: set[WorkerProcess] = set()
         stopping = threading.Event()
@@ -105,7 +116,7 @@ class Bench:
         ):
             try:
                 return dict(zip(models, pool.map(work, models), strict=True))
-            except BaseException:  # Ctrl-C: the threads wait for processes, so those end first
+            except BaseException:  # Ctrl-C: the threads wait for processes, so the processes end first
                 stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in list(running):
@@ -115,7 +126,8 @@ class Bench:
     def latencies(self, models: Sequence[Runnable], num_threads: int, rounds: Rounds, progress: Progress) -> Timings:
         """Time every model in interleaved rounds (A B C A B C), each in its own process on the same cores.
 
-        The model that is fastest after its warm-up runs in a second process too, as the noise floor.
+        The model that is fastest after its warm-up also runs in a second process. How far the two processes differ is
+        the noise floor.
         """
         cores = self.place.cores(num_threads)
         failed: dict[Runnable, Timed | WorkerFailed] = {}
@@ -154,7 +166,7 @@ class Bench:
         return Timings(timed, floor)
 
     def start(self, model: Runnable, num_threads: int, cores: list[int]) -> WorkerProcess:
-        """Start the program of a model on all photos; the caller ends it."""
+        """Start the worker of a model with all photos. The caller ends the process."""
         job = Job(
             artifact=self.place.put(model.path),
             runtime=model.runtime,
@@ -185,9 +197,9 @@ class Bench:
                 finally:
                     running.discard(process)
             outputs = self.place.get(process.job.outputs)
-            if width != self.num_classes:  # seen before the file is read: it may be of any size
+            if width != self.num_classes:  # checked before the file is read: the file may be of any size
                 return WorkerFailed(f"the output has {width} classes, the original {self.num_classes}")
-            # Mapped when its process is gone: a file that is cut short under a map ends whoever reads it.
+            # The file is mapped after its process has ended: reading a map whose file was cut short ends the reader.
             if outputs.is_symlink() or not outputs.is_file() or outputs.stat().st_size != 4 * num_photos * width:
                 return WorkerFailed("the process did not write an answer for every photo")
             return np.memmap(outputs, np.float32, "r", shape=(num_photos, width))
@@ -195,13 +207,13 @@ class Bench:
             return failure
         finally:
             if outputs:
-                outputs.unlink(missing_ok=True)  # a map keeps what it needs
+                outputs.unlink(missing_ok=True)  # a memory map keeps its data without the file's name
 
 
 def _survives(
     step: Callable[[Rounds], None], rounds: Rounds, failed: dict[Runnable, Timed | WorkerFailed], model: Runnable
 ) -> bool:
-    """Do a step of a model; note its failure."""
+    """Run a step of a model and say whether it succeeded. A failure is noted in ``failed``."""
     try:
         step(rounds)
     except WorkerFailed as failure:
@@ -211,7 +223,7 @@ def _survives(
 
 
 class _Runner:
-    """One process that is being timed."""
+    """A runner times one model in one process."""
 
     def __init__(self, model: Runnable, process: WorkerProcess, limits: TimeLimits) -> None:
         self.model = model
@@ -237,12 +249,12 @@ class _Runner:
         self._rounds.append(latencies_ns)
 
     def has_enough(self, rounds: Rounds) -> bool:
-        """Whether the protocol's least numbers of queries and seconds were reached."""
+        """Say whether the process reached the protocol's least number of queries and seconds."""
         latencies_ns = [latency for part in self._rounds for latency in part]
         return len(latencies_ns) >= rounds.min_queries and sum(latencies_ns) >= rounds.min_duration_s * 1e9
 
     def end(self, rounds: Rounds) -> None:
-        if not self.has_enough(rounds):  # a clock that lies, or a latency that fell to a fraction since the warm-up
+        if not self.has_enough(rounds):  # the clock is wrong, or latency fell to a fraction since the warm-up
             raise WorkerFailed(
                 f"{_MOST_ROUNDS} times the planned rounds did not reach the {rounds.min_queries:,} queries and "
                 f"{rounds.min_duration_s:g} s of the {rounds.name} protocol"
@@ -259,7 +271,10 @@ def _is_count(value: object) -> bool:
 
 
 def _counts(answer: dict[str, Any], *names: str) -> list[int]:
-    """Positive numbers of a worker's answer. A model that took its process over may answer anything."""
+    """Return the positive whole numbers that a worker answered under these names.
+
+    Raises WorkerFailed where one is missing or is none: a model that took its process over may answer anything.
+    """
     values = [answer.get(name) for name in names]
     if not all(map(_is_count, values)):
         raise WorkerFailed("the process gave no readable answer")

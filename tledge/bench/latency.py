@@ -1,4 +1,4 @@
-"""Latencies of single inferences: protocols, summaries, comparisons, and the noise under them. Pure functions."""
+"""These pure functions summarise and compare the latencies of single inferences and judge their noise."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tledge.records import Interval, Latency, NoiseFloor, Speedup
 
 ProtocolName = Literal["quick", "standard", "mlperf"]
 MIN_FLOOR = 0.03
-"""Relative differences up to this are noise whatever the noise floor says: two processes of one artifact differ by their
-memory layout, and one pair of processes shows that only by chance. benchmarks/self_comparison.py measures it."""
+"""The noise floor is never below this relative difference. Two processes of one artifact differ by their memory layout,
+and one pair of processes shows that only by chance. benchmarks/self_comparison.py measures it."""
 _RESAMPLES = 4999
 _MIN_RUNS_A_ROUND = 5
 _MAX_ROUND_S = 2.0
@@ -24,7 +24,7 @@ _MAX_ROUND_S = 2.0
 
 @dataclass(frozen=True)
 class Rounds:
-    """A protocol: how often an artifact is timed. ``min_queries`` and ``min_duration_s`` are over all rounds."""
+    """A protocol says how often an artifact is timed. ``min_queries`` and ``min_duration_s`` count over all rounds."""
 
     name: ProtocolName
     rounds: int
@@ -34,7 +34,10 @@ class Rounds:
     min_duration_s: float = 0.0
 
     def runs(self, median_ns: float) -> int:
-        """Inferences of one round of an artifact that takes ``median_ns``: fewer where a round would take too long."""
+        """Return how many inferences one round has for an artifact with a median latency of ``median_ns``.
+
+        Without a least duration, a round has fewer inferences where it would take longer than 2 s, but at least 5.
+        """
         if self.min_duration_s:
             timed = math.ceil(self.min_duration_s / self.rounds / (median_ns / 1e9))
             return max(math.ceil(self.min_queries / self.rounds), timed)
@@ -42,7 +45,7 @@ class Rounds:
 
     @property
     def description(self) -> str:
-        """For the report."""
+        """Describe the protocol in words, for the report."""
         if self.min_duration_s:
             each = (
                 f"at least {self.min_queries:,} queries and {self.min_duration_s:g} s of each artifact, single stream"
@@ -52,7 +55,7 @@ class Rounds:
         return f"{each}, interleaved, after a warm-up until three blocks of 10 agree to 2%"
 
 
-# mlperf: the minimum of MLPerf Inference's single-stream scenario, whose metric is p90.
+# "mlperf" keeps the minimum of MLPerf Inference's single-stream scenario, whose metric is p90.
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -65,7 +68,7 @@ assert set(PROTOCOLS) == set(get_args(ProtocolName))
 
 
 def protocol(name: str) -> Rounds:
-    """A protocol by name. Raises InputError with the nearest match."""
+    """Return the protocol of this name. Raises InputError with the nearest match where there is none."""
     found = {str(known): rounds for known, rounds in PROTOCOLS.items()}
     if name not in found:
         raise unknown("protocol", name, found)
@@ -74,7 +77,7 @@ def protocol(name: str) -> Rounds:
 
 @dataclass(frozen=True)
 class Started:
-    """What was seen before the first round, in nanoseconds."""
+    """This record holds what a process measured before its first round. Times are in nanoseconds."""
 
     load_ns: int
     first_inference_ns: int
@@ -83,9 +86,9 @@ class Started:
 
 
 def summarise(latencies_ns: Sequence[Sequence[int]], num_threads: int, started: Started) -> Latency:
-    """Percentiles (linear interpolation) of all rounds together, in milliseconds; ``latencies_ns``: a list a round.
+    """Summarise the latencies of all rounds together: mean and percentiles (linear interpolation), in milliseconds.
 
-    Precondition: at least one latency in each round.
+    ``latencies_ns`` has one list for each round, and each list holds at least one latency.
     """
     milliseconds = np.concatenate([np.asarray(part, np.float64) for part in latencies_ns]) / 1e6
     p25, p50, p75, p90, p95, p99 = np.percentile(milliseconds, [25, 50, 75, 90, 95, 99])
@@ -109,7 +112,11 @@ def summarise(latencies_ns: Sequence[Sequence[int]], num_threads: int, started: 
 
 
 def noise_floor(artifact: str, first: Latency, second: Latency) -> NoiseFloor:
-    """How far one artifact is from itself: the further end of the interval of the two processes' ratio."""
+    """Return how far two processes of one artifact differed.
+
+    The floor is the distance of 1 from the further end of the 95% interval of their ratio, and at least
+    :data:`MIN_FLOOR`.
+    """
     ratio, interval = _ratio(first.round_medians_ms, second.round_medians_ms)
     floor = max(MIN_FLOOR, abs(interval.low - 1.0), abs(interval.high - 1.0))
     return NoiseFloor(
@@ -118,10 +125,10 @@ def noise_floor(artifact: str, first: Latency, second: Latency) -> NoiseFloor:
 
 
 def measured_speedup(mine: Latency, against: str, other: Latency, floor: NoiseFloor) -> Speedup:
-    """``other`` over ``mine``, timed in the same rounds.
+    """Divide the latency ``other`` by ``mine``; both were timed in the same rounds.
 
-    A difference is measured where the interval excludes 1 and the ratio leaves the noise floor, in relative terms
-    either way round: 1 / (1 + floor) <= ratio <= 1 + floor is noise.
+    A difference counts only where the 95% interval excludes 1 and the ratio exceeds the noise floor. The floor is
+    relative, so 1 / (1 + floor) <= ratio <= 1 + floor is noise.
     """
     ratio, interval = _ratio(other.round_medians_ms, mine.round_medians_ms)
     verdict: Literal["faster", "slower", "no difference measured"] = "no difference measured"
@@ -133,10 +140,10 @@ def measured_speedup(mine: Latency, against: str, other: Latency, floor: NoiseFl
 
 
 def _ratio(numerator_ms: Sequence[float], denominator_ms: Sequence[float]) -> tuple[float, Interval]:
-    """Geometric mean over the rounds of the ratio of their medians, with a 95% interval.
+    """Return the geometric mean over the rounds of the ratio of their medians, with a 95% interval.
 
-    Percentile bootstrap over rounds (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13): runs of
-    one round follow each other and share its disturbance, so the round is what is drawn again. The seed is fixed.
+    The interval is a percentile bootstrap over rounds (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapter 13). Whole rounds are drawn, because the runs of one round share its disturbance. The seed is fixed.
     """
     pairs = list(zip(numerator_ms, denominator_ms, strict=True))
     logs: npt.NDArray[np.float64] = np.log([above / below for above, below in pairs])

@@ -1,4 +1,4 @@
-"""Photos on disk for workers."""
+"""This module writes photos to disk for the workers that read them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tledge.room import require_space
 
 @dataclass(frozen=True)
 class PhotosOnDisk:
-    """A raw file of uint8 rows (N, S, S, 3), S being ``input_size``."""
+    """The photos are a raw file of uint8 rows (N, S, S, 3), where S is ``input_size``."""
 
     path: Path
     num_photos: int
@@ -28,8 +28,8 @@ def lay_out(
 ) -> PhotosOnDisk:
     """Write batches of prepared photos, uint8 (n, S, S, 3), one after another, into a new file.
 
-    ``at_most`` photos are expected: room for them is asked for before the first is written. Raises EnvironmentFault where
-    the disk has none.
+    Room for ``at_most`` photos is asked for before the first is written. Raises EnvironmentFault where the disk has no
+    room for them.
     """
     require_space(path.parent, at_most * input_size**2 * 3)
     num_photos = 0

@@ -1,4 +1,4 @@
-"""report.json rendered for people and for machines: pure functions of the record, nothing is measured here."""
+"""This package writes report.json and renders it for people and for machines. Nothing is measured here."""
 
 from tledge.reporting.report_files import REPORT, rendered_files, require_place, write_all
 

@@ -1,4 +1,4 @@
-"""Axes of the charts: which pixel a value stands at, and which values are marked."""
+"""Axes say at which pixel of a chart a value stands, and which values are marked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis and what stands there."""
+    """A tick marks a place on an axis, in pixels, with a text."""
 
     at: float
     text: str
@@ -17,7 +17,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Axis:
-    """Values ``low`` to ``high`` on pixels ``start`` to ``end``, evenly or by their logarithms."""
+    """An axis maps values ``low`` to ``high`` to pixels ``start`` to ``end``, evenly or by their logarithms."""
 
     low: float
     high: float
@@ -26,13 +26,13 @@ class Axis:
     is_log: bool = False
 
     def at(self, value: float) -> float:
-        """The pixel of a value, to a tenth."""
+        """Return the pixel at which a value stands, rounded to a tenth."""
         low, high, here = (math.log(part) if self.is_log else part for part in (self.low, self.high, value))
         return round(self.start + (here - low) / (high - low) * (self.end - self.start), 1)
 
     @property
     def ticks(self) -> list[Tick]:
-        """Round values inside the axis: 1, 2, 5 and their decades."""
+        """Return ticks at round values inside the axis: 1, 2 and 5 times powers of ten, or multiples of such a step."""
         values = _log_values(self.low, self.high) if self.is_log else _even_values(self.low, self.high)
         return [Tick(self.at(value), f"{value:g}".replace("-", "\N{MINUS SIGN}")) for value in values]
 
@@ -50,12 +50,12 @@ def _log_values(low: float, high: float) -> list[float]:
 
 
 def log_axis(values: Sequence[float], start: float, end: float) -> Axis:
-    """An axis by logarithms that holds all ``values``, which are above zero, with some room."""
+    """Return a logarithmic axis that holds all ``values`` with some room. They must be above zero."""
     return Axis(min(values) / 1.25, max(values) * 1.25, start, end, is_log=True)
 
 
 def padded(values: Sequence[float], least: float) -> tuple[float, float]:
-    """The ends of an axis that holds all ``values`` with some room, and is at least about ``least`` long."""
+    """Return the ends of an axis that holds all ``values`` with some room and spans at least about ``least``."""
     span = max(max(values) - min(values), least)
     middle = (max(values) + min(values)) / 2
     return middle - 0.62 * span, middle + 0.62 * span

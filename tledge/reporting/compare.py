@@ -1,4 +1,4 @@
-"""Two reports side by side: what got better, what got worse, and what is inside noise. Pure functions of the records."""
+"""These pure functions compare two reports: what got better, what got worse, and what is inside noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RESAMPLES = 4999
 
 
 class Change(Record):
-    """One figure of an artifact in both reports."""
+    """A change compares one figure of an artifact between two reports."""
 
     quantity: Literal["accuracy", "accuracy_drop_points", "p50_latency_ms", "size_bytes"]
     before: float | None
@@ -26,7 +26,7 @@ class Change(Record):
 
 
 class ArtifactComparison(Record):
-    """One artifact that both reports hold."""
+    """An artifact that both reports hold is compared here, figure by figure."""
 
     artifact: str
     verdict_before: str
@@ -35,7 +35,7 @@ class ArtifactComparison(Record):
 
 
 class ReportComparison(Record):
-    """``tledge compare --json``. A is before, B is after."""
+    """``tledge compare --json`` prints this record. Report A is before, and report B is after."""
 
     schema_version: int = 1
     run_a: str
@@ -49,7 +49,10 @@ class ReportComparison(Record):
 
 
 def compare_reports(before: Report, after: Report) -> ReportComparison:
-    """Every artifact of both reports, by its name (``FORMAT on RUNTIME``), in the order of the first."""
+    """Compare every artifact that both reports hold, in the order of the first report.
+
+    Artifacts are matched by their names (``FORMAT on RUNTIME``). The others are listed by name.
+    """
     second = {row.artifact: row for row in after.rows}
     first = {row.artifact for row in before.rows}
     differences = _what_makes_latency_differ(before, after)
@@ -80,11 +83,11 @@ def compare_reports(before: Report, after: Report) -> ReportComparison:
 
 
 def difference_interval(before: float, before_95: Interval, after: float, after_95: Interval) -> Interval:
-    """95% interval of ``after - before``, two independent estimates of which only the 95% intervals are known.
+    """Return the 95% interval of ``after - before``, two independent estimates with known 95% intervals.
 
-    The square-and-add method: Newcombe, Statistics in Medicine 17 (1998) 873-890, method 10 where the two are
-    proportions with Wilson intervals; Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702, for any estimates.
-    It keeps its promise for positively correlated ones too, only wider than it need be.
+    This is the square-and-add method. For two proportions with Wilson intervals it is method 10 of Newcombe, Statistics
+    in Medicine 17 (1998) 873-890; for any estimates see Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702. For
+    positively correlated estimates the interval still covers at 95%, but it is wider than it need be.
     """
     difference = after - before
     return Interval(
@@ -170,10 +173,10 @@ def _latency(before: Row, after: Row, noise: float | None, differences: list[str
 
 
 def _ratio(before: Latency, after: Latency) -> tuple[float, Interval]:
-    """Ratio of the geometric means of the rounds' medians, with a percentile bootstrap over the rounds.
+    """Return the ratio of the geometric means of the rounds' medians, ``after`` over ``before``, and its 95% interval.
 
-    The rounds of two verifications share nothing, so each side is drawn apart (Efron and Tibshirani, An Introduction to
-    the Bootstrap, 1993, section 8.3). The seed is fixed.
+    The interval is a percentile bootstrap over the rounds. The rounds of two verifications share nothing, so each side
+    is drawn on its own (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 8.3). The seed is fixed.
     """
     import numpy as np
 
@@ -185,7 +188,7 @@ def _ratio(before: Latency, after: Latency) -> tuple[float, Interval]:
 
 
 def _noise(before: Report, after: Report, row: Row) -> float | None:
-    """The larger of the two noise floors at the artifact's thread count; None where one is missing."""
+    """Return the larger noise floor of the two reports at the artifact's thread count; None where one is missing."""
     threads = row.latency.num_threads if row.latency else None
     floors = [
         max((one.floor for one in report.noise_floors if one.num_threads == threads), default=None)
@@ -228,7 +231,7 @@ def _not_compared(
 
 
 def _what_makes_latency_differ(before: Report, after: Report) -> list[str]:
-    """Why the latencies can't be compared; empty where they can."""
+    """Say why the latencies can't be compared; return an empty list where they can."""
     pairs = [
         ("CPU", before.machine.cpu, after.machine.cpu),
         ("architecture", before.machine.architecture, after.machine.architecture),

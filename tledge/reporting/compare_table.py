@@ -1,4 +1,4 @@
-"""A comparison of two reports as a table for a terminal."""
+"""This module shows a comparison of two reports as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STYLES = {"better": "green", "worse": "bold red", "not compared": "yellow"}
 
 
 def comparison_table(comparison: ReportComparison) -> RenderableType:
-    """One row a figure, the artifacts one after the other; what is hard to compare above it."""
+    """Return a table with one row for each figure of each artifact. Warnings and notes stand above it."""
     title = f"A: {comparison.run_a}, B: {comparison.run_b}"
     out = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("artifact", "", "A → B (95% interval)", "outcome", "why"):
@@ -50,7 +50,7 @@ def comparison_table(comparison: ReportComparison) -> RenderableType:
 
 
 def _written(change: Change) -> str:
-    """``93.45 → 92.91 (-2.1 to +1.0)``: both figures, and the interval of what lies between them."""
+    """Write both figures and the interval of their change, as ``93.45 → 92.91 (-2.1 to +1.0)``."""
     if change.before is None and change.after is None:
         return ""
     interval = change.change_interval

@@ -1,4 +1,7 @@
-"""The report as one HTML file that needs nothing else: no network, no other file, and no script to be complete."""
+"""This module renders the report as one HTML file.
+
+The file needs no network and no other file, and it is complete without its script.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ from tledge.reporting.templating import anchor, page_file, part, template_enviro
 
 
 def render(report: Report) -> str:
-    """Return the page. Every text of the record is escaped, and its Content-Security-Policy runs no script but its own."""
+    """Return the HTML page of a report.
+
+    Every text of the record is escaped. The page's Content-Security-Policy allows no script but the page's own.
+    """
     import markupsafe
 
     parts = []
     for name, section in sections().items():
         values = section.html(report) if section.html else None
         if values is not None:
-            # A part comes out of the environment that escapes every text.
+            # The template environment has escaped every text of a part.
             markup = markupsafe.Markup(part(name, "html", report, values))  # noqa: S704
             parts.append((anchor(name), section.title, markup))
     style, script = page_file("css"), page_file("js")
@@ -30,7 +36,7 @@ def render(report: Report) -> str:
             report=report,
             verdict_line=wording.verdict_text(report),
             parts=parts,
-            # The package's own files, as they are: the policy holds their hashes.
+            # These files of the package are inserted unchanged, because the policy holds their hashes.
             style=markupsafe.Markup(style),  # noqa: S704
             script=markupsafe.Markup(script),  # noqa: S704
             policy=(

@@ -1,4 +1,4 @@
-"""The report as JUnit XML: a suite an artifact, a case a gate, for the test views of continuous integration."""
+"""This module renders the report as JUnit XML: artifacts are suites and gates are cases, for continuous integration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tledge.reporting.wording import full_name
 
 
 def render(report: Report) -> str:
-    """JUnit XML: a failed gate is a failure, one that is not judged is skipped; both with the reason."""
+    """Return JUnit XML. A failed gate is a failure, and a gate that is not judged is skipped; both give the reason."""
     root = ET.Element("testsuites", name=_text(f"tledge verify {report.run} on {report.target.name}"))
     for row in report.rows:
         root.append(_suite(report, row))
@@ -56,5 +56,8 @@ def _count(element: ET.Element, checks: list[Check]) -> None:
 
 
 def _text(value: str) -> str:
-    """An error may quote a crash's output; what is printable, XML 1.0 can hold (https://www.w3.org/TR/xml/#charsets)."""
+    """Return a text without characters that XML 1.0 can't hold (https://www.w3.org/TR/xml/#charsets).
+
+    Only printable text is kept, because an error may quote the output of a crash.
+    """
     return printable_lines(value)

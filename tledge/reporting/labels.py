@@ -1,4 +1,4 @@
-"""Labels beside the bubbles of a chart, where they cover neither each other nor a bubble."""
+"""Labels are placed beside the bubbles of a chart, where they cover neither each other nor a bubble if possible."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 Circle = tuple[float, float, float]
-"""Centre x, centre y, radius, in pixels."""
-_CHARACTER = 6.6  # pixels of an average character at the charts' 12 pixels: the page's font is the reader's, so a guess
+"""A circle is its centre's x and y and its radius, in pixels."""
+_CHARACTER = 6.6  # pixels of an average character in text of 12 pixels: a guess, as the browser chooses the font
 _HEIGHT = 15.0
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle, in pixels from the top left."""
+    """A box is a rectangle, in pixels from the top left."""
 
     left: float
     top: float
@@ -22,11 +22,11 @@ class Box:
 
     @property
     def baseline(self) -> float:
-        """Where text in it stands."""
+        """Return the height of the baseline of a text in the box."""
         return round(self.top + 11.5, 1)
 
     def overlap(self, other: Box) -> float:
-        """Square pixels that both cover."""
+        """Return how many square pixels both boxes cover."""
         wide = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
         high = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
         return max(0.0, wide) * max(0.0, high)
@@ -34,16 +34,16 @@ class Box:
 
 @dataclass(frozen=True)
 class Label:
-    """Where a text stands, and whether a line has to lead there."""
+    """A label has a box for its text. ``is_led`` says whether a line has to lead there."""
 
     box: Box
     is_led: bool
 
 
 def place(texts: Sequence[str], circles: Sequence[Circle], frame: Box, written: Sequence[Box]) -> list[Label]:
-    """A place for each text beside its circle, inside ``frame`` and off what is ``written`` there already.
+    """Place each text beside its circle, inside ``frame`` and clear of what is ``written`` there already.
 
-    It is the nearest of a few that is free, or the least covered one.
+    Each label gets the nearest of a few places that is free, or the least covered one.
     """
     taken = [*written, *(Box(x - r, y - r, 2 * r, 2 * r) for x, y, r in circles)]
     placed: list[Label] = []
@@ -56,7 +56,7 @@ def place(texts: Sequence[str], circles: Sequence[Circle], frame: Box, written: 
 
 
 def _candidates(width: float, circle: Circle) -> Iterator[Label]:
-    """Nearest first: beside, above and below, then further off."""
+    """Yield possible places of a label, the nearest first: beside, above and below its circle, then further off."""
     x, y, radius = circle
     for away in (0.0, 16.0, 32.0, 48.0, 64.0, 90.0, 120.0):
         for side in (-1, 1):

@@ -1,4 +1,4 @@
-"""The report as Markdown, for a pull request."""
+"""This module renders the report as Markdown, for a pull request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tledge.reporting.templating import part
 
 
 def render(report: Report) -> str:
-    """Return the Markdown of a report: the parts of its sections, a blank line between two of them."""
+    """Return the Markdown of a report: the parts of its sections, with a blank line between them."""
     parts = []
     for name, section in sections().items():
         values = section.markdown(report) if section.markdown else None

@@ -1,4 +1,4 @@
-"""The files of a report: report.json and what is drawn from it, written together."""
+"""This module writes the files of a report together: report.json and what is rendered from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _DRAWN = ("report.md", "junit.xml", "report.html")
 
 
 def require_place(folder: Path) -> None:
-    """Raise EnvironmentFault where something else stands in the place of the reports: before anything is measured."""
+    """Raise EnvironmentFault where something else stands in the place of the reports.
+
+    Callers ask before anything is measured.
+    """
     in_the_way = [path for name in (REPORT, *_DRAWN) if (path := folder / name).is_dir()]
     if os.path.lexists(folder) and not folder.is_dir():
         in_the_way = [folder]
@@ -23,7 +26,7 @@ def require_place(folder: Path) -> None:
 
 
 def rendered_files(report: Report) -> dict[str, bytes]:
-    """report.md, junit.xml and report.html by their names."""
+    """Return the contents of report.md, junit.xml and report.html by their names."""
     from tledge.reporting.html import render as html
     from tledge.reporting.junit import render as junit
     from tledge.reporting.markdown import render as markdown
@@ -33,10 +36,10 @@ def rendered_files(report: Report) -> dict[str, bytes]:
 
 
 def write_all(report: Report, folder: Path) -> None:
-    """Write report.json and what is drawn from it into ``folder``, which is made where it is missing.
+    """Write report.json and what is rendered from it into ``folder``, which is made where it is missing.
 
-    All are drawn before the first is replaced: a failure leaves the reports of the verification before, which belong
-    together.
+    All files are rendered before the first is replaced. So a failure leaves the files of the earlier verification,
+    which belong together.
     """
     files = {REPORT: sealed(report.as_json()), **rendered_files(report)}
     folder.mkdir(exist_ok=True)

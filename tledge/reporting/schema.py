@@ -1,6 +1,6 @@
-"""The JSON Schema of report.json, made from the records. Written anew by:
+"""This module makes the JSON Schema of report.json from the records.
 
-python -m tledge.reporting.schema > docs/report.schema.json
+This command writes the schema again: ``python -m tledge.reporting.schema > docs/report.schema.json``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tledge.records import Report
 
 
 def report_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the file, its seal included. Unknown keys are not valid."""
+    """Return the JSON Schema (2020-12) of report.json with its seal. Unknown keys are not valid."""
     schema = Report.model_json_schema(mode="serialization")
     version = Report.model_fields["schema_version"].default
     schema["properties"]["schema_version"] = {"const": version, "title": "Schema Version", "type": "integer"}
@@ -32,7 +32,7 @@ def report_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as docs/report.schema.json holds it."""
+    """Return the text of docs/report.schema.json."""
     return json.dumps(report_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

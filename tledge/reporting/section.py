@@ -1,4 +1,4 @@
-"""What a section of the report is: a part for each kind of report it stands in."""
+"""This module defines a section of the report, which has a part for each kind of report."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from rich.console import RenderableType
 from tledge.records import Report
 
 Values = dict[str, Any]
-"""What the template of a part names besides ``report``, ``names`` (artifact to its short name) and ``anchor``."""
+"""These are the variables of a part's template. It also gets ``report``, ``names`` (artifact to its short name) and
+``anchor``."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report. A part that is None is left out of that kind of report.
+    """A section has a part for each kind of report. A part that is None is left out of that kind.
 
     Attributes:
         order: Sections stand in ascending order. Steps of ten leave room for new ones.

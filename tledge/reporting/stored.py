@@ -1,4 +1,4 @@
-"""Where the reports of earlier verifications are found again."""
+"""This module finds the reports of earlier verifications."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tledge.run import Run, find_run, reserved_reports
 
 
 def stored_report(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
-    """The report of a run (the latest where none is named) and the folder it stands in.
+    """Return the report of a run and its folder. Where no run is named, it is the latest one.
 
-    Raises InputError where there is no such run or it was not verified, ArtifactError where the run or the report
-    changed since it was written, or the report is of another build of the run.
+    Raises InputError where there is no such run or it was not verified. Raises ArtifactError where the run or the
+    report changed since it was written, or the report belongs to another build of the run.
     """
     return _stored(find_run(name, artifacts))
 
@@ -32,7 +32,10 @@ def _stored(run: Run) -> tuple[Report, Path]:
 
 
 def named_report(name: str, artifacts: Path | None = None) -> Report:
-    """The report of a run, or of a file that was kept from one: a path that ends in ``.json``."""
+    """Return the report of a run, or the one in a file where ``name`` is a path that ends in ``.json``.
+
+    Raises InputError where there is no such file, and what :func:`stored_report` raises.
+    """
     if not name.endswith(".json"):
         return stored_report(name, artifacts)[0]
     if not Path(name).is_file():
@@ -41,7 +44,7 @@ def named_report(name: str, artifacts: Path | None = None) -> Report:
 
 
 def write_again(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:
-    """Render report.md, junit.xml and report.html from report.json.
+    """Render report.md, junit.xml and report.html of a run again from its report.json.
 
     Raises InputError where another process is verifying the run, and what :func:`stored_report` raises.
     """

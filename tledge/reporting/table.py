@@ -1,4 +1,4 @@
-"""The report as tables for a terminal."""
+"""This module shows the report as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tledge.reporting.wording import verdict_text
 
 
 def table(report: Report, width: int, *, is_warned: bool = False) -> RenderableType:
-    """Return the terminal parts of all sections, a blank line between two of them, and the verdict at the end.
+    """Return the terminal parts of all sections, with a blank line between them and the verdict at the end.
 
     Args:
         report: The record that is shown.
         width: The columns of the terminal.
-        is_warned: The report's own warnings were said while it was measured, and are not said again.
+        is_warned: Whether the report's own warnings were shown while it was measured; they are not shown again.
     """
     if is_warned:
         report = report.model_copy(update={"warnings": []})

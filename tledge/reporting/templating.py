@@ -1,4 +1,7 @@
-"""The Jinja environment of the reports: strict about names, and with the one way of writing figures."""
+"""This module makes the Jinja environment of the reports.
+
+An unknown name in a template is an error. Figures are written the same way in every report.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,8 @@ def page_file(kind: Literal["css", "js"]) -> str:
 def template_environment(*, html: bool) -> jinja2.Environment:
     """Return the environment of this package's templates, by their paths in it.
 
-    ``html``: everything is escaped for HTML unless it is :class:`markupsafe.Markup`. In Markdown a template says
-    ``|md`` for every text that is not its own. In both, only printable text is written.
+    With ``html``, everything is escaped for HTML unless it is :class:`markupsafe.Markup`. In Markdown a template uses
+    the filter ``|md`` for every text that is not its own. Only printable text is written in either.
     """
     import jinja2
     import markupsafe
@@ -84,5 +87,5 @@ def template_environment(*, html: bool) -> jinja2.Environment:
 
 
 def markdown_text(text: str) -> str:
-    """Return text in one line that Markdown shows as it is, in a table too: no markup, no tag, no link."""
+    """Escape a text for Markdown, in one line, so that it is shown as it is, in a table too."""
     return _MARKDOWN.sub(lambda found: "\\" + found.group(), one_line(text))

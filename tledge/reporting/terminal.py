@@ -1,4 +1,4 @@
-"""What the sections' tables for a terminal have in common."""
+"""This module has what the sections' tables for a terminal share."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rich.text import Text
 from tledge.printable import one_line
 
 WIDE = 150
-"""Columns of a terminal that shows everything in one table."""
+"""A terminal with at least so many columns shows everything in one table."""
 STYLES = {"certified": "green", "passed": "green", "failed": "bold red"}
 
 
 def plain_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, text: Collection[str], wraps: Collection[str]
 ) -> Table:
-    """Return a table without lines, in which a verdict has its colour.
+    """Return a table without lines. A cell that holds a verdict is coloured by it.
 
     Args:
         headings: The names of the columns.
-        rows: As many texts a row as there are headings.
+        rows: The texts of each row, one for each heading.
         text: The headings of columns of words, which stand at the left. Figures stand at the right.
         wraps: The headings of columns that give way where the terminal is narrow.
     """

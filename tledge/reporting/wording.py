@@ -1,4 +1,7 @@
-"""How figures are written, the same in every report, and the few questions that every report asks of the record."""
+"""This module writes figures the same way in every report.
+
+It also answers the few questions that every report asks of the record.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable
 
 from tledge.records import Check, Interval, NoiseFloor, Report, Row, Speedup
 
-ORIGINAL = "original"  # what Speedup.against says of the original
+ORIGINAL = "original"  # Speedup.against has this value for the original
 MINUS = "\N{MINUS SIGN}"
 SYMBOLS = {"certified": "✓✓", "passed": "✓", "failed": "✕", "not judged": "○"}
 GATES = {
@@ -22,12 +25,12 @@ GATES = {
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """``0.9145`` as ``91.45``, without the sign for per cent; empty for None."""
+    """Write a fraction in per cent without the sign: ``0.9145`` as ``91.45``. The text is empty for None."""
     return "" if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """With its sign, a true minus; nothing is ``-0.00``; empty for None."""
+    """Write a number with its sign and a true minus; zero has no sign. The text is empty for None."""
     if value is None:
         return ""
     text = f"{value:+.{digits}f}"
@@ -37,12 +40,15 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """With so many decimals; empty for None."""
+    """Write a number with so many decimals. The text is empty for None."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """With so many significant digits, never as a power of ten between 0.0001 and a million; empty for None."""
+    """Write a number with so many significant digits; the text is empty for None.
+
+    Between 0.0001 and a million no power of ten is used.
+    """
     if value is None:
         return ""
     if value == 0 or not 1e-4 <= abs(value) < 1e6:
@@ -51,27 +57,30 @@ def significant(value: float | None, digits: int = 3) -> str:
 
 
 def megabytes(size_bytes: int | float) -> str:
-    """Bytes in units of 1,000,000, with three decimals; empty for 0, which is a file whose record can't be read."""
+    """Write bytes in units of 1,000,000, with three decimals.
+
+    The text is empty for 0, which stands for a file whose record can't be read.
+    """
     return f"{size_bytes / 1e6:.3f}" if size_bytes else ""
 
 
 def percent_interval(interval: Interval | None, digits: int = 1) -> str:
-    """An interval of fractions as ``88.8 to 93.5``; empty for None."""
+    """Write an interval of fractions in per cent, as ``88.8 to 93.5``. The text is empty for None."""
     return "" if interval is None else f"{percent(interval.low, digits)} to {percent(interval.high, digits)}"
 
 
 def signed_interval(interval: Interval | None, digits: int = 2) -> str:
-    """An interval of differences as ``-0.41 to +1.13``; empty for None."""
+    """Write an interval of differences with signs, as ``-0.41 to +1.13``. The text is empty for None."""
     return "" if interval is None else f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
 
 
 def count_text(value: int, noun: str) -> str:
-    """``1 thread``, ``1,024 threads``."""
+    """Write a count with its noun, as ``1 thread`` or ``1,024 threads``."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 def big(value: float) -> str:
-    """``2257984`` as ``2.26 M``: counts of parameters and multiply-accumulates."""
+    """Write a large count, such as parameters or MACs, with a unit: ``2257984`` as ``2.26 M``."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= limit:
             return f"{value / limit:.3g}{unit}"
@@ -79,34 +88,37 @@ def big(value: float) -> str:
 
 
 def gate(name: str) -> str:
-    """A check's name for people."""
+    """Return the name of a gate as people read it."""
     return GATES.get(name, name)
 
 
 def check_of(row: Row, name: str) -> Check | None:
-    """One check of an artifact; None where it was not made."""
+    """Return the check of this name of an artifact, or None where it was not made."""
     return next((check for check in row.checks if check.name == name), None)
 
 
 def full_name(row: Row) -> str:
-    """``FORMAT on RUNTIME``; the format alone for an artifact so broken that no runtime was chosen."""
+    """Return ``FORMAT on RUNTIME``, or the format alone for an artifact so broken that no runtime was chosen."""
     return row.artifact if row.runtime else row.format
 
 
 def short_names(rows: Iterable[Row]) -> dict[str, str]:
-    """Artifact to the name it needs in this report: its format alone, unless that runs on several runtimes."""
+    """Return the shortest clear name of each artifact: its format alone, unless that runs on several runtimes."""
     listed = list(rows)
     formats = [row.format for row in listed]
     return {row.artifact: row.format if formats.count(row.format) == 1 else full_name(row) for row in listed}
 
 
 def float_speedup(report: Report, row: Row) -> Speedup | None:
-    """The speed-up against the float artifact at the target's thread count; None for a float one, or not timed."""
+    """Return the speed-up against the float32 artifact at the target's thread count.
+
+    It is None for a float32 artifact, and where one of the two was not timed.
+    """
     return _speedup(report, row, of_original=False)
 
 
 def original_speedup(report: Report, row: Row) -> Speedup | None:
-    """The speed-up against the original at the target's thread count; None where it was not timed."""
+    """Return the speed-up against the original at the target's thread count; None where it was not timed."""
     return _speedup(report, row, of_original=True)
 
 
@@ -117,7 +129,10 @@ def _speedup(report: Report, row: Row, *, of_original: bool) -> Speedup | None:
 
 
 def speedup_text(found: Speedup | None) -> str:
-    """``1.83x faster``, ``slower, 0.71x`` (of its speed) or ``no difference``; empty for None."""
+    """Write a speed-up as ``1.83x faster``, ``slower, 0.71x`` (of the other's speed) or ``no difference``.
+
+    The text is empty for None.
+    """
     if found is None:
         return ""
     if found.verdict == "no difference measured":
@@ -126,7 +141,10 @@ def speedup_text(found: Speedup | None) -> str:
 
 
 def slower_than_float(report: Report) -> list[str]:
-    """The artifacts with quantized weights that are slower than their float one, where latency counts for the target."""
+    """List the artifacts with integer or hybrid operators that are slower than their float32 artifact.
+
+    An artifact counts only where its latency was judged for the target.
+    """
     names = short_names(report.rows)
     slower = []
     for row in report.rows:
@@ -139,7 +157,10 @@ def slower_than_float(report: Report) -> list[str]:
 
 
 def verdict_text(report: Report) -> str:
-    """``passed (tflite-int8 is slower than float)``: the verdict, and what fails no gate but nobody would ship."""
+    """Write the verdict, as ``passed (tflite-int8 is slower than float)``.
+
+    An artifact that is slower than its float32 artifact fails no gate, but it is named because nobody would ship it.
+    """
     slower = slower_than_float(report)
     if not slower:
         return report.verdict
@@ -147,7 +168,7 @@ def verdict_text(report: Report) -> str:
 
 
 def noise(floor: NoiseFloor) -> str:
-    """What one noise floor says, as a sentence."""
+    """Explain a noise floor in a sentence."""
     interval = f"{floor.ratio_interval.low:.3f} to {floor.ratio_interval.high:.3f}"
     return (
         f"At {count_text(floor.num_threads, 'thread')}, differences up to {100 * floor.floor:.1f}% are noise: "

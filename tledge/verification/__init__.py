@@ -1,1 +1,1 @@
-"""Every artifact of a run against its original: drift, latency, and a verdict by the target's budgets."""
+"""This package compares every artifact of a run with the original and judges it by the target's budgets."""

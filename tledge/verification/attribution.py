@@ -1,4 +1,4 @@
-"""Where it was lost: each step from the original to an artifact, measured apart from the others."""
+"""This module finds where accuracy was lost: it measures each step from the original to an artifact on its own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ Labels = npt.NDArray[np.int64]
 StepName = Literal["device", "conversion", "quantization", "kernels"]
 ORIGINAL = "the original on this CPU"
 NO_FLOAT = "no float32 artifact of this family was verified: export it, or name it with --format"
-_MACS = 2e10  # multiply-accumulates that one artifact may cost on reference kernels, which are plain loops
+_MACS = 2e10  # the MACs that one artifact may cost on reference kernels, which are plain loops
 _MIN_PHOTOS, _MAX_PHOTOS = 16, 500
 
 
 @dataclass(frozen=True)
 class Loss:
-    """An artifact whose loss is taken apart. ``float_model``: the float32 artifact of its family, None where there is none."""
+    """A loss names an artifact whose loss is measured step by step.
+
+    ``float_model`` is the float32 artifact of its family, or None where there is none.
+    """
 
     model: Runnable
     promise: Promise
@@ -33,13 +36,19 @@ class Loss:
 
 
 def num_photos(macs: Sequence[int | None], available: int) -> int:
-    """How many photos the reference kernels are given: fewer for a larger network, or one of unknown size (None)."""
+    """Return how many photos the reference kernels are given: from 16 to 500, and at most ``available``.
+
+    ``macs`` has one count for each artifact. The largest network decides; where a size is unknown (None), it is 16.
+    """
     fitting = [_MIN_PHOTOS if count is None else int(_MACS / max(1, count)) for count in macs]
     return min(available, max(_MIN_PHOTOS, min(fitting, default=_MAX_PHOTOS)), _MAX_PHOTOS)
 
 
 def models(losses: Sequence[Loss]) -> list[Runnable]:
-    """List every artifact on every set of kernels that is not the deployed one; the reference kernels, the slowest, first."""
+    """List every artifact on every set of kernels but the deployed one.
+
+    The reference kernels come first, because they are the slowest.
+    """
     ranked = [
         (rank, replace(loss.model, kernels=kernels))
         for loss in losses
@@ -51,8 +60,9 @@ def models(losses: Sequence[Loss]) -> list[Runnable]:
 def steps(loss: Loss, labels: Labels, original: Floats, ran: Mapping[Runnable, Floats]) -> list[AttributionStep]:
     """Measure the steps from the original to one artifact, on the same photos.
 
-    ``original``: probabilities (N, C) of the original on this CPU; ``ran``: those of every model that ran. A step whose other
-    side did not run says so. A runtime with one set of kernels has no step between kernels.
+    ``original`` has the original's probabilities (N, C) on this CPU, and ``ran`` has the probabilities of every model
+    that ran. Where one side of a step did not run, the step says so. A runtime with one set of kernels has no step
+    between kernels.
     """
     name, kernels = loss.model.name, loss.runtime.kernels
     made: list[AttributionStep] = []
@@ -84,7 +94,10 @@ def steps(loss: Loss, labels: Labels, original: Floats, ran: Mapping[Runnable, F
 
 
 def device_step(labels: Labels, reference: Floats, original: Floats) -> AttributionStep:
-    """What the change from the training device to this CPU cost, on all test photos; probabilities (N, C)."""
+    """Measure what the change from the training device to this CPU cost, on all test photos.
+
+    ``reference`` and ``original`` are the original's probabilities (N, C) on the training device and on this CPU.
+    """
     return _step("all", "device", "the original on the training device", ORIGINAL, labels, reference, original, "")
 
 

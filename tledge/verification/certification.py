@@ -1,4 +1,4 @@
-"""The accuracy gate: what a drop and its doubt say of a budget. Pure functions."""
+"""These pure functions are the accuracy gate: they judge a drop and its 95% interval by a budget."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ CHECK_NAME = "max_accuracy_drop_points"
 
 @dataclass(frozen=True)
 class Certification:
-    """A drop against a budget, both in points.
+    """A certification is the judgement of a drop by a budget, both in points.
 
-    ``verdict``: certified where the upper end of the two-sided 95% interval is inside the budget (a true drop of the
-    budget would be certified in about 2.5% of all test sets), passed where only the estimate is, failed where not even
-    that. ``is_significant``: of a failed one, whether the whole interval lies above the budget; False of the others.
-    ``num_photos_to_certify``: see :func:`photos_to_certify`.
+    Attributes:
+        verdict: Certified where the upper end of the two-sided 95% interval is inside the budget, passed where only
+            the drop itself is, and failed where neither is. A true drop that equals the budget would be certified
+            on about 2.5% of all test sets.
+        is_significant: Whether the verdict is failed and the whole interval lies above the budget.
+        num_photos_to_certify: The result of :func:`photos_to_certify`.
     """
 
     num_photos: int
@@ -32,7 +34,7 @@ class Certification:
 
     @property
     def num_more_photos(self) -> int | None:
-        """Test photos to add until the budget is certified: 0 where it is, None where no number would do."""
+        """Return how many more test photos would certify the budget: 0 where it is certified, None where none would."""
         if self.num_photos_to_certify is None:
             return None
         return max(0, self.num_photos_to_certify - self.num_photos)
@@ -41,7 +43,7 @@ class Certification:
 def certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, max_drop_points: float) -> Certification:
     """Judge the flips among ``num_photos`` test photos by a budget of 0..100 points.
 
-    Raises ValueError for a budget out of range, or counts that can't be (see statistics.difference_bounds).
+    Raises ValueError for a budget out of range, and for counts that are negative or exceed ``num_photos``.
     """
     if not 0 <= max_drop_points <= 100:
         raise ValueError(f"a budget of {max_drop_points} points is not in 0..100")
@@ -62,11 +64,12 @@ def certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, max_drop_
 
 
 def photos_to_certify(right_to_wrong: int, wrong_to_right: int, num_photos: int, max_drop_points: float) -> int | None:
-    """The smallest test set on which the same shares of flips would certify the budget; None where none would.
+    """Return the size of the smallest test set on which the same shares of flips would certify the budget.
 
-    None is where the drop seen is not below the budget. At constant shares the score statistic of a difference grows
-    with the square root of the number of photos, so N photos at statistic T become N (1.96 / T)^2. It is a projection:
-    the flips of other photos will have somewhat other shares, so plan with some more.
+    The result is None where the drop is not below the budget, for then no test set would do, or where the set would
+    need 2^53 photos or more. At constant shares the score statistic of a difference grows with the square root of the
+    number of photos, so N photos at statistic T become N (1.96 / T)^2. This is a projection: other photos have
+    somewhat other shares of flips, so plan with some more.
     """
     largest_share = max_drop_points / 100
     if 100 * (right_to_wrong - wrong_to_right) / num_photos >= max_drop_points:
@@ -79,7 +82,10 @@ def photos_to_certify(right_to_wrong: int, wrong_to_right: int, num_photos: int,
 
 
 def accuracy_check(drift: Drift, max_drop_points: float, must_certify: bool) -> Check:
-    """The gate on the drop of accuracy. ``must_certify``: a drop that is inside the budget, but not certified, fails."""
+    """Judge the accuracy drop of an artifact by its budget, in points.
+
+    With ``must_certify``, a drop that is inside the budget but not certified fails.
+    """
     found = certify(drift.flips.right_to_wrong, drift.flips.wrong_to_right, drift.num_photos, max_drop_points)
     is_refused = must_certify and found.verdict == "passed"
     return Check(
@@ -92,7 +98,7 @@ def accuracy_check(drift: Drift, max_drop_points: float, must_certify: bool) -> 
 
 
 def _reason(found: Certification, is_refused: bool) -> str:
-    """One sentence with the numbers."""
+    """Explain the verdict in one sentence with its numbers."""
     limit = found.max_drop_points
     low, high = (_points(bound, limit) for bound in (found.interval_points.low, found.interval_points.high))
     seen = f"drop {_points(found.drop_points, limit)} points, 95% interval {low} to {high}"
@@ -113,7 +119,7 @@ def _reason(found: Certification, is_refused: bool) -> str:
 
 
 def _points(value: float, limit: float) -> str:
-    """With two decimals, or as many as tell the value from the limit."""
+    """Write a value with two decimals, or with as many as distinguish it from the limit."""
     for decimals in (2, 3, 4):
         text = f"{value:z.{decimals}f}"
         if float(text) != limit or value == limit:

@@ -1,4 +1,4 @@
-"""Which artifact to ship: the best one that keeps every budget, and why each other one lost."""
+"""This module chooses the artifact to ship: the best one that keeps every budget. It says why each other one lost."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ RULE_WITHOUT_LATENCY = f"of those that keep every budget that was judged: {_TIES
 
 
 def choose_best(rows: Sequence[Row], noise: float = 0.0) -> Choice:
-    """The best of ``rows`` by :data:`RULE`. ``noise``: relative differences of latency up to it mean nothing.
+    """Choose the best of ``rows`` by :data:`RULE`, and say why each other one lost.
 
-    Where latency was not measured, or says nothing of the target, size decides.
+    Relative differences of latency up to ``noise`` do not count. Where latency was not measured, or says nothing about
+    the target, size decides.
     """
     good = [row for row in rows if row.verdict != "failed"]
     if not good:
@@ -28,7 +29,7 @@ def choose_best(rows: Sequence[Row], noise: float = 0.0) -> Choice:
 
 
 def _judged_ms(row: Row) -> float:
-    """Median latency, in milliseconds; 0 where this machine's latency does not count."""
+    """Return the median latency in milliseconds, or 0 where latency was not measured or not judged."""
     not_judged = any(check.name == "max_p95_latency_ms" and check.verdict == "not judged" for check in row.checks)
     return row.latency.p50_ms if row.latency and not not_judged else 0.0
 

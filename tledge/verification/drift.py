@@ -1,4 +1,4 @@
-"""An artifact's answers against the original's. Pure functions, no I/O."""
+"""These pure functions compare an artifact's answers with the original's."""
 
 from __future__ import annotations
 
@@ -33,14 +33,24 @@ def drift(
     original_logits: Floats | None = None,
     artifact_logits: Floats | None = None,
 ) -> Drift:
-    """Compare probabilities (N, C) of the same N photos; ``labels`` int64 (N,), ``label_names`` in their order.
+    """Compare an artifact's probabilities with the original's on the same N photos.
 
-    The probabilities may be memory maps of any length: they are read in blocks of rows, and beside O(N) answers and
-    O(C^2) counts nothing of their size is kept. Logits (N, C) are compared where both are given. Drops are in points,
-    100 * (original - artifact). Macro F1 is the mean over the classes that occur in ``labels``; a class that is never
-    predicted counts 0. Each interval holds with 95%, so of the intervals of 20 classes one misses by chance alone.
+    Drops are in points, 100 * (original - artifact). Macro F1 is the mean over the classes that occur in ``labels``; a
+    class that is never predicted counts 0. Each interval holds with 95%, so one of the intervals of 20 classes misses
+    by chance alone.
 
-    Raises ValueError unless N >= 1, shapes fit, labels are in 0..C-1, numbers are finite and probabilities in 0..1.
+    Args:
+        labels: The true classes of the photos, int64 (N,).
+        original: The original's probabilities (N, C). Memory maps of any length will do: blocks of rows are read, and
+            only O(N) answers and O(C^2) counts are kept.
+        artifact: The artifact's probabilities (N, C), with the same freedom.
+        label_names: The names of the C classes, in the order of the probabilities.
+        original_logits: The original's logits (N, C). They are compared where both sides' logits are given.
+        artifact_logits: The artifact's logits (N, C).
+
+    Raises:
+        ValueError: N is 0, shapes do not fit, labels are not in 0..C-1, numbers are not finite, or probabilities are
+            more than 0.01 outside 0..1.
     """
     _check(labels, original, artifact, label_names)
     cosine = None
@@ -100,7 +110,7 @@ def _check(labels: Integers, original: Floats, artifact: Floats, label_names: Se
 
 
 def _per_class(labels: Integers, before: Integers, after: Integers, label_names: Sequence[str]) -> list[ClassDrift]:
-    """Recall and flips of the photos of each true class."""
+    """Return the recall and the flips of each class, over the photos whose label it is."""
     was_right, is_right = before == labels, after == labels
 
     def count(photos: npt.NDArray[np.bool_]) -> Integers:

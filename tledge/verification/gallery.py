@@ -1,4 +1,4 @@
-"""The photos on which an artifact differs from the original, to be looked at."""
+"""This module collects the photos that an artifact and the original answer differently, for people to look at."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tledge.datasets.prepare import SplitPhotos
 from tledge.records import FlippedAnswer, FlippedPhoto
 
-MAX_PHOTOS = 300  # in a report: a thumbnail takes about 3 kB
+MAX_PHOTOS = 300  # limits the size of a report: a thumbnail takes about 3 kB
 _THUMBNAIL_SIZE = 112
 Floats = npt.NDArray[np.floating]
 
@@ -20,10 +20,10 @@ Floats = npt.NDArray[np.floating]
 def flipped(
     photos: SplitPhotos, labels: Sequence[str], original: Floats, answers: Mapping[str, Floats]
 ) -> tuple[int, list[FlippedPhoto]]:
-    """How many photos some artifact answers otherwise than the original, and at most :data:`MAX_PHOTOS` of them.
+    """Return how many photos have a flip in any artifact, and at most :data:`MAX_PHOTOS` of these photos.
 
-    ``original`` and the values of ``answers`` (by artifact): probabilities (N, C). Those on which most artifacts differ
-    come first, then those of which the original was surer.
+    ``original`` holds probabilities (N, C), and ``answers`` holds such probabilities for each artifact. The photos on
+    which most artifacts differ come first. Among equals, the photos on which the original was surest come first.
     """
     before = np.argmax(original, axis=1)
     sure = np.max(original, axis=1)

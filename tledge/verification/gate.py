@@ -1,4 +1,4 @@
-"""Budgets and measurements in, verdicts out."""
+"""This module compares measurements with budgets and promises and returns verdicts."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ Verdict = Literal["certified", "passed", "failed"]
 
 
 def ran(error: str | None) -> Check:
-    """Whether the artifact is whole and answered every photo with a finite number for each class."""
+    """Return the gate ``runs``, which fails with ``error`` as its reason.
+
+    It passes where the artifact is whole and answered every photo with a finite number for each class.
+    """
     if error:
         return Check(name="runs", limit=None, measured=None, verdict="failed", reason=error)
     return Check(name="runs", limit=None, measured=None, verdict="passed", reason="answers every test photo")
 
 
 def promise_gate(name: str, problems: Sequence[str], promise: str) -> Check:
-    """A gate on what the file holds: ``problems`` are the sentences that say where it differs from the promise."""
+    """Return a gate on what the file holds. It fails where ``problems`` says how file and promise differ."""
     if problems:
         return Check(name=name, limit=None, measured=None, verdict="failed", reason="; ".join(problems))
     return Check(name=name, limit=None, measured=None, verdict="passed", reason=promise)
 
 
 def unread_gates(target: Target) -> list[Check]:
-    """Every gate but ``runs`` of an artifact whose record can't be read, so that it has the gates of the others."""
+    """Return every gate but ``runs``, not judged, for an artifact whose record can't be read.
+
+    With them its row has the same gates as the other rows.
+    """
     why = "the artifact does not run: its record can't be read"
     limits = {"promise": None, "contract": None, **{name: getattr(target.budget, name) for name in BUDGETS}}
     return [
@@ -48,10 +54,10 @@ def budget_checks(
     must_certify: bool,
     timed: bool,
 ) -> list[Check]:
-    """One check a budget, in the order of :data:`BUDGETS`.
+    """Return one check for each budget, in the order of :data:`BUDGETS`.
 
-    What did not run fails; what can't be measured here is not judged, and says why. ``timed``: whether latency
-    and memory were to be measured at all.
+    A check fails where the artifact did not run to its end. Latency and memory are not judged where this machine says
+    nothing about the target, or where ``timed`` is False because they were not to be measured; the check says why.
     """
     budget = target.budget
     elsewhere = _not_this_machine(target, machine) if timed else "not measured: accuracy only"
@@ -84,7 +90,7 @@ def _check(name: str, limit: float, measured: float | None, what: str, not_judge
 
 
 def _not_this_machine(target: Target, machine: MachineRecord) -> str:
-    """Why latency and memory of this machine say nothing about the target; empty where they do."""
+    """Say why latency and memory of this machine tell nothing about the target; return an empty text where they do."""
     if target.architectures and machine.architecture not in target.architectures:
         return f"measured on {machine.architecture}, and the target is {'/'.join(target.architectures)}"
     if target.cpu_contains and target.cpu_contains.lower() not in machine.cpu.lower():
@@ -95,14 +101,14 @@ def _not_this_machine(target: Target, machine: MachineRecord) -> str:
 
 
 def verdict_of(checks: Sequence[Check]) -> Verdict:
-    """Failed where a check failed; certified where the drop is certified and nothing failed."""
+    """Return failed where a check failed, certified where the drop is certified and nothing failed, else passed."""
     if any(check.verdict == "failed" for check in checks):
         return "failed"
     return "certified" if any(check.verdict == "certified" for check in checks) else "passed"
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
-    """The worst of the artifacts' verdicts."""
+    """Return the worst of the artifacts' verdicts, and failed where there is none."""
     if "failed" in verdicts or not verdicts:
         return "failed"
     return "certified" if set(verdicts) == {"certified"} else "passed"

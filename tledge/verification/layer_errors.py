@@ -1,4 +1,4 @@
-"""Where in the network an int8 artifact departs from its float32 one: the error of each layer's output."""
+"""This module measures, layer by layer, how far an int8 artifact is from the float32 artifact of its family."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tledge.workers.process import WorkerFailed
 NUM_PHOTOS = 16
 _QUANTIZED, _FLOAT = "int8", "float32"
 _PROGRAM = "tledge.workers.layer_comparison"
-_RUNS_A_PHOTO = 4  # both artifacts for their layers, one in pieces, one for its answer
+_RUNS_A_PHOTO = 4  # both artifacts run for their layers, the float32 one again in pieces, and one for its answer
 
 
 def layer_reports(
@@ -27,10 +27,10 @@ def layer_reports(
     progress: Progress,
     num_photos: int = NUM_PHOTOS,
 ) -> list[LayerReport]:
-    """Report on each ``FAMILY-int8`` among ``artifacts`` (format to file), against its ``FAMILY-float32``, on each usable runtime.
+    """Compare the layers of each ``FAMILY-int8`` artifact with its ``FAMILY-float32``, on each usable runtime.
 
-    It is made on at most ``num_photos`` of the bench's photos, at equal distances. Where it can't be made, it has no
-    layers and its note tells why; nothing is raised.
+    ``artifacts`` maps formats to files. At most ``num_photos`` of the bench's photos are used, at equal distances. If a
+    comparison can't be made, its report has no layers and its note tells why; nothing is raised.
     """
     wanted = [name for name in artifacts if name.endswith(f"-{_QUANTIZED}")]
     reports = []
@@ -49,7 +49,7 @@ def layer_reports(
 def _report(
     name: str, int8: Path, other: str, float32: Path | None, runtime: Runtime, bench: Bench, num_photos: int
 ) -> LayerReport:
-    """One artifact on one runtime."""
+    """Compare the layers of one int8 artifact on one runtime."""
     report = LayerReport(
         artifact=f"{name} on {runtime.name}", against=f"{other} on {runtime.name}", num_photos=0, layers=[], note=""
     )
@@ -70,10 +70,10 @@ def _report(
 def compare_layers(
     int8: Path, float32: Path, runtime: str, bench: Bench, num_photos: int = NUM_PHOTOS
 ) -> tuple[list[LayerError], str]:
-    """The layers of ``int8`` against those of ``float32``, and a note on what was not compared.
+    """Compare the layers of ``int8`` with those of ``float32``; return them with a note on what was not compared.
 
-    First those that add the largest error of their own, last those that add none; ties in the order of the network.
-    Raises WorkerFailed where the process that runs the two files fails or takes too long.
+    The layer that adds the largest error of its own comes first, and layers that add none come last. Ties keep the
+    order of the network. Raises WorkerFailed where the process that runs the two files fails or takes too long.
     """
     model = Runnable("layers", int8, runtime, program=_PROGRAM)
     timeout_s = bench.limits.start_s + _RUNS_A_PHOTO * num_photos * bench.limits.photo_s

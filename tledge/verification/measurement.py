@@ -1,4 +1,4 @@
-"""Everything that verify measures of a run, in the order in which it is measured."""
+"""This module makes all the measurements of ``verify``, in a fixed order."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ from tledge.workers.place import Here
 from tledge.workers.process import WorkerFailed
 
 Floats = npt.NDArray[np.floating]
-UNSTEADY = 0.10  # a noise floor above it is warned of
+UNSTEADY = 0.10  # the report warns of a larger noise floor
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a verification does beyond accuracy. ``thread_counts``: latency at these too, besides the target's.
+    """This record says how a verification measures and judges.
 
-    ``limits``: in place of the target's, by the names of :class:`targets.Budget`; None keeps the target's.
+    ``thread_counts`` are further thread counts at which latency is measured, besides the target's. ``limits`` replace
+    limits of the target, by the names of :class:`targets.Budget`; None keeps the target's limit.
     """
 
     limits: Mapping[str, float | None] = field(default_factory=dict)
@@ -54,7 +55,10 @@ class Wanted:
 
 
 class Measurement:
-    """Everything that is measured, in the order in which it is: answers first, side by side; latencies alone."""
+    """A measurement runs the artifacts and the original, and holds what was measured.
+
+    Answers come first, from processes side by side. Latencies come last, one process at a time.
+    """
 
     def __init__(
         self,
@@ -84,19 +88,22 @@ class Measurement:
         self.wall_times_s: dict[str, float] = {}
 
     def measure(self) -> None:
-        """Answers, then where they were lost, then latencies."""
+        """Measure answers, then where accuracy was lost, then the layers where wanted, then latencies.
+
+        With ``accuracy_only`` the answers and the audits of the files are all.
+        """
         started = time.perf_counter()
         bench = self._lay_out("photos", self.photos.pixels)
         started = self._lap("laying out photos", started)
         models = [subject.model for subject in sorted(self._running, key=_expected_cost, reverse=True)]
         if not self.wanted.accuracy_only:
             models.insert(0, self._original)
-        # Beside the workers: what this process does alone after them would leave the other cores idle.
+        # The files are read while the workers run: afterwards, reading would leave the other cores idle.
         with ThreadPoolExecutor(1) as beside:
             reading = [beside.submit(self._read, subject) for subject in self._running]
             try:
                 given = bench.answers(models, self._progress, "answers to every test photo", self._compare)
-            except BaseException:  # Ctrl-C: what was not begun is not waited for
+            except BaseException:  # Ctrl-C: files whose reading has not begun are left out
                 beside.shutdown(wait=False, cancel_futures=True)
                 raise
             self.answers = {model: self._judged(model, answers) for model, answers in given.items()}
@@ -120,31 +127,34 @@ class Measurement:
         self._lap("latency", started)
 
     def good(self, model: Runnable) -> Floats | None:
-        """Return what a model answered, probabilities (N, C), or None where it failed."""
+        """Return an artifact's probabilities (N, C) or the original's logits; None where it failed or did not run."""
         answers = self.answers.get(model)
         return None if isinstance(answers, WorkerFailed) else answers
 
     def fault(self, model: Runnable) -> str | None:
-        """Say what is wrong with what a model answered; None where it can be compared."""
+        """Say what is wrong with a model's answers; return None where they can be compared."""
         answers = self.answers[model]
         return str(answers) if isinstance(answers, WorkerFailed) else None
 
     def drift_of(self, subject: Subject) -> Drift | None:
-        """Against the original as the training device computed it; None where the artifact gave no good answers."""
+        """Return the drift of an artifact from the original as the training device computed it.
+
+        The drift is None where the artifact gave no usable answers.
+        """
         return self.drifts.get(subject.model) if subject.problem is None else None
 
     def _judged(self, model: Runnable, answers: Floats | WorkerFailed) -> Floats | WorkerFailed:
-        """Return probabilities, or the original's logits, or what is wrong with them."""
+        """Return the answers where they are probabilities or the original's logits, else what is wrong with them."""
         return answers if model == self._original else probabilities_or_fault(answers)
 
     def _compare(self, model: Runnable, answers: Floats | WorkerFailed) -> None:
-        """Note the drift of a model from the original as the training device computed it."""
+        """Record the drift of an artifact from the original as the training device computed it."""
         judged = self._judged(model, answers)
         if model != self._original and not isinstance(judged, WorkerFailed):
             self.drifts[model] = drift(self.photos.labels, self.reference, judged, self.run.manifest.labels)
 
     def original(self) -> OriginalRow:
-        """The original's row."""
+        """Return the original's row: accuracy on the training device, and drift, latency and memory on this CPU."""
         manifest, answers = self.run.manifest, self.answers.get(self._original)
         cpu_drift = None
         if answers is not None and not isinstance(answers, WorkerFailed):
@@ -173,12 +183,15 @@ class Measurement:
         )
 
     def _on_this_cpu(self, logits: Floats) -> Floats:
-        """The original's probabilities on this CPU."""
+        """Return the original's probabilities (N, C) on this CPU, computed once from its logits into a file."""
         path = self._folder / "original"
         return np.memmap(path, np.float64, "r", shape=logits.shape) if path.exists() else probabilities(logits, path)
 
     def speedups(self, subject: Subject) -> list[Speedup]:
-        """Against the float32 artifact of the same runtime, and against the original, at every thread count."""
+        """Return the speed-ups of an artifact at every thread count.
+
+        They compare it with the float32 artifact on the same runtime and with the original.
+        """
         made = []
         for timing in self.timings.values():
             mine = timing.timed.get(subject.model)
@@ -192,7 +205,7 @@ class Measurement:
         return made
 
     def warnings(self) -> list[str]:
-        """What could not be measured and fails no artifact."""
+        """Say what makes latencies unreliable or missing without failing an artifact."""
         found = []
         for count, timing in self.timings.items():
             threads = f"{count} thread{'s' if count > 1 else ''}"
@@ -247,7 +260,10 @@ class Measurement:
         return made
 
     def _read(self, subject: Subject) -> None:
-        """Audit and contract, from the file itself."""
+        """Audit an artifact's file and compare its labels and input with the run's, which is its contract.
+
+        A file that can't be read breaks the contract.
+        """
         manifest = self.run.manifest
         try:
             self.audits[subject.name] = audit(subject.path)
@@ -275,10 +291,13 @@ class Measurement:
 
 
 def _expected_cost(subject: Subject) -> int:
-    """Dynamic-range models are the slowest on most CPUs, all-integer ones the fastest: so the cores end together."""
+    """Rank an artifact by its expected running time; the slowest are started first, so that the cores end together.
+
+    Dynamic-range models (2) are the slowest on most CPUs, and all-integer models (0) the fastest.
+    """
     return {"dynamic-range int8": 2, "all-integer": 0}.get(subject.record.promise if subject.record else "", 1)
 
 
 def _spread(available: int, wanted: int) -> npt.NDArray[np.int64]:
-    """``wanted`` rows evenly over the split, whose order is the source's."""
+    """Return ``wanted`` row numbers at equal distances over the split, or all rows where it has fewer."""
     return np.unique(np.linspace(0, available - 1, min(wanted, available)).astype(np.int64))

@@ -1,4 +1,7 @@
-"""Two sets of class probabilities of the same photos, compared in blocks of rows: the arrays may be memory maps."""
+"""This module compares two sets of class probabilities of the same photos.
+
+It reads blocks of rows, so the arrays may be memory maps.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,17 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 ZERO_FLOOR = 1e-7
-"""Probabilities below it count as it in the KL divergence: int8 outputs hold exact zeros. About one float32 step at 1."""
+"""The KL divergence raises smaller probabilities to this value, because int8 outputs hold exact zeros. It is about one
+float32 step at 1."""
 NUM_CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Top-1 class (int64) and its probability (float64) of every photo, both (N,).
+    """The answers are the top-1 class (int64) and its probability (float64) for every photo, both (N,).
 
-    Of equal probabilities, which 8-bit outputs hold often, the first class wins, as in an argmax on the device.
+    Where several classes have the largest probability, as 8-bit outputs often do, the first of them counts, as in an
+    argmax on the device.
     """
 
     predicted: Integers
@@ -31,7 +36,10 @@ class Answers:
 
 @dataclass(frozen=True)
 class ProbabilityComparison:
-    """Both sides' answers, and how far apart their probabilities are. ``p99``: over all N x C differences."""
+    """A comparison holds both sides' answers and how far apart their probabilities are.
+
+    Largest, mean and 99th percentile are over all N x C absolute differences.
+    """
 
     original: Answers
     artifact: Answers
@@ -45,8 +53,8 @@ def compare_probabilities(original: Floats, artifact: Floats) -> ProbabilityComp
     """Compare probabilities (N, C), N and C at least 1, of the same photos.
 
     The divergence is the mean over photos of KL(original || artifact) = sum p ln(p / q) (Kullback & Leibler 1951),
-    after both have been raised to at least 1e-7 and divided by their sum. The percentile is the smallest difference
-    that 99% of all differences do not exceed, exact to float32: see :func:`_order_statistic`.
+    after both have been raised to at least 1e-7 and divided by their sum. The 99th percentile is the smallest
+    difference that 99% of all differences do not exceed, exact to float32: see :func:`_order_statistic`.
 
     Raises ValueError for numbers that are not finite, or outside 0..1 by more than 0.01.
     """
@@ -77,9 +85,10 @@ def compare_probabilities(original: Floats, artifact: Floats) -> ProbabilityComp
 
 
 def mean_cosine(original: Floats, artifact: Floats) -> float:
-    """Mean over photos of the cosine between two vectors of logits; both (N, C), N at least 1. In -1..1.
+    """Return the mean over photos of the cosine between two vectors of logits, in -1..1.
 
-    A photo whose logits are all zero on one side counts 0, on both sides 1. Raises ValueError where not finite.
+    Both arrays are (N, C), with N at least 1. A photo whose logits are all zero counts 0 if that is so on one side, and
+    1 if on both. Raises ValueError where a logit is not finite.
     """
     total = 0.0
     for rows in blocks(*original.shape):
@@ -94,12 +103,13 @@ def mean_cosine(original: Floats, artifact: Floats) -> float:
 
 
 def expected_calibration_error(confidence: Doubles, is_right: npt.NDArray[np.bool_]) -> float:
-    """Mean distance of confidence and accuracy over 15 bins of equally many photos; both (N,), N at least 1. In 0..1.
+    """Return the mean distance between confidence and accuracy over 15 bins of equally many photos, in 0..1.
 
-    Naeini et al. 2015 (AAAI), with the equal-mass bins of Nixon et al. 2019 (CVPR workshops), in which every bin is
-    measured equally well; bins weigh by their photos. Photos of equal confidence, of which 8-bit outputs have many,
-    share their mean accuracy, so that the order of the photos does not matter. Chance alone puts it above zero, the
-    more the fewer the photos: compare two models on the same photos with each other, not one with zero.
+    Both arrays are (N,), with N at least 1. The source is Naeini et al. 2015 (AAAI), with the equal-mass bins of Nixon
+    et al. 2019 (CVPR workshops), in which every bin is measured equally well. Bins weigh by their photos. Photos of
+    equal confidence, which 8-bit outputs often give, share their mean accuracy, so that the order of the photos does
+    not matter. Chance alone makes the error positive, and more so with few photos: compare two models on the same
+    photos with each other, not one model with zero.
     """
     _, group, sizes = np.unique(confidence, return_inverse=True, return_counts=True)
     accuracy = (np.bincount(group, weights=is_right) / sizes)[group]
@@ -120,10 +130,10 @@ def _floored(block: Doubles) -> Doubles:
 
 
 def _order_statistic(original: Floats, artifact: Floats, rank: int) -> float:
-    """The ``rank``-th smallest (from 1) of all |original - artifact|, rounded to float32.
+    """Return the ``rank``-th smallest (from 1) of all |original - artifact|, rounded to float32.
 
-    As integers, the bits of float32 numbers from zero up are in the numbers' order. So two passes that count the upper
-    and then the lower 16 bits find the number in a fixed amount of memory.
+    Float32 numbers that are not negative have the same order as their bits, read as integers. So two passes, which
+    count the upper and then the lower 16 bits, find the number in a fixed amount of memory.
     """
     prefix = 0
     for level in (0, 1):

@@ -1,4 +1,7 @@
-"""The original's answers as the training device computed them, mapped from disk: memory does not grow with the photos."""
+"""This module reads the original's answers as the training device computed them.
+
+They are mapped from disk, so memory does not grow with the number of photos.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ _BLOCK_VALUES = 1 << 20
 
 
 def reference_logits(run: Run, photos: SplitPhotos, folder: Path) -> Floats:
-    """The logits, float32 (N, C), in the order of ``photos``: a memory map of a file in ``folder``.
+    """Return the original's logits, float32 (N, C), in the order of ``photos``, as a memory map in ``folder``.
 
-    Raises ArtifactError where they are of other photos.
+    Raises ArtifactError where the stored logits belong to other photos, or their shape or dtype does not fit the run.
     """
     path, remedy = run.folder / REFERENCE, "build the run again"
     with np.load(path, allow_pickle=False) as stored:
@@ -38,7 +41,10 @@ def reference_logits(run: Run, photos: SplitPhotos, folder: Path) -> Floats:
 
 
 def probabilities(logits: Floats, path: Path) -> Floats:
-    """Softmax of logits (N, C), computed in blocks of rows into a file: float64 (N, C), mapped read-only."""
+    """Compute the softmax of logits (N, C) into a file at ``path``, in blocks of rows.
+
+    The result is a read-only memory map of that file, float64 (N, C).
+    """
     height = max(1, _BLOCK_VALUES // logits.shape[1])
     with path.open("wb") as file:
         for start in range(0, len(logits), height):

@@ -1,4 +1,4 @@
-"""What was measured of one artifact, judged: a row of the report."""
+"""This module judges what was measured of one artifact and makes a row of the report."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tledge.workers.process import WorkerFailed
 
 
 def row(subject: Subject, measured: Measurement, target: Target, machine: MachineRecord, wanted: Wanted) -> Row:
-    """The row of an artifact: every gate has its check, whether it ran or not.
+    """Return the row of an artifact, with a check for every gate whether the artifact ran or not.
 
-    Of an artifact whose record can't be read, only that it does not run is judged.
+    Where the artifact's record can't be read, the gate ``runs`` fails and no other gate is judged.
     """
     record, found = subject.record, measured.audits.get(subject.name)
     timed = [timing.timed.get(subject.model) for timing in measured.timings.values()] if record else []
@@ -79,7 +79,7 @@ def row(subject: Subject, measured: Measurement, target: Target, machine: Machin
 
 
 def _missed(record: ExportRecord | None) -> Iterator[str]:
-    """The budget that a search for this artifact was given, where it missed it."""
+    """Warn where the search for this artifact missed the drop that it was given as its limit."""
     search = record.search if record else None
     if search is not None and search.missed_by_points is not None:
         yield (
@@ -89,7 +89,7 @@ def _missed(record: ExportRecord | None) -> Iterator[str]:
 
 
 def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRecord, target: Target) -> Iterator[str]:
-    """The answers of an ONNX file that depend on the CPU, where this one or one of the target cuts sums off."""
+    """Warn of an ONNX file whose answers depend on the CPU, where this CPU or one of the target cuts sums off."""
     largest = found.largest_pair_sum if found else None
     if not largest or largest <= LARGEST_SUM or runtime is None or not runtime.cuts_sums_off:
         return
@@ -102,7 +102,7 @@ def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRe
 
 
 def _slower(speedups: Sequence[Speedup], found: Audit | None) -> list[str]:
-    """Than what has no integers: as it should not be."""
+    """Warn of a slow quantized artifact: one with integer or hybrid operators that is slower than its float32 artifact."""
     if found is None or not found.names_of("integer", "hybrid"):
         return []
     return [

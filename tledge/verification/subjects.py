@@ -1,4 +1,4 @@
-"""What is verified: the artifacts of a run that a target runs, each on each of its runtimes."""
+"""This module lists what is verified: the artifacts of a run that a target runs, on each of its runtimes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tledge.runtimes import Runtime, runtimes_for
 
 @dataclass(frozen=True)
 class Subject:
-    """One artifact on one runtime. ``problem``: why it is not run, where its file or record is broken.
+    """A subject is one artifact on one runtime.
 
-    ``is_judged``: False for a float32 artifact that nobody named, which runs only to compare a judged one with.
+    ``problem`` says why the artifact is not run, where its file or record is broken. ``is_judged`` is False for a
+    float32 artifact that was not asked for and runs only as the other side of a comparison.
     """
 
     format: str
@@ -39,7 +40,10 @@ class Subject:
 def subjects_of(
     run: Run, format_names: Sequence[str], usable: Sequence[Runtime], target: str
 ) -> tuple[list[Subject], list[str]]:
-    """List the artifacts of a run, or those of ``format_names``, on each of ``usable`` that runs them, and warn of the others.
+    """List the artifacts of a run on each usable runtime that runs them, and return a warning for the others.
+
+    Where ``format_names`` are given, only their artifacts are listed.
+
 
     Raises InputError for a run without artifacts, an unknown name, or a target that runs none of them.
     """
@@ -68,7 +72,10 @@ def subjects_of(
 
 
 def partners_of(run: Run, subjects: Sequence[Subject]) -> list[Subject]:
-    """The whole float32 artifacts of the run that ``subjects`` lacks on runtimes of its own, not to be judged."""
+    """List the float32 artifacts of the run that ``subjects`` lacks, on the runtimes of ``subjects``.
+
+    They are there to compare with and are not judged. Artifacts whose record can't be read are left out.
+    """
     standing = {(subject.format, subject.runtime) for subject in subjects}
     runtimes = list(dict.fromkeys(subject.runtime for subject in subjects if subject.runtime))
     found = [subject for name in run.export_names() for subject in _subjects(run, name, runtimes)]
@@ -80,7 +87,10 @@ def partners_of(run: Run, subjects: Sequence[Subject]) -> list[Subject]:
 
 
 def _subjects(run: Run, name: str, usable: Sequence[Runtime]) -> list[Subject]:
-    """List one artifact on each of these runtimes; a broken one alone, unless its file is of another runtime."""
+    """List one artifact on each of these runtimes, or nothing where its file is for other runtimes.
+
+    An artifact whose record can't be read is listed once, without a runtime.
+    """
     files = [path for path in run.export_folder(name).iterdir() if runtimes_for(path)]
     if files and not any(path.suffix in runtime.suffixes for path in files for runtime in usable):
         return []

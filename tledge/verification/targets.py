@@ -1,4 +1,4 @@
-"""Deployment targets: one TOML file each, with the budgets an artifact must keep there."""
+"""Targets are read from TOML files. Each file holds the budgets that an artifact must keep on that target."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ DEFAULT = "cpu"
 
 
 class _Table(Record):
-    """A table that a person wrote: ``"2"`` is no number, and no limit is infinite."""
+    """A table is checked strictly, because a person wrote it: ``"2"`` is no number, and no limit is infinite."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class Budget(Limits, _Table):
-    """The limits of a target. ``basis`` says of every limit where it comes from."""
+    """A budget holds the limits of a target. The target's ``basis`` says where each limit comes from."""
 
 
 class Basis(LimitBasis, _Table):
-    """Where each limit of a budget comes from."""
+    """A basis says where each limit of a budget comes from."""
 
 
 class Target(_Table):
-    """A kind of machine. ``architectures``: where its latency and memory can be judged; empty: on any machine."""
+    """A target is a kind of machine with its budget.
+
+    Its latency and memory can be judged on the ``architectures``, or on any machine where there are none.
+    """
 
     description: str
     threads: int = Field(ge=1, le=1024)
@@ -40,7 +43,7 @@ class Target(_Table):
     cpu_contains: str = Field("", description="text that the CPU's name must hold, beside the architecture")
     int8_saturates: bool = Field(
         default=True,
-        exclude=True,  # it is for export, and for a warning of files made for other CPUs; no report judges by it
+        exclude=True,  # export uses it, and a warning of files made for other CPUs; no gate depends on it
         description="whether its CPU may add products of uint8 and int8 in 16 bits: x86-64 with AVX2 and without VNNI does",
     )
     budget: Budget
@@ -48,21 +51,21 @@ class Target(_Table):
 
 
 def folder() -> Path:
-    """Where the targets are: beside the package in a checkout, inside it in a wheel."""
+    """Return the folder of the targets: inside the package in a wheel, beside the package in a checkout."""
     packaged = Path(__file__).parent.parent / "targets"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent.parent / "targets"
 
 
 def names() -> list[str]:
-    """The targets that ship with tledge."""
+    """Return the names of the targets that ship with tledge, in alphabetical order."""
     return sorted(path.stem for path in folder().glob("*.toml"))
 
 
 def load(name: str) -> Target:
-    """A target by name, or by the path of a TOML file of one's own (it ends in ``.toml``).
+    """Load a target by its name, or by the path of your own TOML file, which ends in ``.toml``.
 
-    Raises InputError for an unknown name, a file that is no TOML, an unknown key (with the nearest match)
-    or a value out of range.
+    Raises InputError for an unknown name or runtime, a file that is missing or no TOML, an unknown key (with the
+    nearest match) or a value out of range.
     """
     if name.endswith(".toml"):
         path = Path(name)
@@ -89,10 +92,10 @@ def load(name: str) -> Target:
 
 
 def usable_runtimes(target: Target, name: str) -> tuple[list[Runtime], list[str]]:
-    """List the runtimes that a verification for a target uses, the preferred ones first, and warn of those it leaves out.
+    """List the runtimes that a verification for a target uses, and return a warning for each one that it leaves out.
 
-    Raises EnvironmentFault where one that the target names is not installed. Of a target that names none, those that are
-    installed are used.
+    The preferred runtimes come first. Where the target names no runtime, all that are installed are used. Raises
+    EnvironmentFault where the target names a runtime that is not installed.
     """
     known = runtimes().values()
     lacking = {runtime.name: missing for runtime in known if (missing := runtime.missing_libraries())}
@@ -108,7 +111,7 @@ def usable_runtimes(target: Target, name: str) -> tuple[list[Runtime], list[str]
 
 
 def override(target: Target, limits: Mapping[str, float | None]) -> tuple[Target, dict[str, float]]:
-    """The target with some limits of its budget replaced (None keeps one), and those that were.
+    """Replace limits of a target's budget; return the new target and the limits that were given. None keeps a limit.
 
     Raises InputError for a limit out of range.
     """
@@ -123,7 +126,7 @@ def override(target: Target, limits: Mapping[str, float | None]) -> tuple[Target
 
 
 def _explain(path: Path, error: ValidationError) -> InputError:
-    # A misspelt key is also a missing one: the spelling is what helps.
+    # A misspelt key is reported twice, as unknown and as missing; naming the misspelling helps more.
     misspelt = [problem["loc"] for problem in error.errors() if problem["type"] == "extra_forbidden"]
     if misspelt:
         *parents, key = map(str, misspelt[0])

@@ -1,4 +1,4 @@
-"""verify: a run's artifacts in, a report and a verdict out."""
+"""This module verifies the artifacts of a run and returns a report with a verdict."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ def verify_artifacts(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Run every artifact of a run (or those of ``format_names``) against the original; return the report.
+    """Compare every artifact of a run (or those of ``format_names``) with the original; return the report.
 
-    The verdict is in the report: a failed gate, or an artifact that is broken or crashes, raises nothing. Raises
-    InputError for an unknown run, target, protocol or format and for a run without exports, ArtifactError for a run
-    whose own files changed since they were written.
+    The verdict is in the report: a failed gate, or an artifact that is broken or crashes, raises nothing.
+
+    Raises:
+        InputError: The run, target, protocol or format is unknown, the run has no artifacts, or an option is out of
+            range or excludes another.
+        ArtifactError: The run's own files changed since they were written.
+        EnvironmentFault: The target names a runtime that is not installed, or there is no room on the disk.
     """
     progress, wanted = progress or Silent(), wanted or Wanted()
     machine = this_machine()
@@ -129,5 +133,5 @@ def _protocol(measured: Measurement) -> Protocol:
 
 
 def _libraries(subjects: Sequence[Subject]) -> list[str]:
-    """Name the distributions that the artifacts were run with."""
+    """Return the names of the distributions (Python packages) with which the artifacts were run."""
     return list(dict.fromkeys(name for one in subjects if one.runtime for name in one.runtime.libraries))

@@ -1,4 +1,4 @@
-"""The sections of the report. One section is one file here, with its templates, style and script beside it."""
+"""Sections of the report are found here. Each is one module with its templates, style and script beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tledge.reporting.section import Section
 def sections() -> dict[str, Section]:
     """Return every section of this package by name, in the order of the report.
 
-    A new file is found by its ``SECTION``; its name is the file's.
+    A section's name is the name of its module, which defines ``SECTION``.
     """
     names = [module_info.name for module_info in pkgutil.iter_modules(__path__)]
     found = {name: importlib.import_module(f"{__name__}.{name}").SECTION for name in names}

@@ -1,4 +1,4 @@
-"""Where accuracy was lost: each step from the original to an artifact, measured apart from the others."""
+"""This section shows where accuracy was lost: each step from the original to an artifact, measured on its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def _values(report: Report) -> Values | None:
 
 
 def _terminal(report: Report, width: int) -> Iterator[RenderableType]:
-    """Yield each step by where it leads to, which names the artifact; a wide terminal shows where from, too."""
+    """Yield a title and a table with one row for each step.
+
+    The column "to" names the artifact. A wide terminal also shows the column "from".
+    """
     if not report.attribution:
         return
     rows = []

@@ -1,4 +1,4 @@
-"""What the files of the artifacts hold: operators, types, constants, inputs, outputs and versions."""
+"""This section shows what the artifacts' files hold: operators, types, constants, inputs, outputs and versions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tledge.reporting.section import Section, Values
 
 
 def _granularity(audit: Audit) -> str:
-    """Return how many weight tensors are quantized with how many scales, as ``53 per-channel, 1 per-tensor``."""
+    """Return how many weights are quantized per-channel and per-tensor, as ``53 per-channel, 1 per-tensor``."""
     return ", ".join(f"{count} {name}" for name, count in audit.weight_granularity.items()) or "none"
 
 
 def _oldest_runtime(audit: Audit) -> str:
-    """Return the oldest runtime that has the operators of a TFLite file, as the file says; of ONNX, the opset."""
+    """Return the oldest runtime that can run a TFLite file, as the file says, or the opset of an ONNX file."""
     opset = audit.file_versions.get("opset")
     if audit.min_runtime_version:
         return f"TensorFlow Lite {audit.min_runtime_version}"
@@ -22,7 +22,7 @@ def _oldest_runtime(audit: Audit) -> str:
 
 
 def _operators_by_kind(audit: Audit) -> list[tuple[str, int]]:
-    """Return how many operators compute in which kind of arithmetic, most first."""
+    """Return how many operators compute in each kind of arithmetic, the most frequent kind first."""
     counts: Counter[str] = Counter()
     for operator in audit.operators:
         counts[operator.kind] += operator.count

@@ -1,4 +1,4 @@
-"""What every artifact lost or won in each class."""
+"""This section shows what every artifact lost or won in each class."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from tledge.records import ClassDrift, Drift, Flips, Report
 from tledge.reporting.section import Section, Values
 
 MAX_SHOWN = 30
-"""Changed classes that are shown at once: above it the worst, and all of them on request."""
+"""At most so many changed classes are shown at once. Where there are more, the worst are shown, and all on request."""
 _NUM_WORST = 5
 _BAR = 30.0  # pixels of the longest bar to either side
 
 
 @dataclass(frozen=True)
 class ClassCell:
-    """One class and artifact. ``start`` and ``length``: its bar, in pixels, from -30 (better) to 30 (worse)."""
+    """A cell shows the drop of one artifact in one class.
+
+    ``start`` and ``length`` are its bar in pixels, between -30 (better) and 30 (worse).
+    """
 
     drift: ClassDrift | None
     start: float
@@ -25,14 +28,14 @@ class ClassCell:
 
     @property
     def num_flips(self) -> int:
-        """Photos of the class that the artifact answers otherwise than the original."""
+        """Count the photos of the class that the artifact and the original answer differently."""
         found = self.drift.flips if self.drift else None
         return found.right_to_wrong + found.wrong_to_right + found.wrong_to_wrong if found else 0
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: how many photos, what the original finds of them, and every artifact's drop."""
+    """A row shows one class: its number of photos, the original's recall and every artifact's drop."""
 
     label: str
     num_photos: int
@@ -41,12 +44,12 @@ class ClassRow:
 
     @property
     def is_changed(self) -> bool:
-        """Whether any artifact answers a photo of the class otherwise than the original."""
+        """Say whether any artifact has a flip among the photos of the class."""
         return any(cell.num_flips for cell in self.cells)
 
 
 def class_rows(report: Report) -> list[ClassRow]:
-    """Return all classes, those with the largest drop of any artifact first; none where no artifact ran."""
+    """Return all classes, the largest drop of any artifact first. The list is empty where no artifact ran."""
     drifts = [row.drift for row in report.rows if row.drift]
     if not drifts:
         return []
@@ -72,12 +75,12 @@ def _class_cell(drift: ClassDrift | None, scale: float) -> ClassCell:
 
 
 def _flips(found: Flips) -> str:
-    """Return ``3 / 1 / 0``: right to wrong, wrong to right, wrong to wrong."""
+    """Return the flips as ``3 / 1 / 0``: right to wrong, wrong to right and wrong to wrong."""
     return f"{found.right_to_wrong} / {found.wrong_to_right} / {found.wrong_to_wrong}"
 
 
 def _worst(drift: Drift) -> list[ClassDrift]:
-    """Return the classes whose recall dropped, the largest drop first, and no more than five."""
+    """Return at most five classes whose recall dropped, the largest drop first."""
     dropped = [(one.recall_drop_points or 0.0, one) for one in drift.per_class]
     ordered = sorted((pair for pair in dropped if pair[0] > 0), key=lambda pair: -pair[0])
     return [one for _, one in ordered[:_NUM_WORST]]

@@ -1,4 +1,4 @@
-"""Which class was taken for which, by the original and by every artifact."""
+"""This section shows which classes the original and every artifact confuse."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from tledge.reporting.section import Section, Values
 from tledge.reporting.wording import short_names
 
 MAX_CLASSES = 30
-"""Classes of the largest matrix: above it, the most frequent confusions stand for all."""
+"""A matrix is drawn for at most so many classes. With more classes, the most frequent confusions are listed."""
 _SHADES = 5
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A count of a confusion matrix. ``shade``: 0 to 5, the share of its row, so that 0 is none at all."""
+    """A cell holds a count of a confusion matrix.
+
+    ``shade`` is 0 to 5 by the share of the cell in its row, rounded up: only a count of 0 has shade 0.
+    """
 
     count: int
     shade: int
@@ -25,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Confusion:
-    """So many photos of one class were taken for another."""
+    """A confusion says how many photos of one class were taken for another, and their share of the class."""
 
     truth: str
     predicted: str
@@ -35,7 +38,10 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The confusion matrix of one artifact or of the original; ``cells`` is empty where it has too many classes."""
+    """A matrix holds the confusions of one artifact or of the original.
+
+    ``cells`` is empty where there are too many classes.
+    """
 
     name: str
     accuracy: float
@@ -44,7 +50,7 @@ class Matrix:
 
 
 def matrices(report: Report) -> list[Matrix]:
-    """The original's matrix first, then those of the artifacts that ran."""
+    """Return the original's matrix, then the matrices of the artifacts that ran; nothing where none ran."""
     names = short_names(report.rows)
     drifts = [(names[row.artifact], row.drift) for row in report.rows if row.drift]
     if not drifts:

@@ -1,4 +1,4 @@
-"""The accuracy drop of every artifact with its interval, and its drift in figures."""
+"""This section shows the accuracy drop of every artifact with its interval, and its drift in figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tledge.reporting.wording import check_of, short_names, signed, signed_inter
 
 @dataclass(frozen=True)
 class ForestRow:
-    """A drop and its interval. ``y`` is the line's; the texts stand at ``text_y``."""
+    """A row draws a drop and its interval as a line at ``y``. Its texts stand at ``text_y``."""
 
     name: str
     y: float
@@ -27,7 +27,7 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class Forest:
-    """Drops with their intervals, against zero and the budget. On a phone the names stand above the lines."""
+    """A forest draws drops with their intervals against zero and the budget (a forest plot)."""
 
     width: int
     height: int
@@ -39,7 +39,7 @@ class Forest:
 
 
 def forest(report: Report, width: int) -> Forest | None:
-    """The accuracy drops of all artifacts; None where none ran."""
+    """Lay out the accuracy drops of all artifacts as a chart; return None where none ran."""
     names = short_names(report.rows)
     drifts = [row.drift for row in report.rows if row.drift]
     if not drifts:

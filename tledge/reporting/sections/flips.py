@@ -1,4 +1,4 @@
-"""The photos that an artifact answers otherwise than the original, with every such answer."""
+"""This section shows the photos that an artifact and the original answer differently, with every such answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tledge.reporting.wording import count_text, full_name, short_names
 
 @dataclass(frozen=True)
 class AnswerView:
-    """One artifact's answer of the gallery. ``artifact``: its number in :attr:`Gallery.artifacts`."""
+    """An ``AnswerView`` is one artifact's answer in the gallery.
+
+    ``artifact`` is the artifact's number in :attr:`Gallery.artifacts`.
+    """
 
     artifact: int
     name: str
@@ -22,7 +25,7 @@ class AnswerView:
 
 @dataclass(frozen=True)
 class PhotoView:
-    """A photo of the gallery with every answer that differs."""
+    """A ``PhotoView`` shows a photo of the gallery with every answer that differs from the original's."""
 
     photo: FlippedPhoto
     label: int
@@ -31,7 +34,10 @@ class PhotoView:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The photos, and what they can be filtered by. Numbers stand for names: a name may be anything."""
+    """A gallery holds the photos and what they can be filtered by.
+
+    The filters use numbers in place of names, because a name may hold any text.
+    """
 
     photos: list[PhotoView]
     artifacts: list[str]
@@ -41,7 +47,7 @@ class Gallery:
 
 
 def gallery(report: Report) -> Gallery:
-    """The flipped photos as the record orders them."""
+    """Return the gallery of the flipped photos, in the order of the record."""
     names = {full_name(row): short for row, short in zip(report.rows, short_names(report.rows).values(), strict=True)}
     present = {answer.artifact for photo in report.flipped_photos for answer in photo.answers}
     artifacts = [name for name in names if name in present] + sorted(present - names.keys())
@@ -72,7 +78,7 @@ def gallery(report: Report) -> Gallery:
 
 
 def _kind_of_flip(label: str, before: str, after: str) -> str:
-    """Return ``right to wrong``, ``wrong to right`` or ``wrong to wrong``."""
+    """Return the kind of a flip: ``right to wrong``, ``wrong to right`` or ``wrong to wrong``."""
     return f"{'right' if before == label else 'wrong'} to {'right' if after == label else 'wrong'}"
 
 

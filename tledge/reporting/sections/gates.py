@@ -1,4 +1,4 @@
-"""Every gate of every artifact: what was measured against which limit, and why it passed or failed."""
+"""This section shows every gate of every artifact: the measurement, the limit, and why it passed or failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS = {"max_accuracy_drop_points": "points", "max_size_mb": "MB", "max_p95_la
 
 
 def against_limit(check: Check) -> str:
-    """Return what was measured against the limit, as ``2.31 ms, limit 5``; empty where the gate has no number."""
+    """Return the measurement and the limit, as ``2.31 ms, limit 5``. The text is empty where the gate has no limit."""
     if check.limit is None:
         return ""
     unit = _UNITS.get(check.name, "")

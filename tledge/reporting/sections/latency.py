@@ -1,4 +1,4 @@
-"""How long one photo takes: distributions, figures at every thread count, and speed-ups."""
+"""This section shows how long one photo takes: distributions, figures at every thread count, and speed-ups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tledge.reporting.wording import number, short_names
 
 @dataclass(frozen=True)
 class Band:
-    """A stretch between two percentiles; ``depth`` counts from the outermost."""
+    """A band is the stretch between two percentiles, in pixels. ``depth`` is 0 for the outermost band."""
 
     x: float
     width: float
@@ -23,7 +23,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Strip:
-    """One latency distribution. ``y`` is its middle."""
+    """A strip draws one latency distribution around the height ``y``, in pixels."""
 
     name: str
     y: float
@@ -36,7 +36,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Strips:
-    """Latency distributions, one below the other."""
+    """This chart shows latency distributions, one below the other."""
 
     width: int
     height: int
@@ -46,11 +46,11 @@ class Strips:
     rows: list[Strip]
 
 
-_BANDS = (1, 2, 5)  # of quantiles_ms from either end: percentiles 5-95, 10-90, 25-75
+_BANDS = (1, 2, 5)  # indexes in quantiles_ms from either end, for the percentiles 5-95, 10-90 and 25-75
 
 
 def strips(report: Report, width: int) -> Strips | None:
-    """The latency distributions at the target's thread count; None where nothing was timed."""
+    """Lay out the latency distributions at the target's thread count; return None where nothing was timed."""
     names = short_names(report.rows)
     timed = [(names[row.artifact], row.latency) for row in report.rows if row.latency]
     if report.original.cpu_latency:
@@ -80,7 +80,7 @@ def _strip(name: str, latency: Latency, axis: Axis, y: float, text_y: float) -> 
 
 @dataclass(frozen=True)
 class Timing:
-    """A latency with whose it is, and what it was compared with."""
+    """A timing is the latency of an artifact or of the original at one thread count, with its speed-ups."""
 
     name: str
     latency: Latency
@@ -89,7 +89,10 @@ class Timing:
 
 
 def timings(report: Report) -> list[Timing]:
-    """Every latency that was measured: the target's thread count, then the others; the original first."""
+    """Return every latency that was measured, the original's first and then each artifact's.
+
+    For each of them the target's thread count comes first.
+    """
     names, original = short_names(report.rows), report.original
     subjects: list[tuple[str, list[Latency], float | None, Row | None]] = [
         ("original", _latencies(original.cpu_latency, original.cpu_thread_sweep), original.peak_memory_mb, None)

@@ -1,4 +1,4 @@
-"""The layers whose outputs differ most from those of the float artifact."""
+"""This section shows the layers whose outputs differ most from the float artifact's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NUM_WORST_IN_A_TERMINAL = 5
 
 
 def decibels(value: float | None) -> str:
-    """Return a ratio of signal to noise with one decimal; None is no noise at all."""
+    """Return an SQNR in decibels with one decimal, or ``no error`` for None, which stands for no noise at all."""
     return "no error" if value is None else f"{value:.1f}"
 
 

@@ -1,4 +1,7 @@
-"""Why each other artifact is not the best one. In report.html and on a terminal that stands with the verdicts."""
+"""This section of report.md says why each other artifact is not the best one.
+
+In report.html and on a terminal, the section of the verdicts says it.
+"""
 
 from __future__ import annotations
 

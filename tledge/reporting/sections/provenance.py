@@ -1,4 +1,4 @@
-"""What was measured where and with what: data, model, files, machine, target and versions."""
+"""This section says what was measured, where and with what: data, model, files, machine, target and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy against latency against size, one bubble an artifact."""
+"""This section draws accuracy against latency against size, with one bubble for each artifact."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LARGEST_RADIUS = 22.0
 
 @dataclass(frozen=True)
 class Bubble:
-    """An artifact in the chart of accuracy, latency and size."""
+    """A bubble is an artifact or the original in the chart of accuracy, latency and size, in pixels."""
 
     x: float
     y: float
@@ -31,7 +31,10 @@ class Bubble:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Accuracy against latency (or size, where latency was not measured); the bubbles' areas are sizes."""
+    """This chart draws accuracy against p95 latency, or against size where latency was not measured.
+
+    The areas of the bubbles are sizes.
+    """
 
     width: int
     height: int
@@ -44,9 +47,10 @@ class Scatter:
 
 
 def scatter(report: Report, width: int) -> Scatter | None:
-    """The chart of accuracy against latency against size; None where nothing ran.
+    """Lay out the chart of accuracy, latency and size; return None where nothing ran.
 
-    The line of the accuracy budget is the original's accuracy less the budget, the other one the p95 or size budget.
+    One line shows the accuracy budget: the original's accuracy minus the allowed drop. The other line shows the budget
+    of p95 latency or of size.
     """
     rows = [row for row in report.rows if row.drift]
     if not rows:
@@ -86,7 +90,7 @@ def scatter(report: Report, width: int) -> Scatter | None:
 
 
 def _written(x_axis: Axis, y_axis: Axis, x_limit: Tick, y_limit: Tick) -> list[Box]:
-    """What the labels keep clear of: the axis title, the budget lines and their texts, as the template puts them."""
+    """Return what labels keep clear of: the axis title, the budget lines and their texts, as the template has them."""
     top, wide = y_axis.end, x_axis.end - x_axis.start
     vertical = [Box(x_limit.at - 2, top, 4, y_axis.start - top), Box(x_limit.at - 70, top, 70, 16)]
     horizontal = [Box(x_axis.start, y_limit.at - 2, wide, 4), Box(x_axis.start, y_limit.at, 180, 18)]

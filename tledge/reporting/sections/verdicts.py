@@ -1,4 +1,4 @@
-"""The verdict on every artifact with its main figures, what must be heard of it, and which artifact is the best."""
+"""This section shows every artifact's verdict with its main figures and warnings, and which artifact is the best."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tledge.reporting.wording import (
 _DRIFT = ("top-1 % (95%)", "drop pt (95%)", "agree %", "mean |dp|")
 _COST = ("MB", "p50 ms", "p90 ms", "against float", "peak MB")
 _Cells = tuple[str, list[str], list[str], str]
-"""Artifact, drift, cost, verdict."""
+"""A row has the artifact's name, the cells of drift, the cells of cost and the verdict."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Gates that did not simply pass, all for one reason, and every artifact that it is true of."""
+    """A finding names gates with one verdict for one reason, and the artifacts for which that reason holds."""
 
     artifacts: tuple[str, ...]
     gates: tuple[str, ...]
@@ -43,13 +43,16 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """What happened, in one line; a gate's reason holds its numbers."""
+        """Say what happened in one line. The reason of a gate holds its numbers."""
         gates = ", ".join(map(gate, self.gates))
         return f"{', '.join(self.artifacts)}: {gates} {self.verdict}: {one_line(self.reason)}"
 
 
 def findings(report: Report, *verdicts: str) -> list[Finding]:
-    """Return the checks of these verdicts. Artifacts share a finding down to its reason; each failure stands alone."""
+    """Return the checks that have one of these verdicts, as findings.
+
+    Artifacts share a finding where gates, verdict and reason are equal. A failure has one artifact only.
+    """
     names = short_names(report.rows)
     found: dict[tuple[str, str], tuple[Check, list[str]]] = {}
     for row in report.rows:
@@ -65,19 +68,22 @@ def findings(report: Report, *verdicts: str) -> list[Finding]:
 
 
 def _uncertified(report: Report) -> list[Finding]:
-    """Return the drops that are inside the budget, and whose intervals are not."""
+    """Return findings on drops that are inside the budget while their intervals are not."""
     return [finding for finding in findings(report, "passed") if "max_accuracy_drop_points" in finding.gates]
 
 
 def _every_budget(report: Report) -> str:
-    """Return ``every budget``, or only those that were judged, of the artifacts that did not fail."""
+    """Return ``every budget``, or ``every budget that was judged``.
+
+    The second is returned where an artifact that did not fail has a check that was not judged.
+    """
     kept = [check for row in report.rows if row.verdict != "failed" for check in row.checks]
     judged = all(check.verdict != "not judged" for check in kept)
     return "every budget" if judged else "every budget that was judged"
 
 
 def _shared(report: Report) -> Values:
-    """Return what both templates name."""
+    """Return the variables of both templates, HTML and Markdown."""
     return {
         "verdict_line": verdict_text(report),
         "failed": findings(report, "failed"),
@@ -99,9 +105,10 @@ def _html(report: Report) -> Values:
 
 
 def _terminal(report: Report, width: int) -> Iterator[RenderableType]:
-    """Yield one row an artifact, the original first; below it what failed, what was not judged, and what must be heard.
+    """Yield a table with one row for each artifact, the original first, and notes below it.
 
-    Where the terminal is too small for one table, drift and cost stand in two.
+    The notes say what failed and what was not judged, the warnings, and which artifact is the best. Where the terminal
+    is too narrow for one table, drift and cost stand in two.
     """
     threads = count_text(report.target.threads, "thread")
     title = (
@@ -179,7 +186,8 @@ def _notes(report: Report) -> Iterator[tuple[str, str]]:
         yield f"warning: {warning}", "yellow"
     best = report.choice.best
     yield f"best: {names.get(best, best) if best else 'none'} ({report.choice.reason})", "bold"
-    failed = {row.artifact for row in report.rows if row.verdict == "failed"}  # their reasons stand above
+    # The reasons of failed artifacts stand above.
+    failed = {row.artifact for row in report.rows if row.verdict == "failed"}
     for lost in report.choice.others:
         if lost.artifact not in failed:
             yield f"not {names.get(lost.artifact, lost.artifact)}: {lost.reason}", "dim"
