@@ -25,6 +25,8 @@ from tledge.outputs import MARK
 from tledge.records import Report
 from tledge.run import Run
 
+pytestmark = pytest.mark.long  # it runs every benchmark on small data
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 LIMIT, FEW = 64, 8
 LIBRARIES = ("client_environments.py", "common.py", "plain_int8.py", "whole.py")  # what the programs share

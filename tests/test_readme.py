@@ -55,6 +55,7 @@ def test_every_command_block_is_run_by_a_test_here() -> None:
     ]
 
 
+@pytest.mark.long  # it exports every format
 def test_the_two_make_commands_are_the_demo_and_the_suite() -> None:
     commands = [line.split(" #")[0].strip() for line in _block("make demo").splitlines()]
     assert commands == ["make demo", "make test"]
@@ -82,6 +83,8 @@ def test_every_link_of_the_readme_leads_to_a_file() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.long  # real photos at 224 x 224
+@pytest.mark.long  # real photos at 224 x 224
 @pytest.fixture(scope="module")
 def three_commands(real_data: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What they print, and the folder in which they ran: real photos, and a real ImageNet backbone."""

@@ -24,6 +24,8 @@ from tledge.run import Run, open_run
 
 from .conftest import BUDGET, SAMPLES, tried
 
+pytestmark = pytest.mark.long  # each search exports and scores several files
+
 Tledge = Callable[..., Any]
 Copied = Callable[..., Run]
 

@@ -19,6 +19,8 @@ from tledge.verification.measurement import Wanted
 
 from .conftest import BUDGET, SAMPLES, tried
 
+pytestmark = pytest.mark.long  # each search exports and scores several files
+
 Tledge = Callable[..., Any]
 Copied = Callable[..., Run]
 INT8 = ("tflite-int8", "onnx-int8")

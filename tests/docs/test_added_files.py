@@ -9,6 +9,8 @@ import pytest
 
 from .pages import DOCS, run
 
+pytestmark = pytest.mark.long  # it builds, exports and verifies in a copy of the checkout
+
 ROOT = DOCS.parent
 
 

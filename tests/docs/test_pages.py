@@ -17,13 +17,10 @@ from .pages import DOCS, blocks_of, run
 PAGES = [
     page for kind in ("tutorials", "how-to") for page in sorted((DOCS / kind).glob("*.md")) if page.stem[:4] != "add-"
 ]
-LONG = {"reach-one-point-of-drop"}  # it exports, trains and searches
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, id=page.stem, marks=[pytest.mark.long] if page.stem in LONG else []) for page in PAGES],
-)
+@pytest.mark.long  # each page builds, exports and verifies
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_from_its_first_block_to_its_last(page: Path, tmp_path: Path) -> None:
     assert any(block.language in ("sh", "python") and not block.title for block in blocks_of(page))
     run(page, tmp_path)

@@ -29,6 +29,7 @@ def test_both_formats_answer_alike(exported: Exported, answers_to_test_photos: C
     assert np.abs(tflite - onnx).mean() < 0.005
 
 
+@pytest.mark.long  # it fits MobileNetV2 again
 def test_no_operator_scales_the_pixels(exported: Exported) -> None:
     for name in INT8:
         operators = {operator.name.upper() for operator in exported[1][name].audit.operators}

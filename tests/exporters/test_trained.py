@@ -109,6 +109,7 @@ def test_the_audit_counts_what_the_kernels_hold(exported: Exported) -> None:
     assert records["onnx-int8"].audit.most_weight_codes is None
 
 
+@pytest.mark.long  # it trains
 def test_where_codes_are_few_scales_and_biases_take_few_bits_too(exported: Exported) -> None:
     kinds = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
     zeros = {}

@@ -32,6 +32,8 @@ from tledge.training.method import Task
 from tledge.training.placement import Workers
 from tledge.training.resolve import resolve
 
+pytestmark = pytest.mark.long  # each case starts several processes that train together
+
 RECIPE = {"batch_size": 16, "max_epochs": 12, "patience": 12, "dropout": 0.0, "average_decay": 0.9}
 # A suite that a shell runs in the background ignores SIGINT, and so would the command that it starts.
 HEED = (

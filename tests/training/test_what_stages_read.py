@@ -27,6 +27,8 @@ from tledge.training.method import Task
 from tledge.training.recipe import Recipe
 from tledge.training.resolve import resolve
 
+pytestmark = pytest.mark.long  # it trains twice by every recipe
+
 Hashes = set[bytes]
 ONE_EPOCH = {"max_epochs": 1, "batch_size": 16}
 
