@@ -27,7 +27,7 @@ _KINDS = {
     "DynamicQuantizeLinear": ("hybrid", "float32 to uint8"),
 }
 # Between DequantizeLinear and QuantizeLinear, ONNX Runtime's CPU provider turns these into operators on integers.
-# The list was read from the graphs that it optimises. Sub, Div, Pad, ReduceMean, HardSwish and all others stay in float.
+# The list was read from the graphs that it optimises. Sub, Div, Pad, ReduceMean, HardSwish and others stay in float.
 INTEGER_KERNELS = frozenset(
     {"Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "MaxPool", "LeakyRelu"}
     | {"Relu", "Clip", "Sigmoid", "Softmax"}

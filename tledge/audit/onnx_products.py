@@ -17,7 +17,7 @@ INTEGER_OPERATORS = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "M
 @dataclass(frozen=True)
 class _Places:
     """These numbers say which inputs of a multiplying operator are data, weights, bias and scale of the weights.
-    ``bias`` is None where there is no bias, or none in float. ``scale`` is None where it is elsewhere.
+    ``bias`` is None where there is no bias. ``scale`` is None where it is elsewhere.
     """
 
     data: int
