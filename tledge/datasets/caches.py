@@ -41,7 +41,7 @@ def pixel_cache(input_size: int, pixel_range: PixelRange | None, progress: Progr
 
 
 def digest_cache(input_size: int, pixel_range: PixelRange | None, progress: Progress | None = None) -> RowCache:
-    """Open the cache of digests. A digest is of the pixels before they are resized, so ``input_size`` changes nothing."""
+    """Open the cache of digests, which are of the pixels before they are resized. ``input_size`` changes nothing."""
     return RowCache(f"pixel-digests-{preprocessing.version(pixel_range)}", (32,), np.uint8, progress)
 
 

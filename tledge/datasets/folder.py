@@ -25,7 +25,7 @@ _SPLIT_FOLDERS: dict[str, SplitName] = {
 
 
 class Folder:
-    """A ``Folder`` gives the photos below a folder. Every file counts as a photo; one that is none is unreadable."""
+    """A ``Folder`` gives the photos below a folder. A file that is no photo is given, too, as an unreadable one."""
 
     def __init__(
         self,

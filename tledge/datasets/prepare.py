@@ -44,7 +44,7 @@ FINGERPRINTS_FILE = "fingerprints.npy"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A ``Dataset`` is a data set whose pixels are cached. Row i of every column is one photo, in the source's order."""
+    """A ``Dataset`` is a data set with cached pixels. Row i of every column is one photo, in the source's order."""
 
     source: Source
     input_size: int
@@ -59,7 +59,7 @@ class Dataset:
     skipped: tuple[SkippedPhoto, ...]
 
     def pixels_key(self, row: int) -> bytes:
-        """Return 32 bytes that name what a photo's pixels were made from: its content, and the range if one was given."""
+        """Return 32 bytes that name what a photo's pixels were made from: its content, and the range if given."""
         content = self.content_sha256[row]
         return (
             content if self.pixel_range is None else hashlib.sha256(f"{self.pixel_range} ".encode() + content).digest()
@@ -153,8 +153,8 @@ def prepare_dataset(
         pixel_range: range of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it.
 
     Raises:
-        InputError: There are no photos, fewer than two classes, a class with fewer than two photos, over 5% unreadable
-            photos, or 16-bit photos of an unknown range.
+        InputError: There are no photos, fewer than two classes, a class with fewer than two photos, a class without a
+            training photo, an empty split, over 5% unreadable photos, or 16-bit photos of an unknown range.
         EnvironmentFault: The disk has no room for the pixels of the new photos. This is checked before any is read.
     """
     for warning in source.warnings:

@@ -85,8 +85,7 @@ def assign(
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Near copies are photos of an earlier split that are near to one of a later split.
-
+    """A ``NearCopies`` names photos of an earlier split that are near to one of a later split.
     ``dropped`` are those that were left out. ``num_kept`` is the number of near photos that were kept.
     """
 
@@ -111,11 +110,11 @@ class NearCopies:
 def without_near_copies(
     assigned: Assignment, fingerprints: Fingerprints, labels: npt.NDArray[np.int64], ids: Sequence[str]
 ) -> tuple[Assignment, NearCopies]:
-    """Leave out of train and validation what is a near copy of a photo of a later split, and of the same class.
+    """Leave photos of train and validation out that are near copies of a photo of a later split, and of the same class.
 
-    ``fingerprints``: of all photos, uint8 (N, 256). No test photo moves. Photos are kept where so many are near that this is
-    how the data look, or where the near ones are of another class: then a small difference matters.
-    Raises InputError where a split would be empty.
+    ``fingerprints`` are those of all photos, uint8 (N, 256). No test photo is left out. Photos are kept where so many
+    are near each other that the data are alike by nature. They are also kept where the near photo is of another class,
+    since then a small difference matters. Raises InputError where a split would be empty.
     """
     rows, num_kept = dict(assigned.rows), 0
     records: list[NearCopy] = []
