@@ -1,4 +1,4 @@
-"""New photos are found here by file, by folder or on standard input; they belong to no data set."""
+"""This module finds photos of no data set, by file, by folder or on standard input, and reads their bytes."""
 
 from __future__ import annotations
 

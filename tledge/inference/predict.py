@@ -79,7 +79,7 @@ class Prediction:
             self._progress.warn(f"skipped, as no photos by their names: {few(self.skipped)}")
 
     def answers(self) -> Generator[Answered, None, None]:
-        """Yield every readable photo with its answers, in order. They are computed in blocks, so there may be any number.
+        """Yield every readable photo with its answers, in order. Blocks of them are computed, so there may be many.
 
         Equally probable classes, which are frequent in 8-bit outputs, come in the run's order. Raises ArtifactError as
         :meth:`RunModel.answers` does.

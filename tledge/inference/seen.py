@@ -46,7 +46,7 @@ class SeenPhotos:
         return split in _LEARNT_FROM
 
     def judge(self, entries: Sequence[Entry], fingerprints: Fingerprints) -> npt.NDArray[np.bool_]:
-        """Tell which photos are near copies of one that was learned from, bool (N,). ``fingerprints`` is uint8 (N, 256).
+        """Tell which photos are near copies of one that was learned from, bool (N,); fingerprints are uint8 (N, 256).
 
         Photos with the content of one of the run's are no near copies: :meth:`is_learnt_from` knows them already.
         """
