@@ -130,7 +130,7 @@ def uncached_bytes(source: Source, input_size: int, pixel_range: PixelRange | No
 
 
 def _num_new(source: Source, cache: RowCache) -> int:
-    # Which photos are new is unknown before each was hashed. If no photo occurs twice, at least so many are.
+    # Which photos are new is unknown before each was hashed. If no photo occurs twice, at least this many are new.
     return max(0, source.num_photos - len(cache))
 
 

@@ -91,7 +91,8 @@ def evaluate(
             entries += [entry for entry, _ in marks]
             fingerprints += [one for _, one in marks]
             predicted += np.argmax(probabilities, axis=1).tolist()
-    # Whether near photos are copies is known only once all were compared. So answers to copies are dropped here.
+    # Whether near photos are copies is known only once all were compared. So answers to copies are
+    # dropped here, unless they are to be scored.
     is_copy = seen.judge(entries, np.array(fingerprints, np.uint8).reshape(-1, LENGTH))
     is_scored = np.ones(len(entries), np.bool_) if include_seen else ~is_copy
     scored = list(itertools.compress(entries, is_scored))
