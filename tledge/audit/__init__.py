@@ -1,4 +1,4 @@
-"""What is really inside an artifact, and whether that is what its format promises.
+"""The audit reads what is really inside an artifact, and compares it with what the format promises.
 
 The readers take the file's bytes as hostile: they follow nothing outside the file and run nothing in it.
 """

@@ -1,4 +1,7 @@
-"""Whether a file's own account of its labels and its input is the run's: what a device will read, and act on."""
+"""This module checks that an artifact describes its labels and its input as its run does.
+
+A device reads that description from the file, and acts on it.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,18 @@ from tledge.records import TensorRecord
 def contract_problems(
     path: Path, labels: Sequence[str], input_size: int, pixel_range: PixelRange | None = None
 ) -> list[str]:
-    """In sentences, where an artifact differs from its run; empty where it does not.
+    """Say in sentences where an artifact differs from its run. The list is empty where it does not.
 
-    ``labels``: the run's, in the order of its outputs. ``input_size``: side of the input, in pixels. ``pixel_range``: of
-    16-bit photos, None where the run was told of none. Read are the
-    metadata inside the file and the declared tensors; nothing is run. Raises ArtifactError for an unreadable file.
+    The metadata inside the file and the declared tensors are read; nothing is run.
+
+    Args:
+        path: the artifact.
+        labels: the labels of the run, in the order of its outputs.
+        input_size: side of the input, in pixels.
+        pixel_range: range of 16-bit photos; None where the run was given none.
+
+    Raises:
+        ArtifactError: The file can't be read.
     """
     found = interface(path)
     problems = _metadata_problems(found, labels, input_size, pixel_range)
@@ -27,7 +37,10 @@ def contract_problems(
 
 
 def interface(path: Path) -> Interface:
-    """What a file says of itself. Raises ArtifactError for one that is damaged, or keeps a part of itself elsewhere."""
+    """Read the inputs, outputs and metadata that an artifact declares.
+
+    Raises ArtifactError for a file that is damaged, or that keeps a part of itself elsewhere.
+    """
     from tledge.audit.onnx import interface_onnx
     from tledge.audit.tflite import interface_tflite
 
@@ -35,7 +48,10 @@ def interface(path: Path) -> Interface:
 
 
 def _takes_any_batch(found: Interface) -> bool:
-    """Whether its metadata says so; what can't be read, and what older files lack, says nothing."""
+    """Tell whether the metadata declares a batch of any size.
+
+    Metadata that can't be read, and that of older files, which lack the entry, declare none.
+    """
     try:
         return bool(json.loads(found.metadata or b"")["batch"] == "any")
     except (ValueError, KeyError, TypeError, RecursionError):

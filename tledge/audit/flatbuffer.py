@@ -1,7 +1,7 @@
-"""A TFLite flatbuffer as plain records, read with a limit on how much it may claim to hold.
+"""This module reads a TFLite flatbuffer into plain records, with a limit on how much the file may claim to hold.
 
-In a flatbuffer many places can point at one table, so a small file can claim to be a very large model: the
-generated object API would unpack it all. Here every table and every string is charged to an account.
+In a flatbuffer many places can point at one table, so a small file can claim to be a very large model. The
+generated object API would unpack all of it. Here every table and every string is charged to an account.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tledge.errors import ArtifactError
 _Item = TypeVar("_Item")
 _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
-_MAX_TABLES = 100_000  # the largest language models in this format have some ten thousand tensors
-_TABLE_BYTES = 16  # less than what a tensor and its buffer take on average, with the places that point at them
+_MAX_TABLES = 100_000  # The largest language models in this format have some ten thousand tensors.
+_TABLE_BYTES = 16  # A tensor and its buffer, with the places that point at them, take more than this on average.
 _BITS = {
     "FLOAT32": 32, "FLOAT16": 16, "BFLOAT16": 16, "FLOAT64": 64, "COMPLEX64": 64, "COMPLEX128": 128, "BOOL": 8,
     "INT2": 2, "INT4": 4, "UINT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16, "INT32": 32, "UINT32": 32,
@@ -30,9 +30,14 @@ _BITS = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a subgraph. ``data``: the bytes of a constant, uint8, empty for what is computed; ``num_bytes``: how many.
+    """A tensor belongs to one subgraph, and is a constant or computed.
 
-    ``is_fixed``: whether all of its shape is in the file. ``scales``, ``zero_points``: empty where it has none.
+    Attributes:
+        is_fixed: whether the file holds its whole shape.
+        num_bytes: number of bytes in ``data``.
+        scales: scales of the quantization; empty where the tensor is not quantized.
+        zero_points: zero points of the quantization; empty where the tensor is not quantized.
+        data: bytes of a constant, uint8; empty for a tensor that is computed.
     """
 
     name: str
@@ -47,15 +52,18 @@ class Tensor:
 
     @cached_property
     def num_elements(self) -> int:
-        """Raises ArtifactError for a shape that no tensor can have."""
+        """Count the elements. Raises ArtifactError for a shape that no tensor can have."""
         return elements(self.shape, self.name)
 
 
 @dataclass(frozen=True)
 class TfliteOperator:
-    """An operator. ``inputs`` are tensor numbers, -1 for one left out; ``custom_code`` is "" for built-in ones.
+    """An operator reads and writes tensors, which it names by their numbers in the subgraph.
 
-    ``transposes_first``: whether a BATCH_MATMUL takes its first matrices transposed.
+    Attributes:
+        custom_code: name of a custom operator; "" for a built-in one.
+        inputs: numbers of the tensors that it reads; -1 stands for an input that is left out.
+        transposes_first: whether a BATCH_MATMUL takes its first matrices transposed.
     """
 
     name: str
@@ -67,7 +75,7 @@ class TfliteOperator:
 
 @dataclass(frozen=True)
 class Subgraph:
-    """Operators in the order in which they run."""
+    """A subgraph holds tensors, and operators in the order in which they run."""
 
     tensors: list[Tensor]
     inputs: tuple[int, ...]
@@ -77,7 +85,7 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class TfliteModel:
-    """A whole file. ``metadata``: the named buffers."""
+    """A model is the content of a whole file. ``metadata`` holds its named buffers."""
 
     version: int
     subgraphs: list[Subgraph]
@@ -85,7 +93,10 @@ class TfliteModel:
 
 
 def read_tflite(data: bytes) -> TfliteModel:
-    """Raises ArtifactError for a model that contradicts itself; damaged bytes raise what the accessors raise."""
+    """Read the bytes of a TFLite file into records.
+
+    Raises ArtifactError for a model that contradicts itself. Damaged bytes raise whatever the generated accessors raise.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     if data[4:8] != _IDENTIFIER:
@@ -141,7 +152,7 @@ class _Reader:
         return (value or b"").decode(errors="replace")
 
     def _numbers(self, length: int, vector: Callable[[], Any]) -> list[Any]:
-        """A vector of numbers as Python's own, which do not overflow."""
+        """Read a vector as Python's own numbers, which do not overflow."""
         self._charge(4 * length)
         return list(vector().tolist()) if length else []
 
@@ -219,14 +230,20 @@ class _Reader:
 
 
 def _at(items: list[_Item], number: int, what: str) -> _Item:
-    """Python would count a negative number from the end."""
+    """Return an item by its number. Raises ArtifactError for a number that no item has.
+
+    Python by itself would count a negative number from the end.
+    """
     if not 0 <= number < len(items):
         raise ArtifactError(f"names {what} {number} of {len(items)}")
     return items[number]
 
 
 def _check_order(subgraph: Subgraph) -> None:
-    """Operators run as they are listed: what one reads is there, and nothing is written twice (so, no cycles)."""
+    """Raise ArtifactError where the operators can't run in the order in which they are listed.
+
+    What an operator reads must be there, and nothing may be written twice. So there are no cycles.
+    """
     tensors = subgraph.tensors
     ready = {
         number

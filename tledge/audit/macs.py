@@ -1,8 +1,8 @@
-"""Multiply-accumulates of one inference: the sums that both kinds of file share.
+"""This module sums the multiply-accumulates of one inference, for both kinds of file.
 
-A multiply-accumulate is one product added to a sum. Every output of a convolution counts its whole kernel, those
-products too that fall on padding, which is how the papers of MobileNet and the profilers count; biases,
-activations and element-wise operators count nothing.
+A multiply-accumulate is one product added to a sum. Every output of a convolution counts its whole kernel, with the
+products that fall on padding. The papers of MobileNet and the profilers count in this way. Biases, activations and
+element-wise operators count nothing.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from typing import Literal
 from tledge.errors import ArtifactError
 
 Granularity = Literal["per-channel", "per-tensor"]
-MAX_ELEMENTS = 2**31  # of one tensor: both formats end at files of 2 GiB, and no device holds an activation this large
+MAX_ELEMENTS = 2**31  # A file of either format ends at 2 GiB, and no device holds an activation this large.
 _MAX_RANK = 64  # NumPy's limit
 
 
 @dataclass(frozen=True)
 class Product:
-    """One convolution or matrix product.
+    """A product is one convolution or matrix product of a model.
 
-    ``macs``: None where a shape it depends on is not in the file, or where it may run any number of times.
-    ``granularity``: None where its weights are not quantized.
+    Attributes:
+        macs: number of multiply-accumulates; None where it depends on a shape that is not in the file, or where the
+            operator may run any number of times.
+        is_integer: whether it computes on integers.
+        granularity: how its weights are quantized; None where they are not.
     """
 
     macs: int | None
@@ -33,7 +36,7 @@ class Product:
 
 
 def elements(shape: Sequence[int], name: str) -> int:
-    """How many elements a tensor of this shape has. Raises ArtifactError for a shape that no tensor can have."""
+    """Count the elements of a tensor of this shape. Raises ArtifactError for a shape that no tensor can have."""
     if len(shape) > _MAX_RANK:
         raise ArtifactError(f"tensor {name!r} claims {len(shape)} dimensions")
     total = 1
@@ -47,15 +50,19 @@ def elements(shape: Sequence[int], name: str) -> int:
 
 
 def granularity(num_scales: int, num_channels: int) -> Granularity:
-    """Whether every output channel has a scale of its own; one scale for the only channel is one a channel."""
+    """Tell whether every output channel has a scale of its own. One scale for the only channel is per-channel."""
     return "per-channel" if num_scales > 1 or num_channels == 1 else "per-tensor"
 
 
 def totals(products: Iterable[Product]) -> tuple[int | None, float | None, dict[Granularity, int]]:
-    """Multiply-accumulates, the part of them in integer arithmetic, and quantized weight tensors by granularity.
+    """Sum the multiply-accumulates, and count the quantized weight tensors by granularity.
 
-    A product of integer weights and float activations is not integer arithmetic. The count is None where that of
-    any product is; the share is None there too, and where there is nothing to share.
+    A product of integer weights and float activations is not integer arithmetic.
+
+    Returns:
+        The number of multiply-accumulates, which is None where that of any product is. The share of them in integer
+        arithmetic, 0 to 1, which is None there too and where the number is 0. The number of weight tensors by
+        granularity.
     """
     found = list(products)
     weights = Counter(product.granularity for product in found if product.granularity is not None)

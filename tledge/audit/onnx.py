@@ -1,9 +1,9 @@
-"""Read an ONNX model: operators by the arithmetic that their quantize/dequantize neighbours allow.
+"""This module audits an ONNX model: it finds the arithmetic of every operator from the operators around it.
 
-In QDQ form every operator is written in float between DequantizeLinear and QuantizeLinear, and a
-runtime runs it in integers only where all its data comes from the one and goes to the other, and where it
-has an integer kernel. That is what is checked here: an operator with one bare float edge counts as float,
-and so does one without such a kernel, whatever stands around it.
+In QDQ form every operator is written in float between DequantizeLinear and QuantizeLinear. A runtime runs it in
+integers only where all its data comes from the one and goes to the other, and where it has an integer kernel.
+So an operator with one bare float edge counts as float here. An operator without an integer kernel counts as
+float, too, whatever stands around it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _KINDS = {
     **dict.fromkeys(INTEGER_OPERATORS, ("integer", "int8")),
     "DynamicQuantizeLinear": ("hybrid", "float32 to uint8"),
 }
-# ONNX Runtime's CPU provider turns these, between DequantizeLinear and QuantizeLinear, into operators on codes.
-# Read from the graphs it optimises; it leaves Sub, Div, Pad, ReduceMean, HardSwish and all others in float.
+# Between DequantizeLinear and QuantizeLinear, ONNX Runtime's CPU provider turns these into operators on integers.
+# The list was read from the graphs that it optimises. Sub, Div, Pad, ReduceMean, HardSwish and others stay in float.
 INTEGER_KERNELS = frozenset(
     {"Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "MaxPool", "LeakyRelu"}
     | {"Relu", "Clip", "Sigmoid", "Softmax"}
@@ -38,13 +38,16 @@ LAYOUT = frozenset(
 )
 
 
-# Inputs that set an operator up, and are no weights though they are floats.
+# These inputs are settings of an operator. They are floats, but no weights.
 _SETTINGS = {"Clip": (1, 2), "Pad": (2,), "Resize": (1, 2), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2)}
 _SCALES = {"QuantizeLinear": (1,), "DequantizeLinear": (1,), "QLinearConv": (1, 4, 6), "QLinearMatMul": (1, 4, 6)}
 
 
 def audit_onnx(data: bytes) -> Audit:
-    """The audit of a model's bytes. Raises ArtifactError for undecodable bytes, and for what can't run."""
+    """Audit the bytes of an ONNX model.
+
+    Raises ArtifactError for bytes that can't be decoded, and for a model that can't run.
+    """
     model = parse_onnx(data)
     graphs = checked_graphs(model)
     versions = _versions(model, graphs)
@@ -83,7 +86,7 @@ def audit_onnx(data: bytes) -> Audit:
 
 
 def interface_onnx(data: bytes) -> Interface:
-    """Inputs, outputs and tledge's own metadata. Raises as ``audit_onnx`` does."""
+    """Read the inputs, the outputs and tledge's own metadata of an ONNX model. Raises as ``audit_onnx`` does."""
     model = parse_onnx(data)
     return _interface(model, checked_graphs(model)[0])
 
@@ -99,7 +102,10 @@ def _interface(model: Any, graph: Graph) -> Interface:
 
 
 def _versions(model: Any, graphs: list[Graph]) -> dict[str, int]:
-    """IR version, and the opset of every domain that is used."""
+    """Return the IR version of a model, and the opset version of every domain that it uses.
+
+    Raises ArtifactError where the opset of a used domain is not declared.
+    """
     declared = {"" if is_standard(entry) else entry.domain: entry.version for entry in model.opset_import}
     versions = {"ir": int(model.ir_version)}
     for domain in sorted({"" if is_standard(node) else node.domain for graph in graphs for node in graph.proto.node}):
@@ -110,7 +116,7 @@ def _versions(model: Any, graphs: list[Graph]) -> dict[str, int]:
 
 
 def _classified(graph: Graph, node: Any) -> tuple[str, str, str]:
-    """Name, kind and data type."""
+    """Return the name, the kind and the data type of an operator."""
     if not is_standard(node):
         return f"{node.domain}.{node.op_type}", "custom", "custom"
     if node.op_type == "Constant":
@@ -121,7 +127,7 @@ def _classified(graph: Graph, node: Any) -> tuple[str, str, str]:
 
 
 def _kind_by_neighbours(graph: Graph, node: Any) -> tuple[str, str]:
-    # Axes, shapes and bounds are parameters; a float weight that is not dequantized is data.
+    # Axes, shapes and bounds are settings. A float weight that is not dequantized is data.
     data = [name for place, name in enumerate(node.input) if name and not _is_setting(graph, node, place)]
     whole = all(graph.is_dequantized(name) for name in data) and all(name in graph.quantized for name in node.output)
     if whole and node.op_type in LAYOUT | INTEGER_KERNELS:
@@ -141,10 +147,10 @@ def _is_float(tensor: Any) -> bool:
 
 
 def _float_constants(graphs: list[Graph]) -> dict[str, int]:
-    """Bytes of the float constants that are neither scales of a quantization nor bounds of a Clip.
+    """Count the bytes of each float constant that is neither a scale of a quantization nor a bound of a Clip.
 
-    A scale is one number or one a channel, and nothing else reads it. More than that, as in blocked quantization,
-    can hold whole weights, and is listed.
+    A scale is one number, or one for each channel, and nothing else reads it. A larger one, as in blocked
+    quantization, can hold whole weights, so it is counted.
     """
     settings: set[str] = set()
     values: set[str] = set()
@@ -167,11 +173,13 @@ def _float_constants(graphs: list[Graph]) -> dict[str, int]:
 
 
 def _num_parameters(graph: Graph) -> int:
-    """Elements of weights and biases. A weight counts once; a bias once an operator, for converters store equal ones,
-    such as zeros, as one tensor, and quantization parts them again.
+    """Count the elements of the weights and biases of a graph.
 
-    Those are the weights and biases of multiplying operators, and every other float or quantized constant of more
-    than one element: a lone number is a factor of the graph, such as the 1/255 of the pixels, and not a parameter.
+    Weights and biases are those of multiplying operators, and every other float or quantized constant of more than
+    one element. A lone number is a factor of the graph, such as the 1/255 of the pixels, and no parameter.
+
+    A weight counts once, however many operators read it. A bias counts once for each operator: converters store
+    equal biases, such as zeros, as one tensor, and quantization separates them again.
     """
     parameters: set[tuple[str, int | None]] = set()
     for index, node in enumerate(graph.proto.node):
@@ -205,7 +213,10 @@ def _record(value: Any, graph: Graph) -> TensorRecord:
 
 
 def _quantization(name: str, graph: Graph) -> tuple[float | None, int | None]:
-    """Scale and zero point of codes that enter or leave; None where there are none, or they are not one pair."""
+    """Return the scale and the zero point of the quantized values that enter or leave the graph under a name.
+
+    Both are None where the values are not quantized, or where there is more than one pair.
+    """
     from onnx import numpy_helper
 
     nodes = [node for node in graph.consumers[name] if node.op_type == "DequantizeLinear" and node.input[0] == name]

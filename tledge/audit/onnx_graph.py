@@ -1,4 +1,4 @@
-"""An ONNX file as graphs that were checked: sizes that fit their data, names that exist, an order that runs."""
+"""This module reads an ONNX file as graphs, and checks them: sizes fit the data, names exist, and the order can run."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tledge.errors import ArtifactError
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
-MAX_GRAPHS = 200  # branches and loop bodies; an image classifier has none
+MAX_GRAPHS = 200  # The graphs of branches and loop bodies count, too. An image classifier has none of these.
 
 
 @dataclass
 class Graph:
-    """One graph with its look-ups. ``inherited``: constants of the graphs around it."""
+    """A graph with its look-ups. ``inherited`` holds the constants of the graphs around it."""
 
     proto: Any
     inherited: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def constants(self) -> dict[str, Any]:
-        """TensorProto by name: initializers, the values of sparse ones, and what Constant operators hold."""
+        """Return the constants (TensorProto) by name: initializers, values of sparse ones, and Constant operators."""
         found = dict(self.inherited)
         found.update({tensor.name: tensor for tensor in self.proto.initializer})
         found.update({sparse.values.name: sparse.values for sparse in self.proto.sparse_initializer})
@@ -39,12 +39,12 @@ class Graph:
 
     @cached_property
     def producer(self) -> dict[str, Any]:
-        """The node that writes a name."""
+        """Return the node that writes each name."""
         return {name: node for node in self.proto.node for name in node.output if name}
 
     @cached_property
     def consumers(self) -> dict[str, list[Any]]:
-        """The nodes that read a name."""
+        """Return the nodes that read each name."""
         found: dict[str, list[Any]] = defaultdict(list)
         for node in self.proto.node:
             for name in set(node.input):
@@ -53,12 +53,12 @@ class Graph:
 
     @cached_property
     def outputs(self) -> set[str]:
-        """The names that leave the graph."""
+        """Return the names that leave the graph."""
         return {value.name for value in self.proto.output}
 
     @cached_property
     def quantized(self) -> set[str]:
-        """The names that only QuantizeLinear operators read."""
+        """Return the names that only QuantizeLinear operators read."""
         return {
             name
             for name in self.producer
@@ -66,11 +66,14 @@ class Graph:
         }
 
     def is_dequantized(self, name: str) -> bool:
-        """Whether a DequantizeLinear writes it."""
+        """Tell whether a DequantizeLinear writes this name."""
         return name in self.producer and self.producer[name].op_type == "DequantizeLinear"
 
     def source(self, name: str) -> str | None:
-        """The constant that a name is, or unpacks by DequantizeLinear or Cast; None for what is computed."""
+        """Return the name of the constant that a name is, or unpacks by DequantizeLinear or Cast.
+
+        None stands for a name that is computed.
+        """
         node = self.producer.get(name)
         if name not in self.constants and node is not None and node.op_type in ("DequantizeLinear", "Cast"):
             name = node.input[0]
@@ -78,12 +81,12 @@ class Graph:
 
 
 def is_standard(entry: Any) -> bool:
-    """Whether an operator, or an opset, is one of ONNX's own."""
+    """Tell whether an operator, or an opset, is one of ONNX's own."""
     return entry.domain in _STANDARD_DOMAINS
 
 
 def type_name(number: int) -> str:
-    """ONNX's name of a data type, with its width."""
+    """Return ONNX's name of a data type, with its width: FLOAT32, not FLOAT."""
     import onnx
 
     name = str(onnx.TensorProto.DataType.Name(number))
@@ -91,7 +94,10 @@ def type_name(number: int) -> str:
 
 
 def parse_onnx(data: bytes) -> Any:
-    """A ModelProto. Raises ArtifactError for bytes that are none."""
+    """Parse bytes into a ModelProto.
+
+    Raises ArtifactError for bytes that are no ONNX model, and for a model that defines operators of its own.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -107,10 +113,10 @@ def parse_onnx(data: bytes) -> Any:
 
 
 def checked_graphs(model: Any) -> list[Graph]:
-    """The main graph, then the graphs inside its operators (the branches of an If, the body of a Loop).
+    """Return the main graph, then the graphs inside its operators (the branches of an If, the body of a Loop).
 
     Raises ArtifactError for weights outside the file, a constant whose data is not of its size, a name that nothing
-    writes before it is read (so, for a cycle), and one that is written twice.
+    writes before it is read (so, for a cycle), a name that is written twice, and more than 200 graphs.
     """
     graphs = []
     for found in _checked(model.graph, {}, frozenset()):
@@ -149,7 +155,7 @@ def _checked(proto: Any, inherited: dict[str, Any], outer: frozenset[str]) -> It
 
 
 def tensors(proto: Any) -> Iterator[Any]:
-    """Every constant of one graph: its initializers, and the tensors that its operators hold."""
+    """Iterate over the constants of one graph: its initializers, and the tensors that its operators hold."""
     yield from proto.initializer
     for sparse in proto.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -161,7 +167,10 @@ def tensors(proto: Any) -> Iterator[Any]:
 
 
 def num_bytes(tensor: Any) -> int:
-    """Bytes that a constant takes packed. Raises ArtifactError where its data is not of its size."""
+    """Count the bytes that a constant takes when packed.
+
+    Raises ArtifactError where its data is not of its size, or is outside the file.
+    """
     import onnx
 
     if tensor.data_location == onnx.TensorProto.EXTERNAL:

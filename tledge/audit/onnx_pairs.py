@@ -1,4 +1,4 @@
-"""How far the products of an ONNX graph's int8 weights can reach where a CPU adds two of them in 16 bits."""
+"""This module finds how far products of int8 weights of an ONNX graph reach where a CPU adds two in 16 bits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tledge.int8_pairs import largest_sums, onnx_rows
 
 
 def largest_pair_sum(graphs: Iterable[Graph]) -> int | None:
-    """Returns the largest sum of two int8 weights of one sign that ONNX Runtime may multiply and add at once.
+    """Return the largest sum of two int8 weights of one sign that ONNX Runtime may multiply and add at once.
 
-    It is over all operators that compute in integers. None where no such operator has constant int8 weights.
+    All operators that compute in integers are looked at. None: no such operator has constant int8 weights.
     """
     sums = [found for graph in graphs for node in graph.proto.node if (found := _of_node(graph, node)) is not None]
     return max(sums, default=None)

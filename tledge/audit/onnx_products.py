@@ -1,4 +1,4 @@
-"""The multiplying operators of an ONNX graph: how many products, in which arithmetic, by weights of which scales."""
+"""This module describes the multiplying operators of an ONNX graph: products, arithmetic and scales of weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ INTEGER_OPERATORS = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "M
 
 @dataclass(frozen=True)
 class _Places:
-    """Which inputs of a multiplying operator are what. ``scale``: of the weights, None where it is elsewhere."""
+    """These numbers say which inputs of a multiplying operator are data, weights, bias and scale of the weights.
+    ``bias`` is None where there is no bias. ``scale`` is None where it is elsewhere.
+    """
 
     data: int
     weights: int
@@ -37,12 +39,15 @@ _MATRIX_PRODUCTS = {
     "QLinearMatMul": _Places(0, 3, None, scale=4),
 }
 PRODUCTS = {**_CONVOLUTIONS, **_MATRIX_PRODUCTS}
-# They multiply too, by rules of their own: with one of these, or one that is not ONNX's, the sum is unknown.
+# These multiply too, by rules of their own. With one of these, or one that is not ONNX's, the sum is unknown.
 _UNCOUNTED = frozenset({"RNN", "GRU", "LSTM", "Einsum", "DeformConv", "Attention", "DFT", "STFT"})
 
 
 def products_of(graph: Graph, node: Any, kind: str, shapes: dict[str, tuple[int, ...]] | None) -> Iterator[Product]:
-    """At most one. ``shapes``: of the graph's tensors; None where it is not known how often the node runs."""
+    """Yield the product of a node, or nothing for a node that does not multiply.
+
+    ``shapes`` are those of the graph's tensors, or None where it is not known how often the node runs.
+    """
     if kind == "custom" or node.op_type in _UNCOUNTED:
         yield Product(None, is_integer=False, granularity=None)
     elif node.op_type in PRODUCTS:
@@ -58,7 +63,7 @@ def _shape(graph: Graph, shapes: dict[str, tuple[int, ...]], name: str) -> tuple
 
 
 def _macs(graph: Graph, node: Any, shapes: dict[str, tuple[int, ...]]) -> int | None:
-    """Products of one run; None where a shape is known only when it runs."""
+    """Count the multiply-accumulates of one run of a node. None: a shape is known only when it runs."""
     places = PRODUCTS[node.op_type]
     if len(node.input) <= max(places.data, places.weights) or not node.output:
         raise ArtifactError(f"{node.op_type} {node.name!r} lacks an input or output that it can't do without")
@@ -82,7 +87,7 @@ def _attribute(node: Any, name: str) -> int:
 
 
 def _granularity(graph: Graph, node: Any) -> Granularity | None:
-    """Of the weights of a multiplying operator; None where they are not quantized constants."""
+    """Tell how the weights of a multiplying operator are quantized. None: they are no quantized constants."""
     places = PRODUCTS[node.op_type]
     name = node.input[places.weights]
     source = graph.source(name)
@@ -94,7 +99,7 @@ def _granularity(graph: Graph, node: Any) -> Granularity | None:
     elif graph.is_dequantized(name):
         scale = graph.producer[name].input[1] if len(graph.producer[name].input) > 1 else ""
     else:
-        # ConvInteger and MatMulInteger are scaled by a later operator; their zero points come one a scale.
+        # ConvInteger and MatMulInteger are scaled by a later operator. They have one zero point for each scale.
         scale = node.input[3] if len(node.input) > 3 else ""
     num_scales = elements(graph.constants[scale].dims, scale) if scale in graph.constants else 1
     transposed = node.op_type == "ConvTranspose" or (node.op_type == "Gemm" and not _attribute(node, "transB"))

@@ -1,4 +1,7 @@
-"""What each format promises of its files, and in what a file differs from it. One promise is one function."""
+"""This module holds what each format promises of its files, and finds where a file breaks it.
+
+One promise is one function.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,18 @@ from tledge.audit.findings import FREE, printable
 from tledge.errors import PromiseBroken
 from tledge.records import Audit, Promise
 
-_PIXEL_INPUT = {"scale": 1.0, "zero_point": 0}  # a byte stands for itself, where the record says nothing else
-_SAME_SCALE = 1e-6  # files hold scales in 32 bits
-_ROUNDED = 1e-4  # shares in a record
+_PIXEL_INPUT = {"scale": 1.0, "zero_point": 0}  # A byte stands for itself where the record says nothing else.
+_SAME_SCALE = 1e-6  # This is a relative tolerance: files hold scales in 32 bits.
+_ROUNDED = 1e-4  # Shares in a record are rounded to this.
 _TO_AND_FROM_FLOAT = frozenset({"QUANTIZE", "DEQUANTIZE"})
-_INT16 = re.compile(r"int16( with \S+)? to int16")  # the data type of an operator on such activations
+_INT16 = re.compile(r"int16( with \S+)? to int16")  # This is the data type of an operator on int16 activations.
 _WEIGHT_TYPES = ("FLOAT32", "FLOAT16", "INT8", "UINT8")
 Options = Mapping[str, Any]
 Check = Callable[[Audit, str, Options], list[str]]
 
 
 def require_promise(found: Audit, format_name: str, promise: Promise, file: str, options: Options) -> None:
-    """Raise PromiseBroken that names the operators where the file is not what its format says."""
+    """Raise PromiseBroken, with all problems, where a file is not what its format promises."""
     problems = broken_promises(found, promise, file, options)
     if problems:
         raise PromiseBroken(
@@ -33,9 +36,10 @@ def require_promise(found: Audit, format_name: str, promise: Promise, file: str,
 
 
 def broken_promises(found: Audit, promise: Promise, file: str, options: Options) -> list[str]:
-    """List in what a file of this name differs from the promise of its format; the list of a file that keeps it is empty.
+    """List where a file differs from the promise of its format. The list is empty where it does not.
 
-    ``options``: those of the export record. What they say of weights and opset is a promise too.
+    ``file`` is the file's name. ``options`` are those of the export record: what they say of weights, batch and opset
+    is a promise, too.
     """
     return [
         *_of_every_file(found),
@@ -48,20 +52,20 @@ def broken_promises(found: Audit, promise: Promise, file: str, options: Options)
 
 
 def _all_integer(found: Audit, file: str, options: Options) -> list[str]:
-    """Every operator computes on integers, from the pixel to the answer."""
+    """List where a file differs from this promise: every operator computes on integers, from the pixel to the answer."""
     share = found.integer_mac_share
     return [
         *_no_codes(found, file, options),
         *_forbidden(found, "float", "hybrid"),
         *_no_integer_operator(found),
         *_float_constants(found),
-        # None is no proof against it: every operator is judged by itself above.
+        # An unknown share (None) proves nothing against the file: every operator is judged by itself above.
         *_unless(share in (None, 1.0), f"{share or 0:.1%} of the multiply-accumulates are integer"),
     ]
 
 
 def _mixed(found: Audit, file: str, options: Options) -> list[str]:
-    """The float operators are those that the record declares, and the others compute on integers."""
+    """List where a file differs from this promise: its float operators are declared, all others compute on integers."""
     counts: Counter[str] = Counter()
     for operator in found.operators:
         if operator.kind == "float" and operator.name not in _TO_AND_FROM_FLOAT:
@@ -74,17 +78,17 @@ def _mixed(found: Audit, file: str, options: Options) -> list[str]:
             dict(counts) == declared and bool(declared),
             f"float operators are {dict(sorted(counts.items()))}, and {printable(str(declared))} are declared",
         ),
-        # The networks that can be mixed have shapes that are known.
+        # All shapes are known in the networks that can be mixed.
         *_unless(bool(found.integer_mac_share), "no convolution or matrix product in integers"),
     ]
 
 
 def _dynamic_range(found: Audit, file: str, options: Options) -> list[str]:
-    """Most weights are integers of 8 bits, and the activations between operators are float."""
+    """List where a file differs from this promise: most weights are 8-bit integers, activations are float."""
     total, small = _weight_bytes(found), sum(found.weight_types.get(name, 0) for name in ("INT8", "UINT8"))
     return [
         *_unless(bool(found.names_of("hybrid")), "no operator with int8 weights and float activations"),
-        # The hybrid operators of ONNX only give activations their codes.
+        # In ONNX a hybrid operator only quantizes activations. An integer operator must do the products.
         *(_no_integer_operator(found) if file.endswith(".onnx") else []),
         *_unless(
             small > total / 2,
@@ -94,7 +98,10 @@ def _dynamic_range(found: Audit, file: str, options: Options) -> list[str]:
 
 
 def _int16x8(found: Audit, file: str, options: Options) -> list[str]:
-    """Every operator but the conversions of the first and the last values is on int16, with int8 weights."""
+    """List where a file differs from this promise: operators compute on int16 activations with int8 weights.
+
+    The conversions at the input and at the output are exempt.
+    """
     others = [
         f"{op.name} ({op.data_type}) x{op.count}"
         for op in found.operators
@@ -111,12 +118,12 @@ def _int16x8(found: Audit, file: str, options: Options) -> list[str]:
 
 
 def _float16_weights(found: Audit, file: str, options: Options) -> list[str]:
-    """Every operator computes in float, and most weights are stored as float16."""
+    """List where a file differs from this promise: every operator is float, and most weights are stored as float16."""
     return _float(found, "FLOAT16")
 
 
 def _float32(found: Audit, file: str, options: Options) -> list[str]:
-    """Every operator computes in float, and most weights are stored as float32."""
+    """List where a file differs from this promise: every operator is float, and most weights are stored as float32."""
     return _float(found, "FLOAT32")
 
 
@@ -128,11 +135,14 @@ PROMISES: dict[Promise, Check] = {
     "all-integer": _all_integer,
     "mixed integer and float": _mixed,
 }
-"""Each promise's own function: what differs from it in the audit of a file, given the file's name and its options."""
+"""Each promise has one function. It takes the audit, the file's name and the options, and lists the differences."""
 
 
 def _of_every_file(found: Audit) -> list[str]:
-    """The differences that no format allows: foreign operators, and another input than one uint8 image."""
+    """List the differences that no format allows.
+
+    These are foreign operators, another input than one uint8 image, and another number of outputs than one.
+    """
     input_types = [tensor.data_type for tensor in found.inputs]
     return [
         *_forbidden(found, "flex", "custom"),
@@ -169,7 +179,10 @@ def _float_constants(found: Audit) -> list[str]:
 
 
 def _no_codes(found: Audit, file: str, options: Options) -> list[str]:
-    """Where the input is not a pixel's own code, or the output of a TFLite file no code."""
+    """List the problems of an input or output that should hold quantized values.
+
+    The value of a pixel must itself be the quantized value of the input. The output of a TFLite file must be uint8.
+    """
     problems = []
     scales = [(tensor.scale, tensor.zero_point) for tensor in found.inputs]
     scale, zero_point = (options.get(f"input_{name}", value) for name, value in _PIXEL_INPUT.items())
@@ -183,7 +196,7 @@ def _no_codes(found: Audit, file: str, options: Options) -> list[str]:
 
 
 def _not_per_channel(found: Audit, options: Options) -> list[str]:
-    """Where a record says per-channel weights, and the file has others."""
+    """List the problems of weights that are not per-channel where the record says that they are."""
     if "per-channel" not in str(options.get("weights", "")):
         return []
     quantized = found.weight_granularity
@@ -197,7 +210,7 @@ def _not_per_channel(found: Audit, options: Options) -> list[str]:
 
 
 def _not_as_declared(found: Audit, options: Options) -> list[str]:
-    """Where a pruned file has fewer zeros than its record says, one of few codes has more, or weights are larger together."""
+    """List where the weights break the record: too few zeros, too many different values, or too large sums of pairs."""
     problems = []
     zeros = options.get("zeros")
     if zeros is not None and not (found.zero_weight_share or 0) >= _number(zeros) - _ROUNDED:
@@ -218,7 +231,7 @@ def _not_as_declared(found: Audit, options: Options) -> list[str]:
 
 
 def _another_batch(found: Audit, options: Options) -> list[str]:
-    """Where input or output are of another number of photos than the record says, and than each other."""
+    """List the problem of an input or output whose number of photos is not the one that the record says."""
     declared = options.get("batch", "1")  # records from before the option say nothing of it
     first = {"1": 1, "any": FREE}.get(declared) if isinstance(declared, str) else None
     batches = sorted({tensor.shape[0] for tensor in (*found.inputs, *found.outputs) if tensor.shape})
@@ -236,7 +249,7 @@ def _another_opset(found: Audit, options: Options) -> list[str]:
 
 
 def _number(recorded: Any) -> float:
-    """NaN, which keeps no promise, for anything else."""
+    """Return a recorded number as a float. Anything else becomes NaN, which keeps no promise."""
     return float(recorded) if type(recorded) in (int, float) else math.nan
 
 

@@ -1,4 +1,4 @@
-"""An artifact is read as its suffix says. Its bytes are taken as hostile, and only its own readers see them."""
+"""This module reads an artifact as its suffix says. The bytes may be hostile, so only the readers here see them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TypeVar
 from tledge.errors import ArtifactError
 from tledge.records import Audit
 
-_MAX_FILE_BYTES = 2**31  # neither a flatbuffer nor a protobuf can be larger
+_MAX_FILE_BYTES = 2**31  # Neither a flatbuffer nor a protobuf can be larger.
 _Found = TypeVar("_Found")
 
 
 def audit(path: Path) -> Audit:
-    """Read an artifact. Raises ArtifactError where the file can't be parsed, or contradicts itself."""
+    """Audit an artifact. Raises ArtifactError where the file can't be parsed, or contradicts itself."""
     from tledge.audit.onnx import audit_onnx
     from tledge.audit.tflite import audit_tflite
 
@@ -23,7 +23,7 @@ def audit(path: Path) -> Audit:
 
 
 def read_with(path: Path, readers: Mapping[str, Callable[[bytes], _Found]]) -> _Found:
-    """Give a file's bytes to the reader for its suffix. Raises ArtifactError whatever is wrong with the file."""
+    """Give a file's bytes to the reader for its suffix. Whatever is wrong with the file raises ArtifactError."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:

@@ -1,6 +1,6 @@
-"""Shapes of an ONNX graph by ONNX's own inference, in a process of its own.
+"""This program infers the shapes of an ONNX graph by ONNX's own inference, in a process of its own.
 
-The inference is native code over hostile input: what crashes, hangs or eats memory there ends that process only.
+The inference is native code over hostile input. A crash, a hang or a lack of memory ends that process only.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _TIME_LIMIT_S = 60
 
 
 def inferred_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
-    """Of a model's bytes, the shape of every tensor of the main graph whose shape can be inferred whole, for one photo.
+    """Infer the shapes of the main graph's tensors for one photo. Tensors of unknown size are left out.
 
-    An input of any number of photos is taken for one of a single photo: counted is what one answer takes.
-    What the file itself claims of tensors inside the graph is not read. Raises ArtifactError for a model that the
-    inference refuses, crashes on, or does not finish.
+    An input for any number of photos is taken as an input for one. What the file itself claims of tensors inside the
+    graph is not read. Raises ArtifactError for a model that the inference refuses, crashes on, or does not finish in
+    60 s.
     """
     try:
         child = subprocess.run(
@@ -34,7 +34,7 @@ def inferred_shapes(data: bytes) -> dict[str, tuple[int, ...]]:
         raise ArtifactError(f"its shapes were not inferred within {_TIME_LIMIT_S} s") from error
     if child.returncode != 0:
         lines = child.stderr.decode(errors="replace").strip().splitlines()
-        # A signal's number is negative; it leaves no line.
+        # A process that a signal ended has a negative code, and left no line.
         said = lines[-1][:300] if lines and child.returncode > 0 else f"it ended with code {child.returncode}"
         raise ArtifactError(f"ONNX can't infer its shapes: {said}")
     return {name: tuple(shape) for name, shape in json.loads(child.stdout).items()}

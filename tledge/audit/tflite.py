@@ -1,4 +1,4 @@
-"""Read a TFLite flatbuffer: operators by data type, constants, multiply-accumulates, inputs and outputs."""
+"""This module audits a TFLite file: operators by data type, constants, multiply-accumulates, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from tledge.errors import ArtifactError
 from tledge.records import Audit, TensorRecord
 
 METADATA_NAME = "TLEDGE_METADATA"
-RUNTIME_NAME = "min_runtime_version"  # TensorFlow's converter writes it
+RUNTIME_NAME = "min_runtime_version"  # TensorFlow's converter writes this entry.
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,3}", re.ASCII)
 _FLOATS = frozenset({"FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16", "FLOAT8_E4M3FN", "FLOAT8_E5M2"})
 _CONVERSIONS = frozenset({"CAST", "QUANTIZE", "DEQUANTIZE"})
 _SUMMING = frozenset({"CONV_2D", "FULLY_CONNECTED"})
-# Weights of a layer. A smaller one keeps all codes: a compressed file is not smaller for fewer (compression/codes.py).
+# Number of weights from which a layer is large. A smaller layer keeps all its different values: fewer of them would
+# not make a compressed file smaller (compression/codes.py).
 _LARGE = 2048
 _UNPACKING = frozenset({"DEQUANTIZE", "DENSIFY"})
 _SMALL_INTEGERS = frozenset({"INT2", "INT4", "UINT4", "INT8", "UINT8"})
@@ -31,7 +32,10 @@ _SMALL_INTEGERS = frozenset({"INT2", "INT4", "UINT4", "INT8", "UINT8"})
 
 @dataclass(frozen=True)
 class _Places:
-    """Which inputs of a multiplying operator are what, and which axis of its weights is the output channel."""
+    """These numbers say which inputs of a multiplying operator are data, weights and bias.
+
+    ``channel_axis`` is the axis of the weights that is the output channel.
+    """
 
     data: int
     weights: int
@@ -47,7 +51,7 @@ _PRODUCTS = {
     "TRANSPOSE_CONV": _Places(2, 1, 3, 0),
     "BATCH_MATMUL": _Places(0, 1, 2, -1),
 }
-# They multiply too, by rules of their own: with one of these the sum is unknown.
+# These multiply too, by rules of their own. With one of these the sum is unknown.
 _UNCOUNTED = frozenset(
     {"CONV_3D", "CONV_3D_TRANSPOSE", "LSTM", "RNN", "SVDF"}
     | {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM"}
@@ -57,7 +61,10 @@ _UNCOUNTED = frozenset(
 
 
 def audit_tflite(data: bytes) -> Audit:
-    """The audit of a model's bytes. Damaged bytes raise ArtifactError or what the generated accessors raise."""
+    """Audit the bytes of a TFLite model.
+
+    Damaged bytes raise ArtifactError, or whatever the generated accessors raise.
+    """
     model = read_tflite(data)
     weight_types: Counter[str] = Counter()
     float_constants: Counter[str] = Counter()
@@ -89,12 +96,15 @@ def audit_tflite(data: bytes) -> Audit:
 
 
 def interface_tflite(data: bytes) -> Interface:
-    """Inputs, outputs and tledge's own metadata. Raises as ``audit_tflite`` does."""
+    """Read the inputs, the outputs and tledge's own metadata of a TFLite model. Raises as ``audit_tflite`` does."""
     return _interface(read_tflite(data))
 
 
 def _min_runtime_version(model: TfliteModel) -> str | None:
-    """What the converter wrote of it, padded with zero bytes; None for anything but a version."""
+    """Return the runtime version that the converter declares to be needed. None: it declares no readable version.
+
+    The converter pads the entry with zero bytes.
+    """
     text = model.metadata.get(RUNTIME_NAME, b"").rstrip(b"\0").decode(errors="replace")
     return text if _VERSION.fullmatch(text) else None
 
@@ -109,7 +119,7 @@ def _interface(model: TfliteModel) -> Interface:
 
 
 def _classified(subgraph: Subgraph, operator: TfliteOperator) -> tuple[str, str, str]:
-    """Name, kind and data type."""
+    """Return the name, the kind and the data type of an operator."""
     if operator.name == "CUSTOM":
         custom = printable(operator.custom_code)
         return custom, "flex" if custom.startswith("Flex") else "custom", "custom"
@@ -140,7 +150,7 @@ def _data_type(activations: list[str], constants: set[str], written: list[str]) 
 
 
 def _sources(subgraph: Subgraph) -> dict[int, int]:
-    """Of every constant, and of what only unpacks one (float16 weights), the number of the constant itself."""
+    """Map every constant, and every tensor that only unpacks one (float16 weights), to the number of that constant."""
     found = {number: number for number, tensor in enumerate(subgraph.tensors) if tensor.num_bytes}
     for operator in subgraph.operators:
         if operator.name in _UNPACKING and operator.inputs[0] in found:
@@ -149,11 +159,13 @@ def _sources(subgraph: Subgraph) -> dict[int, int]:
 
 
 def _num_parameters(subgraph: Subgraph) -> int:
-    """Elements of weights and biases. A weight counts once; a bias once an operator, for converters store equal ones,
-    such as zeros, as one tensor, and quantization parts them again.
+    """Count the elements of the weights and biases of a subgraph.
 
-    Those are the weights and biases of multiplying operators, and every other float or quantized constant of more
-    than one element: a lone number is a factor of the graph, such as the 1/255 of the pixels, and not a parameter.
+    Weights and biases are those of multiplying operators, and every other float or quantized constant of more than
+    one element. A lone number is a factor of the graph, such as the 1/255 of the pixels, and no parameter.
+
+    A weight counts once, however many operators read it. A bias counts once for each operator: converters store
+    equal biases, such as zeros, as one tensor, and quantization separates them again.
     """
     sources = _sources(subgraph)
     parameters: set[tuple[int, int | None]] = set()
@@ -193,9 +205,11 @@ def _products(model: TfliteModel) -> Iterator[Product]:
 
 
 def _codes(model: TfliteModel) -> tuple[float | None, int | None]:
-    """Of the int8 weights of layers that add up channels: the share of zeros, and the most different codes of a large one.
+    """Return the share of zeros, and the largest number of different values, of the int8 weights of layers.
 
-    Layers of equal weights count each, although converters store these once.
+    Only layers that sum over channels (CONV_2D, FULLY_CONNECTED) are looked at. For the second number only layers of
+    at least 2,048 weights count. Layers of equal weights count each, although converters store these once. Each
+    number is None where no layer counts.
     """
     histograms: list[npt.NDArray[np.int64]] = []
     for subgraph in model.subgraphs:
@@ -219,7 +233,7 @@ def _input(operator: TfliteOperator, place: int) -> int:
 
 
 def _macs(subgraph: Subgraph, operator: TfliteOperator, weights: Tensor) -> int | None:
-    """Products of one run; None where a shape is known only when it runs."""
+    """Count the multiply-accumulates of one run of an operator. None: a shape is known only when it runs."""
     places = _PRODUCTS[operator.name]
     data = subgraph.tensors[_input(operator, places.data)]
     result = subgraph.tensors[operator.outputs[0]]

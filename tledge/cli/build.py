@@ -1,4 +1,4 @@
-"""``tledge build``."""
+"""The command ``tledge build`` trains a classifier."""
 
 from __future__ import annotations
 
@@ -32,17 +32,27 @@ def build(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Recipe of the training, whose numbers the options below change: head, finetune, best, scratch, or a .toml "
-            "file.",
+            help="Train by this recipe: head, finetune, best, scratch, or a .toml file. The options below change its "
+            "numbers. Try finetune or best where head leaves accuracy behind.",
             show_default="head; with --augment finetune; scratch for an untrained backbone",
         ),
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="NAME", help="Name of the new run.", show_default="data set, backbone and time"),
+        typer.Option(
+            "--run",
+            metavar="NAME",
+            help="Give the new run this name. With --resume, finish the run of this name.",
+            show_default="data set, backbone and time",
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Finish a build that was killed or interrupted, with what it was given.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Finish a build that was killed or interrupted, with the options that it was given. Name it with --run "
+            "where there are several.",
+        ),
     ] = False,
     seed: SeedOption = 0,
     image_size: ImageSizeOption = None,
@@ -50,7 +60,7 @@ def build(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write TensorBoard logs of every epoch to this folder.",
+            help="Write TensorBoard logs of every epoch to this folder. Use it to watch a long training.",
             show_default="none",
             rich_help_panel="Watching",
         ),
@@ -58,7 +68,9 @@ def build(
     mlflow: Annotated[
         bool,
         typer.Option(
-            "--mlflow", help="Record the build as an MLflow run (needs tledge\\[mlflow]).", rich_help_panel="Watching"
+            "--mlflow",
+            help="Record the build as an MLflow run, to keep it beside other experiments. This needs tledge\\[mlflow].",
+            rich_help_panel="Watching",
         ),
     ] = False,
     pixel_range: PixelRangeOption = None,
@@ -101,7 +113,7 @@ def build(
 
 
 def _refuse_others(context: typer.Context) -> None:
-    """Raise InputError for options beside --resume that say what to build: that was said before."""
+    """Raise InputError for options beside --resume that say what to build: the interrupted build has its own."""
     from tledge.errors import InputError
 
     others = [

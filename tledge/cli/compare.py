@@ -1,4 +1,4 @@
-"""``tledge compare``."""
+"""The command ``tledge compare`` compares two reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from tledge.cli.shared_options import ArtifactsOption, JsonOption
 
-_RUN_HELP = "A run that was verified, or a report.json that was kept from one."
+_RUN_HELP = "Compare this verified run, or this report.json that was kept from one."
 
 
 def compare(
@@ -17,7 +17,7 @@ def compare(
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put two reports side by side: better, worse, or inside noise; the outcome sets no exit code."""
+    """Put two reports side by side, and say what is better, worse, or inside noise. The outcome sets no exit code."""
     from tledge.cli.output import print_json, print_renderable
     from tledge.reporting.compare import compare_reports
     from tledge.reporting.compare_table import comparison_table

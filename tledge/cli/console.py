@@ -1,8 +1,8 @@
-"""The terminal: progress bars, messages, and the one error boundary.
+"""This module owns the terminal: progress bars, messages, and the one error boundary.
 
-Results go to stdout, everything else to stderr. TensorFlow and its converters also write to the process's
-stderr from C++; those lines go to a log that is shown only where a command fails by a fault that is not
-the user's, so that they neither break the bars nor hide anything.
+Results go to stdout, everything else to stderr. TensorFlow and its converters also write to the process's stderr from
+C++. Those lines go to a log that is kept only where a command fails by a bug of tledge. So they neither break the bars
+nor hide anything.
 """
 
 from __future__ import annotations
@@ -29,21 +29,24 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 BUG = 70
-INTERRUPTED, READER_GONE, TERMINATED, HUNG_UP = 130, 141, 143, 129  # 128 and the signal, as shells count
+INTERRUPTED, READER_GONE, TERMINATED, HUNG_UP = 130, 141, 143, 129  # They are 128 + the signal, as in shells.
 _INTERRUPTED_MESSAGE = "interrupted; nothing half-written was kept"
 
 
 class TerminalProgress:
-    """Bars on stderr; a line a step where stderr is no terminal; nothing but warnings with ``--json``."""
+    """A ``TerminalProgress`` shows bars on stderr, or one line for each step where stderr is no terminal.
+
+    With ``quiet``, which ``--json`` sets, it shows nothing but warnings.
+    """
 
     def __init__(self, quiet: bool) -> None:
         from tledge.cli.output import PrintableConsole
 
-        # Its own colours and bars go past the stream that lets no escape sequence through.
+        # Rich's own colours and bars bypass the stream that lets no escape sequence through.
         beneath = sys.stderr.beneath if isinstance(sys.stderr, _PrintableStream) else None
         self._console = PrintableConsole(file=beneath, stderr=True, soft_wrap=True)
         self._quiet = quiet
-        self._bars: Progress | None = None  # of all steps that are under way: a terminal has one place for them
+        self._bars: Progress | None = None  # All steps that are under way share it: a terminal has one place for bars.
         self._num_steps, self._counting = 0, threading.Lock()
 
     @contextlib.contextmanager
@@ -61,7 +64,7 @@ class TerminalProgress:
             try:
                 yield lambda units: bars.advance(number, units)
                 (ended,) = (task for task in bars.tasks if task.id == number)
-                bars.remove_task(number)  # before it is full, so that it is seen to be so once
+                bars.remove_task(number)  # It is removed before it is full, so that the full bar is shown once.
                 ended.total = ended.completed = total or 1
                 ended.finished_time = ended.elapsed
                 said: RenderableType = bars.make_tasks_table([ended])
@@ -72,7 +75,7 @@ class TerminalProgress:
                 raise
             finally:
                 bars.refresh()
-                self._console.print(said, markup=False, highlight=False)  # above those that are under way
+                self._console.print(said, markup=False, highlight=False)  # This is above the bars under way.
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[Progress]:
@@ -100,7 +103,7 @@ class TerminalProgress:
 
 
 def _new_bars(console: Console) -> Progress:
-    """A line a step: how far it is, and the time left, where its end is known."""
+    """Make bars, one line for each step: how far it is, and the time left where its end is known."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -129,10 +132,10 @@ def _new_bars(console: Console) -> Progress:
 
 
 def run_guarded(command: Callable[[], Any]) -> int:
-    """Run a Typer app; every error becomes one message and its exit code.
+    """Run a Typer app, and return its exit code. Every error becomes one message.
 
-    Where whoever read our output is gone (``tledge runs | head -1``), the command ends quietly with the code of a
-    program that SIGPIPE ended, whatever its result: 1 would read as a failed gate.
+    Where the reader of our output is gone (``tledge runs | head -1``), the command ends quietly with the code of a
+    program that SIGPIPE ended, whatever its result. The code 1 would read as a failed gate.
     """
     with _outputs() as outputs:
         try:
@@ -143,14 +146,14 @@ def run_guarded(command: Callable[[], Any]) -> int:
         except BrokenPipeError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             for number in (1, 2):
-                os.dup2(nowhere, number)  # what is still in the buffers is flushed again at the end
+                os.dup2(nowhere, number)  # At the end, what is still in the buffers is flushed again.
             return READER_GONE
     return code
 
 
 @contextlib.contextmanager
 def _outputs() -> Iterator[list[int]]:
-    """Copies of the descriptors of stdout and stderr, those that are open: Rich closes a broken stdout by itself."""
+    """Give copies of the open descriptors of stdout and stderr, as Rich closes a broken stdout by itself."""
     copies = []
     for number in (1, 2):
         with contextlib.suppress(OSError):
@@ -163,7 +166,7 @@ def _outputs() -> Iterator[list[int]]:
 
 
 def _reader_is_gone(outputs: list[int]) -> bool:
-    """Whether a pipe has nobody at its other end: a BrokenPipeError may come of a socket or a worker, too."""
+    """Tell whether the reader of stdout or stderr is gone: a BrokenPipeError may also come from a socket or worker."""
     poll = select.poll()
     for number in outputs:
         poll.register(number, 0)  # errors are always told
@@ -171,7 +174,7 @@ def _reader_is_gone(outputs: list[int]) -> bool:
 
 
 def _without_masks(command: Callable[[], Any]) -> None:
-    """Run it; of a broken pipe Typer and Rich make an exit with 1, which is taken back."""
+    """Run a command, and raise BrokenPipeError for a broken pipe, of which Typer and Rich make an exit with 1."""
     try:
         command()
     except SystemExit as stop:
@@ -187,7 +190,7 @@ def _run(command: Callable[[], Any], outputs: list[int]) -> int:
         try:
             _without_masks(command)
         except SystemExit as stop:
-            if stop.code in (INTERRUPTED, TERMINATED, HUNG_UP):  # the first is Typer's word for Ctrl-C
+            if stop.code in (INTERRUPTED, TERMINATED, HUNG_UP):  # Typer turns Ctrl-C into the first.
                 print(_INTERRUPTED_MESSAGE, file=sys.stderr)
             return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except KeyboardInterrupt:
@@ -227,9 +230,10 @@ def _report_bug(error: Exception, log: IO[bytes]) -> int:
 
 
 class _PrintableStream(io.TextIOWrapper):
-    """Python's stderr: what it and libraries say by themselves (warnings, logging, threads) holds names of others, too.
+    """This stream is Python's stderr. It writes only what is printable, as messages of libraries may hold any names.
 
-    ``beneath`` is the same stream for those who write escape sequences of their own; Rich looks for it by its other name.
+    ``beneath`` is the same stream for code that writes escape sequences of its own. Rich looks for it by the name
+    ``rich_proxied_file``.
     """
 
     def __init__(self, binary: IO[bytes]) -> None:
@@ -243,23 +247,23 @@ class _PrintableStream(io.TextIOWrapper):
 
 @contextlib.contextmanager
 def _native_log() -> Iterator[IO[bytes]]:
-    """Send what C++ writes to descriptor 2 to a file, while Python's own stderr goes where it went."""
+    """Send what C++ writes to descriptor 2 to a file, while Python's own stderr stays where it was."""
     with contextlib.ExitStack() as stack:
         try:
             log: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
             python_stderr = _PrintableStream(os.fdopen(os.dup(2), "wb"))
-        except OSError:  # no disk for a log, or no stderr at all: leave things as they are
+        except OSError:  # There is no disk for a log, or no stderr at all: nothing is changed.
             yield stack.enter_context(Path(os.devnull).open("rb"))
             return
         stack.enter_context(python_stderr)
         before = sys.stderr
         os.dup2(log.fileno(), 2)
         sys.stderr = python_stderr
-        faulthandler.enable(python_stderr)  # a crash in C++ still says where Python was
+        faulthandler.enable(python_stderr)  # So a crash in C++ still says where Python was.
         try:
             yield log
         finally:
             faulthandler.disable()
             sys.stderr = before
             os.dup2(python_stderr.fileno(), 2)
-            python_stderr.flush()  # last: whoever read it may be gone
+            python_stderr.flush()  # This comes last, as it fails where the reader of stderr is gone.

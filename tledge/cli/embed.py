@@ -1,4 +1,4 @@
-"""``tledge embed``."""
+"""The command ``tledge embed`` writes features of photos."""
 
 from __future__ import annotations
 
@@ -11,33 +11,49 @@ from tledge.cli.shared_options import ArtifactsOption, JsonOption, OtherPixelRan
 
 
 def embed(
-    dataset: Annotated[str, typer.Option(help="Photos in class folders, or whatever else build takes.")],
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="Compute features of these photos: digits, a folder of class folders, or a TensorFlow Datasets name."
+        ),
+    ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="A new .parquet, .npy (with a .json beside it) or .npz file.")
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Write the features to this new file, whose suffix sets the format: .parquet, .npy (with a .json beside "
+            "it) or .npz.",
+        ),
     ],
     run: RunOption = None,
     layer: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A layer of the network, as block_12_add; an output of several axes is flattened in C order.",
+            help="Write the output of this layer of the network, such as block_12_add. An output of several axes is "
+            "flattened in C order.",
             show_default="the head's input",
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="all, or of a data set with splits of its own: train, validation or test.")
+        str,
+        typer.Option(
+            help="Take all photos, or one split of a data set that has splits of its own: train, validation or test."
+        ),
     ] = "all",
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Of a keras: backbone, where build had them from a file.", show_default="none"
+            metavar="FILE",
+            help="Read the weights of a keras: backbone from this file. Give it where build took them from a file.",
+            show_default="none",
         ),
     ] = None,
     pixel_range: OtherPixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what a run's network makes of photos, one vector each, for clustering and search."""
+    """Write the features that a run's network computes of photos, one vector each, for clustering and search."""
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_line
     from tledge.inference.embed import embed as embed_photos

@@ -1,4 +1,4 @@
-"""``tledge evaluate``."""
+"""The command ``tledge evaluate`` scores a model on other labelled photos."""
 
 from __future__ import annotations
 
@@ -11,24 +11,40 @@ from tledge.cli.shared_options import ArtifactsOption, JsonOption, OtherPixelRan
 
 def evaluate(
     dataset: Annotated[
-        str, typer.Option(help="Labelled photos: whatever build takes, with classes of the same names as the run's.")
+        str,
+        typer.Option(
+            help="Score on these labelled photos: digits, a folder of class folders, or a TensorFlow Datasets name. Its "
+            "classes must have the names of the run's."
+        ),
     ],
     run: RunOption = None,
     artifact: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="The artifact to score.", show_default="the original"),
+        typer.Option(
+            metavar="FORMAT",
+            help="Score the artifact of this format, to see what a device will answer.",
+            show_default="the original",
+        ),
     ] = None,
     split: Annotated[
-        str, typer.Option(help="all, or of a data set with splits of its own: train, validation or test.")
+        str,
+        typer.Option(
+            help="Score all photos, or one split of a data set that has splits of its own: train, validation or test."
+        ),
     ] = "all",
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Score photos too that the run was trained on.")
+        bool,
+        typer.Option(
+            "--include-seen",
+            help="Score also photos that the run has learned from, and their near copies. The accuracy then says little "
+            "of new photos.",
+        ),
     ] = False,
     pixel_range: OtherPixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a run or one of its artifacts on other labelled photos; the score sets no exit code."""
+    """Score a run or one of its artifacts on other labelled photos. The score sets no exit code."""
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_line, print_table
     from tledge.inference.evaluate import evaluate as evaluate_model

@@ -1,4 +1,4 @@
-"""``tledge export``."""
+"""The command ``tledge export`` converts a run to artifacts."""
 
 from __future__ import annotations
 
@@ -18,66 +18,87 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="tflite-float32, tflite-int8, tflite-int8-qat, ...; all: every one but those that train and "
-            "those that are slow on CPUs. May be repeated.",
+            help="Make an artifact of this format, such as tflite-float32, tflite-int8 or onnx-int8. Repeat the option for "
+            "several. The word all stands for every format but those that train and those that are slow on CPUs.",
         ),
     ],
     run: RunOption = None,
     calibration_samples: Annotated[
         int | None,
-        typer.Option(help="Training photos that set the ranges of int8 formats, even by class.", show_default="200"),
+        typer.Option(
+            help="Use this many training photos, even by class, as the representative data set of int8 formats. Use more "
+            "where an int8 artifact loses accuracy.",
+            show_default="200",
+        ),
     ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
             metavar="METHOD",
-            help="How these photos set the ranges: mse, of the least squared error of 8 bits, or min-max, of all values.",
+            help="Choose the ranges of activations by this method: mse has the least squared error of 8 bits, and "
+            "min-max covers all values that were seen.",
             show_default="mse",
         ),
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Of the formats that train: -qat, -pruned, -clustered.",
+            help="Train for this many epochs in the formats that train (-qat, -pruned, -clustered). Use more where the "
+            "validation loss still fell at the end.",
             show_default="2 for -qat, 4 where clustered, 5 for -pruned",
         ),
     ] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="At the start of that training.", show_default="1e-5 for -qat, 5e-5 where clustered, 1e-4 for -pruned"
+            help="Start the training of a format that trains at this learning rate. Lower it where the loss diverges.",
+            show_default="1e-5 for -qat, 5e-5 where clustered, 1e-4 for -pruned",
         ),
     ] = None,
     sparsity: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Weights of -pruned that become zero.", show_default="0.5")
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Set this share of the weights of -pruned formats to zero. More zeros compress better, and may cost accuracy.",
+            show_default="0.5",
+        ),
     ] = None,
     clusters: Annotated[
-        int | None, typer.Option(help="Codes that the weights of a layer of -clustered have.", show_default="32")
+        int | None,
+        typer.Option(
+            help="Give the weights of a layer of -clustered formats this many different values. Fewer values compress "
+            "better, and may cost accuracy.",
+            show_default="32",
+        ),
     ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
             metavar="POINTS",
-            help="Of an int8 format: find a file whose accuracy is shown to drop no further, with layers in float or "
-            "trained where it must be.",
+            help="Search for an artifact of an int8 format that is shown on the validation photos to lose at most so many "
+            "points of accuracy. Layers stay in float, or the network is trained, where all-integer loses more.",
         ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            help="Make int8 weights for the CPU of a target: its name (see: tledge targets) or a .toml file. A target that says "
-            "int8_saturates = false gets ONNX weights of all 8 bits.",
+            help="Make int8 weights for the CPU of this target, a name (see: tledge targets) or a .toml file. Use it where "
+            "the CPU is known: with int8_saturates = false, ONNX weights use all 8 bits.",
             show_default="any CPU",
         ),
     ] = None,
     batch: Annotated[
-        str, typer.Option(metavar="1|any", help="Photos that a file takes at a time; any is for ONNX.")
+        str,
+        typer.Option(
+            metavar="1|any",
+            help="Make artifacts that take one photo at a time, or any number. Use any for an ONNX artifact on a server.",
+        ),
     ] = "1",
     jobs: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Formats that are converted at a time, each in a process of its own.",
+            help="Convert this many formats at a time, each in a process of its own. Use fewer where memory runs out.",
             show_default="one a core, as far as memory has room",
         ),
     ] = None,
@@ -143,7 +164,7 @@ def _print(records: list[ExportRecord]) -> None:
 
 
 def _learned(record: ExportRecord) -> str:
-    """What its training came to, of a format that trains."""
+    """Say what the training of a format that trains came to. The text is empty for other formats."""
     learned = record.options
     if "validation_losses" not in learned:
         return ""
@@ -155,7 +176,7 @@ def _learned(record: ExportRecord) -> str:
 
 
 def _print_search(search: AccuracySearch) -> None:
-    """A row for each file that was tried."""
+    """Print a row for each file that the search tried."""
     from tledge.cli.output import print_line, print_table
 
     columns = ("tried", "float operators", "accuracy %", "drop, points (95%)", "MB", "p50 ms", "within the budget")

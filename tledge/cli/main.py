@@ -1,4 +1,4 @@
-"""The command ``tledge``: its subcommands, and the one place where errors become exit codes."""
+"""The command ``tledge`` is put together here from its subcommands, which run where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tledge.search_paths import protect_this_process
 
 
 class _Commands(TyperGroup):
-    """The subcommands; an error of usage names words of the command line, which a shell may have made of file names."""
+    """These are the subcommands. Their errors of usage are made printable, as a shell may put file names into them."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with _printable_message():
@@ -72,23 +72,25 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version of tledge and exit."
+    ),
 ) -> None:
     """From labelled photos to a verified image classifier for small devices."""
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command line, and end the process with its exit code. This is the entry point of the console script."""
     protect_this_process()
     heed_signals()
     code = run_guarded(app)
     try:
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # closed by whoever started us
+            if stream is not None:  # It may be closed by whoever started us.
                 stream.flush()
-    except OSError:  # whoever read our output is gone
+    except OSError:  # The reader of our output is gone.
         code = code or 1
-    # TensorFlow takes half a second to take itself down; what libraries asked to be done at the end is done.
+    # TensorFlow takes half a second to shut down, so that is skipped. The exit functions of libraries still run.
     atexit._run_exitfuncs()
     os._exit(code)
 

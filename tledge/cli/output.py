@@ -1,4 +1,4 @@
-"""What is printed: results to stdout, as lines, tables or JSON, and the console that shows no control characters."""
+"""This module prints results to stdout, as lines, tables or JSON. Its console shows no control characters."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rich.text import Text
 from tledge.printable import json_printable, one_line, printable_lines
 from tledge.records import Report
 
-_PIPE_WIDTH = 200  # columns: a pipe has no width of its own, and gets wide rows rather than folded ones
+_PIPE_WIDTH = 200  # A pipe has no width of its own, and gets wide rows, in columns, rather than folded ones.
 
 
 class PrintableConsole(Console):
-    """A console that styles and moves as Rich does, and shows of every text only what is printable."""
+    """This console styles and moves as Rich does, and shows only what is printable of every text."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
@@ -30,26 +30,26 @@ class PrintableConsole(Console):
 
 
 def print_line(text: str) -> None:
-    """The text as one line, however long."""
+    """Print the text as one line, however long."""
     print(one_line(text))
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON that is the value to the letter, and nothing to a terminal."""
+    """Return a value as JSON, exact to the letter, in which a terminal finds no control characters."""
     return json_printable(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def print_json(value: Any) -> None:
-    """One JSON object."""
+    """Print a value as JSON, indented by two spaces."""
     print(json_text(value, indent=2))
 
 
 def print_json_of_many(
     head: Mapping[str, Any], name: str, items: Iterable[Any], tail: Callable[[], Mapping[str, Any]]
 ) -> None:
-    """One JSON object: ``head``, the list ``name`` of the items, and ``tail``, which is asked when the last item came.
+    """Print one JSON object: ``head``, the list ``name`` of items, and ``tail``, which is called after the last item.
 
-    The items wait on disk for it, as they may be many.
+    The items wait on disk until then, as there may be many.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
         between = ""
@@ -63,7 +63,7 @@ def print_json_of_many(
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
-    """A table; ``right``: the headings of columns that are aligned at the right."""
+    """Print a table. ``right`` are the headings of columns that are aligned at the right."""
     table = Table(box=None, header_style="bold")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
@@ -73,7 +73,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right
 
 
 def print_report(report: Report, folder: Path, *, is_warned: bool = False) -> None:
-    """The report's tables and where its page lies. ``is_warned``: its warnings were said before."""
+    """Print the tables of a report, and the path of its page. ``is_warned``: its warnings were printed before."""
     from tledge.reporting.table import table
 
     console = _stdout()
@@ -82,7 +82,7 @@ def print_report(report: Report, folder: Path, *, is_warned: bool = False) -> No
 
 
 def print_renderable(renderable: RenderableType) -> None:
-    """What Rich can show."""
+    """Print anything that Rich can show."""
     _stdout().print(renderable)
 
 

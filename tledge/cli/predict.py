@@ -1,4 +1,4 @@
-"""``tledge predict``."""
+"""The command ``tledge predict`` names the classes of photos."""
 
 from __future__ import annotations
 
@@ -16,24 +16,37 @@ if TYPE_CHECKING:
 def predict(
     photos: Annotated[
         list[str],
-        typer.Argument(metavar="PHOTO...", help="Files, folders of photos, or - for one photo on standard input."),
+        typer.Argument(
+            metavar="PHOTO...", help="Answer these files, folders of photos, or - for one photo on standard input."
+        ),
     ],
     run: RunOption = None,
     artifact: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="The artifact that answers.", show_default="the original"),
+        typer.Option(
+            metavar="FORMAT",
+            help="Let the artifact of this format answer, to see what a device will answer.",
+            show_default="the original",
+        ),
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="What runs the artifact.", show_default="the runtime of its file")
+        str | None,
+        typer.Option(
+            help="Run the artifact by this runtime, where several can run its file.",
+            show_default="the runtime of its file",
+        ),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="How many classes of each photo.", show_default="3, or all of fewer")
+        int | None,
+        typer.Option(
+            help="Name this many classes of each photo, the most probable first.", show_default="3, or all of fewer"
+        ),
     ] = None,
     pixel_range: OtherPixelRangeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Name the most probable classes of photos, by a run or one of its artifacts."""
+    """Name the most probable classes of photos, as a run or one of its artifacts answers."""
     from tledge.cli.console import TerminalProgress
     from tledge.errors import InputError
     from tledge.inference.predict import Prediction
@@ -52,7 +65,7 @@ def predict(
 
 
 def _print_lines(prediction: Prediction) -> None:
-    """A line a photo, as they come; columns are as wide as the longest name that may come."""
+    """Print one line for each photo as it is answered. Columns are as wide as the longest name that may come."""
     from rich.cells import cell_len
 
     from tledge.cli.output import print_line

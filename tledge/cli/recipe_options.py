@@ -1,6 +1,6 @@
-"""The numbers of a recipe as options of a command: made from the recipe's fields when the command's parser or help asks.
+"""The numbers of a recipe become options of a command. They are made when the command's parser or its help asks.
 
-Importing the recipe takes a tenth of a second, which the other commands and their help do without.
+Importing the recipe takes a tenth of a second, which the other commands and their help are spared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOT_GIVEN = "not given"
 
 
 class RecipeCommand(TyperCommand):
-    """A command with an option for every field of a recipe that is shown; their values are the context's ``obj``, by field."""
+    """This command has an option for every shown field of a recipe. The context's ``obj`` holds their values by field."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         *own, help_option = super().get_params(ctx)
@@ -37,9 +37,9 @@ class RecipeCommand(TyperCommand):
 
 
 def given(context: typer.Context) -> dict[str, Any]:
-    """Return the fields of a recipe that the command line names, with their values; a time is in seconds.
+    """Return the fields of a recipe that the command line names, with their values. A time is in seconds.
 
-    Raises InputError for what is no time.
+    Raises InputError for an option of time whose value is no time.
     """
     from tledge.cli.shared_options import seconds
 
@@ -52,7 +52,7 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 @functools.cache
 def _options() -> tuple[Any, ...]:
-    """Make the options as Typer makes those of a function: from a signature."""
+    """Make the options from a signature, as Typer makes those of a function."""
 
     def numbers() -> None: ...
 
@@ -67,7 +67,7 @@ def _options() -> tuple[Any, ...]:
 
 
 def _shown() -> Iterator[tuple[str, FieldInfo, Shown]]:
-    """List the fields that are options: those of the recipe, and of its augmentation."""
+    """Yield the fields that are options, of the recipe and of its augmentation."""
     from tledge.training.augmentation_settings import Augmentation
     from tledge.training.recipe import Recipe
     from tledge.training.shown import Shown
@@ -94,7 +94,10 @@ def _option(name: str, field: FieldInfo, shown: Shown) -> Any:
 
 
 def _defaults(name: str) -> str:
-    """Say what a field is in the recipes that read it, as in ``head 100; finetune 12``, or once where it is always the same."""
+    """Say which value a field has in each recipe that reads it, as in ``head 100; finetune 12``.
+
+    Where it is the same in all, it is said once.
+    """
     from tledge.training.recipe import RECIPES, unread_fields
 
     read = {recipe.name: _text(recipe, name) for recipe in RECIPES.values() if name not in unread_fields(recipe)}

@@ -1,4 +1,4 @@
-"""``tledge report``."""
+"""The command ``tledge report`` writes the reports again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tledge.cli.shared_options import ArtifactsOption, RunOption
 
 
 def report(run: RunOption = None, artifacts: ArtifactsOption = None) -> None:
-    """Write the reports again from the last verification, without measuring; the verdict sets no exit code."""
+    """Write the reports again from the last verification, without measuring. The verdict sets no exit code."""
     from tledge.cli.output import print_report
     from tledge.reporting.stored import write_again
 

@@ -1,4 +1,4 @@
-"""``tledge runs``."""
+"""The command ``tledge runs`` lists the runs."""
 
 from __future__ import annotations
 

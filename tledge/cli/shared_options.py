@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""These options are shared by several commands."""
 
 from __future__ import annotations
 
@@ -8,44 +8,62 @@ from typing import Annotated
 import typer
 
 DEFAULT_BACKBONE = (
-    "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"  # tledge.backbones.DEFAULT, unloaded
+    "https://tfhub.dev/google/tf2-preview/mobilenet_v2/feature_vector/4"  # This is tledge.backbones.DEFAULT, unloaded.
 )
 _DATASET_HELP = (
-    "Labelled photos: digits, a folder of class folders, or a TensorFlow Datasets name, as tf_flowers or mnist:3.0.1."
+    "Train on these labelled photos: digits, a folder of class folders, or a TensorFlow Datasets name, such as tf_flowers "
+    "or mnist:3.0.1."
 )
 DatasetOption = Annotated[str | None, typer.Option(help=_DATASET_HELP)]
 RequiredDatasetOption = Annotated[str, typer.Option(help=_DATASET_HELP)]
 BackboneOption = Annotated[
     str,
     typer.Option(
-        help="What the classifier stands on: a TensorFlow Hub image feature vector by URL or folder, bundled, keras:NAME, "
-        "alexnet or lenet."
+        help="Put the classifier on this network: a TensorFlow Hub image feature vector by URL or folder, bundled, "
+        "keras:NAME, alexnet or lenet. Use bundled where there is no internet connection."
     ),
 ]
 WeightsOption = Annotated[
     str | None,
     typer.Option(
-        help="Weights of a keras: backbone: imagenet, none for a training from scratch, or an .h5 file.",
+        help="Start a keras: backbone from these weights: imagenet, an .h5 file, or none for a training from scratch.",
         show_default="imagenet",
     ),
 ]
 SeedOption = Annotated[
-    int, typer.Option(help="Seed of everything that is drawn: the same one gives the same splits and the same model.")
+    int,
+    typer.Option(
+        help="Draw all random numbers from this seed. The same seed gives the same splits and the same model."
+    ),
 ]
 ImageSizeOption = Annotated[
     int | None,
     typer.Option(
-        help="Side of the model's input in pixels, for a backbone that takes any.", show_default="the backbone's"
+        help="Give the model a square input of this side in pixels, where the backbone takes any size. A smaller input "
+        "is faster, and usually less accurate.",
+        show_default="the backbone's",
     ),
 ]
-RunOption = Annotated[str | None, typer.Option("--run", metavar="NAME", help="The run; default: the latest.")]
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run", metavar="NAME", help="Use the run of this name (see: tledge runs).", show_default="the latest"
+    ),
+]
 ArtifactsOption = Annotated[
     Path | None,
     typer.Option(
-        "--artifacts", metavar="DIR", envvar="TLEDGE_ARTIFACTS", help="Folder of the runs.", show_default="artifacts"
+        "--artifacts",
+        metavar="DIR",
+        envvar="TLEDGE_ARTIFACTS",
+        help="Keep the runs in this folder, and look for them there.",
+        show_default="artifacts",
     ),
 ]
-_RANGE_HELP = "Black and white of 16-bit photos as in 0..4095."
+_RANGE_HELP = (
+    "Take these values of 16-bit photos as black and white, such as 0..4095. Use it where a camera fills fewer than "
+    "16 bits."
+)
 PixelRangeOption = Annotated[
     str | None,
     typer.Option("--pixel-range", metavar="LOW..HIGH", help=_RANGE_HELP, show_default="0..65535, if it is used"),
@@ -53,11 +71,13 @@ PixelRangeOption = Annotated[
 OtherPixelRangeOption = Annotated[
     str | None, typer.Option("--pixel-range", metavar="LOW..HIGH", help=_RANGE_HELP, show_default="the run's")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text and bars.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of text and bars, for other programs to read.")
+]
 
 
 def whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """``1,2,4`` as numbers; empty for none. Raises InputError for anything else."""
+    """Parse whole numbers as in ``1,2,4``; an empty text has none. Anything else raises InputError."""
     from tledge.errors import InputError
 
     try:
@@ -67,7 +87,10 @@ def whole_numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 def seconds(option: str, text: str | None) -> float | None:
-    """``90``, ``90s``, ``5m`` or ``1h`` in seconds. Raises InputError for anything else, and for what is not above 0."""
+    """Parse a time such as ``90``, ``90s``, ``5m`` or ``1h`` into seconds.
+
+    Raises InputError for anything else, and for a time that is not above 0.
+    """
     import re
 
     from tledge.errors import InputError

@@ -1,4 +1,4 @@
-"""``tledge targets``."""
+"""The command ``tledge targets`` lists the targets."""
 
 from __future__ import annotations
 

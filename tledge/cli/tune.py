@@ -1,4 +1,4 @@
-"""``tledge tune``."""
+"""The command ``tledge tune`` searches for a better head."""
 
 from __future__ import annotations
 
@@ -25,16 +25,33 @@ def tune(
     backbone: BackboneOption = DEFAULT_BACKBONE,
     weights: WeightsOption = None,
     recipe: Annotated[
-        str, typer.Option(help="Where the search starts: head, or a .toml file of a recipe that trains the head alone.")
+        str,
+        typer.Option(
+            help="Start the search at this recipe: head, or a .toml file of a recipe that trains the head alone."
+        ),
     ] = "head",
-    trials: Annotated[int, typer.Option(help="Heads to train, with those that the study has already.")] = 50,
+    trials: Annotated[
+        int,
+        typer.Option(
+            help="Train this many heads in all. Heads that the study has already count. More may find a better one."
+        ),
+    ] = 50,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="As 1h, 5m or 90s: ends the search.", show_default="none")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="End the search after this time, such as 1h, 5m or 90s. The best head so far is kept.",
+            show_default="none",
+        ),
     ] = None,
     seed: SeedOption = 0,
     study: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A new search, or one to go on with.", show_default="a new one"),
+        typer.Option(
+            metavar="NAME",
+            help="Go on with the search of this name, or give the name to a new one.",
+            show_default="data set, backbone and time",
+        ),
     ] = None,
     image_size: ImageSizeOption = None,
     pixel_range: PixelRangeOption = None,
@@ -43,7 +60,8 @@ def tune(
 ) -> None:
     """Search for a better head: learning rate, dropout, label smoothing, layers and batch size, on features computed once.
 
-    The validation split judges; the test split is never scored. Recipes that train more than the head are not searched.
+    The validation split judges, and the test split is never scored. Recipes that train more than the head are not
+    searched.
     """
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_line

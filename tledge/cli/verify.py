@@ -1,4 +1,4 @@
-"""``tledge verify``."""
+"""The command ``tledge verify`` measures what artifacts lose."""
 
 from __future__ import annotations
 
@@ -11,33 +11,90 @@ from tledge.cli.shared_options import ArtifactsOption, JsonOption, RunOption
 
 def verify(
     run: RunOption = None,
-    target: Annotated[str, typer.Option(help="A target's name (see: tledge targets) or a .toml file.")] = "cpu",
+    target: Annotated[
+        str,
+        typer.Option(help="Judge by the budgets of this target, a name (see: tledge targets) or a .toml file."),
+    ] = "cpu",
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="FORMAT", help="Only these artifacts; default: all of the run."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Verify only the artifact of this format. Repeat the option for several.",
+            show_default="all of the run",
+        ),
     ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(metavar="POINTS", help="Accuracy budget in place of the target's.")
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Allow a drop of top-1 accuracy of this many points, in place of the target's budget.",
+            show_default="the target's",
+        ),
     ] = None,
-    p95_ms: Annotated[float | None, typer.Option("--p95-ms", help="Latency budget in place of the target's.")] = None,
-    max_mb: Annotated[float | None, typer.Option(help="Size budget in place of the target's.")] = None,
-    max_memory_mb: Annotated[float | None, typer.Option(help="Memory budget in place of the target's.")] = None,
+    p95_ms: Annotated[
+        float | None,
+        typer.Option(
+            "--p95-ms",
+            help="Allow a p95 latency of this many milliseconds, in place of the target's budget.",
+            show_default="the target's",
+        ),
+    ] = None,
+    max_mb: Annotated[
+        float | None,
+        typer.Option(
+            help="Allow artifacts of this many megabytes, in place of the target's budget.", show_default="the target's"
+        ),
+    ] = None,
+    max_memory_mb: Annotated[
+        float | None,
+        typer.Option(
+            help="Allow a peak memory of this many megabytes, in place of the target's budget.",
+            show_default="the target's",
+        ),
+    ] = None,
     certify: Annotated[
-        bool, typer.Option("--certify", help="Ask for certainty: the drop's upper 95% bound must be inside the budget.")
+        bool,
+        typer.Option(
+            "--certify",
+            help="Fail an artifact unless the whole 95% interval of its drop is inside the budget. Use it where you need "
+            "certainty, and have enough test photos.",
+        ),
     ] = False,
     accuracy_only: Annotated[
-        bool, typer.Option("--accuracy-only", help="Artifacts against the original's stored answers, nothing else.")
+        bool,
+        typer.Option(
+            "--accuracy-only",
+            help="Measure neither latency nor memory, and compare artifacts with the stored answers of the original. Use "
+            "it for an answer in seconds.",
+        ),
     ] = False,
-    protocol: Annotated[str, typer.Option(help="Of the latency measurement: quick, standard or mlperf.")] = "standard",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="Measure latency by this protocol: quick, standard or mlperf. Use quick for a first look, and mlperf for "
+            "the minimum of MLPerf's single stream."
+        ),
+    ] = "standard",
     threads: Annotated[
         str,
-        typer.Option(metavar="N,N,...", help="Measure latency at these thread counts too.", show_default="target's"),
+        typer.Option(
+            metavar="N,N,...",
+            help="Measure latency also at these numbers of threads, to choose the one for the device.",
+            show_default="the target's",
+        ),
     ] = "",
-    layers: Annotated[bool, typer.Option("--layers", help="Compare int8 artifacts with float layer by layer.")] = False,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers",
+            help="Compare int8 artifacts with float32 layer by layer. Use it to find the layers that lose accuracy.",
+        ),
+    ] = False,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every artifact against the original; exit code 1 where a gate fails."""
+    """Measure every artifact against the original, and judge it by a target's budgets. A failed gate gives exit code 1."""
     from tledge.api import verify as verify_run
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_report

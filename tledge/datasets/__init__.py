@@ -1,4 +1,4 @@
-"""A data set spec becomes a stream of labelled photos. One source is one file of this package."""
+"""A data set's spec becomes a stream of labelled photos. Each kind of source is one file of this package."""
 
 from tledge.datasets.photo_source import Photo, Source
 from tledge.datasets.spec import open_source

@@ -1,4 +1,4 @@
-"""What is kept of photos on the disk, by their content: pixels, digests and fingerprints; made again where it is damaged."""
+"""The caches keep pixels, digests and fingerprints of photos on disk, by content; damaged rows are made again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Part = Literal["pixels", "digest", "fingerprint"]
 
 
 def content_key(photo: Photo) -> bytes:
-    """SHA-256 of the example as its source holds it; of nothing, where that can't be read."""
+    """Return the SHA-256 of a photo as its source holds it. An unreadable photo has the SHA-256 of no bytes."""
     if isinstance(photo.data, UnreadableImage):
         return hashlib.sha256().digest()
     if isinstance(photo.data, bytes):
@@ -32,28 +32,31 @@ def content_key(photo: Photo) -> bytes:
 
 
 def pixel_cache(input_size: int, pixel_range: PixelRange | None, progress: Progress | None = None) -> RowCache:
-    """Where pixels of this size are kept; a change of the preprocessing, or another range, starts a new cache.
+    """Open the cache of pixels of this size. Another preprocessing, or another range, has another cache.
 
-    ``progress`` is told what can't be read of it, as :class:`RowCache` says.
+    ``progress`` is told which of its rows can't be read, as :class:`RowCache` says.
     """
     namespace = f"pixels-{preprocessing.version(pixel_range)}/{input_size}"
     return RowCache(namespace, (input_size, input_size, 3), np.uint8, progress)
 
 
 def digest_cache(input_size: int, pixel_range: PixelRange | None, progress: Progress | None = None) -> RowCache:
-    """Where digests are kept, which are of all pixels before they are resized: of any ``input_size`` the same."""
+    """Open the cache of digests, which are of the pixels before they are resized. ``input_size`` changes nothing."""
     return RowCache(f"pixel-digests-{preprocessing.version(pixel_range)}", (32,), np.uint8, progress)
 
 
 def fingerprint_cache(input_size: int, pixel_range: PixelRange | None, progress: Progress | None = None) -> RowCache:
-    """Where fingerprints of pixels of this size are kept."""
+    """Open the cache of fingerprints of pixels of this size."""
     namespace = f"fingerprints-v{near_copies.VERSION}-{preprocessing.version(pixel_range)}/{input_size}"
     return RowCache(namespace, (near_copies.LENGTH,), np.uint8, progress)
 
 
 @dataclass(frozen=True)
 class CachedPhoto:
-    """Of a photo, uint8: ``pixels`` (S, S, 3); ``digest`` (32,) of all that was decoded; ``fingerprint`` (256,)."""
+    """A photo is kept as three arrays of uint8.
+
+    ``pixels`` is (S, S, 3). ``digest`` (32,) is of all pixels that were decoded. ``fingerprint`` is (256,).
+    """
 
     pixels: Pixels
     digest: npt.NDArray[np.uint8]
@@ -61,7 +64,7 @@ class CachedPhoto:
 
 
 def made(photo: Photo, input_size: int, pixel_range: PixelRange | None) -> CachedPhoto:
-    """Decode a photo. Raises UnreadableImage."""
+    """Decode a photo, and make its digest and fingerprint. A photo that can't be read raises UnreadableImage."""
     found = photo.prepared(input_size, pixel_range)
     if isinstance(found, UnreadableImage):
         raise found
@@ -76,9 +79,10 @@ def remedy(
     names: Mapping[bytes, str],
     progress: Progress,
 ) -> Remedy:
-    """How damaged rows are made again: by reading the photos. ``names``: their ids by their keys.
+    """Return the remedy that makes damaged rows again, by reading their photos from the source.
 
-    Where one is gone, or differs, it raises EnvironmentFault that names it.
+    ``names`` are the ids of the photos by their keys. Where a photo is gone, or differs, the remedy raises
+    EnvironmentFault that names it.
     """
 
     def make(keys: Collection[bytes]) -> Iterator[tuple[bytes, Array]]:

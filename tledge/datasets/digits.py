@@ -1,4 +1,4 @@
-"""scikit-learn's own 1,797 handwritten digits (8 x 8 grey, 10 classes): no network needed."""
+"""This source is scikit-learn's own 1,797 handwritten digits (8 x 8 grey, 10 classes), which need no network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = "digits"
 
 
 class Digits:
-    """The UCI optical digits test set as scikit-learn ships it."""
+    """This data set is the test set of the UCI optical digits, as scikit-learn ships it."""
 
     spec = NAME
     name = NAME
@@ -21,7 +21,7 @@ class Digits:
     warnings: tuple[str, ...] = ()
 
     def photos(self) -> Iterator[Photo]:
-        """uint8 (8, 8) grey; the source's 0..16 becomes 0..255."""
+        """Yield the digits, uint8 (8, 8) grey. The source's values 0..16 become 0..255."""
         from sklearn.datasets import load_digits
 
         data = load_digits()
@@ -31,5 +31,5 @@ class Digits:
 
 
 def open_digits() -> Source:
-    """The data set."""
+    """Open the digits of scikit-learn."""
     return Digits()

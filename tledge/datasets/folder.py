@@ -1,4 +1,4 @@
-"""A folder of class folders, or of train, validation and test folders of class folders."""
+"""This source is a folder of class folders, or of train, validation and test folders that hold class folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPLIT_FOLDERS: dict[str, SplitName] = {
 
 
 class Folder:
-    """Photos below a folder; every file counts as a photo, so a file that is none is named and skipped."""
+    """A ``Folder`` gives the photos below a folder. A file that is no photo is given, too, as an unreadable one."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Folder:
         self._files = files
 
     def photos(self) -> Iterator[Photo]:
-        """In the order of their paths."""
+        """Yield the photos in the order of their paths."""
         for path, label, split in self._files:
             data: bytes | UnreadableImage
             try:
@@ -64,7 +64,7 @@ class Folder:
 
 
 def open_folder(root: Path) -> Source:
-    """List a folder's photos. Raises InputError for a folder that holds no data set."""
+    """List the photos of a folder. Raises InputError for a folder that holds no data set."""
     if not root.is_dir():
         raise InputError(f"data set folder {root}: {'not a folder' if root.exists() else 'no such folder'}")
     if _text(root.resolve()) != root.resolve().as_posix():
@@ -102,7 +102,7 @@ def open_folder(root: Path) -> Source:
 
 
 def _text(path: Path | str) -> str:
-    """A path as text that any record can hold: bytes that are no UTF-8 are written as ``\\xNN``."""
+    """Write a path as text that any record can hold. Bytes that are no UTF-8 are written as ``\\xNN``."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
@@ -112,7 +112,7 @@ def _is_visible(name: str) -> bool:
 
 
 def _subfolders(folder: Path, outputs: list[Path]) -> list[Path]:
-    """Those of photos; ``outputs`` grows by those that tledge wrote."""
+    """Return the visible folders in a folder, without those that tledge wrote, which are added to ``outputs``."""
     found = sorted(path for path in folder.iterdir() if path.is_dir() and _is_visible(path.name))
     outputs += [path for path in found if holds_only_output(path, _is_visible)]
     return [path for path in found if path not in outputs]

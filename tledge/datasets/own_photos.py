@@ -1,4 +1,4 @@
-"""The photos of a run's splits, to be known again: by their content, and by their fingerprints."""
+"""The photos of a run's splits are recognised in other data by their content and by their fingerprints."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class OwnPhotos:
-    """The photos of each split, and their fingerprints in the same order, uint8 (N, 256).
+    """The photos of a run are held by split, with their fingerprints in the same order, uint8 (N, 256).
 
-    ``problem``: why there are no fingerprints; None where there are.
+    ``problem`` says why there are no fingerprints. It is None where there are.
     """
 
     members: Mapping[SplitName, list[Member]]
@@ -31,10 +31,10 @@ class OwnPhotos:
 
 
 def own_photos(run: Run, progress: Progress) -> OwnPhotos:
-    """The photos of a run. Raises ArtifactError where its fingerprints are not of them.
+    """Return the photos of a run and their fingerprints.
 
-    A run of an earlier tledge holds no fingerprints: they are made from the pixel cache, or from its data set. Where neither
-    has its photos there are none.
+    A run of an earlier tledge holds no fingerprints. They are made from the pixel cache, or from its data set. Where
+    neither has the photos, there are none. Raises ArtifactError where the run's fingerprints are not of its photos.
     """
     found = {split: members(run, split) for split in SPLITS}
     if FINGERPRINTS_FILE in run.manifest.files_sha256:
@@ -51,9 +51,10 @@ def own_photos(run: Run, progress: Progress) -> OwnPhotos:
 
 
 def fingerprints_of(run: Run, split: SplitName, progress: Progress) -> Fingerprints:
-    """Those of one split, uint8 (N, 256) in the order of splits.csv: as the run holds them, or else made from its pixels.
+    """Return the fingerprints of one split, uint8 (N, 256), in the order of splits.csv.
 
-    Raises what :func:`load_split` does, and ArtifactError where the run's are not of its photos.
+    They are read from the run, or made from its pixels where it holds none. Raises what :func:`load_split` does, and
+    ArtifactError where the run's fingerprints are not of its photos.
     """
     if FINGERPRINTS_FILE in run.manifest.files_sha256:
         return _stored(run, {name: members(run, name) for name in SPLITS})[split]

@@ -1,4 +1,4 @@
-"""Where labelled photos come from, and one photo as its source gives it."""
+"""This module says what a source of labelled photos is, and what a photo is as its source gives it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from tledge.records import SplitName
 
 @dataclass(frozen=True)
 class Photo:
-    """One example as its source gives it: encoded bytes, uint8 pixels (H, W) or (H, W, C), or why it can't be read."""
+    """A photo is one example as its source gives it.
+
+    ``data`` holds encoded bytes, uint8 pixels (H, W) or (H, W, C), or why the photo can't be read. ``source_split`` is
+    the split that it has in its source, or None.
+    """
 
     id: str
     label: int
@@ -26,13 +30,13 @@ class Photo:
 
     @property
     def num_bytes(self) -> int:
-        """What it holds in memory."""
+        """Return how many bytes of memory the data takes."""
         if isinstance(self.data, UnreadableImage):
             return 0
         return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
 
     def prepared(self, size: int, pixel_range: PixelRange | None) -> PreparedPhoto | UnreadableImage:
-        """What :func:`tledge.preprocessing.prepare_photo` makes of it, or why it can't be read."""
+        """Decode and resize the photo by :func:`tledge.preprocessing.prepare_photo`, or return why it can't be read."""
         if isinstance(self.data, UnreadableImage):
             return self.data
         try:
@@ -42,13 +46,13 @@ class Photo:
 
 
 class Source(Protocol):
-    """Where labelled photos come from. ``photos`` may be called again and gives the same order."""
+    """A source gives labelled photos. ``photos`` may be called again, and gives the same order."""
 
     spec: str
     name: str
     labels: tuple[str, ...]
     num_photos: int
-    warnings: tuple[str, ...]  # what was found and is not part of the data set
+    warnings: tuple[str, ...]  # These name what was found and is not part of the data set.
 
     def photos(self) -> Iterator[Photo]:
-        """Every photo, one at a time: a data set larger than memory streams through."""
+        """Yield every photo, one at a time, so that a data set may be larger than memory."""

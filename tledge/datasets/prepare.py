@@ -1,4 +1,4 @@
-"""A source becomes a Dataset: every photo decoded once, its pixels cached, its split fixed."""
+"""A source becomes a Dataset: every photo is decoded once, its pixels are cached, and its split is fixed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FINGERPRINTS_FILE = "fingerprints.npy"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set whose pixels are cached. Row i of every column is one photo, in the source's order."""
+    """A ``Dataset`` is a data set with cached pixels. Row i of every column is one photo, in the source's order."""
 
     source: Source
     input_size: int
@@ -59,14 +59,14 @@ class Dataset:
     skipped: tuple[SkippedPhoto, ...]
 
     def pixels_key(self, row: int) -> bytes:
-        """32 bytes that name what a photo's pixels were made from: its content, and the range where one was said."""
+        """Return 32 bytes that name what a photo's pixels were made from: its content, and the range if given."""
         content = self.content_sha256[row]
         return (
             content if self.pixel_range is None else hashlib.sha256(f"{self.pixel_range} ".encode() + content).digest()
         )
 
     def record(self) -> DatasetRecord:
-        """What the manifest says of the data."""
+        """Return what the manifest says of the data."""
         lines = [
             f"{key.hex()} {self.source.labels[label]}"
             for key, label in zip(self.content_sha256, self.labels, strict=True)
@@ -84,7 +84,7 @@ class Dataset:
         )
 
     def split_records(self) -> dict[SplitName, SplitRecord]:
-        """Size, class counts and hash of every split."""
+        """Return the size, the class counts and the hash of every split."""
         records: dict[SplitName, SplitRecord] = {}
         for name, rows in self.splits.rows.items():
             names = [self.source.labels[label] for label in self.labels[rows]]
@@ -96,9 +96,10 @@ class Dataset:
         return records
 
     def write_splits(self, folder: Path) -> None:
-        """Write splits.csv: who is in which split, so that later stages find the very same photos.
+        """Write splits.csv and fingerprints.npy into a folder.
 
-        And fingerprints.npy, uint8 (N, 256) in the order of its lines, by which near copies of them are found.
+        splits.csv says which photo is in which split, so that later stages find the very same photos. fingerprints.npy,
+        uint8 (N, 256) in the order of the lines of splits.csv, serves to find near copies of the photos.
         """
         out = io.StringIO()
         table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold a line end
@@ -114,7 +115,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SplitPhotos:
-    """The photos of one split of a run. ``pixels``: uint8 (N, S, S, 3); ``labels``: int64 (N,)."""
+    """These are the photos of one split of a run. ``pixels`` is uint8 (N, S, S, 3), ``labels`` int64 (N,)."""
 
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
@@ -123,13 +124,13 @@ class SplitPhotos:
 
 
 def uncached_bytes(source: Source, input_size: int, pixel_range: PixelRange | None) -> int:
-    """Tell what the pixels of a source's photos that are not cached will take on the cache's disk."""
+    """Estimate the bytes that the pixels of a source's uncached photos will take on the cache's disk."""
     cache = pixel_cache(input_size, pixel_range)
     return _num_new(source, cache) * cache.row_bytes
 
 
 def _num_new(source: Source, cache: RowCache) -> int:
-    # Which photos are new is unknown before each was hashed: at least so many, if none of them is there twice.
+    # Which photos are new is unknown before each was hashed. If no photo occurs twice, at least this many are new.
     return max(0, source.num_photos - len(cache))
 
 
@@ -140,12 +141,21 @@ def prepare_dataset(
     progress: Progress,
     pixel_range: PixelRange | None = None,
 ) -> Dataset:
-    """Read a source once: decode what is not cached, split, and check that it can be trained on.
+    """Read a source once: decode what is not cached, split, and check that a classifier can be trained on it.
 
-    ``pixel_range``: of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it.
-    A disk without room for the pixels of the new ones is an EnvironmentFault before any is read.
-    Raises InputError for no photos, fewer than two classes, a class with fewer than two photos, over
-    5% unreadable photos, or 16-bit photos of an unknown range. Unreadable photos below that are warned of and recorded.
+    A smaller share of unreadable photos is warned of and recorded.
+
+    Args:
+        source: the labelled photos.
+        input_size: side of the model's input, in pixels.
+        seed: seed of the split.
+        progress: what is told of steps and warnings.
+        pixel_range: range of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it.
+
+    Raises:
+        InputError: There are no photos, fewer than two classes, a class with fewer than two photos, a class without a
+            training photo, an empty split, over 5% unreadable photos, or 16-bit photos of an unknown range.
+        EnvironmentFault: The disk has no room for the pixels of the new photos. This is checked before any is read.
     """
     for warning in source.warnings:
         progress.warn(warning)
@@ -223,7 +233,7 @@ def _ingest(
 
 
 class _Read(NamedTuple):
-    """A photo without its data, and what it became; None where all of that is cached."""
+    """A photo that was read is held without its data. ``outcome`` is what it became, or None where all is cached."""
 
     id: str
     label: int
@@ -235,7 +245,7 @@ class _Read(NamedTuple):
 def _decoded(
     source: Source, caches: Sequence[RowCache], input_size: int, pixel_range: PixelRange | None
 ) -> Iterator[_Read]:
-    """Every photo in order."""
+    """Yield every photo of a source in order, decoded where a cache lacks it."""
 
     def attempt(photo: Photo, key: bytes) -> CachedPhoto | UnreadableImage | None:
         if all(key in cache for cache in caches):
@@ -290,7 +300,7 @@ def _check_split_classes(source: Source, labels: npt.NDArray[np.int64], splits: 
 
 
 class Member(NamedTuple):
-    """A photo of a split, without its pixels."""
+    """A member is a photo of a split, without its pixels."""
 
     id: str
     content_sha256: bytes
@@ -298,7 +308,7 @@ class Member(NamedTuple):
 
 
 def members(run: Run, split: SplitName) -> list[Member]:
-    """Who is in a split of a run."""
+    """Return the photos of a split of a run, in the order of splits.csv, without their pixels."""
     with (run.folder / SPLITS_FILE).open(newline="", encoding="utf-8") as file:
         return [
             Member(entry["id"], bytes.fromhex(entry["content_sha256"]), int(entry["label"]))
@@ -308,11 +318,11 @@ def members(run: Run, split: SplitName) -> list[Member]:
 
 
 def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
-    """The photos of one split of a run, found by their content.
+    """Return the photos of one split of a run, found by their content.
 
-    They come from the pixel cache; where it lacks some, the data set is read again, and so it is for damaged ones.
-    Raises InputError where photos of the split are no longer in the data set; reading a damaged one that can't be made again
-    is an EnvironmentFault.
+    They come from the pixel cache. Where it lacks some, or holds damaged ones, the data set is read again. Raises
+    InputError where photos of the split are no longer in the data set. Reading a damaged photo that can't be made
+    again raises EnvironmentFault.
     """
     manifest, photos, size = run.manifest, members(run, split), run.manifest.backbone.input_size
     ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)

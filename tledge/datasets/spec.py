@@ -1,4 +1,4 @@
-"""A data set spec becomes its source."""
+"""This module opens the source that a data set's spec names."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tledge.errors import InputError
 
 
 def open_source(spec: str) -> Source:
-    """The source of a spec: ``digits``, a folder, or a TensorFlow Datasets name with an optional ``:version``.
+    """Open the source of a spec: ``digits``, a folder, or a TensorFlow Datasets name with an optional ``:version``.
 
-    A spec with a path separator, or that starts with ``.`` or ``~``, is a folder. A plain name that is
-    also a folder here is refused rather than guessed; ``tfds:NAME`` always means TensorFlow Datasets.
-    Raises InputError for what nobody knows, EnvironmentFault where data would have to be downloaded and can't be.
+    A spec with a path separator, or one that starts with ``.`` or ``~``, is a folder. A known name that is also a
+    folder here is refused rather than guessed. ``tfds:NAME`` always means TensorFlow Datasets. Raises InputError for an
+    unknown spec, and EnvironmentFault where data would have to be downloaded and can't be.
     """
     from tledge.datasets import digits, folder, tfds
 

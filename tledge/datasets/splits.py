@@ -1,4 +1,4 @@
-"""Which photo is trained on, which chooses the epoch, which judges: a pure function of the photo."""
+"""The split of a photo follows from the photo alone: it is trained on, chooses the epoch, or judges."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Assignment:
-    """Row numbers of each split (sorted), and of the training copies that were dropped."""
+    """An assignment holds the row numbers of each split (sorted), and of the training copies that were dropped.
+
+    ``conflicting_labels`` is the number of pictures that occur under more than one label.
+    """
 
     rows: dict[SplitName, Indices]
     dropped: Indices
@@ -38,7 +41,7 @@ class Assignment:
 
 
 def fraction(pixel_sha256: bytes, seed: int) -> float:
-    """A number in [0, 1) that depends on the picture and the seed alone."""
+    """Return a number in [0, 1) that depends on the picture and the seed alone."""
     digest = hashlib.sha256(f"tledge-split:{seed}:".encode() + pixel_sha256).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -51,11 +54,10 @@ def assign(
 ) -> Assignment:
     """Assign every photo to one split.
 
-    The same picture always lands in the same split, whatever file it is in, and adding photos moves no
-    old one. That leaves only a function of the picture itself, so classes keep their proportions in
-    expectation; the manifest records the counts. Where the source has its own held-out split, the
-    training copies of its pictures are dropped: the held-out split stays as published.
-    Raises InputError where a split, or a class in the training split, would be empty.
+    The same picture always lands in the same split, whatever file it is in. Adding photos moves no old one. So the
+    split can only be a function of the picture itself, and classes keep their proportions in expectation; the manifest
+    records the counts. Where the source has its own held-out split, that split stays as published, and training copies
+    of its pictures are dropped. Raises InputError where a split would be empty.
     """
     has = {name for name in source_splits if name is not None}
     place: list[SplitName | None] = []
@@ -83,13 +85,15 @@ def assign(
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Photos of an earlier split that are near copies of one of a later split: ``dropped`` ones, and how many were kept."""
+    """A ``NearCopies`` names photos of an earlier split that are near to one of a later split.
+    ``dropped`` are those that were left out. ``num_kept`` is the number of near photos that were kept.
+    """
 
     dropped: tuple[NearCopy, ...] = ()
     num_kept: int = 0
 
     def warnings(self) -> list[str]:
-        """What the user must hear."""
+        """Return what the user must be told of near copies."""
         found = []
         if self.dropped:
             shown = [f"{one.id} (of {one.of}, {one.split})" for one in self.dropped[:_NAMED]]
@@ -106,11 +110,11 @@ class NearCopies:
 def without_near_copies(
     assigned: Assignment, fingerprints: Fingerprints, labels: npt.NDArray[np.int64], ids: Sequence[str]
 ) -> tuple[Assignment, NearCopies]:
-    """Leave out of train and validation what is a near copy of a photo of a later split, and of the same class.
+    """Leave photos of train and validation out that are near copies of a photo of a later split, and of the same class.
 
-    ``fingerprints``: of all photos, uint8 (N, 256). No test photo moves. Photos are kept where so many are near that this is
-    how the data look, or where the near ones are of another class: then a small difference matters.
-    Raises InputError where a split would be empty.
+    ``fingerprints`` are those of all photos, uint8 (N, 256). No test photo is left out. Photos are kept where so many
+    are near each other that the data are alike by nature. They are also kept where the near photo is of another class,
+    since then a small difference matters. Raises InputError where a split would be empty.
     """
     rows, num_kept = dict(assigned.rows), 0
     records: list[NearCopy] = []
@@ -148,6 +152,6 @@ def _require_filled(rows: dict[SplitName, Indices], labels: npt.NDArray[np.int64
 
 
 def split_digest(content_sha256: Sequence[bytes], labels: Sequence[str]) -> str:
-    """Hex SHA-256 of a split's members and their labels, in any order."""
+    """Return the hex SHA-256 of a split's photos and their labels, whatever their order."""
     lines = sorted(f"{key.hex()} {label}" for key, label in zip(content_sha256, labels, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Image-classification data sets of TensorFlow Datasets, prepared on disk or downloaded."""
+"""This source is an image-classification data set of TensorFlow Datasets, prepared on disk or downloaded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tledge.reachable import require_reachable
 from tledge.records import SplitName
 
 _NAME_END = re.compile("[/:]")
-_BATCH = 64  # a call for each photo would cost more than decoding it
+_BATCH = 64  # A call for each photo would cost more than decoding it.
 _SPLITS: dict[str, SplitName] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
 class TensorFlowDataset:
-    """One prepared data set; photos stay encoded, so that tledge's own decoder reads them."""
+    """This source is one prepared data set. Photos stay encoded, so that tledge's own decoder reads them."""
 
     def __init__(self, spec: str, builder: Any) -> None:
         self.spec = f"tfds:{spec}"
@@ -37,7 +37,7 @@ class TensorFlowDataset:
         self.num_photos = sum(builder.info.splits[name].num_examples for name in self._splits)
 
     def photos(self) -> Iterator[Photo]:
-        """In the order of the prepared files, which no shuffle changes."""
+        """Yield the photos in the order of the prepared files, which no shuffle changes."""
         from tledge.tensorflow_setup import tensorflow
 
         tensorflow()  # the library reads through it, and would let it chatter
@@ -68,15 +68,15 @@ def _tfds() -> Any:
 
 
 def is_known(spec: str) -> bool:
-    """Whether the library has a data set of this name (``/config`` and ``:version`` are not looked at)."""
+    """Tell whether the library has a data set of this name (``/config`` and ``:version`` are not looked at)."""
     return _NAME_END.split(spec)[0] in _tfds().list_builders(with_community_datasets=False)
 
 
 def open_tfds(spec: str) -> Source:
-    """Open ``NAME``, with ``/CONFIG`` and ``:VERSION`` where wanted, downloading it where it is not prepared yet.
+    """Open ``NAME``, with ``/CONFIG`` and ``:VERSION`` where wanted, and download it where it is not prepared yet.
 
-    Raises InputError for an unknown name or version, or data that is no image classification;
-    EnvironmentFault where it would have to be downloaded and its host can't be reached.
+    Raises InputError for an unknown name or version, or data that is no image classification. Raises EnvironmentFault
+    where the data can't be downloaded.
     """
     tfds = _tfds()
     name = _NAME_END.split(spec)[0]

@@ -1,4 +1,4 @@
-"""Photos of a data set that can't be read: few are left out and named, many are refused, and so is a range nobody knows."""
+"""This module handles photos that can't be read: few are left out and named; many raise InputError."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ MAX_SHARE = 0.05
 
 
 class SkippedPhotos:
-    """Grows while a data set is read. ``skipped``: what records say of those that are left out."""
+    """The unreadable photos are collected here while a data set is read.
+
+    ``skipped`` is what records say of the photos that are left out.
+    """
 
     def __init__(self, spec: str) -> None:
         self.skipped: list[SkippedPhoto] = []
@@ -20,13 +23,13 @@ class SkippedPhotos:
         self._of_unknown_range: dict[str, int] = {}  # the highest value by the photo's id
 
     def add(self, photo_id: str, error: UnreadableImage) -> None:
-        """A photo, and why it can't be read."""
+        """Add a photo, with the reason why it can't be read."""
         self.skipped.append(SkippedPhoto(id=photo_id, reason=str(error)))
         if isinstance(error, UnknownRange):
             self._of_unknown_range[photo_id] = error.highest
 
     def warning(self, num_read: int) -> str | None:
-        """What to say once ``num_read`` others were read; None where there is nothing to say.
+        """Return what to say of the skipped photos once ``num_read`` others were read; None where none was skipped.
 
         Raises InputError for 16-bit photos of an unknown range, however few, and for over 5% unreadable photos.
         """

@@ -1,1 +1,1 @@
-"""Putting a run to use: answers to new photos, and its score on other labelled data."""
+"""This package puts a run to use: it answers new photos, scores other labelled data, and writes features."""

@@ -1,4 +1,4 @@
-"""embed: what a layer of a run's network makes of photos, for clustering and search."""
+"""The stage ``embed`` writes the activations of a layer of a run's network for photos, for clustering and search."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tledge.run import Run, find_run
 from tledge.tensorflow_setup import tensorflow
 
 _BATCH = 32
-_BLOCK_BYTES = 64 * 2**20  # of pixels and vectors in memory, and so the size of a row group
+_BLOCK_BYTES = 64 * 2**20  # Pixels and vectors in memory take so much at a time. A block becomes a row group.
 _PROOF_PHOTOS = 16
-_FIRST_OF_HEAD = "dropout"  # what it takes are the features
+_FIRST_OF_HEAD = "dropout"  # The input of this layer is the features.
 Floats = npt.NDArray[np.float32]
 
 
 class Embedding(Record):
-    """What a file of features was made from; it is in the file's metadata."""
+    """An embedding record says what a file of features was made from. The file holds it in its metadata."""
 
     schema_version: int = 1
     run: str
@@ -53,7 +53,7 @@ class Embedding(Record):
 
     @property
     def dim(self) -> int:
-        """Numbers in a vector."""
+        """Return the number of numbers in a vector."""
         return int(np.prod(self.shape))
 
 
@@ -69,14 +69,25 @@ def embed(
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Embedding:
-    """Write the activations of a layer for every photo of a data set to ``out``: .parquet, .npy or .npz.
+    """Write the activations of a layer for every photo of a data set to a file.
 
-    ``layer``: by its name in the network; None for the head's input. An output of more than one axis is flattened.
-    ``split``: all, or one that the source itself has. ``weights``: of a ``keras:`` backbone, where they came from a file.
-    ``pixel_range``: of 16-bit photos, where it is not the run's.
-    Memory does not grow with the photos but by their ids. Raises InputError for an unknown run, layer or split, for an
-    ``out`` that can't be written or that another process is writing, and for over 5% unreadable photos; ArtifactError where the
-    backbone has changed.
+    Memory grows with the ids of the photos only.
+
+    Args:
+        run: run whose network computes; None for the latest.
+        dataset: spec of the data set, as :func:`tledge.datasets.open_source` takes it.
+        out: file to write, .parquet, .npy or .npz.
+        layer: name of a layer of the network; None for the head's input. An output of several axes is flattened.
+        split: ``all``, or a split that the source itself has.
+        weights: file of a ``keras:`` backbone's weights, where the run took them from one.
+        pixel_range: range of 16-bit photos, where it is not the run's.
+        artifacts: folder of the runs.
+        progress: what is told of steps and warnings.
+
+    Raises:
+        InputError: The run, layer or split is unknown, ``out`` can't be written or another process is writing it, or
+            over 5% of the photos can't be read.
+        ArtifactError: The backbone has changed.
     """
     progress = progress or Silent()
     with reserved_out(out):
@@ -131,7 +142,7 @@ def _written(
 def _reader(
     run: Run, layer: str | None, weights: str | None, labelled: Labelled, size: int
 ) -> Iterator[tuple[Callable[[Pixels], Floats], str]]:
-    """A function of pixels, uint8 (N, S, S, 3), to a layer's output, float32 (N, ...), and the layer's name."""
+    """Give a function from pixels, uint8 (N, S, S, 3), to a layer's output, float32 (N, ...), and the layer's name."""
     backbone = backbone_of(run, weights) if layer is None else None
     if backbone is not None:
         with contextlib.closing(backbone):
@@ -143,7 +154,7 @@ def _reader(
 
 
 def _activations(network: Any, layer: str | None, size: int) -> tuple[Any, str]:
-    """A function of pixels, uint8 (N, S, S, 3), to a layer's output, float32 (N, ...), and the layer's name.
+    """Return a function from pixels, uint8 (N, S, S, 3), to a layer's output, float32 (N, ...), and the layer's name.
 
     Raises InputError, with the nearest name, where there is no such layer.
     """
@@ -165,6 +176,6 @@ def _activations(network: Any, layer: str | None, size: int) -> tuple[Any, str]:
 
 
 def _blocks(photos: Iterator[tuple[Entry, Pixels]], bytes_a_photo: int) -> Iterator[tuple[list[Entry], Pixels]]:
-    """Photos in blocks of ``_BLOCK_BYTES``; pixels uint8 (n, S, S, 3)."""
+    """Yield photos in blocks of ``_BLOCK_BYTES``, with their pixels, uint8 (n, S, S, 3)."""
     while block := list(itertools.islice(photos, max(1, _BLOCK_BYTES // bytes_a_photo))):
         yield [entry for entry, _ in block], np.stack([pixels for _, pixels in block])

@@ -1,4 +1,4 @@
-"""evaluate: a model of a run scored on labelled photos, by default on those alone that it has not learned from."""
+"""The stage ``evaluate`` scores a model of a run on labelled photos, by default only on those it did not learn from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tledge.statistics import wilson_interval
 
 
 class Evaluation(Record):
-    """A model's score on a data set. Fractions of one."""
+    """An evaluation is a model's score on a data set. Scores are fractions, 0 to 1."""
 
     run: str
     artifact: str = Field(description="original, or the artifact's format")
@@ -57,12 +57,19 @@ def evaluate(
     include_seen: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Score ``model`` on the data set of a spec, as :func:`tledge.datasets.open_source` takes it; labels fit by name.
+    """Score a model of a run on a data set, whose classes have the names of the run's.
 
-    ``split``: all of it, or one split where the source itself has splits. Photos of the run's train and validation
-    splits, known by their content or as near copies, are left out unless ``include_seen``. Raises InputError for a class
-    that the run does not know, for no photo to score, and for over 5% unreadable ones; ArtifactError as
-    :meth:`Model.answers` does.
+    Args:
+        model: the original or an artifact of a run.
+        dataset: spec of the data set, as :func:`tledge.datasets.open_source` takes it.
+        split: ``all``, or one split where the source itself has splits.
+        include_seen: score also photos of the run's train and validation splits. Otherwise they are left out: they are
+            recognised by their content, or as near copies.
+        progress: what is told of steps and warnings.
+
+    Raises:
+        InputError: The run does not know a class, there is no photo to score, or over 5% of them can't be read.
+        ArtifactError: :meth:`RunModel.answers` raises it.
     """
     progress = progress or Silent()
     source = open_source(dataset)
@@ -71,7 +78,7 @@ def evaluate(
     seen = SeenPhotos(model.run, progress)
 
     def photos() -> Iterator[tuple[tuple[Entry, Fingerprints], Pixels]]:
-        # One that is learned from is counted, also where it is scored.
+        # A photo that was learned from is counted, also where it is scored.
         stream = labelled.photos(model.input_size, lambda key: not seen.is_learnt_from(key) or include_seen)
         return (((entry, fingerprint(pixels)), pixels) for entry, pixels in stream)
 
@@ -84,7 +91,8 @@ def evaluate(
             entries += [entry for entry, _ in marks]
             fingerprints += [one for _, one in marks]
             predicted += np.argmax(probabilities, axis=1).tolist()
-    # Whether near ones are copies is known once all were compared: answers to copies are dropped, where they are to be.
+    # Whether near photos are copies is known only once all were compared. So answers to copies are
+    # dropped here, unless they are to be scored.
     is_copy = seen.judge(entries, np.array(fingerprints, np.uint8).reshape(-1, LENGTH))
     is_scored = np.ones(len(entries), np.bool_) if include_seen else ~is_copy
     scored = list(itertools.compress(entries, is_scored))

@@ -1,4 +1,4 @@
-"""Features of photos on the disk: Parquet, .npy with a JSON beside it, or .npz. Written in blocks, whole or not at all."""
+"""This module writes features to .parquet, .npy (with a JSON beside it) or .npz: in blocks, whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ from tledge.inference.labelled import Entry
 from tledge.locks import reserved
 from tledge.records import Record
 
-METADATA = "tledge"  # the key of the record in a file's metadata, as in ONNX
+METADATA = "tledge"  # The record has this key in a file's metadata, as in ONNX.
 Floats = npt.NDArray[np.float32]
 
 
 class FeaturesFile(Protocol):
-    """A file that is being written: :meth:`add` any number of times, then :meth:`finish`."""
+    """A features file is being written: call :meth:`add` any number of times, then :meth:`finish`."""
 
     def add(self, photos: Sequence[Entry], vectors: Floats) -> None:
         """Append photos and their vectors, float32 (n, dim)."""
 
     def finish(self, record: Record) -> None:
-        """Close the file, with ``record`` in it."""
+        """Write ``record`` into the file, and close it."""
 
 
 class _Parquet:
-    """Columns id, label, content_sha256 (hex) and vector, a list of fixed size; a row group a block."""
+    """A Parquet file has the columns id, label, content_sha256 (hex) and vector, a list of fixed size.
+
+    Each block becomes a row group.
+    """
 
     def __init__(self, path: Path, dim: int) -> None:
         import pyarrow
@@ -64,7 +67,7 @@ class _Parquet:
 
 
 class _Npy:
-    """float32 (N, dim), and a JSON of the same stem with what Parquet has in columns and metadata."""
+    """An .npy file holds vectors, float32 (N, dim). A JSON of the same stem holds ids, labels, hashes and the record."""
 
     def __init__(self, path: Path, dim: int) -> None:
         self._path, self._dim = path, dim
@@ -73,7 +76,7 @@ class _Npy:
         self.write_header()
 
     def write_header(self) -> None:
-        """For the rows so far: NumPy leaves room in it for any number of them."""
+        """Write the header for the rows so far. NumPy leaves room in it for any number of rows."""
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(self.photos), self._dim)}
         with self._path.open("r+b") as file:
             np.lib.format.write_array_header_1_0(file, header)
@@ -97,7 +100,10 @@ class _Npy:
 
 
 class _Npz:
-    """Arrays vectors, float32 (N, dim), ids, labels and content_sha256, text (N,), and tledge, the record as JSON text."""
+    """An .npz file holds vectors, float32 (N, dim), ids, labels and content_sha256, text (N,), and the record.
+
+    The record is the array ``tledge``, a JSON text.
+    """
 
     def __init__(self, path: Path, dim: int) -> None:
         self._path, self._vectors = path, path.with_suffix(".npy")
@@ -129,14 +135,14 @@ _KINDS: dict[str, type[_Parquet] | type[_Npy] | type[_Npz]] = {".parquet": _Parq
 def reserved_out(out: Path) -> Iterator[None]:
     """Keep other processes from writing features to ``out``.
 
-    Raises InputError for a file that can't be written: of an unknown kind, in no folder, one that is there already, or one
-    that another process is at.
+    Raises InputError for a file of an unknown kind or in no folder, for one that is there already, and for one that
+    another process is writing.
     """
     if out.suffix not in _KINDS:
         raise unknown("kind of file", out.suffix, _KINDS, f"It is the end of --out {out}.")
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}; make it first")
-    name = hashlib.sha256(out.name.encode()).hexdigest()[:16]  # of a length that there is room for
+    name = hashlib.sha256(out.name.encode()).hexdigest()[:16]  # A file system has room for a name of this length.
     with reserved(out.parent, name, f"writing --out {out}; choose another name, or wait for its end"):
         for path in (out, out.with_suffix(".json")) if out.suffix == ".npy" else (out,):
             if path.exists():
@@ -146,9 +152,10 @@ def reserved_out(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def features_file(out: Path, dim: int) -> Iterator[FeaturesFile]:
-    """A file of vectors of ``dim`` numbers, by the suffix of ``out``; it takes its place when the block ends well.
+    """Open a file of vectors of ``dim`` numbers, in the format of the suffix of ``out``.
 
-    Of .npy and .npz, the ids and labels of all photos are in memory; the vectors never are.
+    The file takes its place when the block ends without an error. For .npy and .npz, the ids and labels of all photos
+    are held in memory. The vectors never are.
     """
     with working_folder(out.parent, ".embedding-") as folder:
         yield _KINDS[out.suffix](folder / out.name, dim)

@@ -1,4 +1,4 @@
-"""The labelled photos of a data set as a stream: decoded some ahead, or taken from the pixel cache."""
+"""The labelled photos of a data set are streamed here: decoded some ahead, or taken from the pixel cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Part = Literal["all", "train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A photo's id, the name of its class, and the SHA-256 of its content."""
+    """An entry holds a photo's id, the name of its class, and the SHA-256 of its content."""
 
     id: str
     label: str
@@ -30,10 +30,10 @@ class Entry:
 
 
 class Labelled:
-    """The photos of a source, or of one split that the source itself has. ``skipped`` grows while they are read.
+    """A ``Labelled`` reads the photos of a source, or of one split that the source itself has.
 
-    ``pixel_range``: of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it. Raises InputError for an unknown
-    split.
+    ``skipped`` grows while they are read. ``pixel_range`` is that of 16-bit photos, as
+    :func:`tledge.preprocessing.decode` takes it. Raises InputError for an unknown split.
     """
 
     def __init__(self, source: Source, split: str, pixel_range: PixelRange | None) -> None:
@@ -47,13 +47,16 @@ class Labelled:
 
     @property
     def skipped(self) -> list[SkippedPhoto]:
-        """Those that could not be read."""
+        """Return the photos that could not be read so far."""
         return self._unreadable.skipped
 
     def photos(
         self, size: int, is_chosen: Callable[[bytes], bool] = lambda key: True
     ) -> Generator[tuple[Entry, Pixels], None, None]:
-        """Every readable photo that ``is_chosen`` by the SHA-256 of its content, with uint8 pixels (size, size, 3)."""
+        """Yield every readable photo of the split, with uint8 pixels (size, size, 3).
+
+        ``is_chosen`` takes the SHA-256 of a photo's content, and chooses the photos to read.
+        """
         cached = pixel_cache(size, self.pixel_range)
 
         def attempt(photo: Photo, key: bytes) -> Pixels | UnreadableImage:
@@ -86,16 +89,16 @@ class Labelled:
             del photo  # it may be large, and so may be the next
 
     def warnings(self, num_read: int) -> list[str]:
-        """What could not be read, and what the cache did not hold as it was.
+        """Return warnings of photos that could not be read, and of those that were damaged in the cache.
 
-        Raises InputError as :meth:`Unreadable.warning` does.
+        ``num_read`` is the number of photos that were read. Raises InputError as :meth:`SkippedPhotos.warning` does.
         """
         warning = self._unreadable.warning(num_read)
         damaged = f"{len(self._damaged)} photos were damaged in the cache: read again" if self._damaged else None
         return [one for one in (damaged, warning) if one is not None]
 
     def nothing(self) -> InputError:
-        """The error for no photo at all, once they were read."""
+        """Make the error for a data set in which no photo was found, once it was read."""
         spec = self.source.spec
         if self.split == "all":
             return InputError(f"data set {spec}: no photos in it")

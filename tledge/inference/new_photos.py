@@ -1,4 +1,4 @@
-"""Photos that have no data set yet: found by file, by folder or on standard input, and decoded as everywhere."""
+"""This module finds photos of no data set, by file, by folder or on standard input, and reads their bytes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from tledge.preprocessing import PHOTO_SUFFIXES, UnreadableImage
 from tledge.printable import few
 
 STDIN = "-"
-_LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")  # no photos that anyone lost
+_LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")  # Systems put these there. Nobody misses them as photos.
 
 
 @dataclass
 class Found:
-    """``photos``: files, or ``-``, in the order to answer them.
+    """A ``Found`` lists what was found by name.
 
-    ``skipped``: what lay in a folder and is no photo by its name; ``outputs``: what tledge itself wrote there.
+    Attributes:
+        photos: files, or ``-``, in the order to answer them.
+        skipped: files in a folder that are no photos by their names, and links to folders.
+        outputs: files and folders that tledge itself wrote.
     """
 
     photos: list[str] = field(default_factory=list)
@@ -31,10 +34,11 @@ class Found:
 
 
 def find_photos(names: Sequence[str | Path]) -> Found:
-    """Files as they are named, whatever their suffix; folders with all that is below them, in the order of their paths.
+    """Find the photos that names stand for: files, whatever their suffix, and folders with all that is below them.
 
-    In folders a photo is known by its suffix, and hidden files are left alone; links to folders are not followed.
-    Raises InputError where there is no photo at all, where a folder can't be listed, or for a second ``-``.
+    In a folder a photo is known by its suffix, and the order is that of the paths. Hidden files are left alone. Links
+    to folders are not followed. Raises InputError where there is no photo at all, where a folder can't be listed, or
+    for a second ``-``.
     """
     found = Found()
     for name in map(str, names):
@@ -72,12 +76,12 @@ def _is_visible(name: str) -> bool:
 
 
 def path_text(path: str) -> str:
-    """A path as text that any record can hold: bytes that are no UTF-8 are written as ``\\xNN``."""
+    """Write a path as text that any record can hold. Bytes that are no UTF-8 are written as ``\\xNN``."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def read_named_photo(photo: str) -> bytes:
-    """The bytes of a file, or of standard input for ``-``. Raises UnreadableImage where there are none to read."""
+    """Read the bytes of a file, or of standard input for ``-``. Raises UnreadableImage where they can't be read."""
     if photo != STDIN:
         return read_photo(Path(photo))
     if sys.stdin is None:

@@ -1,4 +1,4 @@
-"""predict: photos in, the most probable classes of each out."""
+"""The stage ``predict`` names the most probable classes of photos."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _USUAL_TOP = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """A class and its probability, in 0..1 but for the rounding of 8-bit outputs."""
+    """An answer is a class and its probability, 0 to 1 but for the rounding of 8-bit outputs."""
 
     label: str
     probability: float
@@ -29,7 +29,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answered:
-    """A photo and its most probable classes, the most probable first."""
+    """An answered photo comes with its most probable classes, the most probable first."""
 
     path: str
     answers: list[Answer]
@@ -37,18 +37,26 @@ class Answered:
 
 @dataclass(frozen=True)
 class UnreadablePhoto:
-    """A photo that could not be read, and why."""
+    """An unreadable photo comes with the reason why it could not be read."""
 
     path: str
     reason: str
 
 
 class Prediction:
-    """The answers of a model to photos. ``unreadable`` grows while :meth:`answers` is read; ``skipped`` is known before.
+    """A prediction gives the answers of a model to photos.
 
-    ``photos``: files, folders, or ``-`` for one photo on standard input: see :func:`tledge.inference.new_photos.find_photos`.
-    ``top``: how many classes, None for three or all that there are. Raises InputError for no photos, and for ``top`` below 1
-    or above the number of classes.
+    ``skipped`` is known at once. ``unreadable`` grows while :meth:`answers` is read.
+
+    Args:
+        model: the original or an artifact of a run.
+        photos: files, folders, or ``-`` for one photo on standard input, as
+            :func:`tledge.inference.new_photos.find_photos` takes them.
+        top: number of classes for each photo; None for three, or for all where there are fewer.
+        progress: what is told of steps and warnings.
+
+    Raises:
+        InputError: There are no photos, or ``top`` is below 1 or above the number of classes.
     """
 
     def __init__(
@@ -71,10 +79,10 @@ class Prediction:
             self._progress.warn(f"skipped, as no photos by their names: {few(self.skipped)}")
 
     def answers(self) -> Generator[Answered, None, None]:
-        """Every readable photo in order. They come in blocks, so that any number of them can be read.
+        """Yield every readable photo with its answers, in order. Blocks of them are computed, so there may be many.
 
-        Of equally probable classes, which 8-bit outputs hold often, the first in the run's order comes first. Raises
-        ArtifactError as :meth:`Model.answers` does.
+        Equally probable classes, which are frequent in 8-bit outputs, come in the run's order. Raises ArtifactError as
+        :meth:`RunModel.answers` does.
         """
         labels = self.model.labels
         for paths, probabilities in self.model.answers(self._readable(), len(self.photos), self._progress):

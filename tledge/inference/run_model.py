@@ -1,4 +1,4 @@
-"""One model of a run, the original or an artifact, and its answers to any number of photos."""
+"""One model of a run, the original or an artifact, is opened here, and answers any number of photos."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ Probabilities = npt.NDArray[np.floating]
 T = TypeVar("T")
 
 BLOCK_BYTES = 256 * 2**20
-"""Pixels laid out at a time: 1,783 photos of 224 x 224. Each block starts a process, which pays off from hundreds on."""
+"""Each block has this many bytes of pixels: 1,783 photos of 224 x 224. It starts a process, which hundreds pay for."""
 
 
 @dataclass(frozen=True)
 class RunModel:
-    """Made by :func:`open_model`. ``name``: ``original``, or the artifact's format.
+    """A run's model is its original or one of its artifacts. :func:`open_model` makes it.
 
-    ``pixel_range``: that of 16-bit photos it is asked about, the run's where no other was named.
+    ``name`` is ``original``, or the artifact's format. ``pixel_range`` is that of the 16-bit photos to answer: the
+    run's, unless another was named.
     """
 
     run: Run
@@ -47,22 +48,32 @@ class RunModel:
 
     @property
     def labels(self) -> list[str]:
-        """The classes, in the order of the probabilities."""
+        """Return the classes in the order of the probabilities."""
         return self.run.manifest.labels
 
     @property
     def input_size(self) -> int:
-        """Of the square input, in pixels."""
+        """Return the side of the square input, in pixels."""
         return self.run.manifest.backbone.input_size
 
     def answers(
         self, photos: Iterable[tuple[T, Pixels]], num_photos: int, progress: Progress
     ) -> Generator[tuple[list[T], Probabilities], None, None]:
-        """Blocks of photos, in order: what came with each, and the probabilities (n, C) of all of them.
+        """Answer photos in blocks, in order.
 
-        ``photos``: anything at all with uint8 pixels (S, S, 3); ``num_photos``: how many there are at most. Pixels wait
-        on disk for the process that runs the model, in blocks of ``BLOCK_BYTES``: neither memory nor disk grows with the
-        photos. Raises ArtifactError where the model crashes, hangs, or answers what is no probability.
+        Pixels wait on disk for the process that runs the model, in blocks of ``BLOCK_BYTES``. So neither memory nor
+        disk grows with the photos.
+
+        Args:
+            photos: pairs of anything at all and uint8 pixels (S, S, 3).
+            num_photos: number of photos at most.
+            progress: what is told of steps.
+
+        Yields:
+            For each block, the list of what came with the photos, and their probabilities (n, C).
+
+        Raises:
+            ArtifactError: The model crashes, hangs, or answers what is no probability.
         """
         stream, row_bytes = iter(photos), 3 * self.input_size**2
         height = max(1, BLOCK_BYTES // row_bytes)
@@ -106,11 +117,18 @@ def open_model(
     pixel_range: PixelRange | None = None,
     artifacts: Path | None = None,
 ) -> RunModel:
-    """The original of a run (the latest where none is named), or its artifact of a format, on a runtime of that file.
+    """Open the original of a run, or its artifact of a format, to answer photos.
 
-    ``pixel_range``: of 16-bit photos, where theirs is not that of the photos that the run was trained on.
-    Raises InputError for an unknown run, format or runtime, or a runtime for other files; ArtifactError where a file
-    changed since it was written, is no model, or keeps weights outside itself.
+    Args:
+        run: the run; None for the latest.
+        format_name: format of the artifact; None for the original.
+        runtime: runtime of the artifact; None for the preferred one for its file.
+        pixel_range: range of 16-bit photos, where it is not that of the photos that the run was trained on.
+        artifacts: folder of the runs.
+
+    Raises:
+        InputError: The run, format or runtime is unknown, or the runtime does not run this kind of file.
+        ArtifactError: A file changed since it was written, is no model, or keeps weights outside itself.
     """
     run = find_run(run, artifacts)
     pixel_range = pixel_range or run.manifest.pixel_range
@@ -126,6 +144,6 @@ def open_model(
     if not usable or (runtime and runtime_named(runtime).name not in usable):
         listed = f"; use --runtime {' or '.join(usable)}" if usable else ", nor does any other runtime"
         raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {format_name}{listed}")
-    interface(path)  # a file that the audit would not read is not run, as in a verification
+    interface(path)  # A file that the audit would refuse is not run, as in a verification.
     chosen = runtime or usable[0]
     return RunModel(run, format_name, Runnable(f"{format_name} on {chosen}", path, chosen), pixel_range)

@@ -1,4 +1,4 @@
-"""What a run has learned from is known again in other data: by the content of a file, and as a near copy."""
+"""Photos that a run has learned from are recognised in other data, by the content of a file and as near copies."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ _LEARNT_FROM: tuple[SplitName, ...] = ("train", "validation")
 
 
 class SeenPhotos:
-    """The photos of a run. ``by_content`` counts those of each split that :meth:`is_learnt_from` was asked for.
+    """A ``SeenPhotos`` recognises the photos of a run in other data.
 
-    ``copies`` are those that :meth:`judge` finds, in any split; ``num_alike``: photos that are as near to one that was
-    learned from as a copy is, where many photos are alike.
+    Attributes:
+        by_content: number of photos of each split for which :meth:`is_learnt_from` was asked.
+        copies: near copies of photos of any split that :meth:`judge` found.
+        num_alike: number of photos that are as near to one that was learned from as a copy is, but are kept, because
+            many photos are alike.
     """
 
     def __init__(self, run: Run, progress: Progress) -> None:
@@ -32,20 +35,20 @@ class SeenPhotos:
         self.copies: list[NearCopy] = []
         self.num_alike = 0
         self._run, self._own = run, own_photos(run, progress)
-        # A content in several splits, of an earlier tledge, counts as of the last.
+        # A run of an earlier tledge may hold one content in several splits. It counts for the last of them.
         self._split_of = {one.content_sha256: split for split in SPLITS for one in self._own.members[split]}
 
     def is_learnt_from(self, key: bytes) -> bool:
-        """Whether a photo of this content is in the train or validation split."""
+        """Tell whether a photo of this content is in the train or validation split, and count it."""
         split = self._split_of.get(key)
         if split:
             self.by_content[split] += 1
         return split in _LEARNT_FROM
 
     def judge(self, entries: Sequence[Entry], fingerprints: Fingerprints) -> npt.NDArray[np.bool_]:
-        """Which photos are near copies of one that was learned from, (N,); ``fingerprints`` uint8 (N, 256).
+        """Tell which photos are near copies of one that was learned from, bool (N,); fingerprints are uint8 (N, 256).
 
-        Those of the same content as one of the run's are none: they are known already.
+        Photos with the content of one of the run's are no near copies: :meth:`is_learnt_from` knows them already.
         """
         is_other = np.array([entry.key not in self._split_of for entry in entries], np.bool_)
         is_copy, num_near = self._compare(entries, fingerprints, is_other, _LEARNT_FROM)
@@ -60,7 +63,7 @@ class SeenPhotos:
         is_meant: npt.NDArray[np.bool_],
         splits: Sequence[SplitName],
     ) -> tuple[npt.NDArray[np.bool_], int]:
-        """Which of the photos that are meant are copies, and how many are as near as that."""
+        """Tell which of the photos in ``is_meant`` are copies of photos of some splits, and how many are as near."""
         own: list[tuple[SplitName, Member]] = [(split, one) for split in splits for one in self._own.members[split]]
         rows = np.flatnonzero(is_meant)
         found = neighbours(fingerprints[rows], np.concatenate([self._own.fingerprints[split] for split in splits]))
@@ -73,7 +76,7 @@ class SeenPhotos:
         return is_copy, int(np.count_nonzero(found.is_near))
 
     def warnings(self, num_scored: int, includes_seen: bool) -> Iterator[str]:
-        """What was left out of the score, and what is doubtful of the rest."""
+        """Yield warnings of what was left out of the score, and of what is doubtful in the rest."""
         if self._own.problem:
             yield self._own.problem
         learnt = [one for one in self.copies if one.split in _LEARNT_FROM]
@@ -94,7 +97,7 @@ class SeenPhotos:
             yield f"{test} of the {num_scored} photos scored are of the test split of run {self._run.name} itself"
 
     def told(self) -> str:
-        """How many photos were learned from, in words."""
+        """Say in words how many photos of the data the run has learned from."""
         train, validation = (self._count(split) for split in _LEARNT_FROM)
         return f"{train} photos that run {self._run.name} was trained on and {validation} that chose its epoch"
 

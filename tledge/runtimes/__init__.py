@@ -1,4 +1,4 @@
-"""What runs an artifact. One runtime is one file that declares itself in a constant ``RUNTIME``.
+"""A runtime is what runs an artifact. Each is a file of this package that declares itself in a constant ``RUNTIME``.
 
 Nothing in this package imports TensorFlow: a device has only Python, NumPy and one runtime.
 """

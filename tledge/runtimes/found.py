@@ -1,4 +1,4 @@
-"""Finds the runtimes: one file of this package each, and those that installed distributions add."""
+"""This module finds the runtimes: those of this package, one file each, and those that installed distributions add."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tledge.errors import EnvironmentFault, unknown
 from tledge.runtimes.runtime import Runtime
 
 ENTRY_POINTS = "tledge.runtimes"
-"""The group of entry points by which another distribution adds a runtime: each names an object of :class:`Runtime`."""
+"""Another distribution adds a runtime by an entry point of this group, which names an object of :class:`Runtime`."""
 
 
 def runtimes() -> dict[str, Runtime]:
     """Return every runtime by name, the preferred ones first.
 
-    Raises EnvironmentFault where an installed distribution adds something that can't be imported, is no Runtime, or has the
-    name of another.
+    Raises EnvironmentFault where an installed distribution adds something that can't be imported, that is no Runtime,
+    or that has the name of another runtime.
     """
     found: dict[str, Runtime] = {}
     for runtime in sorted([*_own(), *_added()], key=lambda runtime: (runtime.rank, runtime.name)):
@@ -32,7 +32,7 @@ def runtimes() -> dict[str, Runtime]:
 
 
 def runtime(name: str) -> Runtime:
-    """Return a runtime by name. Raises InputError with the nearest match."""
+    """Return a runtime by name. An unknown name raises InputError with the nearest match."""
     known = runtimes()
     if name not in known:
         raise unknown("runtime", name, known)

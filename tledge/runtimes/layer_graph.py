@@ -1,8 +1,8 @@
-"""A network as the layers whose outputs can be compared, and which layer of one network is which of another.
+"""This module reduces a network to layers whose outputs can be compared, and matches the layers of two networks.
 
-Two exports of one network differ in names, in numbering, in conversions between codes and real values, and in what was
-folded into a convolution. What they share is the structure, so layers are matched by that and never by their values:
-a broken layer must come out as broken, and not as a stranger.
+Two exports of one network differ in names, in numbering, in conversions between quantized and real values, and in what
+was folded into a convolution. They share the structure, so layers are matched by that and never by their values.
+So a broken layer is reported as broken, and not as one without a counterpart.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 Tensor = Hashable
-INPUT = -1  # stands for the network's input among the inputs of a layer
+INPUT = -1  # This stands for the network's input among the inputs of a layer.
 
-# Operators of both formats' vocabularies. These only change the form of a value: how it is coded, laid out or framed.
+# These operators of both formats only change the form of a value: how it is quantized, laid out or padded.
 TRANSPARENT = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "Cast", "Identity"}
     | {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Pad"}
@@ -25,18 +25,18 @@ WEIGHTED = frozenset(
     {"Conv", "ConvTranspose", "Gemm", "MatMul"}
     | {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"}
 )
-# With constants only, and behind a weighted operator, optimizers fold these into it or into its range of codes.
+# Optimizers fold these into the weighted operator before them, or into its range, if their other inputs are constant.
 FOLDABLE = frozenset(
     {"BatchNormalization", "Add", "Sub", "Mul", "Div", "Relu", "Clip"}
     | {"ADD", "SUB", "MUL", "DIV", "RELU", "RELU6", "RELU_N1_TO_1"}
 )
-# One operator may be written as the other: x - c as x + (-c), a matrix product with a bias as Gemm.
+# An export may write one operator as the other: x - c as x + (-c), or a matrix product with a bias as Gemm.
 _SAME = {"Sub": "Add", "SUB": "ADD", "MatMul": "Gemm"}
 
 
 @dataclass(frozen=True)
 class GraphOperator:
-    """An operator as the file holds it: its name for a person, its type, and the tensors that it reads and writes."""
+    """An operator is held as in the file: with a readable name, its type, and the tensors that it reads and writes."""
 
     name: str
     kind: str
@@ -46,9 +46,9 @@ class GraphOperator:
 
 @dataclass(frozen=True)
 class Layer:
-    """An operator with all that was folded behind it. ``tensor`` holds its output.
+    """A layer is an operator with the operators after it that are folded into it. ``tensor`` holds its output.
 
-    ``inputs``: the layers that it reads, by their places in the list of layers, or INPUT.
+    ``inputs`` are the layers that it reads, by their places in the list of layers, or INPUT.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Matching:
-    """Pairs of places (left, right), and the layers of each side that have no counterpart."""
+    """A matching holds pairs of layers by their places (left, right), and each side's layers without a counterpart."""
 
     pairs: tuple[tuple[int, int], ...]
     only_left: tuple[int, ...]
@@ -67,15 +67,16 @@ class Matching:
 
 
 def layers(operators: Iterable[GraphOperator], network_input: Tensor, network_output: Tensor) -> tuple[Layer, ...]:
-    """The layers between input and output, each after those that it reads; the last one holds the network's answer.
+    """Return the layers between input and output, each after the layers that it reads.
 
-    ``operators`` come in an order in which they could be executed, as both formats ask for. What does not depend on the
-    input, such as a weight's DequantizeLinear, is no layer. Raises ValueError where the output does not depend on the
-    input.
+    The last layer holds the network's answer. ``operators`` come in an order in which they can run, as both formats
+    ask for. An operator that does not depend on the input, such as a weight's DequantizeLinear, is no layer. Raises
+    ValueError where the output does not depend on the input.
     """
     producer: dict[Tensor, GraphOperator] = {}
     reads: dict[GraphOperator, tuple[Tensor, ...]] = {}
-    origin = {network_input: network_input}  # of every tensor that depends on the input: itself, before changes of form
+    # Every tensor that depends on the input is mapped to the tensor that it was before changes of form, or to itself.
+    origin = {network_input: network_input}
     for operator in operators:
         live = tuple(origin[name] for name in operator.reads if name in origin)
         if live:
@@ -119,7 +120,10 @@ def _walk(
     producer: dict[Tensor, GraphOperator],
     reads: dict[GraphOperator, tuple[Tensor, ...]],
 ) -> list[Tensor]:
-    """Tensors in the order in which a walk from the output leaves them: it follows from the structure alone."""
+    """List the tensors in the order in which a walk from the output leaves them.
+
+    The order follows from the structure alone.
+    """
     order: list[Tensor] = []
     seen = {network_input}
     stack = [(output, False)]  # not recursive: a network is deeper than Python's stack
@@ -142,8 +146,8 @@ def match(
 ) -> Matching:
     """Pair the layers of two exports of one network.
 
-    The two sequences of (operator, shape) are aligned; a pair stays where both also read the same pairs, directly or
-    through layers without a counterpart.
+    The two sequences of (operator, shape) are aligned. An aligned pair is kept where both layers also read the same
+    pairs, directly or through layers without a counterpart.
     """
     left_tokens, right_tokens = (
         [(_SAME.get(layer.operator, layer.operator), shape) for layer, shape in zip(side, shapes, strict=True)]
@@ -177,5 +181,5 @@ def match(
 
 
 def _paired_inputs(layer: Layer, paired: Collection[int], reads: Sequence[frozenset[int]]) -> frozenset[int]:
-    """The nearest layers with a counterpart that it reads."""
+    """Return the nearest layers with a counterpart that a layer reads, directly or through others."""
     return frozenset(found for i in layer.inputs for found in ({i} if i in paired else reads[i]))

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) with its XNNPACK delegate, on the CPU."""
+"""This runtime is LiteRT (TensorFlow Lite) with its XNNPACK delegate, on the CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ XNNPACK, BUILTIN, REFERENCE = "XNNPACK", "built-in", "reference"
 
 
 class LiteRTSession:
-    """One interpreter; not to be shared between threads."""
+    """A session is one interpreter. Threads must not share it."""
 
     def __init__(self, model: bytes, num_threads: int, kernels: str = XNNPACK) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -31,7 +31,7 @@ class LiteRTSession:
         (self._output,) = self._interpreter.get_output_details()
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 RGB (1, S, S, 3) to float32 (C,)."""
+        """Answer one photo, uint8 RGB (1, S, S, 3), with real values, float32 (C,)."""
         self._interpreter.set_tensor(self._input["index"], pixels)
         self._interpreter.invoke()
         return dequantize(self._interpreter.get_tensor(self._output["index"])[0], self._output["quantization"])

@@ -1,4 +1,4 @@
-"""Every layer's output in LiteRT."""
+"""This module reads the output of every layer in LiteRT."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tledge.runtimes.quantized_values import dequantize
 
 
 class LiteRTLayers:
-    """One interpreter on a copy of the model, in memory, that gives every layer's output.
+    """This session is one interpreter on a copy of the model, in memory, that returns the output of every layer.
 
-    The outputs of the layers become outputs of the network, so XNNPACK computes them as it does when deployed. To ask
-    the interpreter to keep all its tensors instead would ask for other kernels too: XNNPACK keeps nothing between its
-    operators, and in int8 the built-in kernels round otherwise. A layer's name is that of its output tensor, as
-    operators have none in this format.
+    The outputs of the layers become outputs of the network, so XNNPACK computes them as it does when deployed. The
+    interpreter could keep all its tensors instead, but then it would use other kernels: XNNPACK keeps nothing between
+    its operators, and in int8 the built-in kernels round differently. A layer has the name of its output tensor, as
+    operators have no names in this format.
 
-    ``fed``: layers, by their places, whose values the later layers get from the caller and not from the network.
+    ``fed`` are layers, by their places, whose values the later layers get from the caller and not from the network.
     """
 
     layers: tuple[Layer, ...]
@@ -34,7 +34,7 @@ class LiteRTLayers:
         graph = parsed.subgraphs[0]
         self.layers = _layers(parsed, graph)
         graph.outputs = list(dict.fromkeys([*map(int, graph.outputs), *(layer.tensor for layer in self.layers)]))
-        parsed.signatureDefs = []  # they name the inputs and outputs of old
+        parsed.signatureDefs = []  # They name the inputs and outputs that the model had before.
         self._fed = [_feed(graph, self.layers[place].tensor) for place in fed]
         self._interpreter = Interpreter(
             model_content=bytes(flatbuffer_utils.convert_object_to_bytearray(parsed)), num_threads=num_threads
@@ -48,7 +48,10 @@ class LiteRTLayers:
     def run(
         self, pixels: npt.NDArray[np.uint8], fed: Sequence[npt.NDArray[np.float32]] = ()
     ) -> list[npt.NDArray[np.float32]]:
-        """uint8 RGB (1, S, S, 3) to the output of every layer, dequantized, in the order of ``layers``."""
+        """Return the output of every layer for one photo, uint8 RGB (1, S, S, 3).
+
+        The outputs are dequantized, float32, in the order of ``layers``. ``fed`` holds the values of the fed layers.
+        """
         self._interpreter.set_tensor(self._input, pixels)
         for tensor, values in zip(self._fed, fed, strict=True):
             self._interpreter.set_tensor(tensor, values)
@@ -63,7 +66,7 @@ class LiteRTLayers:
 
 
 def _feed(graph: Any, tensor: Any) -> int:
-    """Let everything that reads a tensor read a new input of the network instead; its number."""
+    """Let everything that reads a tensor read a new input of the network instead, and return the input's number."""
     from ai_edge_litert import schema_py_generated as schema
 
     made = schema.TensorT()
@@ -78,7 +81,7 @@ def _feed(graph: Any, tensor: Any) -> int:
 
 
 def _layers(model: Any, graph: Any) -> tuple[Layer, ...]:
-    """The layers of a graph; a tensor is its number in it. Damaged bytes raise whatever the reader raises."""
+    """Return the layers of a graph, whose tensors are numbers in it. Damaged bytes raise whatever the reader raises."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     operators = []

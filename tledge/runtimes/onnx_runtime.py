@@ -1,4 +1,4 @@
-"""ONNX Runtime with its CPU execution provider."""
+"""This runtime is ONNX Runtime with its CPU execution provider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tledge.runtimes.runtime import Runtime
 
 
 class OnnxRuntimeSession:
-    """One inference session."""
+    """A session is one inference session of ONNX Runtime."""
 
     def __init__(self, model: bytes, num_threads: int, kernels: str = "optimized") -> None:
         self._session = session(model, num_threads, kernels)
@@ -19,7 +19,7 @@ class OnnxRuntimeSession:
         (self._output,) = (tensor.name for tensor in self._session.get_outputs())
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 RGB (1, S, S, 3) to float32 (C,)."""
+        """Answer one photo, uint8 RGB (1, S, S, 3), with float32 (C,)."""
         (probabilities,) = self._session.run([self._output], {self._input: pixels})
         return np.asarray(probabilities[0], np.float32)
 

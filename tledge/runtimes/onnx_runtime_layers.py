@@ -1,4 +1,4 @@
-"""Every layer's output in ONNX Runtime."""
+"""This module reads the output of every layer in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 class OnnxLayers:
-    """One inference session on a copy of the model, in memory, that gives every layer's output.
+    """This session is one inference session on a copy of the model, in memory, that returns the output of every layer.
 
-    Of a quantized layer the codes are read, behind its QuantizeLinear: its real values only exist where the layer is
-    simulated in float, while with its codes as an output ONNX Runtime still computes it in integers, as it does when
-    deployed. All graph optimizations are on. A layer's name is that of its operator.
+    The quantized values of a quantized layer are read, behind its QuantizeLinear. With these as an output, ONNX Runtime
+    still computes the layer in integers, as it does when deployed. The layer's real values exist only where it is
+    simulated in float. All graph optimizations are on. A layer has the name of its operator.
 
-    ``fed``: layers, by their places, whose values the later layers get from the caller and not from the network.
+    ``fed`` are layers, by their places, whose values the later layers get from the caller and not from the network.
     """
 
     layers: tuple[Layer, ...]
@@ -52,7 +52,10 @@ class OnnxLayers:
     def run(
         self, pixels: npt.NDArray[np.uint8], fed: Sequence[npt.NDArray[np.float32]] = ()
     ) -> list[npt.NDArray[np.float32]]:
-        """uint8 RGB (1, S, S, 3) to the output of every layer, dequantized, in the order of ``layers``."""
+        """Return the output of every layer for one photo, uint8 RGB (1, S, S, 3).
+
+        The outputs are dequantized, float32, in the order of ``layers``. ``fed`` holds the values of the fed layers.
+        """
         values = self._session.run(self._read, {self._input: pixels, **dict(zip(self._fed, fed, strict=True))})
         return [
             np.asarray(value, np.float32) if quantization is None else dequantize(value, quantization)
@@ -61,7 +64,7 @@ class OnnxLayers:
 
 
 def _feed(graph: Any, tensor: str) -> str:
-    """Let everything that reads a tensor read a new input of the network instead; its name."""
+    """Let everything that reads a tensor read a new input of the network instead, and return the input's name."""
     from onnx import TensorProto, helper
 
     name = f"{tensor}/fed"
@@ -79,7 +82,7 @@ def _rename_reads(node: Any, old: str, new: str) -> None:
 
 
 def _ends(graph: Any) -> tuple[str, str]:
-    """Names of the one input and the one output."""
+    """Return the names of the network's one input and one output."""
     constants = {tensor.name for tensor in graph.initializer}
     (network_input,) = (value.name for value in graph.input if value.name not in constants)
     (network_output,) = (value.name for value in graph.output)
@@ -93,7 +96,7 @@ def _operator(node: Any) -> GraphOperator:
 
 
 def _read_by(node: Any) -> Iterator[str]:
-    """Every name that a node reads, those inside its branches too."""
+    """Yield every name that a node reads, also inside its branches."""
     yield from node.input
     for attribute in node.attribute:
         for child in attribute.g.node if attribute.HasField("g") else ():
@@ -101,7 +104,10 @@ def _read_by(node: Any) -> Iterator[str]:
 
 
 def _readings(found: tuple[Layer, ...], graph: Any) -> tuple[list[str], list[tuple[float, int] | None]]:
-    """For each layer the tensor to read, and the (scale, zero point) of its codes, or None where it is real."""
+    """Return the tensor to read for each layer, and the (scale, zero point) of its values.
+
+    The pair is None for a layer whose tensor holds real values.
+    """
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}

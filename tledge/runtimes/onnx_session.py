@@ -1,4 +1,4 @@
-"""How ONNX Runtime opens a model here: on the CPU, from its bytes alone."""
+"""This module opens a model in ONNX Runtime, on the CPU and from its bytes alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnxruntime
 
-# Graph-optimization levels, by ONNX Runtime's own names for them.
+# These are the graph-optimization levels, with ONNX Runtime's names for them.
 LEVELS = {
     "optimized": "ORT_ENABLE_ALL",
     "extended": "ORT_ENABLE_EXTENDED",
@@ -18,7 +18,7 @@ LEVELS = {
 
 
 def session(model: bytes, num_threads: int, kernels: str = "optimized") -> onnxruntime.InferenceSession:
-    """Open a session on these bytes alone: weights that they say are in other files are not looked for."""
+    """Open a session on the bytes of a model. Weights that it keeps in other files are not looked for."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -26,6 +26,6 @@ def session(model: bytes, num_threads: int, kernels: str = "optimized") -> onnxr
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # By default they are looked for in the working directory. No file can be below one that is no folder.
+    # By default ONNX Runtime looks for them in the working directory. Below a path that is no folder there is no file.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Real values of quantized ones."""
+"""This module turns quantized values into real ones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 
 def dequantize(values: npt.NDArray[Any], quantization: tuple[float, int]) -> npt.NDArray[np.float32]:
-    """Return scale * (value - zero_point) of quantized values; floats pass through.
+    """Return the real values, scale * (value - zero_point), of quantized values. Floats pass through.
 
-    Jacob et al., 2018 (arXiv:1712.05877), equation 1. Values are widened first: in 8 bits the difference wraps.
+    ``quantization`` is (scale, zero point). The formula is equation 1 of Jacob et al., 2018 (arXiv:1712.05877). Values
+    are widened first, as in 8 bits the difference would wrap.
     """
     if np.issubdtype(values.dtype, np.floating):
         return values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a runtime is: how it names itself, which files it runs, and what opens them."""
+"""A runtime declares its name, the files that it runs, and what opens them."""
 
 from __future__ import annotations
 
@@ -16,40 +16,50 @@ Values = npt.NDArray[np.float32]
 
 
 class Session(Protocol):
-    """A loaded artifact."""
+    """A session is a loaded artifact that answers photos."""
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> Values:
-        """Answer one photo: uint8 RGB (1, S, S, 3) to float32 outputs (C,), dequantized where they are integers."""
+        """Answer one photo, uint8 RGB (1, S, S, 3), with float32 outputs (C,), dequantized where they are integers."""
 
 
 class LayerSession(Protocol):
-    """A loaded artifact that gives the output of each of its layers. ``is_float``: whether a layer's output is float32."""
+    """A layer session is a loaded artifact that returns the output of each of its layers.
+
+    ``is_float`` tells of each layer whether its output is float32.
+    """
 
     layers: tuple[Layer, ...]
     is_float: tuple[bool, ...]
 
     def run(self, pixels: npt.NDArray[np.uint8], fed: Sequence[Values] = ()) -> list[Values]:
-        """Compute every layer: uint8 RGB (1, S, S, 3) to dequantized outputs in the order of ``layers``.
-
-        ``fed``: values of the layers that the session was made to be fed with.
+        """Return the output of every layer for one photo, uint8 RGB (1, S, S, 3), dequantized, in their order.
+        ``fed`` holds the values of the layers that the session was made to be fed with.
         """
 
 
 class LayerReader(Protocol):
-    """What opens the bytes of a model to read its layers. ``fed``: places of layers that get their values from the caller."""
+    """A layer reader opens the bytes of a model to read its layers.
+
+    ``fed`` are the places of layers whose values the later layers get from the caller.
+    """
 
     def __call__(self, model: bytes, num_threads: int, fed: Sequence[int] = ()) -> LayerSession: ...
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime as its file declares it, in a constant ``RUNTIME``.
+    """A runtime is declared by its file, in a constant ``RUNTIME``.
 
-    ``suffixes``: of the files that it runs. ``kernels``: the sets of kernels that it can compute with, first the one that is
-    deployed, last the plain reference; one is enough. ``load(model, num_threads, kernels)`` opens an artifact's bytes.
-    ``libraries``: the distributions that it needs, whose versions a report names. ``rank``: of several runtimes for one kind
-    of file, the lowest is used where one is needed. ``layers``: what reads the layers of its files; None: nothing does.
-    ``cuts_sums_off``: whether it adds two int8 products in 16 bits on an x86 CPU without VNNI.
+    Attributes:
+        name: name of the runtime in options and reports.
+        suffixes: suffixes of the files that it runs.
+        kernels: sets of kernels that it can compute with. The first is the deployed one, the last the plain reference.
+            One is enough.
+        load: function of (model, num_threads, kernels) that opens an artifact's bytes.
+        libraries: distributions that it needs. A report names their versions.
+        rank: order of preference among runtimes for one kind of file. The lowest is used where one is needed.
+        layers: what reads the layers of its files; None where they can't be read.
+        cuts_sums_off: whether it adds two int8 products in 16 bits on an x86 CPU without VNNI.
     """
 
     name: str
@@ -62,7 +72,7 @@ class Runtime:
     cuts_sums_off: bool = False
 
     def missing_libraries(self) -> list[str]:
-        """List those of its libraries that are not installed; it is available where there are none."""
+        """List the libraries of this runtime that are not installed. It is available where the list is empty."""
         return [name for name in self.libraries if not _is_installed(name)]
 
 

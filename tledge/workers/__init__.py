@@ -1,1 +1,1 @@
-"""Programs that run one model each in a process of their own, and what starts them wherever that process shall run."""
+"""Workers are programs that run one model each, in a process of their own; this package also starts them."""

@@ -1,11 +1,12 @@
-"""The program that compares the layers of two artifacts: ``python -m tledge.workers.layer_comparison JOB PARENT_PID``.
+"""This program compares the layers of two artifacts: ``python -m tledge.workers.layer_comparison JOB PARENT_PID``.
 
-It is the worker of one artifact with one command more. Both artifacts run in this process, photo by photo: only sums
-stay from one photo to the next, so memory does not grow with the photos.
+It is the worker of one artifact with one more command. Both artifacts run in this process, photo by photo. Only sums
+are kept from one photo to the next, so memory does not grow with the photos.
 
-Every layer is judged twice. Against the float network on the same photo, its error holds what all layers before it did,
-and the worst is often far behind the culprit. So the float network also runs in pieces: each of its layers on the values
-that the quantized network gave to that layer. What differs then is the layer's own doing.
+Every layer is judged twice. First it is compared with the float network on the same photo. That error includes the
+errors of all layers before it, so the worst layer is often far behind the one that causes the error. So the float
+network also runs in pieces: each of its layers computes on the values that the quantized network gave to that layer.
+What differs then comes from the layer itself.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from tledge.runtimes.layer_graph import Layer, Matching, match
 from tledge.workers.worker import Worker, serve
 
 Values = npt.NDArray[np.float32]
-_MAX_NAMES = 8  # of layers, in one sentence
-_ROUNDING = 1e-5  # of a probability: other sums of the same float numbers
+_MAX_NAMES = 8  # One sentence names at most so many layers.
+_ROUNDING = 1e-5  # Two probabilities may differ by this: the same float numbers were summed in another order.
 
 
 @dataclass
 class Sums:
-    """What is kept of one layer over the elements of all photos: r the float model's values, q the quantized one's."""
+    """The sums of one layer run over the elements of all photos: r is the float value, q the quantized model's."""
 
     signal: float = 0.0  # sum of r * r
     quantized: float = 0.0  # sum of q * q
@@ -38,8 +39,8 @@ class Sums:
     error: float = 0.0  # sum of (r - q) ** 2
 
     def add(self, real: Values, quantized: Values) -> None:
-        """Count two arrays of one shape."""
-        # 64 bits: the sum of a million squares in 32 bits loses what a small error is made of.
+        """Add the float model's values and the quantized model's, two arrays of one shape, to the sums."""
+        # The sums need 64 bits: in 32 bits the sum of a million squares would lose a small error.
         r, q = np.asarray(real, np.float64).ravel(), np.asarray(quantized, np.float64).ravel()
         difference = r - q
         self.signal += float(r @ r)
@@ -49,21 +50,24 @@ class Sums:
 
     @property
     def is_finite(self) -> bool:
-        """Whether every value so far was a number."""
+        """Tell whether every value so far was finite."""
         return math.isfinite(self.signal + self.quantized + self.product + self.error)
 
     @property
     def sqnr_db(self) -> float | None:
-        """10 log10(signal power / error power), in decibels; None where the two are equal.
+        """Return 10 log10(signal power / error power), in decibels; None where the two models' values are equal.
 
-        The signal-to-quantization-noise ratio of Lin, Talathi and Annapureddy, 2016 (arXiv:1511.06393), over a layer's
-        output. Only for a signal that is not zero everywhere.
+        It is the signal-to-quantization-noise ratio of Lin, Talathi and Annapureddy, 2016 (arXiv:1511.06393), over the
+        output of a layer. The signal must not be zero everywhere, unless the values are equal.
         """
         return None if self.error == 0 else 10 * math.log10(self.signal / self.error)
 
     @property
     def cosine(self) -> float:
-        """Cosine of the angle between the two, -1 to 1; 1 where they are equal, 0 where only one of them is zero."""
+        """Return the cosine of the angle between the two models' values, -1 to 1.
+
+        It is 1 where they are equal, and 0 where only one of them is zero everywhere.
+        """
         if self.error == 0:
             return 1.0
         length = math.sqrt(self.signal) * math.sqrt(self.quantized)
@@ -72,23 +76,27 @@ class Sums:
 
 @dataclass(frozen=True)
 class Compared:
-    """One layer against the float network's on the same photo, and on the same values."""
+    """Each layer is compared with the float network's layer on the same photo, and on the same values.
+
+    ``in_network`` holds the sums on the same photo. ``own`` holds those on the same values.
+    """
 
     in_network: Sums
     own: Sums
 
 
 class LayerWorker(Worker):
-    """The worker's commands, and ``compare``."""
+    """This worker has the commands of :class:`Worker`, and ``compare``."""
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
         return {**super().commands(), "compare": self.compare}
 
     def compare(self, against: str, num_photos: int) -> dict[str, Any]:
-        """The error of every layer of the job's artifact against ``against``, a file of the same runtime.
+        """Measure the error of every layer of the job's artifact against ``against``, a file of the same runtime.
 
-        ``num_photos`` photos are taken at equal distances over all of the job's: they may lie in the order of their
-        classes. Gives ``layers`` (the fields of LayerError) and ``notes`` (sentences on what was not compared).
+        ``num_photos`` photos are taken at equal distances from all photos of the job, as these may be in the order of
+        their classes. The answer has ``layers`` (the fields of LayerError) and ``notes`` (sentences on what was not
+        compared).
         """
         model, other = (Path(path).read_bytes() for path in (self._job.artifact, against))
         deployed = runtime(self._job.runtime)
@@ -124,7 +132,10 @@ def _findings(
     compared: Sequence[Compared],
     answer_difference: float,
 ) -> dict[str, Any]:
-    """The answer of ``compare``."""
+    """Make the answer of ``compare`` from the sums of all layers.
+
+    ``answer_difference`` is the largest difference between the answers with the layers read and the deployed ones.
+    """
     found, broken, silent = [], [], []
     for sums, (i, _) in zip(compared, matching.pairs, strict=True):
         layer, both = quantized[i], (sums.in_network, sums.own)

@@ -1,7 +1,7 @@
-"""The original's SavedModel on this CPU, in its own process: ``python -m tledge.workers.original JOB PARENT_PID``.
+"""This program runs the original's SavedModel on this CPU: ``python -m tledge.workers.original JOB PARENT_PID``.
 
-It takes the commands of an artifact's worker, under the same limits; TensorFlow answers instead of a device runtime. All
-photos are answered in batches, by logits; single photos are timed, to probabilities.
+It takes the commands of an artifact's worker, under the same limits. TensorFlow answers in place of a device runtime.
+All photos are answered in batches, with logits. Single photos are timed, with probabilities.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BATCH = 32
 
 
 class SavedModelSession:
-    """A loaded SavedModel of a run."""
+    """This session answers with the SavedModel of a run."""
 
     def __init__(self, folder: str, num_threads: int) -> None:
         self._tf = tensorflow()
@@ -30,11 +30,11 @@ class SavedModelSession:
         self._serve = load_original(Path(folder)).signatures["serving_default"]
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 RGB (1, S, S, 3) to the probabilities, float32 (C,)."""
+        """Answer one photo, uint8 RGB (1, S, S, 3), with probabilities, float32 (C,)."""
         return np.asarray(self._answer(pixels)["probabilities"].numpy()[0], np.float32)
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 RGB (N, S, S, 3) to float32 (N, C)."""
+        """Answer photos, uint8 RGB (N, S, S, 3), with logits, float32 (N, C)."""
         return np.asarray(self._answer(pixels)["logits"].numpy(), np.float32)
 
     def _answer(self, pixels: npt.NDArray[np.uint8]) -> Any:
@@ -42,10 +42,10 @@ class SavedModelSession:
 
 
 class OriginalWorker(Worker):
-    """The commands on the original."""
+    """This worker does the commands on the original."""
 
     def load(self) -> dict[str, Any]:
-        """As of an artifact; of a SavedModel that is not to be loaded, ``refused``, a sentence."""
+        """Load the original as an artifact is loaded. The answer to a refused SavedModel is ``refused``, a sentence."""
         try:
             return super().load()
         except InputError as error:

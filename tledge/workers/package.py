@@ -1,4 +1,4 @@
-"""The worker as one small file: a zip that runs where only Python, NumPy and one runtime are installed."""
+"""The worker is packed into one small file, a zip that runs where only Python, NumPy and one runtime are installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROGRAMS = ("tledge.workers.worker", "tledge.workers.layer_comparison")
-"""What it can run: ``PYTHONPATH=worker.zip python -m PROGRAM JOB PARENT_PID``."""
+"""The zip can run these programs: ``PYTHONPATH=worker.zip python -m PROGRAM JOB PARENT_PID``."""
 _PARTS = (
     "__init__.py",
     "_version.py",
@@ -18,11 +18,11 @@ _PARTS = (
     "workers/worker.py",
     "workers/layer_comparison.py",
 )
-_DATE = (1980, 1, 1, 0, 0, 0)  # of every file in it: the same modules, the same bytes
+_DATE = (1980, 1, 1, 0, 0, 0)  # Every file in the zip has this date, so the same modules give the same bytes.
 
 
 def write_worker(path: Path) -> None:
-    """Write the zip. It holds the modules that run a file, and none of those that start workers."""
+    """Write the zip. It holds the modules that run an artifact, and no module that starts workers."""
     root = Path(__file__).parent.parent
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(_files(root)):

@@ -1,4 +1,4 @@
-"""Start worker processes, tell them what to do, and hear how they ended."""
+"""This module starts worker processes, sends them commands, and finds out how they ended."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from tledge.workers.worker import Job
 
 _LAST_LINES = 3
 _LAST_BYTES = 20_000
-_LONGEST_WAIT_S = 1e6  # eleven days; the system call that waits takes no more than 24
-_MAX_ANSWER_BYTES = 10_000_000  # a worker that a model took over could write for ever
+_LONGEST_WAIT_S = 1e6  # These are eleven days. The system call that waits takes no more than 24.
+_MAX_ANSWER_BYTES = 10_000_000  # A worker that a model took over could write for ever.
 ARTIFACT, ORIGINAL = "tledge.workers.worker", "tledge.workers.original"
 
 
 class WorkerFailed(Exception):
-    """A worker crashed, ran out of time, or raised; the message says which. A result, not a bug."""
+    """A worker crashed, ran out of time, or raised; the message says which. This is a result, not a bug."""
 
 
 class WorkerProcess:
-    """``python -m module`` on a job; a context, at whose end the process is gone.
+    """A ``WorkerProcess`` runs ``python -m module`` on a job. It is a context, at whose end the process is gone.
 
-    It gets no accelerator, and no modules of the working directory.
+    The process gets no accelerator, and no modules of the working directory.
     """
 
     def __init__(self, module: str, job: Job, folder: Path) -> None:
@@ -67,13 +67,14 @@ class WorkerProcess:
         self._own.cleanup()
 
     def kill(self) -> None:
-        """End it at once; whoever waits for its answer hears that it failed."""
+        """End the process at once. Whoever waits for its answer gets WorkerFailed."""
         self._process.kill()
 
     def call(self, command: str, timeout_s: float, **arguments: int | str) -> dict[str, Any]:
-        """Send one command and return its answer: a JSON object.
+        """Send one command and return its answer, a JSON object.
 
-        Raises WorkerFailed where none comes within ``timeout_s``, InputError where the original is refused.
+        Raises WorkerFailed where no readable answer comes within ``timeout_s``, and InputError where the original is
+        refused.
         """
         assert self._process.stdin is not None
         try:
@@ -117,7 +118,7 @@ class WorkerProcess:
             return f"the process was ended by {_signal_name(-code)}"
         self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - _LAST_BYTES))
         said = self._said.read().decode(errors="replace").splitlines()
-        # Of a traceback only what it ends with: the lines of code in it are indented.
+        # A traceback is cut to the lines that it ends with: the lines of code in it are indented.
         lines = [line for line in said if line.strip() and not line.startswith((" ", "Traceback ", "INFO:"))]
         # A native library can end the process with exit code 0.
         return "; ".join(lines[-_LAST_LINES:]) if code and lines else f"the process ended with exit code {code}"

@@ -1,8 +1,8 @@
-"""The small program that runs one artifact in its own process: ``python -m tledge.workers.worker JOB PARENT_PID``.
+"""This small program runs one artifact in its own process: ``python -m tledge.workers.worker JOB PARENT_PID``.
 
-It reads a JSON job, then commands as lines of JSON on its standard input, and answers each with a line of JSON. It
-needs Python, NumPy and one runtime; no TensorFlow. An artifact may be hostile, so the process limits its own memory
-and files, and dies with its parent.
+It reads a job from a JSON file, then commands as lines of JSON on its standard input. It answers each with a line of
+JSON. It needs Python, NumPy and one runtime, but no TensorFlow. An artifact may be hostile, so the process limits its
+own memory and files, and ends with its parent.
 """
 
 from __future__ import annotations
@@ -26,15 +26,22 @@ from tledge.confinement import confine, die_with_parent
 from tledge.runtimes import Session, runtime
 
 WARMUP_BLOCK_RUNS = 10
-WARMUP_TOLERANCE = 0.02  # three blocks' medians this close to each other, relatively: the latency has settled
+WARMUP_TOLERANCE = 0.02  # The latency has settled when the medians of three blocks differ by no more than this share.
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run. ``pixels``: a raw file of uint8 rows (N, S, S, 3); ``outputs``: where raw float32 (N, C) goes.
+    """A job says what a worker runs, on which photos, and how.
 
-    ``kernels``: one of the runtime's sets of kernels; empty: the deployed one. ``cores``: the cores to stay on; empty: any.
+    Attributes:
+        artifact: path of the file, or of the original's folder.
+        runtime: name of the runtime.
+        kernels: one of the runtime's sets of kernels; empty for the deployed one.
+        cores: cores that the process stays on; empty for any.
+        pixels: path of a raw file of uint8 rows (N, S, S, 3).
+        input_size: side of the input, S, in pixels.
+        outputs: path of the file to write, raw float32 (N, C).
     """
 
     artifact: str
@@ -49,16 +56,16 @@ class Job:
 
 
 class Worker:
-    """The commands. Each returns plain JSON values."""
+    """A worker does the commands on one artifact. Each command returns plain JSON values."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._next = 0  # photo of the next timed inference
+        self._next = 0  # This is the number of the photo of the next timed inference.
         self._session: Session | None = None
         self._pixels = Path(job.pixels).open("rb")  # noqa: SIM115 - open as long as the process
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
-        """What a line on standard input may ask for, by name."""
+        """Return the commands that a line on standard input may ask for, by name."""
         return {
             "load": self.load,
             "answer": self.answer,
@@ -68,14 +75,14 @@ class Worker:
         }
 
     def open(self) -> Session:
-        """Load the artifact."""
+        """Load the artifact into the job's runtime."""
         chosen = runtime(self._job.runtime)
         return chosen.load(
             Path(self._job.artifact).read_bytes(), self._job.num_threads, self._job.kernels or chosen.kernels[0]
         )
 
     def load(self) -> dict[str, Any]:
-        """Load the artifact and time its first inference, which may still prepare things."""
+        """Load the artifact, and time the loading and the first inference, which may still prepare things."""
         started = time.perf_counter_ns()
         self._session = self.open()
         loaded = time.perf_counter_ns()
@@ -85,7 +92,7 @@ class Worker:
         return {"load_ns": loaded - started, "first_inference_ns": time.perf_counter_ns() - began}
 
     def answer(self) -> dict[str, Any]:
-        """Write the outputs of every photo to ``job.outputs``, as they come: memory does not grow with the photos."""
+        """Write the outputs of every photo to ``job.outputs`` as they come, so memory does not grow with the photos."""
         width = 0
         with Path(self._job.outputs).open("wb") as out:
             for answers in self.answers():
@@ -94,7 +101,7 @@ class Worker:
         return {"num_outputs": width}
 
     def answers(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Outputs of all photos in their order, float32 (n, C) at a time."""
+        """Yield the outputs of all photos in their order, as blocks of float32 (n, C)."""
         assert self._session is not None
         for number in range(self._job.num_photos):
             yield self._session.predict(self._photo(number))[None]
@@ -110,11 +117,11 @@ class Worker:
         return {"runs": len(medians) * WARMUP_BLOCK_RUNS, "is_stable": False, "median_ns": round(medians[-1])}
 
     def time(self, runs: int) -> dict[str, Any]:
-        """Latencies of the next ``runs`` photos, in order."""
+        """Return the latencies of the next ``runs`` photos, in order and in nanoseconds."""
         return {"latencies_ns": self._timed(runs)}
 
     def end(self) -> dict[str, Any]:
-        """What the process took in all."""
+        """Return what the process took in all: its peak memory in bytes."""
         return {"peak_memory_bytes": peak_memory_bytes()}
 
     def _timed(self, runs: int) -> list[int]:
@@ -132,7 +139,10 @@ class Worker:
         return self.photos(number % self._job.num_photos, 1)
 
     def photos(self, first: int, count: int) -> Pixels:
-        """uint8 (count, S, S, 3), read from the file: mapping it would count its pages into the peak memory."""
+        """Read photos from the file as uint8 (count, S, S, 3); fewer at its end.
+
+        The file is not mapped: its pages would count into the peak memory.
+        """
         size = self._job.input_size
         row_bytes = size * size * 3
         self._pixels.seek(first * row_bytes)
@@ -141,9 +151,9 @@ class Worker:
 
 
 def peak_memory_bytes() -> int:
-    """Peak resident memory of this process.
+    """Return the peak resident memory of this process, in bytes.
 
-    Linux keeps it in VmHWM; its ``ru_maxrss`` would also hold the peak of the process that started this one.
+    Linux keeps it in VmHWM. Its ``ru_maxrss`` would include the peak of the process that started this one.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -157,7 +167,7 @@ def peak_memory_bytes() -> int:
 
 
 def serve(make: Callable[[Job], Worker]) -> None:
-    """Do what the lines on standard input say until it ends."""
+    """Read the job that the command line names, then do the commands on standard input until it ends."""
     job = Job(**json.loads(Path(sys.argv[1]).read_text()))
     die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends this process
@@ -167,7 +177,7 @@ def serve(make: Callable[[Job], Worker]) -> None:
     if job.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job.cores)  # before a runtime makes its threads, which inherit it
     outputs = Path(job.outputs)
-    outputs.touch()  # now: once confined it makes no file
+    outputs.touch()  # Once the process is confined it can make no file.
     # Libraries look for a folder of temporary files when they are imported.
     confine([outputs, Path(tempfile.gettempdir())])
     commands = make(job).commands()
