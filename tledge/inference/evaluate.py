@@ -62,7 +62,7 @@ def evaluate(
     ``split``: all of it, or one split where the source itself has splits. Photos of the run's train and validation
     splits, known by their content or as near copies, are left out unless ``include_seen``. Raises InputError for a class
     that the run does not know, for no photo to score, and for over 5% unreadable ones; ArtifactError as
-    :meth:`Model.answers` does.
+    :meth:`RunModel.answers` does.
     """
     progress = progress or Silent()
     source = open_source(dataset)

@@ -88,7 +88,7 @@ class Labelled:
     def warnings(self, num_read: int) -> list[str]:
         """What could not be read, and what the cache did not hold as it was.
 
-        Raises InputError as :meth:`Unreadable.warning` does.
+        Raises InputError as :meth:`SkippedPhotos.warning` does.
         """
         warning = self._unreadable.warning(num_read)
         damaged = f"{len(self._damaged)} photos were damaged in the cache: read again" if self._damaged else None

@@ -74,7 +74,7 @@ class Prediction:
         """Every readable photo in order. They come in blocks, so that any number of them can be read.
 
         Of equally probable classes, which 8-bit outputs hold often, the first in the run's order comes first. Raises
-        ArtifactError as :meth:`Model.answers` does.
+        ArtifactError as :meth:`RunModel.answers` does.
         """
         labels = self.model.labels
         for paths, probabilities in self.model.answers(self._readable(), len(self.photos), self._progress):

@@ -1,7 +1,7 @@
 """How a network is made ready for an integer format. One preparation is one file that names itself as ``PREPARATION``.
 
 A format names the preparation that it is made from. Each preparation says which options it reads, what a run must have for it,
-and what it makes: representative photos, a network of integer weights and ranges, and a record of how.
+and what it makes: a representative data set, a network of integer weights and ranges, and a record of how.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights fitted to integer arithmetic on representative photos; rounded as they are where the layers are unknown."""
+"""Weights fitted to integer arithmetic on a representative data set; rounded as they are where the layers are unknown."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tledge.exporters.preparations.material import Material
 if TYPE_CHECKING:
     from tledge.exporters.preparations.sources import Sources
 
-PHOTOS = frozenset({"calibration_samples"})  # options of whatever reads representative photos
+PHOTOS = frozenset({"calibration_samples"})  # options of whatever reads the representative data set
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What preparations are made from: a run's representative photos, its network as plain layers, and what a training learns from."""
+"""What preparations are made from: the representative data set, the network as plain layers, and what a training learns from."""
 
 from __future__ import annotations
 
