@@ -241,6 +241,8 @@ class _Heard(Silent):
     def step(self, description: str, total: int | None = None) -> Iterator[Advance]:
         self.steps.append(description)
         yield lambda units: None
+
+
 @pytest.mark.long  # it trains
 def test_ctrl_c_ends_the_processes_and_leaves_whole_files(run_copy: Run, tmp_path: Path) -> None:
     heed = (
