@@ -1,10 +1,10 @@
 """This module fits weights to integer arithmetic, layer after layer, without labels and without training.
 
-Rounding a layer's weights moves its output in a way that repeats on every photo. So each layer is given the inputs
-that the quantized layers before it make. Its weights are fitted by least squares, held near the trained ones, to
-bring its output nearest to that of the float network. The rounding that is left in the mean of a channel goes into
-the bias (Nagel et al., 2019, arXiv:1906.04721, section 4.2). Hubara et al., 2020 (arXiv:2006.10518), fit one layer
-after another in the same sense, by gradient descent.
+Rounding a layer's weights shifts its output in the same way on every photo. New weights can therefore correct part of
+the error. Each layer gets the inputs that the quantized layers before it compute. A regularized least-squares fit then
+chooses weights near the trained ones, so that the layer's output is as close as possible to the float network's. The
+bias corrects the mean error that remains in each channel (Nagel et al., 2019, arXiv:1906.04721, section 4.2). Hubara
+et al., 2020 (arXiv:2006.10518), also fit one layer after another, but by gradient descent.
 """
 
 from __future__ import annotations

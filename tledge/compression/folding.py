@@ -21,10 +21,12 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Folded:
-    """A folded network is a flat tf_keras.Model to logits, float32 (N, C), with the scale and zero point of its input.
+    """A folded network is a copy of the trained one whose batch normalizations are folded into the layers before them.
 
-    ``zero_byte`` is the exact byte that would stand for the real number 0. It is seldom whole. The zero point of
-    ``input_codes`` is the nearest whole number.
+    Args:
+        network: The flat tf_keras.Model. It returns logits, float32 (N, C).
+        input_codes: The scale and the zero point of the network's quantized input. The zero point is ``zero_byte``, rounded.
+        zero_byte: The pixel value that stands for the real number 0. It is usually a fraction, such as 127.5.
     """
 
     network: Any

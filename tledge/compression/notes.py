@@ -1,6 +1,6 @@
-"""These records hold what each step that changes a network notes in the record of an export.
+"""These records describe how each preparation step (ranges, fitting, pruning, training) changed a network.
 
-Their fields are keys in export.json.
+Their fields become keys of export.json.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class StabilityNotes(Record):
 
 
 class FittingNotes(Record):
-    """These notes say how weights and ranges were chosen.
+    """These notes record how the int8 weights and the ranges of activations were chosen.
 
     Only ``fitting`` and ``ranges`` are set where the network has unknown layers.
     """
@@ -32,7 +32,7 @@ class FittingNotes(Record):
 
 
 class LearningNotes(Record):
-    """These notes say how a network was trained again and which epoch was kept."""
+    """These notes record the training of a quantized or pruned network, and which epoch was kept."""
 
     epochs: int
     kept_epoch: int = Field(description="0 for the start")

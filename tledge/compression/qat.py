@@ -1,9 +1,9 @@
 """This module runs quantization-aware training with tensorflow-model-optimization (TFMOT).
 
-The method is that of Jacob et al., 2018, arXiv:1712.05877. The training starts from the fitted network: its weights
-are rounded, and its ranges fit the activations. TFMOT's own scheme starts activations at [-6, 6]. It rounds depthwise
-kernels with one scale for all channels, which no converter does. So the scheme here has the converters' arithmetic,
-and TFMOT applies it.
+The method is that of Jacob et al., 2018, arXiv:1712.05877. The training starts from the fitted network, which already
+has rounded weights and ranges measured on photos. TFMOT wraps the layers, but its default quantization scheme is
+replaced. The default scheme starts all activation ranges at [-6, 6] and gives a depthwise kernel one scale for all its
+channels. The scheme used here starts at the measured ranges and has one scale for each channel, as the converters do.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def _outcomes(run: Run, wanted: Sequence[Format], materials: Materials, jobs: in
 
 
 def and_exported(made: Sequence[ExportRecord]) -> str:
-    """Return the sentence in which an error names the formats that were exported all the same; empty where none was."""
+    """Return a sentence for the end of an error message that lists the formats exported without error; empty if there are none."""
     return f" Exported: {', '.join(record.format for record in made)}." if made else ""
 
 

@@ -1,4 +1,4 @@
-"""A format is declared by its family's file, and its converter reads a ``ConverterInput``."""
+"""This module defines ``Format``, which describes one artifact format, and ``ConverterInput``, which its converter reads."""
 
 from __future__ import annotations
 

@@ -215,10 +215,11 @@ def subtractions_to_additions(model: Any) -> None:
 
 
 def batch_normalizations_to_convolutions(model: Any) -> None:
-    """Turn a batch normalization of maps into a depthwise 1 x 1 convolution, where no convolution comes before it.
+    """Replace each batch normalization that ONNX Runtime can't fuse by a depthwise 1 x 1 convolution.
 
-    ONNX Runtime fuses a batch normalization with a convolution that only the normalization reads. It has no integer kernel
-    for others, such as those of DenseNet or ResNetV2. A single weight a channel is exact in per-channel int8.
+    ONNX Runtime fuses a batch normalization into the convolution before it, if nothing else reads that convolution. For
+    other batch normalizations, such as those of DenseNet or ResNetV2, it has no integer kernel. The depthwise convolution
+    has one weight for each channel, so per-channel int8 represents its weights exactly.
     """
     from onnx import helper, numpy_helper
 

@@ -13,7 +13,7 @@ XNNPACK, BUILTIN, REFERENCE = "XNNPACK", "built-in", "reference"
 
 
 class LiteRTSession:
-    """A session is one interpreter. Threads must not share it."""
+    """A ``LiteRTSession`` runs one model in one LiteRT interpreter. Threads must not share it."""
 
     def __init__(self, model: bytes, num_threads: int, kernels: str = XNNPACK) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType

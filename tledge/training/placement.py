@@ -66,7 +66,10 @@ class Workers:
         return rows[self.index :: self.count]
 
     def feed(self, dataset: Any) -> Any:
-        """Wrap a dataset of this worker's batches for Keras, which would share out a plain one among the workers."""
+        """Wrap a dataset so that Keras trains on it as it is; the dataset has only this worker's batches.
+
+        Keras would split an unwrapped dataset among the workers a second time.
+        """
         return dataset if self.strategy is None else self.strategy.distribute_datasets_from_function(lambda _: dataset)
 
     def from_chief(self, data: bytes) -> bytes:

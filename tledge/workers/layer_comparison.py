@@ -1,6 +1,6 @@
 """This program compares the layers of two artifacts: ``python -m tledge.workers.layer_comparison JOB PARENT_PID``.
 
-It is the worker of one artifact with one more command. Both artifacts run in this process, photo by photo. Only sums
+It extends :class:`tledge.workers.worker.Worker` by one command. Both artifacts run in this process, photo by photo. Only sums
 are kept from one photo to the next, so memory does not grow with the photos.
 
 Every layer is judged twice. First it is compared with the float network on the same photo. That error includes the
@@ -31,7 +31,11 @@ _ROUNDING = 1e-5  # Two probabilities may differ by this: the same float numbers
 
 @dataclass
 class Sums:
-    """The sums of one layer run over the elements of all photos: r is the float value, q the quantized model's."""
+    """These sums accumulate one layer's signal and error, from which its SQNR and its cosine follow.
+
+    They run over all output values of the layer, on all photos. In the comments below, r is a value of the float model
+    and q is the value of the quantized model in the same place.
+    """
 
     signal: float = 0.0  # sum of r * r
     quantized: float = 0.0  # sum of q * q
@@ -76,9 +80,11 @@ class Sums:
 
 @dataclass(frozen=True)
 class Compared:
-    """Each layer is compared with the float network's layer on the same photo, and on the same values.
+    """A ``Compared`` holds the two comparisons of one quantized layer with the float network's layer.
 
-    ``in_network`` holds the sums on the same photo. ``own`` holds those on the same values.
+    Args:
+        in_network: Both networks get the same photo, so the errors of earlier layers are included.
+        own: The float layer gets the quantized layer's inputs, so only the error of the layer itself remains.
     """
 
     in_network: Sums
@@ -86,7 +92,7 @@ class Compared:
 
 
 class LayerWorker(Worker):
-    """This worker has the commands of :class:`Worker`, and ``compare``."""
+    """A ``LayerWorker`` is a :class:`Worker` with one more command, ``compare``."""
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
         return {**super().commands(), "compare": self.compare}

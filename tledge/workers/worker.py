@@ -56,7 +56,7 @@ class Job:
 
 
 class Worker:
-    """A worker does the commands on one artifact. Each command returns plain JSON values."""
+    """A worker runs commands, such as load or time, on one artifact. Each command returns plain JSON values."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -65,7 +65,7 @@ class Worker:
         self._pixels = Path(job.pixels).open("rb")  # noqa: SIM115 - open as long as the process
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
-        """Return the commands that a line on standard input may ask for, by name."""
+        """Return the functions that a line on standard input can call, by the name of the command."""
         return {
             "load": self.load,
             "answer": self.answer,
@@ -121,7 +121,7 @@ class Worker:
         return {"latencies_ns": self._timed(runs)}
 
     def end(self) -> dict[str, Any]:
-        """Return what the process took in all: its peak memory in bytes."""
+        """Return the peak memory of the process, in bytes."""
         return {"peak_memory_bytes": peak_memory_bytes()}
 
     def _timed(self, runs: int) -> list[int]:
