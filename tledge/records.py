@@ -324,7 +324,7 @@ class ExportRecord(Record):
 
 
 class Flips(Record):
-    """This record counts the photos whose top-1 class changed, by which side is right."""
+    """This record counts the photos on which the artifact's top-1 class differs from the original's."""
 
     right_to_wrong: Count = Field(description="photos that only the original answers rightly")
     wrong_to_right: Count = Field(description="photos that only the artifact answers rightly")
@@ -637,7 +637,7 @@ class TargetRecord(Record):
 
 
 class Report(Record):
-    """``report.json`` is the source of every report."""
+    """This record is ``report.json``, the result of a verification, from which all other reports are generated."""
 
     schema_version: int = Field(default=3, description="version of this record's keys")
     run: str = Field(description="name of the run")

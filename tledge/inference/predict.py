@@ -21,7 +21,10 @@ _USUAL_TOP = 3
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer is a class and its probability, 0 to 1 but for the rounding of 8-bit outputs."""
+    """An answer is a class and its probability.
+
+    The probability is between 0 and 1, up to the rounding error of artifacts with 8-bit outputs.
+    """
 
     label: str
     probability: float

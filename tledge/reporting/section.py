@@ -1,4 +1,4 @@
-"""This module defines a section of the report, which has a part for each kind of report."""
+"""This module defines a section of the report, and how it appears in HTML, in Markdown and in the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """A section has a part for each kind of report. A part that is None is left out of that kind.
+    """A section has a part for HTML, for Markdown and for the terminal. If a part is None, that output omits the section.
 
     Attributes:
         order: Sections stand in ascending order. Steps of ten leave room for new ones.

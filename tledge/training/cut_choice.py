@@ -27,9 +27,10 @@ _MIN_EPOCHS = 3
 
 
 class Cut(Record):
-    """``cut.json`` lies beside the state of a training and keeps what its time budget chose.
+    """``cut.json`` records the cut and the number of epochs that a time budget chose for an unfinished training.
 
-    A second timing might choose another cut.
+    The cut is the place in the network above which layers are trained. A resumed training reads the file, because
+    timing the steps again might choose another cut.
     """
 
     schema_version: int = 1
@@ -80,7 +81,7 @@ def kept_cut(task: Task) -> Cut | None:
 
 
 def kept_layer(state: Path | None) -> str | None:
-    """Return the first trained layer that a state kept, whosever state it is; None where no cut was kept."""
+    """Return the first trained layer by the ``cut.json`` in the folder ``state``, of any training; None if there is none."""
     cut = None if state is None else _read(state)
     return cut.unfreeze_from if cut else None
 
