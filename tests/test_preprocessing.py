@@ -243,15 +243,15 @@ _TWO_AT_ONCE = """
 import re, sys
 from pathlib import Path
 from tledge.ahead import ahead
-from tledge.preprocessing import prepare
+from tledge.preprocessing import prepare_photo
 
 def peak_kb():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 small, large = (Path(name).read_bytes() for name in sys.argv[1:])
-prepare(small, 64)
+prepare_photo(small, 64)
 before = peak_kb()
-list(ahead(lambda data: prepare(data, 64), [large, large]))
+list(ahead(lambda data: prepare_photo(data, 64), [large, large]))
 print(peak_kb() - before)
 """
 

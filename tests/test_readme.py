@@ -83,8 +83,6 @@ def test_every_link_of_the_readme_leads_to_a_file() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-@pytest.mark.long  # real photos at 224 x 224
-@pytest.mark.long  # real photos at 224 x 224
 @pytest.fixture(scope="module")
 def three_commands(real_data: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What they print, and the folder in which they ran: real photos, and a real ImageNet backbone."""
@@ -94,10 +92,12 @@ def three_commands(real_data: None, tmp_path_factory: pytest.TempPathFactory) ->
     return ended.stdout, folder
 
 
+@pytest.mark.long  # real photos at 224 x 224
 def test_the_three_commands_build_export_and_verify_tf_flowers(three_commands: tuple[str, Path]) -> None:
     assert re.search("^verdict: (passed|certified)$", three_commands[0], re.MULTILINE)
 
 
+@pytest.mark.long  # real photos at 224 x 224
 def test_flowers_reach_89_percent_and_float_files_and_that_of_integers_stay_close_to_the_original(
     three_commands: tuple[str, Path],
 ) -> None:

@@ -62,7 +62,7 @@ def test_each_set_of_kernels_gives_nearly_the_same_probabilities(
         answers = _answers(_open(exported_lenet, name, format_name, kernels), photos)
         assert answers.dtype == np.float32
         assert answers.shape == (len(photos), len(exported_lenet.manifest.labels))
-        assert np.abs(answers - expected).max() <= 6 * CODE, kernels
+        assert np.abs(answers - expected).max() <= 12 * CODE, kernels
 
 
 def test_an_answer_is_not_overwritten_by_the_next_one(

@@ -41,7 +41,8 @@ RUNTIME = Runtime(name={name!r}, suffixes=(".tflite",), kernels=("only",), load=
 def test_an_installed_distribution_adds_a_runtime_behind_the_own_ones(installed: Path) -> None:
     _install(installed, "another_runtime", ANOTHER.format(name="another", library="another_runtime"))
     assert runtime("another").missing_libraries() == []
-    assert [found.name for found in runtimes_for(Path("model.tflite"))] == ["litert", "another"]
+    names = [found.name for found in runtimes_for(Path("model.tflite"))]
+    assert names.index("litert") < names.index("another")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,10 @@ def test_a_distribution_that_adds_no_usable_runtime_is_named(installed: Path, bo
 def test_a_runtime_without_its_library_is_left_out_and_told(installed: Path) -> None:
     _install(installed, "another_runtime", ANOTHER.format(name="another", library="no-such-library"))
     usable, told = targets.usable_runtimes(targets.load("cpu"), "cpu")
-    assert [one.name for one in usable] == ["litert", "onnxruntime"]
-    assert told == ["runtime another is left out: install no-such-library"]
+    names = {one.name for one in usable}
+    assert {"litert", "onnxruntime"} <= names
+    assert "another" not in names
+    assert "runtime another is left out: install no-such-library" in told
 
 
 def test_a_target_that_names_a_runtime_without_its_library_is_refused(installed: Path) -> None:
