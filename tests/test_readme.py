@@ -55,13 +55,13 @@ def test_every_command_block_is_run_by_a_test_here() -> None:
     ]
 
 
-@pytest.mark.long  # it exports every format
 def test_the_two_make_commands_are_the_demo_and_the_suite() -> None:
     commands = [line.split(" #")[0].strip() for line in _block("make demo").splitlines()]
     assert commands == ["make demo", "make test"]
     assert "-m pytest" in _recipe("test")
 
 
+@pytest.mark.long  # it exports every format
 def test_make_demo_ends_with_a_table_of_seven_artifacts_and_a_passed_verdict(tmp_path: Path) -> None:
     ended = _run(_recipe("demo"), tmp_path)
     assert ended.returncode == 0, ended.stderr + ended.stdout
@@ -83,8 +83,6 @@ def test_every_link_of_the_readme_leads_to_a_file() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-@pytest.mark.long  # real photos at 224 x 224
-@pytest.mark.long  # real photos at 224 x 224
 @pytest.fixture(scope="module")
 def three_commands(real_data: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What they print, and the folder in which they ran: real photos, and a real ImageNet backbone."""
@@ -94,10 +92,12 @@ def three_commands(real_data: None, tmp_path_factory: pytest.TempPathFactory) ->
     return ended.stdout, folder
 
 
+@pytest.mark.long  # real photos at 224 x 224
 def test_the_three_commands_build_export_and_verify_tf_flowers(three_commands: tuple[str, Path]) -> None:
     assert re.search("^verdict: (passed|certified)$", three_commands[0], re.MULTILINE)
 
 
+@pytest.mark.long  # real photos at 224 x 224
 def test_flowers_reach_89_percent_and_float_files_and_that_of_integers_stay_close_to_the_original(
     three_commands: tuple[str, Path],
 ) -> None:
