@@ -55,13 +55,13 @@ def test_every_command_block_is_run_by_a_test_here() -> None:
     ]
 
 
-@pytest.mark.long  # it exports every format
 def test_the_two_make_commands_are_the_demo_and_the_suite() -> None:
     commands = [line.split(" #")[0].strip() for line in _block("make demo").splitlines()]
     assert commands == ["make demo", "make test"]
     assert "-m pytest" in _recipe("test")
 
 
+@pytest.mark.long  # it exports every format
 def test_make_demo_ends_with_a_table_of_seven_artifacts_and_a_passed_verdict(tmp_path: Path) -> None:
     ended = _run(_recipe("demo"), tmp_path)
     assert ended.returncode == 0, ended.stderr + ended.stdout

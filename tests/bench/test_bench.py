@@ -80,9 +80,12 @@ def test_an_artifact_that_hangs_is_ended_at_its_time_limit(bench: Bench) -> None
 
 
 def test_answers_leave_no_files_behind_but_the_photos(bench: Bench) -> None:
-    bench.answers([_model(bench, "whole", int8_tflite())], Silent(), "answers")
+    whole, broken = _model(bench, "whole", int8_tflite()), _model(bench, "broken", int8_tflite()[:500])
+    bench.answers([whole, broken], Silent(), "answers")
+    replace(bench, num_classes=3).answers([whole], Silent(), "answers")
     folder = bench.photos.path.parent
-    assert sorted(path.name for path in folder.iterdir() if path.suffix != ".json") == ["pixels", "whole.tflite"]
+    left = sorted(path.name for path in folder.iterdir() if path.suffix != ".json")
+    assert left == ["broken.tflite", "pixels", "whole.tflite"]
 
 
 def test_more_threads_than_cores_are_not_pinned(bench: Bench) -> None:

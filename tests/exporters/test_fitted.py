@@ -29,13 +29,13 @@ def test_both_formats_answer_alike(exported: Exported, answers_to_test_photos: C
     assert np.abs(tflite - onnx).mean() < 0.005
 
 
-@pytest.mark.long  # it fits MobileNetV2 again
 def test_no_operator_scales_the_pixels(exported: Exported) -> None:
     for name in INT8:
         operators = {operator.name.upper() for operator in exported[1][name].audit.operators}
         assert not operators & {"MUL", "SUB", "DIV"}, name
 
 
+@pytest.mark.long  # it fits MobileNetV2 again
 def test_exporting_twice_gives_the_same_bytes(exported: Exported, run_copy: Run) -> None:
     again = {made.format: made.sha256 for made in export(run_copy, list(INT8))}
     assert again == {name: exported[1][name].sha256 for name in INT8}

@@ -62,7 +62,6 @@ def test_every_onnx_file_in_integers_answers_the_same_without_vnni(exported: Exp
         np.testing.assert_allclose(found, exact_answers(path, photos), rtol=0, atol=may_differ, err_msg=str(path))
 
 
-@pytest.mark.long  # it fits MobileNetV2 again
 def test_a_file_whose_weights_are_not_bounded_answers_otherwise_there(unbounded: Run, tmp_path: Path) -> None:
     photos = np.stack(list(load_split(unbounded, "test", Silent()).pixels[:100]))
     path = unbounded.export_folder("onnx-int8") / "model.onnx"
@@ -70,6 +69,7 @@ def test_a_file_whose_weights_are_not_bounded_answers_otherwise_there(unbounded:
     assert np.abs(found - exact_answers(path, photos)).max() > 3 * ONE_CODE
 
 
+@pytest.mark.long  # it fits MobileNetV2 again
 def test_the_weights_were_fitted_to_the_bound_and_not_rounded_once_more(exported: Exported) -> None:
     import onnx
     from onnx import numpy_helper

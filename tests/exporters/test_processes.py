@@ -243,7 +243,7 @@ class _Heard(Silent):
         yield lambda units: None
 
 
-@pytest.mark.long  # it trains
+@pytest.mark.long  # it exports every format
 def test_ctrl_c_ends_the_processes_and_leaves_whole_files(run_copy: Run, tmp_path: Path) -> None:
     heed = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from tledge.exporters import export; "

@@ -109,7 +109,6 @@ def test_the_audit_counts_what_the_kernels_hold(exported: Exported) -> None:
     assert records["onnx-int8"].audit.most_weight_codes is None
 
 
-@pytest.mark.long  # it trains
 def test_where_codes_are_few_scales_and_biases_take_few_bits_too(exported: Exported) -> None:
     kinds = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
     zeros = {}
@@ -126,6 +125,7 @@ def test_where_codes_are_few_scales_and_biases_take_few_bits_too(exported: Expor
     assert min(zeros["tflite-int8-clustered"], zeros["tflite-int8-pruned"]) > 0.5
 
 
+@pytest.mark.long  # it trains
 def test_training_again_in_a_process_that_did_nothing_else_gives_the_same_bytes(
     exported: Exported, run_copy: Run
 ) -> None:

@@ -73,13 +73,13 @@ def test_what_builds_the_network_again_computes_the_originals_answers(finetuned:
     assert np.abs(found - expected).max() <= 1e-4 * np.ptp(expected)
 
 
-@pytest.mark.long  # it exports MobileNetV2
 def test_a_person_can_see_what_the_network_saw(finetuned: Any) -> None:
     with Image.open(finetuned.folder / "augmentation.png") as sheet:
         assert sheet.width > 7 * 64
         assert sheet.height > 5 * 64
 
 
+@pytest.mark.long  # it exports MobileNetV2
 def test_a_finetuned_run_is_exported_and_verified(finetuned: Any) -> None:
     from tledge.verification.measurement import Wanted
 

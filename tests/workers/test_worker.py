@@ -17,8 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import int8_tflite
 
 from tledge.confinement import MEMORY_LIMIT_BYTES
-from tledge.runtimes import runtime, runtimes
+from tledge.runtimes import Runtime, runtime, runtimes
+from tledge.workers import worker
 from tledge.workers.process import ARTIFACT, WorkerFailed, WorkerProcess
+from tledge.workers.worker import Worker
 
 from .jobs import job, told
 
@@ -63,6 +65,23 @@ def test_a_warm_up_ends_when_the_latency_has_settled_or_at_its_limit(tmp_path: P
     assert settled["runs"] % 10 == 0
     assert settled["runs"] >= 30  # three blocks that agree
     assert (stopped["runs"], stopped["is_stable"]) == (20, False)  # two blocks can't be three that agree
+
+
+def test_finding_the_runtime_is_no_part_of_the_time_to_load(
+    tmp_path: Path, photos: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = [0]
+
+    def slow(name: str) -> Runtime:
+        passed[0] += 1
+        return runtime(name)
+
+    monkeypatch.setattr(worker, "runtime", slow)
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: passed[0])  # a clock that only moves while a runtime is found
+    here = Worker(job(tmp_path, int8_tflite(), "litert", photos))
+    with here._pixels:
+        assert here.load() == {"load_ns": 0, "first_inference_ns": 0}
+    assert passed == [1]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this platform can't pin a process to a core")

@@ -196,9 +196,9 @@ class Bench:
                     (width,) = _counts(process.call("answer", timeout_s), "num_outputs")
                 finally:
                     running.discard(process)
-            outputs = self.place.get(process.job.outputs)
-            if width != self.num_classes:  # checked before the file is read: the file may be of any size
+            if width != self.num_classes:  # checked before the file is brought here: the file may be of any size
                 return WorkerFailed(f"the output has {width} classes, the original {self.num_classes}")
+            outputs = self.place.get(process.job.outputs)
             # The file is mapped after its process has ended: reading a map whose file was cut short ends the reader.
             if outputs.is_symlink() or not outputs.is_file() or outputs.stat().st_size != 4 * num_photos * width:
                 return WorkerFailed("the process did not write an answer for every photo")
@@ -206,8 +206,11 @@ class Bench:
         except WorkerFailed as failure:
             return failure
         finally:
+            # The file of a failed worker goes too, since one scratch folder serves a whole search. A memory map keeps
+            # its data without the file's name.
+            self.place.remove(process.job.outputs)
             if outputs:
-                outputs.unlink(missing_ok=True)  # a memory map keeps its data without the file's name
+                outputs.unlink(missing_ok=True)
 
 
 def _survives(

@@ -44,7 +44,6 @@ def subjects_of(
 
     Where ``format_names`` are given, only their artifacts are listed.
 
-
     Raises InputError for a run without artifacts, an unknown name, or a target that runs none of them.
     """
     names = run.export_names()

@@ -6,7 +6,7 @@ All photos are answered in batches, with logits. Single photos are timed, with p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,10 @@ class OriginalWorker(Worker):
         except InputError as error:
             return {"refused": str(error)}
 
-    def open(self) -> SavedModelSession:
+    def opener(self) -> Callable[[], SavedModelSession]:
+        return self._open
+
+    def _open(self) -> SavedModelSession:
         self._model = SavedModelSession(self._job.artifact, self._job.num_threads)
         return self._model
 

@@ -42,6 +42,9 @@ class Place(Protocol):
     def get(self, there: str) -> Path:
         """Bring a file that a worker wrote to this machine, and return its path here."""
 
+    def remove(self, there: str) -> None:
+        """Delete a file that a worker wrote from the machine, if it is there."""
+
     def start(self, program: str, job: Job) -> WorkerProcess:
         """Start ``python -m program`` on the machine, with a job."""
 
@@ -77,6 +80,10 @@ class Here:
     def get(self, there: str) -> Path:
         """Return the path as it is, since the file is here."""
         return Path(there)
+
+    def remove(self, there: str) -> None:
+        """Delete the file, if it exists."""
+        Path(there).unlink(missing_ok=True)
 
     def start(self, program: str, job: Job) -> WorkerProcess:
         """Start a process on this machine."""
