@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tledge.errors import EnvironmentFault
-from tledge.runtimes import ENTRY_POINTS, runtime, runtimes, runtimes_for
+from tledge.runtimes import ENTRY_POINTS, found, runtime, runtimes, runtimes_for
 from tledge.verification import targets
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path in which a distribution can be put."""
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("another_runtime", "broken_runtime"):  # of the test before
         monkeypatch.delitem(sys.modules, name, raising=False)
-    return tmp_path
+    found._added.cache_clear()
+    yield tmp_path
+    found._added.cache_clear()
 
 
 def _install(folder: Path, name: str, body: str) -> None:
@@ -41,7 +44,7 @@ RUNTIME = Runtime(name={name!r}, suffixes=(".tflite",), kernels=("only",), load=
 def test_an_installed_distribution_adds_a_runtime_behind_the_own_ones(installed: Path) -> None:
     _install(installed, "another_runtime", ANOTHER.format(name="another", library="another_runtime"))
     assert runtime("another").missing_libraries() == []
-    names = [found.name for found in runtimes_for(Path("model.tflite"))]
+    names = [one.name for one in runtimes_for(Path("model.tflite"))]
     assert names.index("litert") < names.index("another")
 
 
@@ -49,6 +52,7 @@ def test_an_installed_distribution_adds_a_runtime_behind_the_own_ones(installed:
     ("body", "why"),
     [
         ("import no_such_module", "can't be loaded: No module named 'no_such_module'"),
+        ("raise SystemExit('no')", "can't be loaded: no"),
         ("RUNTIME = 1", "is no tledge.runtimes.Runtime"),
         (ANOTHER.format(name="litert", library="numpy"), "two runtimes are named 'litert'"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator
@@ -40,8 +41,9 @@ def runtime(name: str) -> Runtime:
 
 
 def runtimes_for(path: Path) -> list[Runtime]:
-    """List the runtimes that run files of this suffix, the preferred one first, whether they are installed or not."""
-    return [found for found in runtimes().values() if path.suffix in found.suffixes]
+    """List the runtimes that run files of this suffix and whose libraries are installed, the preferred one first."""
+    suitable = (found for found in runtimes().values() if path.suffix in found.suffixes)
+    return [found for found in suitable if not found.missing_libraries()]
 
 
 def _own() -> Iterator[Runtime]:
@@ -52,14 +54,17 @@ def _own() -> Iterator[Runtime]:
             yield declared
 
 
-def _added() -> Iterator[Runtime]:
+@functools.cache  # looking through all installed distributions takes longer than a small network
+def _added() -> tuple[Runtime, ...]:
+    found = []
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             declared = entry.load()
-        except Exception as error:  # anything that a stranger's module raises
+        except (Exception, SystemExit) as error:  # whatever a stranger's module raises
             raise EnvironmentFault(
                 f"runtime {entry.name!r}, added by {entry.value}, can't be loaded: {error}"
             ) from error
         if not isinstance(declared, Runtime):
             raise EnvironmentFault(f"runtime {entry.name!r}: {entry.value} is no tledge.runtimes.Runtime")
-        yield declared
+        found.append(declared)
+    return tuple(found)
