@@ -279,6 +279,7 @@ def test_every_format_of_one_run_has_the_same_products_and_parameters(exported: 
     assert set(audits["tflite-int8"].weight_granularity) == {"per-channel"}
 
 
+@pytest.mark.long  # it converts a network of 224 x 224 pixels
 def test_mobilenet_v2_has_its_published_products_and_parameters(audited: Callable[[bytes, str], Audit]) -> None:
     # Sandler et al. 2018, table 4: 300 M multiply-accumulates, 3.4 M parameters at width 1.0 and 224 pixels, with the
     # ImageNet head. tf_keras counts 3,538,984 parameters; 34,112 of them are moving averages of batch normalization, and

@@ -163,6 +163,7 @@ def slim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("slim"), listed, body)
 
 
+@pytest.mark.long  # real modules at 224 x 224
 @pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize("handle", [DEFAULT, WIDTH_035])
 def test_a_module_of_the_hub_keeps_its_features(handle: str) -> None:
@@ -252,6 +253,7 @@ def test_tflite_computes_the_same(bundled: tuple[Backbone, Backbone]) -> None:
     assert np.max(np.abs(session.predict(pixels) - expected)) <= TOLERANCE * np.ptp(expected)
 
 
+@pytest.mark.long  # real modules at 224 x 224
 def test_keras_own_network_of_an_odd_size_keeps_its_features(tmp_path: Path) -> None:
     import tf_keras
 

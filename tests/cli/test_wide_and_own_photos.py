@@ -36,6 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.long  # it runs every command
 def test_a_range_once_said_is_used_by_every_command_and_what_they_write_is_no_data(
     here: Path, tiny_backbone: Path, tledge: Command
 ) -> None:

@@ -33,6 +33,8 @@ from tledge.training.method import Task
 from tledge.training.recipe import RECIPES
 from tledge.training.resolve import resolve
 
+pytestmark = pytest.mark.long  # it trains networks
+
 Tledge = Callable[..., Any]
 SHORT = {"max_epochs": 2, "horizontal_flip": False}
 

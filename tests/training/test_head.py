@@ -247,6 +247,7 @@ def test_a_view_is_kept_by_all_that_it_depends_on(pets: Dataset) -> None:
         assert not set(keys) & set(other.keys)
 
 
+@pytest.mark.long  # it builds twice
 def test_a_build_with_views_adds_views_of_training_photos_alone_and_is_repeatable(
     tiny_backbone: Path,
     photo_folder: Callable[..., Path],

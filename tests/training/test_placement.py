@@ -123,6 +123,7 @@ def test_workers_read_their_own_photos_and_together_all_of_them(method: str, tmp
     assert np.array_equal(sum(scored), np.bincount(data.labels[rows["validation"]]))
 
 
+@pytest.mark.long  # it trains twice
 def test_a_network_mirrored_on_two_devices_is_trained_as_on_one(tmp_path: Path) -> None:
     # In a process of its own: how many devices a CPU is taken for can be said only before TensorFlow computes.
     program = """

@@ -51,6 +51,7 @@ def _study(folder: Path) -> Study:
     return Study.load(folder / STUDY, "")
 
 
+@pytest.mark.long  # each runs a search
 def test_the_printed_command_builds_what_the_search_promised(
     tledge: Command, tiny_backbone: Path, tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_person_reads_the_winner_and_the_command(tledge: Command, tiny_backbon
     assert "trial 1: validation accuracy" in outcome.err
 
 
+@pytest.mark.long  # each runs a search
 def test_a_search_that_was_interrupted_ends_as_an_unbroken_one(search: Callable[..., Tuned]) -> None:
     class CtrlC(Silent):
         def say(self, message: str) -> None:
@@ -156,6 +158,7 @@ def _digits(size: int) -> Dataset:
     return prepare_dataset(open_source("digits"), size, 0, Silent())
 
 
+@pytest.mark.long  # each runs a search
 def test_trials_worse_than_most_end_early(search: Callable[..., Tuned]) -> None:
     tuned = search(recipe=HIDDEN.model_copy(update={"max_epochs": 8}), num_trials=10)
     trials = _study(tuned.folder).trials
@@ -177,6 +180,7 @@ def test_trials_worse_than_most_end_early(search: Callable[..., Tuned]) -> None:
     assert trials[tuned.best_trial - 1].accuracy == max(trial.accuracy or 0 for trial in trials) == tuned.accuracy
 
 
+@pytest.mark.long  # each runs a search
 def test_a_head_leaves_no_graph_behind(search: Callable[..., Tuned]) -> None:
     def graphs() -> int:
         gc.collect()
@@ -207,6 +211,7 @@ def test_heads_that_diverge_are_no_winners_and_alone_an_error(search: Callable[.
         _outcome(kept.model_copy(update={"trials": kept.trials[1:]}), folder, 20)
 
 
+@pytest.mark.long  # each runs a search
 def test_the_time_ends_a_search_and_the_trials_before_count(search: Callable[..., Tuned], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no trial of study s came to its end; give more with --timeout"):
         search(timeout_s=1e-3)

@@ -62,6 +62,7 @@ def test_which_cpus_add_products_in_16_bits_is_told_by_their_flags(flags: list[s
     assert adds_int8_products_in_16_bits(this_machine().model_copy(update={"cpu_flags": flags})) == does
 
 
+@pytest.mark.long  # it exports and verifies several times
 def test_int8_weights_in_onnx_are_warned_of_on_a_cpu_that_adds_their_products_in_16_bits(
     run_copy: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
