@@ -82,7 +82,7 @@ def test_what_tledge_wrote_is_told_apart_and_not_answered(lenet_copy: Run, tmp_p
     assert (lenet_copy.folder / "history.png").is_file()
     found = find_photos([tmp_path])
     assert found.photos == [str(tmp_path / "photo.png"), str(tmp_path / "artifacts" / "photo.png")]
-    assert found.outputs == [str(lenet_copy.folder.parent / "latest"), str(lenet_copy.folder)]
+    assert found.outputs == [str(lenet_copy.folder), str(lenet_copy.folder.parent / "latest")]
     assert found.skipped == []
     with pytest.raises(InputError, match=f"no photo in .*; tledge itself wrote {lenet_copy.folder}"):
         find_photos([lenet_copy.folder])
