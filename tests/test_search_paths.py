@@ -108,6 +108,25 @@ def test_what_libraries_start_in_the_command_line_s_process_imports_nothing_of_t
     assert ended.stdout.strip() == "spawned"
 
 
+def test_a_command_protects_what_its_libraries_start(trap: Trap) -> None:
+    # A library may start processes up to the end of the command.
+    library = (
+        "import atexit, subprocess, sys\n"
+        "from tledge.cli.main import main\n"
+        "def start() -> None:\n"
+        "    subprocess.run([sys.executable, '-c', 'import signal, typing'], check=True)\n"
+        "    subprocess.run(['uname'], check=True, stdout=subprocess.DEVNULL)\n"
+        "    print('started', file=sys.stderr, flush=True)\n"
+        "atexit.register(start)\n"
+        "sys.argv = ['tledge', 'runs', '--json']\n"
+        "main()\n"
+    )
+    program = trap.folder.parent / "program.py"
+    program.write_text(library)
+    ended = trap.run(sys.executable, program, PATH=f"{os.pathsep}{os.environ['PATH']}")
+    assert ended.stderr.strip() == "started"
+
+
 @pytest.mark.parametrize("start", [[CONSOLE_SCRIPT], [sys.executable, "-P", "-m", "tledge"]], ids=["script", "module"])
 def test_the_command_line_imports_nothing_of_the_working_directory(trap: Trap, start: list[str]) -> None:
     assert json.loads(trap.run(*start, "runs", "--json").stdout) == {"runs": []}

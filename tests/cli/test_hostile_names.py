@@ -89,6 +89,20 @@ def test_an_error_is_one_line_whatever_it_quotes(capfd: pytest.CaptureFixture[st
     log.unlink()
 
 
+def test_a_message_is_one_line_whatever_it_quotes(capfd: pytest.CaptureFixture[str]) -> None:
+    def chatter() -> None:
+        progress = TerminalProgress(quiet=False)
+        progress.say(HOSTILE)
+        progress.warn(HOSTILE)
+        with progress.step(HOSTILE):
+            pass
+
+    run_guarded(chatter)
+    told = capfd.readouterr().err
+    assert len(told.splitlines()) == 3
+    _assert_printable(told)
+
+
 def test_what_python_and_libraries_say_by_themselves_is_printable(capfd: pytest.CaptureFixture[str]) -> None:
     def chatter() -> None:
         sys.stderr.write(

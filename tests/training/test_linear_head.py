@@ -111,8 +111,10 @@ def test_a_single_validation_photo_does_not_choose_the_strength_alone() -> None:
     rng = np.random.default_rng(3)
     train, test = _photos(rng, 30, 30, 30), _photos(rng, 300, 300, 300)
     features, labels = _photos(rng, 1, 0, 0)
-    by_label = [_is_right(_fit(train, (features, labels + wrong), Recipe()), test).mean() for wrong in (0, 1)]
-    assert min(by_label) > 0.9
+    heads = [_fit(train, (features, labels + wrong), Recipe()) for wrong in (0, 1)]
+    assert min(_is_right(head, test).mean() for head in heads) > 0.9
+    right, wrong = (head.logits(test[0]) for head in heads)  # another strength would give other logits
+    np.testing.assert_allclose(wrong, right, rtol=0, atol=1e-4)
 
 
 def test_folds_have_equal_parts_of_every_class_and_the_only_photo_of_a_class_is_never_held_out() -> None:
