@@ -44,7 +44,6 @@ def test_the_page_of_the_examples_lists_each_of_them() -> None:
     assert all(f"`{path.name}`" in page for path in [*SCRIPTS, *EXAMPLES.glob("*.ipynb")])
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("notebook", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(notebook: Path, tmp_path: Path) -> None:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]

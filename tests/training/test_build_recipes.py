@@ -81,7 +81,6 @@ def test_a_person_can_see_what_the_network_saw(finetuned: Any) -> None:
         assert sheet.height > 5 * 64
 
 
-@pytest.mark.long  # it exports MobileNetV2
 def test_a_finetuned_run_is_exported_and_verified(finetuned: Any) -> None:
     from tledge.verification.measurement import Wanted
 

@@ -92,7 +92,9 @@ def test_the_zip_runs_an_artifact_where_tensorflow_is_not_installed(
     environment = _environment(tmp_path / "environment", library)
     here = "import importlib.util as u; print([n for n in ('tensorflow', 'pydantic', 'typer') if u.find_spec(n)])"
     assert _python(zipped, environment, "-c", here) == "[]\n"
-    assert _python(zipped, environment, "-c", "import tledge; print(tledge.__file__)").startswith(str(zipped))
+    for program in PROGRAMS:
+        asked = f"import {program} as program; print(program.__file__)"
+        assert _python(zipped, environment, "-c", asked).startswith(str(zipped))
 
     photos = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
     made = job(tmp_path, model(), name, photos)
