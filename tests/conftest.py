@@ -93,7 +93,7 @@ def tledge(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 @pytest.fixture(scope="session")
 def built(once: Once) -> Run:
     """Digits on the bundled backbone. Read only: take ``run_copy`` to change something."""
-    from tledge import build
+    from tledge.training.build import build
 
     artifacts = once("built", lambda folder: build("digits", backbone="bundled", run="digits", artifacts=folder))
     return open_run(artifacts, "digits")
@@ -112,7 +112,7 @@ def bundled() -> tuple[Backbone, Backbone]:
 @pytest.fixture(scope="session")
 def lenet(once: Once) -> Run:
     """LeNet, trained on the digits: of a network so small everything is made in a moment. Read only."""
-    from tledge import build
+    from tledge.training.build import build
     from tledge.training.resolve import resolve
 
     recipe = resolve("scratch", {"max_epochs": 6, "batch_size": 32})
@@ -131,9 +131,9 @@ def lenet_copy(lenet: Run, tmp_path: Path) -> Run:
 @pytest.fixture(scope="session")
 def exported(built: Run, once: Once) -> tuple[Run, dict[str, ExportRecord]]:
     """A copy of the run with every format exported. Read only."""
-    from tledge import export
     from tledge.exporters import formats
     from tledge.exporters.options import Options
+    from tledge.stages import export
 
     names = list(formats())
 
@@ -148,7 +148,7 @@ def exported(built: Run, once: Once) -> tuple[Run, dict[str, ExportRecord]]:
 @pytest.fixture(scope="session")
 def verified(exported: tuple[Run, dict[str, ExportRecord]], once: Once) -> Run:
     """A copy of the exported run, verified on the default target. Read only."""
-    from tledge import verify
+    from tledge.stages import verify
     from tledge.verification.measurement import Wanted
 
     def make(folder: Path) -> None:

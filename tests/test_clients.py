@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge import export
 from tledge.inference.run_model import open_model
 from tledge.progress import Silent
 from tledge.run import Run, open_run
+from tledge.stages import export
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

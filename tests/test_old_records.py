@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tledge import export
 from tledge.errors import ArtifactError
 from tledge.exporters.options import Options
 from tledge.files import read_sealed, write_sealed
 from tledge.run import UNFINISHED, Run, open_run
+from tledge.stages import export
 from tledge.training.recipe import RECIPES
 from tledge.training.unfinished import Request, recall
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tledge import export, verify
 from tledge.run import open_run
+from tledge.stages import export, verify
 from tledge.verification.measurement import Wanted
 
 ROOT = Path(__file__).parent.parent

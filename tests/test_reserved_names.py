@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tledge import build
 from tledge.errors import InputError
 from tledge.exporters.export import reserved_formats
 from tledge.inference.features_file import reserved_out
@@ -16,6 +15,7 @@ from tledge.locks import reserved
 from tledge.progress import Silent
 from tledge.run import Run, reserved_reports
 from tledge.run_writer import reserved_new_run, reserved_run
+from tledge.training.build import build
 from tledge.training.recipe import RECIPES, Recipe
 from tledge.training.tune import STUDIES, tune
 from tledge.training.unfinished import Request, kept_state

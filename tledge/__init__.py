@@ -14,12 +14,11 @@ from tledge._version import __version__
 __all__ = ["Options", "Progress", "Recipe", "Report", "Run", "Wanted", "__version__", "build", "export", "verify"]
 
 if TYPE_CHECKING:
-    from tledge.api import export, verify
+    from tledge.api import build, export, verify
     from tledge.exporters.options import Options
     from tledge.progress import Progress
     from tledge.records import Report
     from tledge.run import Run
-    from tledge.training.build import build
     from tledge.training.recipe import Recipe
     from tledge.verification.measurement import Wanted
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Options": "tledge.exporters.options", "Progress": "tledge.progress", "Recipe": "tledge.training.recipe",
     "Report": "tledge.records", "Run": "tledge.run", "Wanted": "tledge.verification.measurement",
-    "build": "tledge.training.build", "export": "tledge.api", "verify": "tledge.api",
+    "build": "tledge.api", "export": "tledge.api", "verify": "tledge.api",
 }  # fmt: skip
 
 

@@ -61,6 +61,18 @@ def parse_pixel_range(text: str | None) -> PixelRange | None:
     return asked
 
 
+def checked_pixel_range(given: tuple[int, int] | str | None) -> PixelRange | None:
+    """Return a range that was given as two numbers or as text; None stays None.
+
+    Raises InputError for anything else, and for a range that is not possible.
+    """
+    if isinstance(given, tuple) and len(given) == 2 and all(isinstance(value, int) for value in given):
+        return parse_pixel_range(str(PixelRange(*given)))
+    if given is None or isinstance(given, str):
+        return parse_pixel_range(given)
+    raise InputError(f"pixel_range={given!r}: give the values of black and white, as in (0, 4095)")
+
+
 def leaves_range_unknown(highest: int) -> bool:
     """Return whether a 16-bit photo of this highest value may well have fewer bits.
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tledge import export, verify
 from tledge.accuracy_aware.search import export_within
 from tledge.audit import audit, broken_promises
 from tledge.exporters.options import Options
 from tledge.records import ExportRecord
 from tledge.run import Run, open_run
+from tledge.stages import export, verify
 from tledge.verification.measurement import Wanted
 
 from .conftest import BUDGET, SAMPLES, tried

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge import build
 from tledge.backbones import DEFAULT, Backbone, apart, open_backbone
 from tledge.backbones.fast_inference import answers, convert_function
 from tledge.errors import InputError
+from tledge.training.build import build
 
 SaveModule = Callable[..., Path]
 

@@ -180,7 +180,7 @@ def test_verify_says_that_limits_are_guesses_once_and_writes_every_report(tledge
 
 
 def test_verify_in_python_writes_what_the_command_writes(run_copy: Run) -> None:
-    from tledge import verify
+    from tledge.stages import verify
     from tledge.verification.measurement import Wanted
 
     found = verify("digits", wanted=Wanted(accuracy_only=True), format_names=["onnx-float32"],

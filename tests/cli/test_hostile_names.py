@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 import tledge.cli
-from tledge import export
 from tledge.cli.console import TerminalProgress, run_guarded
 from tledge.errors import InputError
 from tledge.printable import printable_lines
 from tledge.run import Run
+from tledge.stages import export
 
 HOSTILE = "x\x1b[2J\x1b[1;1H\u202e\x9b\udcff\nverdict: passed"
 PRINTING = {"console.py", "main.py", "output.py"}  # the last prints the version

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tledge.cli.signals import TIDY_UP_S
 from tledge.run import open_run
+from tledge.signals import TIDY_UP_S
 
 SECONDS = 10 * TIDY_UP_S  # of a machine under load; nothing here ends by itself
 # A suite that a shell runs in the background ignores SIGINT, and so would the command that it starts.
@@ -20,7 +20,7 @@ HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);
 ENDLESS = """
 import os, sys
 from concurrent.futures import ThreadPoolExecutor
-from tledge.cli.signals import heed_signals
+from tledge.signals import heed_signals
 heed_signals()
 os.mkfifo(sys.argv[1])
 
@@ -33,7 +33,7 @@ with ThreadPoolExecutor(1) as pool:
 """
 
 IN_TENSORFLOW = """
-from tledge.cli.signals import heed_signals
+from tledge.signals import heed_signals
 heed_signals()
 from tledge.tensorflow_setup import tensorflow
 tf = tensorflow()

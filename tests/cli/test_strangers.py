@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tledge import export
 from tledge.records import ExportRecord, Manifest
 from tledge.run import MANIFEST, Run, open_run, tree_hashes
+from tledge.stages import export
 
 USER = 2
 Command = Callable[..., Any]

@@ -30,7 +30,7 @@ def answers_to_test_photos(answers_of: Callable[..., np.ndarray]) -> Callable[[R
 @pytest.fixture(scope="session")
 def built_on(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Build a run of noise photos on a small module whose last step is ``body``."""
-    from tledge import build
+    from tledge.training.build import build
     from tledge.training.recipe import Recipe
 
     root = tmp_path_factory.mktemp("small")

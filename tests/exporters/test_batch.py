@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge import export
 from tledge.audit import audit, broken_promises
 from tledge.audit.contract import contract_problems
 from tledge.datasets.prepare import load_split
@@ -20,6 +19,7 @@ from tledge.exporters.onnx_batch import free_batch
 from tledge.exporters.options import Options
 from tledge.progress import Silent
 from tledge.run import Run
+from tledge.stages import export
 
 FREED = ("onnx-float32", "onnx-int8")
 

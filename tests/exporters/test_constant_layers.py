@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from small_models import with_files
 
-from tledge import export
 from tledge.classifier.network import load_network
 from tledge.errors import PromiseBroken
 from tledge.exporters.onnx_int8 import _take_codes
 from tledge.exporters.options import Options
 from tledge.run import Run
+from tledge.stages import export
 from tledge.training.saved_model import of_network, save
 
 

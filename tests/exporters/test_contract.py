@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge import export
 from tledge.audit import audit, broken_promises
 from tledge.bench.answers import softmax
 from tledge.datasets.prepare import load_split
@@ -21,6 +20,7 @@ from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run, open_run
 from tledge.runtimes import runtimes_for
+from tledge.stages import export
 
 Exported = tuple[Run, dict[str, ExportRecord]]
 

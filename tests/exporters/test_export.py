@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from small_models import CHANNELS, without_split
 
-from tledge import build, export
 from tledge.errors import ArtifactError, InputError
 from tledge.exporters import chosen, formats
 from tledge.files import sha256_file
 from tledge.progress import Silent
 from tledge.run import Run, open_run
+from tledge.stages import export
+from tledge.training.build import build
 from tledge.training.resolve import resolve
 
 from .conftest import Build

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tledge import export
 from tledge.records import ExportRecord
 from tledge.run import Run
+from tledge.stages import export
 
 INT8 = ("tflite-int8", "onnx-int8")
 Exported = tuple[Run, dict[str, ExportRecord]]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tledge import export
 from tledge.audit import audit
 from tledge.bench.answers import softmax
 from tledge.records import ExportRecord
 from tledge.run import Run
+from tledge.stages import export
 
 Exported = tuple[Run, dict[str, ExportRecord]]
 

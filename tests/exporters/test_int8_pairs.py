@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from other_cpu import answers_without_vnni, exact_answers
 
-from tledge import export
 from tledge.audit import audit
 from tledge.datasets.prepare import load_split
 from tledge.errors import PromiseBroken
@@ -22,6 +21,7 @@ from tledge.int8_pairs import LARGEST_SUM
 from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run, open_run
+from tledge.stages import export
 from tledge.verification import targets
 
 Exported = tuple[Run, dict[str, ExportRecord]]

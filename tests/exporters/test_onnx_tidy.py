@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge import export
 from tledge.exporters import onnx as onnx_formats
 from tledge.exporters.onnx_tidy import tidy
 from tledge.exporters.options import Options
 from tledge.run import Run
+from tledge.stages import export
 
 
 def _answers(model: Any, size: int) -> np.ndarray:

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from tledge import export
 from tledge.datasets.prepare import load_split
 from tledge.errors import EnvironmentFault, PromiseBroken
 from tledge.exporters import chosen
@@ -25,6 +24,7 @@ from tledge.exporters.options import Options
 from tledge.exporters.processes import Processes, with_room
 from tledge.progress import Advance, Silent
 from tledge.run import Run
+from tledge.stages import export
 
 from .conftest import Build
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from small_models import int8_tflite, rewrite_tflite
 
-from tledge import export
 from tledge.audit.tflite import RUNTIME_NAME, audit_tflite
 from tledge.run import Run
+from tledge.stages import export
 
 
 def _version(text: str | None) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from small_models import int8_tflite, rewrite_tflite
 
-from tledge import export
 from tledge.audit.flatbuffer import read_tflite
 from tledge.exporters.tflite_names import name_tensors
 from tledge.run import Run
+from tledge.stages import export
 
 
 def _names(data: bytes) -> list[str]:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pytest
 from pyarrow import parquet
 
-from tledge import build
 from tledge.backbones import Backbone, open_backbone
 from tledge.classifier import of_run
 from tledge.classifier.network import HeadShape, classifier, load_network, set_head
@@ -25,6 +24,7 @@ from tledge.preprocessing import prepare_photo
 from tledge.progress import Silent
 from tledge.run import Run, open_run, tree_hashes
 from tledge.training import saved_model
+from tledge.training.build import build
 from tledge.training.recipe import RECIPES
 
 Folder = Callable[..., Path]

@@ -119,7 +119,8 @@ def test_few_unreadable_photos_are_skipped_by_name_and_many_are_an_error(model: 
 def test_nothing_but_photos_that_were_learned_from_is_an_error_that_says_so(
     model: RunModel, tmp_path: Path, photo_folder: Folder, tiny_backbone: Path
 ) -> None:
-    from tledge import build, export
+    from tledge.stages import export
+    from tledge.training.build import build
 
     folder = photo_folder({"cat": 30, "dog": 30})
     run = build(str(folder), backbone=str(tiny_backbone), run="pets", artifacts=tmp_path / "artifacts")

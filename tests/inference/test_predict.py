@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tledge import build
 from tledge.errors import InputError
 from tledge.inference.predict import Prediction, UnreadablePhoto
 from tledge.inference.run_model import RunModel, open_model
@@ -17,6 +16,7 @@ from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
 from tledge.runtimes import runtime
+from tledge.training.build import build
 
 
 @pytest.fixture

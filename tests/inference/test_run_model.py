@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from small_models import replace_artifact, rewrite_onnx
 
-from tledge import export, verify
 from tledge.bench.answers import softmax
 from tledge.bench.bench import Runnable
 from tledge.cache import cache_root
@@ -24,6 +23,7 @@ from tledge.progress import Silent
 from tledge.records import ExportRecord
 from tledge.run import Run
 from tledge.runtimes import runtime
+from tledge.stages import export, verify
 from tledge.verification.measurement import Wanted
 
 Exported = tuple[Run, dict[str, ExportRecord]]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from conftest import Once
 
-from tledge import export
 from tledge.datasets.prepare import load_split
 from tledge.exporters import chosen, formats
 from tledge.progress import Silent
 from tledge.run import Run, open_run
 from tledge.runtimes import Session, runtime, runtimes, runtimes_for
+from tledge.stages import export
 
 FORMATS = {form.name: form for form in chosen(["all"])}
 PAIRS = [

@@ -16,7 +16,6 @@ import pytest
 from event_files import epochs_told
 from PIL import Image
 
-import tledge
 from tledge.backbones import Backbone, open_backbone
 from tledge.cache import CachedRows
 from tledge.classifier.network import load_network
@@ -27,8 +26,9 @@ from tledge.outputs import MARK
 from tledge.preprocessing import PIXEL_SCALE
 from tledge.progress import Silent
 from tledge.run import open_run
+from tledge.stages import export, verify
 from tledge.training import by_network
-from tledge.training.build import go_on
+from tledge.training.build import build, go_on
 from tledge.training.method import Task
 from tledge.training.recipe import RECIPES
 from tledge.training.resolve import resolve
@@ -48,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finetuned(root: Path) -> Any:
     """Digits on the bundled MobileNetV2, its last blocks fine-tuned on stored activations. Read only."""
     recipe = resolve("finetune", {**SHORT, "views": 2})
-    return tledge.build("digits", backbone="bundled", recipe=recipe, run="finetuned", artifacts=root)
+    return build("digits", backbone="bundled", recipe=recipe, run="finetuned", artifacts=root)
 
 
 def test_layers_above_a_cut_are_trained_and_those_below_stay(
@@ -84,8 +84,8 @@ def test_a_person_can_see_what_the_network_saw(finetuned: Any) -> None:
 def test_a_finetuned_run_is_exported_and_verified(finetuned: Any) -> None:
     from tledge.verification.measurement import Wanted
 
-    tledge.export(finetuned, ["tflite-float32", "tflite-int8", "onnx-float32"])
-    report = tledge.verify(finetuned, wanted=Wanted(accuracy_only=True, limits={"max_accuracy_drop_points": 5}))
+    export(finetuned, ["tflite-float32", "tflite-int8", "onnx-float32"])
+    report = verify(finetuned, wanted=Wanted(accuracy_only=True, limits={"max_accuracy_drop_points": 5}))
     assert report.verdict != "failed"
     floats = [row.drift for row in report.rows if row.format.endswith("float32")]
     assert all(drift and drift.agreement == 1.0 for drift in floats)
@@ -116,7 +116,7 @@ def test_the_test_split_has_no_part_in_training(tmp_path: Path, empty_cache: Pat
 def test_a_network_is_trained_from_scratch_with_the_same_seed_to_the_same_weights(root: Path) -> None:
     recipe = RECIPES["scratch"].model_copy(update={"max_epochs": 1})
     runs = [
-        tledge.build("digits", backbone="lenet", recipe=recipe, run=f"lenet{number}", artifacts=root, seed=3)
+        build("digits", backbone="lenet", recipe=recipe, run=f"lenet{number}", artifacts=root, seed=3)
         for number in range(2)
     ]
     one, two = (load_network(run.folder / "network").get_weights() for run in runs)
@@ -144,7 +144,7 @@ def test_an_opaque_module_is_trained_as_a_whole_and_says_what_it_can_not(
     folder = photo_folder({"cat": 30, "dog": 30})
     progress = Silent()
     recipe = RECIPES["best"].model_copy(update={"max_epochs": 1})
-    run = tledge.build(
+    run = build(
         str(folder), backbone=str(module), recipe=recipe, run="opaque", artifacts=tmp_path / "a", progress=progress
     )
     assert any("the backbone stays opaque" in warning for warning in progress.warnings)
@@ -153,7 +153,7 @@ def test_an_opaque_module_is_trained_as_a_whole_and_says_what_it_can_not(
     trained = next(weight for weight in loaded.weights if weight.shape == kernel.shape)
     assert not np.array_equal(trained, kernel)
     with pytest.raises(InputError, match="an opaque backbone can't be cut: use --recipe head or best"):
-        tledge.build(str(folder), backbone=str(module), recipe=RECIPES["finetune"], artifacts=tmp_path / "a")
+        build(str(folder), backbone=str(module), recipe=RECIPES["finetune"], artifacts=tmp_path / "a")
     assert [path.name for path in (tmp_path / "a").glob(".*")] == [MARK]
 
 
@@ -207,7 +207,7 @@ def test_a_build_that_was_killed_is_finished_by_resume(tmp_path: Path) -> None:
     process.wait()
     assert not (artifacts / "late").exists()
     with pytest.raises(InputError, match="was begun and not finished"):
-        tledge.build("digits", backbone="lenet", run="late", artifacts=artifacts)
+        build("digits", backbone="lenet", run="late", artifacts=artifacts)
     with np.load(state) as stored:
         reached = bytes(stored["progress"]).count(b"val_loss")
     run = go_on(artifacts=artifacts)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import tledge
 from tledge.backbones.fast_inference import TOLERANCE
 from tledge.datasets.prepare import load_split
 from tledge.progress import Silent
 from tledge.records import SPLITS
 from tledge.run import Run
+from tledge.training.build import build
 from tledge.training.recipe import Recipe
 
 
@@ -34,7 +34,7 @@ def test_two_builds_with_one_seed_give_the_same_head_and_the_same_answers(
     for name, seed in (("one", 5), ("two", 5), ("other", 6)):
         monkeypatch.setenv("TLEDGE_CACHE_DIR", str(tmp_path / "cache" / name))  # nothing comes from the build before
         runs.append(
-            tledge.build(
+            build(
                 folder, backbone=str(tiny_backbone), recipe=Recipe(max_epochs=3), seed=seed, run=name,
                 artifacts=tmp_path / "artifacts",
             )
@@ -106,8 +106,6 @@ def test_a_run_without_a_name_gets_one_from_its_data_and_backbone(
     tiny_backbone: Path, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = photo_folder({"cat": 40, "dog": 40}, name="meine Löwen")
-    run = tledge.build(
-        str(folder), backbone=str(tiny_backbone), recipe=Recipe(max_epochs=1), artifacts=tmp_path / "artifacts"
-    )
+    run = build(str(folder), backbone=str(tiny_backbone), recipe=Recipe(max_epochs=1), artifacts=tmp_path / "artifacts")
     assert run.name.startswith("meine-L-wen-module")
     assert run.manifest.name == run.name

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge import build
 from tledge.backbones import open_backbone
 from tledge.backbones.fast_inference import TOLERANCE
 from tledge.cache import CachedRows, RowCache
@@ -23,6 +22,7 @@ from tledge.errors import InputError
 from tledge.outputs import MARK
 from tledge.progress import Silent
 from tledge.training.augmentation_settings import PRESETS
+from tledge.training.build import build
 from tledge.training.features import PROOF_PHOTOS, features_of, in_a_view
 from tledge.training.fit import HISTORY_COLUMNS, Head, fit_head
 from tledge.training.recipe import Recipe

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge import build, export
 from tledge.backbones import open_backbone
 from tledge.cache import CachedRows
 from tledge.datasets.folder import open_folder
@@ -22,7 +21,9 @@ from tledge.datasets.prepare import Dataset, load_split, prepare_dataset
 from tledge.exporters import formats
 from tledge.exporters.options import Options
 from tledge.progress import Silent
+from tledge.stages import export
 from tledge.training import by_features, by_network
+from tledge.training.build import build
 from tledge.training.method import Task
 from tledge.training.recipe import Recipe
 from tledge.training.resolve import resolve

@@ -16,7 +16,8 @@ from tledge.verification import targets
 @pytest.fixture(scope="session")
 def small_exported(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Dark and light noise on 48 features: float32 files, ONNX int8. Read only: take ``small_copy`` to change something."""
-    from tledge import build, export
+    from tledge.stages import export
+    from tledge.training.build import build
     from tledge.training.recipe import Recipe
 
     folder = tmp_path_factory.mktemp("small")

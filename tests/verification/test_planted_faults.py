@@ -15,10 +15,11 @@ from onnx import helper, numpy_helper
 from PIL import Image
 from small_models import replace_artifact, rewrite_onnx, rewrite_tflite
 
-from tledge import build, export, verify
 from tledge.records import Check, Row
 from tledge.run import Run, open_run
 from tledge.runtimes import runtime
+from tledge.stages import export, verify
+from tledge.training.build import build
 from tledge.verification.measurement import Wanted
 
 COLOURS = {"blue": (40, 40, 220), "green": (40, 220, 40), "red": (220, 40, 40)}

@@ -14,7 +14,6 @@ import pytest
 from onnx import numpy_helper
 from small_models import replace_artifact, rewrite_onnx, rewrite_tflite, tflite
 
-from tledge import export, verify
 from tledge.errors import ArtifactError
 from tledge.exporters import formats
 from tledge.exporters.options import Options
@@ -23,6 +22,7 @@ from tledge.records import Report
 from tledge.reporting.wording import gate
 from tledge.run import Run
 from tledge.runtimes import runtimes, runtimes_for
+from tledge.stages import export, verify
 from tledge.verification import targets
 from tledge.verification.measurement import Wanted
 

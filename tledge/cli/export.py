@@ -107,11 +107,11 @@ def export(
 ) -> None:
     """Convert a run to formats for devices, each audited before it is kept."""
     from tledge.accuracy_aware.search import missed
-    from tledge.api import export as export_run
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json
     from tledge.exporters.options import Options
     from tledge.machine import usable_cores
+    from tledge.stages import export as export_run
     from tledge.verification import targets
 
     given: dict[str, Any] = {

@@ -16,9 +16,9 @@ from tledge._version import __version__
 from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
 from tledge.cli.recipe_options import RecipeCommand
-from tledge.cli.signals import heed_signals
 from tledge.printable import one_line
 from tledge.search_paths import protect_this_process
+from tledge.signals import heed_signals
 
 
 class _Commands(TyperGroup):

@@ -95,11 +95,11 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Measure every artifact against the original, and judge it by a target's budgets. A failed gate gives exit code 1."""
-    from tledge.api import verify as verify_run
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_report
     from tledge.cli.shared_options import whole_numbers
     from tledge.run import artifacts_root
+    from tledge.stages import verify as verify_run
     from tledge.verification.measurement import Wanted
 
     limits = {

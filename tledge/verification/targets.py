@@ -113,8 +113,11 @@ def usable_runtimes(target: Target, name: str) -> tuple[list[Runtime], list[str]
 def override(target: Target, limits: Mapping[str, float | None]) -> tuple[Target, dict[str, float]]:
     """Replace limits of a target's budget; return the new target and the limits that were given. None keeps a limit.
 
-    Raises InputError for a limit out of range.
+    Raises InputError for an unknown limit, and for a limit out of range.
     """
+    for name in limits:
+        if name not in Budget.model_fields:
+            raise unknown("limit", name, Budget.model_fields)
     given = {name: value for name, value in limits.items() if value is not None}
     try:
         budget = Budget.model_validate({**target.budget.as_json(), **given})

@@ -1,0 +1,101 @@
+"""These functions join several stages: an export within a budget of accuracy, and a verification with reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tledge.accuracy_aware.search import export_within
+from tledge.errors import InputError
+from tledge.exporters import ONE_PHOTO
+from tledge.exporters.export import export_formats
+from tledge.exporters.options import Options
+from tledge.progress import Progress
+from tledge.records import ExportRecord, Report
+from tledge.reporting import require_place, write_all
+from tledge.run import Run, find_run, reserved_reports
+from tledge.verification import targets
+from tledge.verification.measurement import Wanted
+from tledge.verification.verify import verify_artifacts
+
+
+def export(
+    run: Run | str | None,
+    format_names: Sequence[str],
+    *,
+    options: Options | None = None,
+    batch: str = ONE_PHOTO,
+    jobs: int = 1,
+    max_drop_points: float | None = None,
+    artifacts: Path | None = None,
+    progress: Progress | None = None,
+) -> list[ExportRecord]:
+    """Convert a run to the named formats, and write each artifact into ``exports/FORMAT/`` after its audit.
+
+    Args:
+        run: a run, its name, or None for the latest.
+        format_names: names of formats; ``all`` stands for every format that is not made on request only.
+        options: how integer formats are made.
+        batch: photos that a file takes at a time, ``1`` or ``any``.
+        jobs: formats that are converted at a time.
+        max_drop_points: budget of accuracy on the validation photos, in points. Each int8 format becomes the first file
+            that is shown to lose no more. If there is none, it becomes the best file, and the record's ``search`` says so.
+            A budget needs ``jobs=1``.
+        artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        progress: receives steps and warnings; None shows nothing.
+
+    Returns:
+        One record for each format, in the order of the names.
+
+    Raises:
+        InputError: a name or an option is wrong.
+        PromiseBroken: a file does not hold what its format promises. The file is not kept.
+        EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
+    """
+    if max_drop_points is None:
+        return export_formats(
+            run, format_names, options=options, batch=batch, jobs=jobs, artifacts=artifacts, progress=progress
+        )
+    if jobs != 1:
+        raise InputError("--max-drop tries one file after another: leave out --jobs")
+    return export_within(
+        max_drop_points, run, format_names, options=options, batch=batch, artifacts=artifacts, progress=progress
+    )
+
+
+def verify(
+    run: Run | str | None = None,
+    *,
+    target: str = targets.DEFAULT,
+    format_names: Sequence[str] = (),
+    wanted: Wanted | None = None,
+    artifacts: Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Run the artifacts of a run against the original, and write the report in four forms.
+
+    ``report.json``, ``report.md``, ``junit.xml`` and ``report.html`` are written together into the run's folder
+    ``verification``.
+
+    Args:
+        run: a run, its name, or None for the latest. No other process may verify it meanwhile.
+        target: name of a target, or path of a ``.toml`` file.
+        format_names: artifacts to verify; empty for all of the run.
+        wanted: what to measure, and budgets in place of the target's.
+        artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        progress: receives steps and warnings; None shows nothing.
+
+    Returns:
+        The report. Its ``verdict`` is ``certified``, ``passed`` or ``failed``; a failed gate raises nothing.
+
+    Raises:
+        InputError: a name is wrong, or the run has no artifact for the target.
+        EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
+    """
+    targets.load(target)  # a wrong target is reported before a run is looked for
+    run = find_run(run, artifacts)
+    with reserved_reports(run):
+        require_place(run.reports())
+        report = verify_artifacts(run, target=target, format_names=format_names, wanted=wanted, progress=progress)
+        write_all(report, run.reports())
+    return report
