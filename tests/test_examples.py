@@ -44,9 +44,27 @@ def test_the_page_of_the_examples_lists_each_of_them() -> None:
     assert all(f"`{path.name}`" in page for path in [*SCRIPTS, *EXAMPLES.glob("*.ipynb")])
 
 
+def _executed(notebook: Path, folder: Path) -> list[str]:
+    """The text that each cell of a notebook shows, run by a kernel of Jupyter in ``folder``."""
+    program = (
+        "import sys, nbformat, nbclient\n"
+        "notebook = nbformat.read(sys.argv[1], 4)\n"
+        "nbclient.NotebookClient(notebook, timeout=600, kernel_name='python3').execute()\n"
+        "nbformat.write(notebook, 'executed.ipynb')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, notebook], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    cells = json.loads((folder / "executed.ipynb").read_text(encoding="utf-8"))["cells"]
+    return ["".join("".join(output.get("text", "")) for output in cell.get("outputs", ())) for cell in cells]
+
+
 @pytest.mark.parametrize("notebook", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(notebook: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_in_a_kernel_and_shows_its_steps(notebook: Path, tmp_path: Path) -> None:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert all(not cell.get("outputs") for cell in cells), "outputs are not kept"
-    assert "verdict: " in _run("\n".join(code), tmp_path)
+    shown = "\n".join(_executed(notebook, tmp_path))
+    assert "verdict: " in shown
+    assert "reading digits: " in shown, "the steps of a stage"
+    assert "TledgeWarning" in shown, "the warnings of a stage"

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from tledge._version import __version__
 
-__all__ = ["Options", "Progress", "Recipe", "Report", "Run", "Wanted", "__version__", "build", "export", "verify"]
+__all__ = [
+    "Options", "Progress", "Recipe", "Report", "Run", "TledgeWarning", "Wanted", "__version__", "build", "export", "verify",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from tledge.api import build, export, verify
     from tledge.exporters.options import Options
     from tledge.progress import Progress
+    from tledge.progress_by_default import TledgeWarning
     from tledge.records import Report
     from tledge.run import Run
     from tledge.training.recipe import Recipe
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 # The names are imported on first use, because TensorFlow takes seconds to import.
 _HOMES = {
     "Options": "tledge.exporters.options", "Progress": "tledge.progress", "Recipe": "tledge.training.recipe",
-    "Report": "tledge.records", "Run": "tledge.run", "Wanted": "tledge.verification.measurement",
+    "Report": "tledge.records", "Run": "tledge.run", "TledgeWarning": "tledge.progress_by_default",
+    "Wanted": "tledge.verification.measurement",
     "build": "tledge.api", "export": "tledge.api", "verify": "tledge.api",
 }  # fmt: skip
 
