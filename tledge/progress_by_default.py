@@ -1,4 +1,4 @@
-"""Where a caller of the Python API passes no progress, warnings reach Python's ``warnings``, and a notebook shows steps."""
+"""The progress that is used by default tells warnings to Python's ``warnings``, and shows steps in a notebook."""
 
 from __future__ import annotations
 
