@@ -45,93 +45,117 @@ RelativePath = Annotated[str, AfterValidator(_stays_below)]
 class SkippedPhoto(Record):
     """This record names a photo that could not be read."""
 
-    id: str = Field(description="the photo's place in its source, such as a path in the folder")
-    reason: str = Field(description="why it could not be read")
+    id: str = Field(
+        description="This names the photo by its place in its source, such as a path below the data set's folder."
+    )
+    reason: str = Field(description="This sentence says why the photo could not be read.")
 
 
 class NearCopy(Record):
     """This record names a photo that is another one, encoded or resized again."""
 
-    id: str = Field(description="the copy's place in its source")
-    of: str = Field(description="the id of the photo in the run")
-    split: SplitName = Field(description="where that one is")
-    distance: Figure = Field(description="root mean square of the differences of 16 x 16 mean grey levels, of 255")
+    id: str = Field(description="This names the near copy by its place in its source.")
+    of: str = Field(description="This is the id of the photo in the run that the near copy resembles.")
+    split: SplitName = Field(description="This is the run's split that holds the photo named in `of`.")
+    distance: Figure = Field(
+        description="This is the distance of the two fingerprints in grey levels, 0 to 255: the root mean square of the "
+        "differences of their 16 x 16 mean grey levels."
+    )
 
 
 class DatasetRecord(Record):
     """This record says from which data a run was built."""
 
-    spec: str = Field(description="what --dataset named")
-    name: str = Field(description="name of the data set, with its version if it has one")
-    fingerprint_sha256: str = Field(description="SHA-256 over the content and label of every photo")
-    num_photos: int = Field(description="photos that were read")
-    skipped: list[SkippedPhoto] = Field(description="photos that could not be read")
-    duplicates_dropped: int = Field(description="training copies of photos that are in a held-out split of the source")
-    conflicting_labels: int = Field(description="pictures that occur under more than one label")
+    spec: str = Field(description="This is the data set as `--dataset` named it.")
+    name: str = Field(description="This is the name of the data set, with its version if it has one.")
+    fingerprint_sha256: str = Field(
+        description="This is a SHA-256 over the content and label of every photo of the data set."
+    )
+    num_photos: int = Field(description="This is the number of photos that were read.")
+    skipped: list[SkippedPhoto] = Field(description="This lists the photos that could not be read.")
+    duplicates_dropped: int = Field(
+        description="This is the number of training photos that were dropped because the source holds the same picture "
+        "in its own validation or test split."
+    )
+    conflicting_labels: int = Field(description="This is the number of pictures that occur under more than one label.")
     near_copies_dropped: list[NearCopy] = Field(
         default=[],
-        description="photos of earlier splits that are near copies of photos of later ones, of the same class",
+        description="This lists the photos that were left out because they are near copies of photos of the same class in a "
+        "later split. The order of the splits is train, validation, test.",
     )
     near_copies_kept: int = Field(
         default=0,
-        description="photos as near to one of a later split, and kept: many photos of their kind are, or classes differ",
+        description="This is the number of photos that are as near to a photo of a later split as a near copy is, but "
+        "were kept. They are kept if many photos of the data set are alike, or if the classes differ.",
     )
 
 
 class SplitRecord(Record):
     """This record describes one split."""
 
-    num_photos: int = Field(description="photos in the split")
-    class_counts: dict[str, int] = Field(description="photos by label")
-    sha256: str = Field(description="SHA-256 over the content and label of its photos")
+    num_photos: int = Field(description="This is the number of photos in the split.")
+    class_counts: dict[str, int] = Field(description="This gives the number of photos for each label.")
+    sha256: str = Field(description="This is a SHA-256 over the content and label of every photo in the split.")
 
 
 class BackboneRecord(Record):
     """This record names the feature extractor under the head."""
 
-    handle: str = Field(description="what --backbone named")
-    sha256: str = Field(description="SHA-256 of the backbone's files or weights")
-    input_size: int = Field(description="height and width of the input, in pixels")
-    feature_dim: int = Field(description="features that it gives for one photo")
+    handle: str = Field(description="This is the backbone as `--backbone` named it.")
+    sha256: str = Field(description="This is the SHA-256 of the backbone's files or weights.")
+    input_size: int = Field(description="This is the height and the width of the input, in pixels.")
+    feature_dim: int = Field(description="This is the number of features that the backbone computes for one photo.")
 
 
 class DeviceRecord(Record):
     """This record says on which device something was computed."""
 
-    kind: Literal["CPU", "GPU"] = Field(description="kind of device")
-    name: str = Field(description="name of the device as the system tells it")
-    count: int = Field(description="devices that took part")
+    kind: Literal["CPU", "GPU"] = Field(description="This is the kind of device.")
+    name: str = Field(description="This is the name of the device as the system gives it.")
+    count: int = Field(description="This is the number of devices that took part.")
 
 
 class Metrics(Record):
     """This record scores the answers to one split, as fractions of one. Means are over the classes that are present."""
 
-    num_photos: int = Field(description="photos that were scored")
-    accuracy: float = Field(description="top-1 accuracy")
-    precision_macro: float = Field(description="mean precision of the classes")
-    recall_macro: float = Field(description="mean recall of the classes")
-    f1_macro: float = Field(description="mean F1 of the classes")
-    confusion_matrix: list[list[int]] = Field(description="rows: truth, columns: prediction, in label order")
+    num_photos: int = Field(description="This is the number of photos that were scored.")
+    accuracy: float = Field(description="This is the top-1 accuracy, a fraction from 0 to 1.")
+    precision_macro: float = Field(description="This is the mean precision of the classes, a fraction from 0 to 1.")
+    recall_macro: float = Field(description="This is the mean recall of the classes, a fraction from 0 to 1.")
+    f1_macro: float = Field(description="This is the mean F1 score of the classes, a fraction from 0 to 1.")
+    confusion_matrix: list[list[int]] = Field(
+        description="This matrix counts photos. Each row is a true class and each column a predicted class, in the order "
+        "of the labels."
+    )
 
 
 class FeatureRecord(Record):
     """This record says what computed the frozen features, and how near it is to TensorFlow."""
 
-    runtime: str = Field(description="runtime that computed the features")
-    proof_photos: int = Field(description="photos that TensorFlow computed too")
-    max_abs_difference: float = Field(description="largest difference of a feature between the two")
-    output_range: float = Field(description="largest minus smallest feature of these photos")
+    runtime: str = Field(description="This is the runtime that computed the features.")
+    proof_photos: int = Field(
+        description="This is the number of photos whose features TensorFlow computed too, for comparison."
+    )
+    max_abs_difference: float = Field(
+        description="This is the largest absolute difference between a feature of the runtime and the same feature of "
+        "TensorFlow."
+    )
+    output_range: float = Field(
+        description="This is the largest feature of the compared photos minus the smallest one."
+    )
 
 
 class PreprocessingRecord(Record):
     """This record says how a photo becomes an input of the network. It is in each artifact's metadata too."""
 
-    version: int = Field(description="version of the preprocessing")
-    description: str = Field(description="the steps from a photo's file to the input, in words")
-    input: str = Field(description="shape, type and range of the input")
-    scale_in_graph: float = Field(description="factor by which the graph multiplies a pixel")
+    version: int = Field(description="This is the version of the preprocessing.")
+    description: str = Field(description="This text describes the steps from a photo's file to the network's input.")
+    input: str = Field(description="This text gives the shape, data type and range of the network's input.")
+    scale_in_graph: float = Field(description="The graph multiplies each pixel by this factor.")
     pixel_range: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
-        default=None, description="black and white of 16-bit photos; None where the build was told of none"
+        default=None,
+        description="These are the two 16-bit values that stand for black and for white. It is None if the build was "
+        "given no `--pixel-range`.",
     )
 
     @model_validator(mode="after")
@@ -144,28 +168,35 @@ class PreprocessingRecord(Record):
 class Manifest(Record):
     """``manifest.json`` says what a run is, and what it was built from."""
 
-    schema_version: int = Field(default=1, description="version of this record's keys")
-    name: str = Field(description="name of the run")
-    created_utc: str = Field(description="when the run was built, UTC")
-    tledge_version: str = Field(description="version of tledge that built it")
-    dataset: DatasetRecord = Field(description="the data it was built from")
-    labels: list[str] = Field(description="class names in the order of the outputs")
-    splits: dict[SplitName, SplitRecord] = Field(description="the three splits")
-    split_rule: str = Field(description="how photos were assigned to splits, in words")
-    backbone: BackboneRecord = Field(description="the network under the head")
-    recipe: dict[str, Any] = Field(description="the recipe as it was carried out, every key with its value")
-    seed: int = Field(description="seed of splits and training")
-    preprocessing: PreprocessingRecord = Field(description="how a photo becomes an input")
-    features: FeatureRecord | None = Field(description="None where no features of a frozen backbone were used")
-    metrics: dict[Literal["validation", "test"], Metrics] = Field(
-        description="scores on the validation and test splits"
+    schema_version: int = Field(default=1, description="This is the version of the keys of this file.")
+    name: str = Field(description="This is the name of the run.")
+    created_utc: str = Field(description="This is the time when the run was built, in UTC as ISO 8601.")
+    tledge_version: str = Field(description="This is the version of tledge that built the run.")
+    dataset: DatasetRecord = Field(description="This describes the data set that the run was built from.")
+    labels: list[str] = Field(description="This lists the class names in the order of the network's outputs.")
+    splits: dict[SplitName, SplitRecord] = Field(description="This describes the training, validation and test splits.")
+    split_rule: str = Field(description="This text says how each photo was assigned to a split.")
+    backbone: BackboneRecord = Field(description="This describes the network under the head.")
+    recipe: dict[str, Any] = Field(description="This is the recipe as it was carried out: every key with its value.")
+    seed: int = Field(description="This is the seed of the splits and of the training.")
+    preprocessing: PreprocessingRecord = Field(
+        description="This describes how a photo becomes an input of the network."
     )
-    best_epoch: int = Field(description="epoch whose weights were kept, from 1")
-    num_epochs: int = Field(description="epochs that were trained")
-    device: DeviceRecord = Field(description="where it was trained")
-    wall_time_s: float = Field(description="duration of the build, in seconds")
-    library_versions: dict[str, str] = Field(description="version by library")
-    files_sha256: dict[RelativePath, str] = Field(description="SHA-256 by path of every other file of the run")
+    features: FeatureRecord | None = Field(
+        description="This describes how the features of the frozen backbone were computed. It is None if the training "
+        "used no such features."
+    )
+    metrics: dict[Literal["validation", "test"], Metrics] = Field(
+        description="This holds the scores of the original on the validation and test splits."
+    )
+    best_epoch: int = Field(description="This is the epoch whose weights were kept, counted from 1.")
+    num_epochs: int = Field(description="This is the number of epochs that were trained.")
+    device: DeviceRecord = Field(description="This describes the device on which the run was trained.")
+    wall_time_s: float = Field(description="This is the duration of the build, in seconds.")
+    library_versions: dict[str, str] = Field(description="This gives the version of each library that took part.")
+    files_sha256: dict[RelativePath, str] = Field(
+        description="This gives the SHA-256 of every other file of the run, by its path below the run's folder."
+    )
 
     @property
     def pixel_range(self) -> PixelRange | None:
@@ -177,65 +208,83 @@ class Manifest(Record):
 class OperatorCount(Record):
     """This record counts one operator with one kind of arithmetic."""
 
-    name: str = Field(description="operator as its file format names it")
+    name: str = Field(description="This is the operator's name in its file format.")
     kind: Literal["integer", "float", "hybrid", "layout", "boundary", "flex", "custom"] = Field(
-        description="kind of arithmetic"
+        description="This is the operator's kind of arithmetic."
     )
-    data_type: str = Field(description="data type that it computes in")
-    count: Count = Field(description="how often it occurs")
+    data_type: str = Field(description="This is the data type in which the operator computes.")
+    count: Count = Field(description="This says how often the operator occurs in the file.")
 
 
 class TensorRecord(Record):
     """This record describes an input or output as the file declares it."""
 
-    name: str = Field(description="name of the tensor")
-    shape: list[int] = Field(description="its shape; -1 is any size")
-    data_type: str = Field(description="its data type")
+    name: str = Field(description="This is the name of the tensor.")
+    shape: list[int] = Field(description="This is the shape of the tensor. A dimension of -1 may have any size.")
+    data_type: str = Field(description="This is the data type of the tensor.")
     scale: Figure | None = Field(
-        default=None, description="step between two quantized values; None where it is not quantized"
+        default=None,
+        description="This is the scale of the tensor: the step between two neighbouring quantized values. It is None if "
+        "the tensor is not quantized.",
     )
     zero_point: int | None = Field(
-        default=None, description="quantized value of the real number 0; None where it is not quantized"
+        default=None,
+        description="This is the quantized value that stands for the real number 0. It is None if the tensor is not "
+        "quantized.",
     )
 
 
 class Audit(Record):
     """This record says what a file holds, as the file itself was read."""
 
-    operators: list[OperatorCount] = Field(description="the operators with their counts")
-    weight_types: dict[str, Count] = Field(description="bytes of constants by data type")
-    inputs: list[TensorRecord] = Field(description="the inputs as declared")
-    outputs: list[TensorRecord] = Field(description="the outputs as declared")
-    file_versions: dict[str, int] = Field(description="opset and IR version of ONNX, schema version of TFLite")
-    num_parameters: Count = Field(description="elements of the weights and biases")
+    operators: list[OperatorCount] = Field(description="This lists the operators of the file with their counts.")
+    weight_types: dict[str, Count] = Field(
+        description="This gives the size of the constants, in bytes, for each data type."
+    )
+    inputs: list[TensorRecord] = Field(description="This describes the inputs as the file declares them.")
+    outputs: list[TensorRecord] = Field(description="This describes the outputs as the file declares them.")
+    file_versions: dict[str, int] = Field(
+        description="This gives the versions of the file format: opset and IR version for ONNX, schema version for "
+        "TFLite."
+    )
+    num_parameters: Count = Field(description="This is the number of elements in the weights and biases.")
     num_macs: Count | None = Field(
-        description="multiply-accumulates of one inference: convolutions and matrix products; None where a shape is unknown"
+        description="This is the number of multiply-accumulates in the convolutions and matrix products of one "
+        "inference. It is None if a shape is unknown."
     )
     integer_mac_share: Fraction | None = Field(
-        description="part of num_macs in integer arithmetic; None where there are none, or their number is unknown"
+        description="This is the share of the multiply-accumulates that use integer arithmetic, from 0 to 1. It is None "
+        "if there are none, or if their number is unknown."
     )
     weight_granularity: dict[Literal["per-channel", "per-tensor"], Count] = Field(
-        description="quantized weight tensors of the multiplying operators by how many scales they have"
+        description="This counts the quantized weight tensors of convolutions and matrix products: per-channel ones have "
+        "a scale for each output channel, per-tensor ones a single scale."
     )
     float_constants: list[str] = Field(
-        description="constants in floating point that are no scale of a quantization, NAME (bytes), the 20 largest first"
+        description="This lists the floating-point constants that are no scale of a quantization. Each entry is a name "
+        "with its size in bytes; the 20 largest come first."
     )
     zero_weight_share: Fraction | None = Field(
         default=None,
-        description="part of the int8 weights of TFLite's CONV_2D and FULLY_CONNECTED that is zero; None where there are none",
+        description="This is the share of zeros among the int8 weights of the TFLite operators CONV_2D and "
+        "FULLY_CONNECTED, from 0 to 1. It is None if there are no such weights.",
     )
     most_weight_codes: Count | None = Field(
         default=None,
-        description="most different int8 weights in one such operator of 2,048 weights or more; None where there are none",
+        description="This is the largest number of different int8 values that the weights of one CONV_2D or "
+        "FULLY_CONNECTED operator have. Only operators with 2,048 weights or more count. It is None if there "
+        "are none.",
     )
     largest_pair_sum: Count | None = Field(
         default=None,
-        description="largest sum of two int8 weights of one sign that ONNX Runtime adds products of at once; above 128 it may not "
-        "fit into the 16 bits that CPUs without VNNI have for it; None where no ONNX operator has such weights",
+        description="This is the largest absolute sum of two int8 weights of the same sign whose products ONNX Runtime "
+        "adds in one step. Above 128 the sum of the products may not fit into the 16 bits that CPUs without "
+        "VNNI use. It is None if no ONNX operator has such weights.",
     )
     min_runtime_version: Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,4}){1,3}$")] | None = Field(
         default=None,
-        description="oldest TensorFlow Lite runtime that has the operators, as the file says; None where it says none",
+        description="This is the oldest TensorFlow Lite runtime that has all operators, as the file itself declares. It "
+        "is None if the file declares none.",
     )
 
     def names_of(self, *kinds: str) -> list[str]:
@@ -246,103 +295,152 @@ class Audit(Record):
 class CalibrationRecord(Record):
     """This record names the representative data set: training photos that set the ranges. None is a test photo."""
 
-    split: Literal["train"] = Field(default="train", description="split that the photos come from")
-    num_samples: int = Field(description="photos in the representative data set")
-    class_counts: dict[str, int] = Field(description="these photos by label")
-    seed: int = Field(description="seed of the choice")
-    ids: list[str] = Field(description="the photos' places in their source")
-    content_sha256: list[str] = Field(description="SHA-256 of each photo's content, in the same order")
-    disjoint_from_test: Literal[True] = Field(default=True, description="always true: none of them is a test photo")
-    test_num_photos: int = Field(description="test photos that they were compared with")
-    test_sha256: str = Field(description="of the test split that they were compared with, as the run's manifest has it")
-    near_copies_left_out: int = Field(default=0, description="training photos that are near copies of test photos")
+    split: Literal["train"] = Field(default="train", description="This is the split that the photos come from.")
+    num_samples: int = Field(description="This is the number of photos in the representative data set.")
+    class_counts: dict[str, int] = Field(
+        description="This gives the number of photos of the representative data set for each label."
+    )
+    seed: int = Field(description="This is the seed with which the photos were chosen.")
+    ids: list[str] = Field(description="This names each photo by its place in its source.")
+    content_sha256: list[str] = Field(
+        description="This gives the SHA-256 of each photo's content, in the order of `ids`."
+    )
+    disjoint_from_test: Literal[True] = Field(
+        default=True, description="This is always true: no photo of the representative data set is a test photo."
+    )
+    test_num_photos: int = Field(
+        description="This is the number of test photos with which the representative data set was compared."
+    )
+    test_sha256: str = Field(
+        description="This is the SHA-256 of the test split with which the representative data set was compared, as in "
+        "the run's manifest."
+    )
+    near_copies_left_out: int = Field(
+        default=0,
+        description="This is the number of training photos that were not used because they are near copies of test "
+        "photos.",
+    )
     near_copies_kept: int = Field(
         default=0,
-        description="of these photos, those as near to a test photo as a copy is, where many photos are alike",
+        description="This is the number of photos in the representative data set that are as near to a test photo as a "
+        "near copy is. They are kept because many photos of the data set are alike.",
     )
 
 
 class Interval(Record):
     """This record is a 95% confidence interval, in the unit of the value that it belongs to."""
 
-    low: Figure = Field(description="lower end")
-    high: Figure = Field(description="upper end")
+    low: Figure = Field(description="This is the lower end of the interval.")
+    high: Figure = Field(description="This is the upper end of the interval.")
 
 
 class AccuracyStep(Record):
     """This record scores one file that a search within a budget of accuracy tried on the validation photos."""
 
-    format: str = Field(description="format of the file that was tried")
-    float_operators: Count = Field(description="of the network's layers that compute in float")
-    accuracy: Fraction | None = Field(description="None where the file did not run")
-    accuracy_drop_points: Points | None = Field(description="paired, positive where the file is worse")
-    accuracy_drop_points_interval: Interval | None = Field(
-        description="Tango's score interval of the paired difference"
+    format: str = Field(description="This is the format of the file that was tried.")
+    float_operators: Count = Field(
+        description="This is the number of the file's operators that compute the network's layers in float."
     )
-    size_bytes: Size = Field(description="size of the file, in bytes")
-    p50_ms: Milliseconds | None = Field(description="of a few inferences on one thread of the machine that searched")
-    is_within_budget: bool = Field(description="whether the whole interval is")
-    error: str | None = Field(description="why it did not run; None where it did")
+    accuracy: Fraction | None = Field(
+        description="This is the file's top-1 accuracy on the validation photos, a fraction from 0 to 1. It is None if "
+        "the file did not run."
+    )
+    accuracy_drop_points: Points | None = Field(
+        description="This is the original's top-1 accuracy minus the file's on the same photos, in points. A positive "
+        "drop means that the file is worse. It is None if the file did not run."
+    )
+    accuracy_drop_points_interval: Interval | None = Field(
+        description="This is Tango's 95% score interval of the paired drop, in points. It is None if the file did not "
+        "run."
+    )
+    size_bytes: Size = Field(description="This is the size of the file, in bytes.")
+    p50_ms: Milliseconds | None = Field(
+        description="This is the median latency of a few inferences on one thread of the machine that ran the search, in "
+        "milliseconds. It is None if the latency was not measured."
+    )
+    is_within_budget: bool = Field(description="This says whether the whole interval of the drop is inside the budget.")
+    error: str | None = Field(description="This says why the file did not run. It is None if it ran.")
 
 
 class AccuracySearch(Record):
     """This record lists the files that were tried for a budget of accuracy, in their order."""
 
-    split: Literal["validation"] = Field(default="validation", description="split that judged")
-    num_photos: Size = Field(description="photos in that split")
-    original_accuracy: Fraction = Field(description="top-1 accuracy of the original on it, a fraction")
-    max_drop_points: Points = Field(description="the budget, in points")
-    missed_by_points: Figure | None = Field(
-        description="how far the upper end of the interval of this artifact's drop is over the budget; None where it is not"
+    split: Literal["validation"] = Field(default="validation", description="This is the split that judged the files.")
+    num_photos: Size = Field(description="This is the number of photos in the validation split.")
+    original_accuracy: Fraction = Field(
+        description="This is the original's top-1 accuracy on the validation split, a fraction from 0 to 1."
     )
-    steps: list[AccuracyStep] = Field(description="the files that were tried, in order")
+    max_drop_points: Points = Field(description="This is the budget: the largest drop that is allowed, in points.")
+    missed_by_points: Figure | None = Field(
+        description="This says by how many points the upper end of the interval of this artifact's drop exceeds the "
+        "budget. It is None if it does not."
+    )
+    steps: list[AccuracyStep] = Field(description="This lists the files in the order in which they were tried.")
 
 
 class ExportRecord(Record):
     """``export.json`` says how one artifact was made, and what is in it."""
 
-    schema_version: int = Field(default=4, description="version of this record's keys")
-    format: str = Field(description="name of the format")
-    promise: Promise = Field(description="what the file must hold")
-    file: PlainName = Field(description="name of the file beside this record")
-    sha256: str = Field(description="SHA-256 of the file")
-    size_bytes: int = Field(description="size of the file, in bytes")
+    schema_version: int = Field(default=4, description="This is the version of the keys of this file.")
+    format: str = Field(description="This is the name of the artifact's format.")
+    promise: Promise = Field(description="This is what the format says of the file's content.")
+    file: PlainName = Field(description="This is the name of the artifact's file, which lies beside this record.")
+    sha256: str = Field(description="This is the SHA-256 of the artifact's file.")
+    size_bytes: int = Field(description="This is the size of the artifact's file, in bytes.")
     compressed_bytes: int = Field(
-        description="size in an ordinary archive, as zip -9 makes it, in bytes; tledge 0.1 wrote what the best of thirteen "
-        "settings of zlib made"
+        description="This is the size of the file in an ordinary archive, as `zip -9` makes it, in bytes. tledge 0.1 "
+        "wrote the smallest size that thirteen settings of zlib reach."
     )
-    created_utc: str = Field(description="when it was written, UTC")
-    source_manifest_sha256: str = Field(description="SHA-256 of the manifest of the run that it was made from")
-    options: dict[str, Any] = Field(description="how it was made: every option with its value")
+    created_utc: str = Field(description="This is the time when the artifact was written, in UTC as ISO 8601.")
+    source_manifest_sha256: str = Field(
+        description="This is the SHA-256 of the manifest of the run that the artifact was made from."
+    )
+    options: dict[str, Any] = Field(description="This says how the artifact was made: every option with its value.")
     calibration: CalibrationRecord | None = Field(
-        description="the representative data set; None where the format needs none"
+        description="This describes the representative data set. It is None if the format needs none."
     )
-    audit: Audit = Field(description="what the file holds")
-    library_versions: dict[str, str] = Field(description="version by library")
-    convert_s: float = Field(description="duration of the conversion, in seconds")
-    search: AccuracySearch | None = Field(default=None, description="None where no budget of accuracy was asked for")
+    audit: Audit = Field(description="This says what the file holds.")
+    library_versions: dict[str, str] = Field(description="This gives the version of each library that took part.")
+    convert_s: float = Field(description="This is the duration of the conversion, in seconds.")
+    search: AccuracySearch | None = Field(
+        default=None,
+        description="This lists the files that a search within a budget of accuracy tried. It is None if `--max-drop` "
+        "was not given.",
+    )
 
 
 class Flips(Record):
     """This record counts the photos on which the artifact's top-1 class differs from the original's."""
 
-    right_to_wrong: Count = Field(description="photos that only the original answers rightly")
-    wrong_to_right: Count = Field(description="photos that only the artifact answers rightly")
-    wrong_to_wrong: Count = Field(description="photos that both answer wrongly, each otherwise")
+    right_to_wrong: Count = Field(description="This is the number of photos that only the original answers rightly.")
+    wrong_to_right: Count = Field(description="This is the number of photos that only the artifact answers rightly.")
+    wrong_to_wrong: Count = Field(
+        description="This is the number of photos for which original and artifact name two different wrong classes."
+    )
 
 
 class ClassDrift(Record):
     """This record compares answers on the photos of one class. Recalls are fractions; None where there is no test photo."""
 
-    label: str = Field(description="name of the class")
-    num_photos: Count = Field(description="test photos of the class")
-    original_recall: Fraction | None = Field(description="the original's recall")
-    recall: Fraction | None = Field(description="the artifact's recall")
-    recall_drop_points: Figure | None = Field(description="paired, positive where the artifact is worse")
-    recall_drop_points_interval: Interval | None = Field(
-        description="Tango's score interval of that drop; None where the class has no test photo"
+    label: str = Field(description="This is the name of the class.")
+    num_photos: Count = Field(description="This is the number of test photos of the class.")
+    original_recall: Fraction | None = Field(
+        description="This is the original's recall of the class, a fraction from 0 to 1. It is None if the class has no "
+        "test photo."
     )
-    flips: Flips = Field(description="flips among these photos")
+    recall: Fraction | None = Field(
+        description="This is the artifact's recall of the class, a fraction from 0 to 1. It is None if the class has no "
+        "test photo."
+    )
+    recall_drop_points: Figure | None = Field(
+        description="This is the original's recall minus the artifact's on the same photos, in points. A positive drop "
+        "means that the artifact is worse. It is None if the class has no test photo."
+    )
+    recall_drop_points_interval: Interval | None = Field(
+        description="This is Tango's 95% score interval of the drop of recall, in points. It is None if the class has no "
+        "test photo."
+    )
+    flips: Flips = Field(description="This counts the flips among the photos of the class.")
 
 
 class Drift(Record):
@@ -352,33 +450,75 @@ class Drift(Record):
     artifact is worse.
     """
 
-    num_photos: Size = Field(description="photos that both answered")
-    original_accuracy: Fraction = Field(description="the original's top-1 accuracy")
-    original_accuracy_interval: Interval = Field(description="Wilson")
-    accuracy: Fraction = Field(description="the artifact's top-1 accuracy")
-    accuracy_interval: Interval = Field(description="Wilson")
-    accuracy_drop_points: Points = Field(description="drop of top-1 accuracy, in points")
-    accuracy_drop_points_interval: Interval = Field(description="Tango's score interval of the paired difference")
-    mcnemar_p_value: Figure = Field(description="exact, two-sided")
-    agreement: Fraction = Field(description="share of photos with the same top-1 class")
-    agreement_interval: Interval = Field(description="Wilson")
-    flips: Flips = Field(description="photos whose top-1 class changed")
-    original_macro_f1: Figure = Field(description="mean F1 of the classes, of the original")
-    macro_f1: Figure = Field(description="mean F1 of the classes, of the artifact")
-    original_confusion_matrix: list[list[Count]] = Field(description="rows: truth, columns: prediction, in label order")
-    confusion_matrix: list[list[Count]] = Field(description="the artifact's, in the same layout")
-    per_class: list[ClassDrift] = Field(description="drift by class, in label order")
-    max_abs_probability_difference: Figure = Field(description="largest absolute difference of a probability")
-    mean_abs_probability_difference: Figure = Field(description="mean absolute difference over all probabilities")
-    p99_abs_probability_difference: Figure = Field(description="what 99% of all photos' probabilities stay within")
-    mean_kl_divergence_nats: Figure = Field(
-        description="of the original's probabilities from the artifact's, none below 1e-7"
+    num_photos: Size = Field(description="This is the number of photos that original and artifact both answered.")
+    original_accuracy: Fraction = Field(description="This is the original's top-1 accuracy, a fraction from 0 to 1.")
+    original_accuracy_interval: Interval = Field(
+        description="This is Wilson's 95% interval of the original's accuracy."
     )
-    mean_logit_cosine: Figure | None = Field(description="None where one side gives probabilities only")
-    original_expected_calibration_error: Figure = Field(description="15 equal-mass bins")
-    expected_calibration_error: Figure = Field(description="the artifact's, by the same bins")
-    original_mean_confidence: Figure = Field(description="mean of the original's largest probabilities")
-    mean_confidence: Figure = Field(description="mean of the artifact's largest probabilities")
+    accuracy: Fraction = Field(description="This is the artifact's top-1 accuracy, a fraction from 0 to 1.")
+    accuracy_interval: Interval = Field(description="This is Wilson's 95% interval of the artifact's accuracy.")
+    accuracy_drop_points: Points = Field(
+        description="This is the original's top-1 accuracy minus the artifact's, in points. A positive drop means that "
+        "the artifact is worse."
+    )
+    accuracy_drop_points_interval: Interval = Field(
+        description="This is Tango's 95% score interval of the paired drop of accuracy, in points."
+    )
+    mcnemar_p_value: Figure = Field(
+        description="This is the exact, two-sided p-value of McNemar's test that original and artifact are equally "
+        "accurate."
+    )
+    agreement: Fraction = Field(
+        description="This is the share of photos for which original and artifact name the same top-1 class, from 0 to 1."
+    )
+    agreement_interval: Interval = Field(description="This is Wilson's 95% interval of the agreement.")
+    flips: Flips = Field(description="This counts the photos whose top-1 class differs between original and artifact.")
+    original_macro_f1: Figure = Field(
+        description="This is the original's mean F1 score of the classes, a fraction from 0 to 1."
+    )
+    macro_f1: Figure = Field(description="This is the artifact's mean F1 score of the classes, a fraction from 0 to 1.")
+    original_confusion_matrix: list[list[Count]] = Field(
+        description="This matrix counts photos by the original's answers. Each row is a true class and each column a "
+        "predicted class, in the order of the labels."
+    )
+    confusion_matrix: list[list[Count]] = Field(
+        description="This matrix counts photos by the artifact's answers. Each row is a true class and each column a "
+        "predicted class, in the order of the labels."
+    )
+    per_class: list[ClassDrift] = Field(
+        description="This compares the answers class by class, in the order of the labels."
+    )
+    max_abs_probability_difference: Figure = Field(
+        description="This is the largest absolute difference between two probabilities of the same photo and class."
+    )
+    mean_abs_probability_difference: Figure = Field(
+        description="This is the mean absolute difference of the probabilities, over all photos and classes."
+    )
+    p99_abs_probability_difference: Figure = Field(
+        description="This is the absolute difference that 99% of all probabilities do not exceed."
+    )
+    mean_kl_divergence_nats: Figure = Field(
+        description="This is the mean over the photos of the Kullback-Leibler divergence KL(original, artifact) of the "
+        "probabilities, in nats. Probabilities below 1e-7 count as 1e-7."
+    )
+    mean_logit_cosine: Figure | None = Field(
+        description="This is the mean over the photos of the cosine between both vectors of logits, from -1 to 1. It is "
+        "None if one side gives probabilities only."
+    )
+    original_expected_calibration_error: Figure = Field(
+        description="This is the original's expected calibration error, over 15 bins with equally many photos, from 0 to "
+        "1."
+    )
+    expected_calibration_error: Figure = Field(
+        description="This is the artifact's expected calibration error, over 15 bins with equally many photos, from 0 to "
+        "1."
+    )
+    original_mean_confidence: Figure = Field(
+        description="This is the mean over the photos of the original's largest probability."
+    )
+    mean_confidence: Figure = Field(
+        description="This is the mean over the photos of the artifact's largest probability."
+    )
 
     @model_validator(mode="after")
     def _intervals_stay_inside_their_scale(self) -> Self:
@@ -397,95 +537,145 @@ class Drift(Record):
 class Latency(Record):
     """This record sums up the latency of one photo at one thread count, in milliseconds, over rounds after a warm-up."""
 
-    num_threads: Size = Field(description="threads of the runtime")
-    runs: Size = Field(description="inferences that were timed")
-    rounds: Size = Field(description="rounds that they were spread over")
-    warmup_runs: Count = Field(description="inferences before the first that was timed")
-    is_stable: bool = Field(description="whether the warm-up settled before its limit")
-    mean_ms: Milliseconds = Field(description="mean")
-    p50_ms: Milliseconds = Field(description="median")
-    p90_ms: Milliseconds = Field(description="90th percentile")
-    p95_ms: Milliseconds = Field(description="95th percentile")
-    p99_ms: Milliseconds = Field(description="99th percentile")
-    iqr_ms: Figure = Field(description="interquartile range")
-    quantiles_ms: list[Milliseconds] = Field(
-        min_length=21, max_length=21, description="percentiles 0, 5, ..., 100: the distribution for a chart"
+    num_threads: Size = Field(description="This is the number of threads of the runtime.")
+    runs: Size = Field(description="This is the number of inferences that were timed.")
+    rounds: Size = Field(description="This is the number of rounds over which the timed inferences are spread.")
+    warmup_runs: Count = Field(
+        description="This is the number of inferences of the warm-up, which were not timed for this record."
     )
-    round_medians_ms: list[Milliseconds] = Field(min_length=1, description="one a round: what comparisons are made of")
-    load_ms: Figure = Field(description="time to load the file, in milliseconds")
-    first_inference_ms: Figure = Field(description="time of the first inference, in milliseconds")
+    is_stable: bool = Field(description="This says whether the warm-up settled before it reached its limit.")
+    mean_ms: Milliseconds = Field(description="This is the mean latency, in milliseconds.")
+    p50_ms: Milliseconds = Field(description="This is the median latency, in milliseconds.")
+    p90_ms: Milliseconds = Field(description="This is the 90th percentile of the latency, in milliseconds.")
+    p95_ms: Milliseconds = Field(description="This is the 95th percentile of the latency, in milliseconds.")
+    p99_ms: Milliseconds = Field(description="This is the 99th percentile of the latency, in milliseconds.")
+    iqr_ms: Figure = Field(description="This is the interquartile range of the latency, in milliseconds.")
+    quantiles_ms: list[Milliseconds] = Field(
+        min_length=21,
+        max_length=21,
+        description="These are the percentiles 0, 5, ..., 100 of the latency, in milliseconds. Charts draw the "
+        "distribution from them.",
+    )
+    round_medians_ms: list[Milliseconds] = Field(
+        min_length=1,
+        description="This is the median latency of each round, in milliseconds. Comparisons between artifacts use these "
+        "medians.",
+    )
+    load_ms: Figure = Field(description="This is the time that the runtime took to load the file, in milliseconds.")
+    first_inference_ms: Figure = Field(description="This is the time of the first inference, in milliseconds.")
 
 
 class Speedup(Record):
     """This record compares the latency of an artifact with that of another one, measured in the same rounds."""
 
-    against: str = Field(description="what it is compared with: an artifact, or the original")
-    num_threads: Size = Field(description="threads of the runtime")
-    ratio: Ratio = Field(description="the other's latency over this one's: above 1 is faster")
-    ratio_interval: Interval = Field(description="bootstrap over the rounds")
+    against: str = Field(description="This names the other artifact of the comparison, or the original.")
+    num_threads: Size = Field(description="This is the number of threads of the runtime.")
+    ratio: Ratio = Field(
+        description="This is the other artifact's latency divided by this artifact's. Above 1 this artifact is faster."
+    )
+    ratio_interval: Interval = Field(
+        description="This is the 95% interval of the ratio, by a bootstrap over the rounds."
+    )
     verdict: Literal["faster", "slower", "no difference measured"] = Field(
-        description="what the interval and the noise floor together allow to say"
+        description="This is what the interval and the noise floor together allow to say."
     )
 
 
 class NoiseFloor(Record):
     """This record compares one artifact with itself, in two processes. Smaller differences mean nothing."""
 
-    artifact: str = Field(description="artifact that ran in two processes")
-    num_threads: Size = Field(description="threads of the runtime")
-    ratio: Ratio = Field(description="latency of the one process over that of the other")
-    ratio_interval: Interval = Field(description="bootstrap over the rounds")
-    floor: float = Field(ge=0, le=1e30, description="a fraction: relative differences up to it are noise")
+    artifact: str = Field(description="This names the artifact that ran in two processes.")
+    num_threads: Size = Field(description="This is the number of threads of the runtime.")
+    ratio: Ratio = Field(description="This is the latency of one process divided by that of the other.")
+    ratio_interval: Interval = Field(
+        description="This is the 95% interval of the ratio, by a bootstrap over the rounds."
+    )
+    floor: float = Field(
+        ge=0,
+        le=1e30,
+        description="This is the noise floor, a fraction such as 0.03: smaller relative differences of latency are "
+        "noise.",
+    )
 
 
 class Check(Record):
     """This record compares a measurement with a limit: one gate."""
 
-    name: str = Field(description="name of the gate")
-    limit: Figure | None = Field(description="None where the gate has no number: the artifact ran, its promise is kept")
-    measured: Figure | None = Field(description="what was measured, in the unit of the limit; None where it was not")
-    verdict: Literal["certified", "passed", "failed", "not judged"] = Field(description="result of the gate")
-    reason: str = Field(description="the result in a sentence, with its numbers")
+    name: str = Field(description="This is the name of the gate.")
+    limit: Figure | None = Field(
+        description="This is the limit of the gate. It is None if the gate has no number, as for whether the artifact "
+        "ran and keeps its promise."
+    )
+    measured: Figure | None = Field(
+        description="This is the measured value, in the unit of the limit. It is None if nothing was measured."
+    )
+    verdict: Literal["certified", "passed", "failed", "not judged"] = Field(
+        description="This is the result of the gate."
+    )
+    reason: str = Field(description="This sentence explains the result with its numbers.")
 
 
 class MachineRecord(Record):
     """This record says on which machine something was measured. It has no host name."""
 
-    cpu: str = Field(description="name of the CPU")
-    architecture: str = Field(description="its architecture, such as x86_64 or aarch64")
-    logical_cores: Size = Field(description="logical cores")
-    system: str = Field(description="operating system")
-    python: str = Field(description="version of Python")
-    cpu_flags: list[str] = Field(description="those that matter for integer arithmetic, of a fixed list")
-    governor: str | None = Field(description="the CPU's frequency governor; None where the system does not tell")
-    load_average: Figure = Field(description="over the last minute, before anything was measured")
+    cpu: str = Field(description="This is the name of the CPU.")
+    architecture: str = Field(description="This is the architecture of the CPU, such as x86_64 or aarch64.")
+    logical_cores: Size = Field(description="This is the number of logical cores that the process may use.")
+    system: str = Field(description="This is the operating system with its version.")
+    python: str = Field(description="This is the version of Python.")
+    cpu_flags: list[str] = Field(
+        description="This lists the instruction-set extensions of the CPU that matter for integer arithmetic. They are "
+        "taken from a fixed list."
+    )
+    governor: str | None = Field(
+        description="This is the frequency governor of the CPU. It is None if the system does not tell."
+    )
+    load_average: Figure = Field(
+        description="This is the load average of the last minute, taken before anything was measured."
+    )
 
 
 class Row(Record):
     """This record has all that was measured of one artifact on one runtime."""
 
-    format: str = Field(description="name of the artifact's format")
-    runtime: str = Field(description="runtime that ran it; empty where none could be chosen")
-    file: str = Field(description="name of the file; empty where its record can't be read")
-    sha256: str = Field(description="SHA-256 of the file as its record says")
-    size_bytes: Count = Field(description="size of the file, in bytes")
-    audit: Audit | None = Field(description="read from the file when it was verified; None where it can't be read")
-    peak_memory_mb: Figure | None = Field(
-        description="peak memory of its process, in 1,000,000 bytes; None where not measured"
+    format: str = Field(description="This is the name of the artifact's format.")
+    runtime: str = Field(description="This is the runtime that ran the artifact. It is empty if none could be chosen.")
+    file: str = Field(
+        description="This is the name of the artifact's file. It is empty if the export record can't be read."
     )
-    latency: Latency | None = Field(description="at the target's thread count")
-    thread_sweep: list[Latency] = Field(description="at the other thread counts that were asked for")
-    speedups: list[Speedup] = Field(description="comparisons of latency")
-    drift: Drift | None = Field(description="its answers against the original's; None where it did not run")
-    checks: list[Check] = Field(description="the gates with their verdicts")
+    sha256: str = Field(description="This is the SHA-256 of the file as the export record gives it.")
+    size_bytes: Count = Field(description="This is the size of the file, in bytes.")
+    audit: Audit | None = Field(
+        description="This is what the audit read from the file during the verification. It is None if the file can't be "
+        "read."
+    )
+    peak_memory_mb: Figure | None = Field(
+        description="This is the peak memory of the artifact's process, in units of 1,000,000 bytes. It is None if it "
+        "was not measured."
+    )
+    latency: Latency | None = Field(
+        description="This is the latency at the target's thread count. It is None if it was not measured."
+    )
+    thread_sweep: list[Latency] = Field(
+        description="This lists the latencies at the other thread counts that were asked for."
+    )
+    speedups: list[Speedup] = Field(description="This lists the comparisons of the latency with other artifacts.")
+    drift: Drift | None = Field(
+        description="This compares the artifact's answers with the original's. It is None if the artifact did not run."
+    )
+    checks: list[Check] = Field(description="This lists the gates with their verdicts.")
     warnings: list[str] = Field(
-        description="what the user must hear of this artifact, such as an int8 slower than float"
+        description="This lists the warnings about the artifact, such as int8 that is slower than float."
     )
     machine: MachineRecord | None = Field(
-        default=None, description="where it was measured; None in reports of before rows said it: the report's machine"
+        default=None,
+        description="This is the machine on which the artifact was measured. It is None in reports of earlier versions; "
+        "there the report's own `machine` applies.",
     )
-    error: str | None = Field(description="why it did not run to its end; None where it did")
-    verdict: Literal["certified", "passed", "failed"] = Field(description="failed where a gate failed")
+    error: str | None = Field(description="This says why the artifact did not run to its end. It is None if it did.")
+    verdict: Literal["certified", "passed", "failed"] = Field(
+        description="This is the verdict on the artifact. It is failed if one of its gates failed."
+    )
 
     @property
     def artifact(self) -> str:
@@ -502,113 +692,157 @@ class Row(Record):
 class OriginalRow(Record):
     """This record has the original as the training device computed it, and run again on this CPU (None if it was not)."""
 
-    accuracy: Fraction = Field(description="top-1 accuracy as the training device computed it, a fraction")
-    accuracy_interval: Interval = Field(description="Wilson")
-    device: DeviceRecord = Field(description="the training device")
-    size_bytes: Size = Field(description="size of the SavedModel, in bytes")
-    cpu_drift: Drift | None = Field(description="its answers on this CPU against those of the training device")
-    cpu_latency: Latency | None = Field(description="its latency at the target's thread count")
-    cpu_thread_sweep: list[Latency] = Field(description="its latencies at the other thread counts")
-    peak_memory_mb: Figure | None = Field(description="peak memory of its process, in 1,000,000 bytes")
+    accuracy: Fraction = Field(
+        description="This is the top-1 accuracy of the answers that the training device computed, a fraction from 0 to "
+        "1."
+    )
+    accuracy_interval: Interval = Field(description="This is Wilson's 95% interval of the accuracy.")
+    device: DeviceRecord = Field(description="This is the training device.")
+    size_bytes: Size = Field(description="This is the size of the SavedModel, in bytes.")
+    cpu_drift: Drift | None = Field(
+        description="This compares the original's answers on this CPU with those of the training device. It is None if "
+        "the original did not run here."
+    )
+    cpu_latency: Latency | None = Field(
+        description="This is the original's latency on this CPU at the target's thread count. It is None if it was not "
+        "measured."
+    )
+    cpu_thread_sweep: list[Latency] = Field(
+        description="This lists the original's latencies on this CPU at the other thread counts."
+    )
+    peak_memory_mb: Figure | None = Field(
+        description="This is the peak memory of the original's process, in units of 1,000,000 bytes. It is None if it "
+        "was not measured."
+    )
 
 
 class AttributionStep(Record):
     """This record says what one step from the original to an artifact lost."""
 
-    artifact: str = Field(description="FORMAT on RUNTIME; the device step belongs to all")
-    step: Literal["device", "conversion", "quantization", "kernels"] = Field(description="which step it is")
-    before: str = Field(description="what answered before the step")
-    after: str = Field(description="what answered after it")
-    num_photos: Count = Field(description="photos that both answered")
-    accuracy_drop_points: Figure | None = Field(description="None where it was not measured: see note")
-    agreement: Figure | None = Field(description="share of photos with the same top-1 class")
-    mean_abs_probability_difference: Figure | None = Field(
-        description="mean absolute difference over all probabilities"
+    artifact: str = Field(
+        description="This names the artifact and its runtime, as in `FORMAT on RUNTIME`. The device step belongs to all "
+        "artifacts."
     )
-    note: str = Field(description="why it was not measured; empty where it was")
+    step: Literal["device", "conversion", "quantization", "kernels"] = Field(
+        description="This is the kind of the step between two models."
+    )
+    before: str = Field(description="This names the model before the step.")
+    after: str = Field(description="This names the model after the step.")
+    num_photos: Count = Field(description="This is the number of photos that both models answered.")
+    accuracy_drop_points: Figure | None = Field(
+        description="This is the drop of top-1 accuracy that the step caused, in points. It is None if it was not "
+        "measured; `note` then says why."
+    )
+    agreement: Figure | None = Field(
+        description="This is the share of photos for which both models name the same top-1 class, from 0 to 1. It is "
+        "None if it was not measured."
+    )
+    mean_abs_probability_difference: Figure | None = Field(
+        description="This is the mean absolute difference of the probabilities, over all photos and classes. It is None "
+        "if it was not measured."
+    )
+    note: str = Field(description="This says why the step was not measured. It is empty if it was measured.")
 
 
 class LayerError(Record):
     """This record says how far one layer's output is from the float model's. ``sqnr_db`` is None where they are equal."""
 
-    name: str = Field(description="name of the layer's output in the file")
-    operator: str = Field(description="operator that computes it")
+    name: str = Field(description="This is the name of the layer's output in the file.")
+    operator: str = Field(description="This is the operator that computes the layer.")
     sqnr_db: Figure | None = Field(
-        description="signal-to-quantization-noise ratio, 10 log10(signal power / error power)"
+        description="This is the signal-to-quantization-noise ratio in decibels: 10 log10(signal power / error power). "
+        "It is None if both outputs are equal."
     )
-    cosine: Figure = Field(description="cosine of the angle between both outputs, from -1 to 1")
+    cosine: Figure = Field(description="This is the cosine of the angle between both outputs, from -1 to 1.")
     own_sqnr_db: Figure | None = Field(
         default=None,
-        description="of the error that the layer itself adds: against the float layer on the quantized network's values; "
-        "None where it adds none",
+        description="This is the signal-to-quantization-noise ratio, in decibels, of the error that the layer itself "
+        "adds. For it the float layer reads the quantized network's values. It is None if the layer adds no "
+        "error.",
     )
 
 
 class LayerReport(Record):
     """This record lists the layers of one artifact, those with the largest own error first."""
 
-    artifact: str = Field(description="the int8 artifact")
-    against: str = Field(description="the float32 artifact it is compared with")
-    num_photos: Count = Field(description="photos that both answered")
-    layers: list[LayerError] = Field(description="one entry a layer")
-    note: str = Field(description="what could not be compared, and why; empty where all was")
+    artifact: str = Field(description="This names the int8 artifact.")
+    against: str = Field(description="This names the float32 artifact that it is compared with.")
+    num_photos: Count = Field(description="This is the number of photos that both artifacts answered.")
+    layers: list[LayerError] = Field(description="This has one entry for each layer.")
+    note: str = Field(
+        description="This says what could not be compared, and why. It is empty if everything was compared."
+    )
 
 
 class FlippedAnswer(Record):
     """This record is an artifact's answer that differs from the original's."""
 
-    artifact: str = Field(description="the artifact that answers otherwise")
-    predicted: str = Field(description="its top-1 class")
-    confidence: Figure = Field(description="its probability of that class")
+    artifact: str = Field(description="This names the artifact whose answer differs from the original's.")
+    predicted: str = Field(description="This is the artifact's top-1 class.")
+    confidence: Figure = Field(description="This is the artifact's probability of its top-1 class.")
 
 
 class FlippedPhoto(Record):
     """This record shows a test photo on which at least one artifact differs from the original."""
 
-    id: str = Field(description="the photo's place in its source")
-    content_sha256: str = Field(description="SHA-256 of its content")
-    label: str = Field(description="its class")
-    original_predicted: str = Field(description="top-1 class of the original")
-    original_confidence: Figure = Field(description="the original's probability of that class")
-    answers: list[FlippedAnswer] = Field(description="the artifacts that answer otherwise")
-    thumbnail_jpeg_base64: Thumbnail = Field(description="small JPEG of the photo, base64")
+    id: str = Field(description="This names the photo by its place in its source.")
+    content_sha256: str = Field(description="This is the SHA-256 of the photo's content.")
+    label: str = Field(description="This is the label of the photo.")
+    original_predicted: str = Field(description="This is the original's top-1 class.")
+    original_confidence: Figure = Field(description="This is the original's probability of its top-1 class.")
+    answers: list[FlippedAnswer] = Field(
+        description="This lists the artifacts whose top-1 class differs from the original's, with their answers."
+    )
+    thumbnail_jpeg_base64: Thumbnail = Field(description="This is a small JPEG of the photo, encoded in base64.")
 
 
 class Lost(Record):
     """This record says why an artifact is not the best one."""
 
-    artifact: str = Field(description="the artifact")
-    reason: str = Field(description="why it is not the best")
+    artifact: str = Field(description="This names the artifact.")
+    reason: str = Field(description="This says why the artifact is not the best one.")
 
 
 class Choice(Record):
     """This record names the best artifact that keeps every budget; None where none does."""
 
-    best: str | None = Field(description="name of the best artifact")
-    reason: str = Field(description="the rule of the choice, or why there is none")
-    others: list[Lost] = Field(description="the other artifacts")
+    best: str | None = Field(description="This names the best artifact. It is None if no artifact keeps every budget.")
+    reason: str = Field(
+        description="This gives the rule by which the best artifact was chosen, or says why there is none."
+    )
+    others: list[Lost] = Field(description="This lists the other artifacts, each with the reason why it lost.")
 
 
 class Protocol(Record):
     """This record says how latency was measured."""
 
-    name: Literal["quick", "standard", "mlperf"] = Field(description="name of the protocol")
-    description: str = Field(description="rounds and runs, in words")
+    name: Literal["quick", "standard", "mlperf"] = Field(description="This is the name of the protocol.")
+    description: str = Field(description="This text describes the rounds and the runs of the protocol.")
     pinned_cores: list[int] | None = Field(
-        description="cores the workers were pinned to; None where the platform can't"
+        description="This lists the cores to which the workers were pinned. It is None if the platform can't pin "
+        "processes."
     )
 
 
 class Limits(Record):
     """This record has the limits of a target."""
 
-    max_accuracy_drop_points: float = Field(ge=0, le=100, description="drop of top-1 accuracy, in points")
-    max_p95_latency_ms: float = Field(
-        gt=0, le=1e9, description="95th percentile of single-photo latency, in milliseconds"
+    max_accuracy_drop_points: float = Field(
+        ge=0, le=100, description="This is the largest drop of top-1 accuracy that is allowed, in points."
     )
-    max_size_mb: float = Field(gt=0, le=1e9, description="file size, in 1,000,000 bytes")
+    max_p95_latency_ms: float = Field(
+        gt=0,
+        le=1e9,
+        description="This is the largest 95th percentile of single-photo latency that is allowed, in milliseconds.",
+    )
+    max_size_mb: float = Field(
+        gt=0, le=1e9, description="This is the largest file size that is allowed, in units of 1,000,000 bytes."
+    )
     max_memory_mb: float = Field(
-        gt=0, le=1e9, description="peak memory of the process that runs it, in 1,000,000 bytes"
+        gt=0,
+        le=1e9,
+        description="This is the largest peak memory that is allowed for the process that runs the artifact, in units of "
+        "1,000,000 bytes.",
     )
 
 
@@ -616,58 +850,96 @@ class LimitBasis(Record):
     """This record says where each limit comes from. A limit of the command line is a requirement."""
 
     max_accuracy_drop_points: Literal["guess", "measured", "requirement"] = Field(
-        description="where this limit comes from"
+        description="This says where the limit of the drop comes from."
     )
-    max_p95_latency_ms: Literal["guess", "measured", "requirement"] = Field(description="where this limit comes from")
-    max_size_mb: Literal["guess", "measured", "requirement"] = Field(description="where this limit comes from")
-    max_memory_mb: Literal["guess", "measured", "requirement"] = Field(description="where this limit comes from")
+    max_p95_latency_ms: Literal["guess", "measured", "requirement"] = Field(
+        description="This says where the limit of the latency comes from."
+    )
+    max_size_mb: Literal["guess", "measured", "requirement"] = Field(
+        description="This says where the limit of the file size comes from."
+    )
+    max_memory_mb: Literal["guess", "measured", "requirement"] = Field(
+        description="This says where the limit of the peak memory comes from."
+    )
 
 
 class TargetRecord(Record):
     """This record has the target that a report judges for, with the limits that the command line replaced."""
 
-    name: str = Field(description="name of the target, or path of its file")
-    description: str = Field(description="the machine in words")
-    threads: int = Field(ge=1, le=1024, description="threads of the runtime")
-    runtimes: list[str] = Field(description="the only runtimes that are used there; empty: all that are installed")
-    architectures: list[str] = Field(description="where latency and memory can be judged; empty: on any machine")
-    cpu_contains: str = Field(description="text that the CPU's name must hold, beside the architecture")
-    budget: Limits = Field(description="the limits that were judged by")
-    basis: LimitBasis = Field(description="where each limit comes from")
+    name: str = Field(description="This is the name of the target, or the path of its file.")
+    description: str = Field(description="This text describes the machine.")
+    threads: int = Field(ge=1, le=1024, description="This is the number of threads of the runtime.")
+    runtimes: list[str] = Field(
+        description="This lists the only runtimes that are used on the target. If the list is empty, all installed "
+        "runtimes are used."
+    )
+    architectures: list[str] = Field(
+        description="This lists the architectures on which latency and memory can be judged. If the list is empty, "
+        "they are judged on any machine."
+    )
+    cpu_contains: str = Field(
+        description="Latency and memory are judged only if the CPU's name contains this text and its architecture "
+        "matches."
+    )
+    budget: Limits = Field(description="This holds the limits by which the artifacts were judged.")
+    basis: LimitBasis = Field(description="This says where each limit comes from.")
 
 
 class Report(Record):
     """This record is ``report.json``, the result of a verification, from which all other reports are generated."""
 
-    schema_version: int = Field(default=3, description="version of this record's keys")
-    run: str = Field(description="name of the run")
-    manifest_sha256: str = Field(description="SHA-256 of the run's manifest")
-    created_utc: str = Field(description="when the verification ended, UTC")
-    tledge_version: str = Field(description="version of tledge that verified")
-    dataset: str = Field(description="name of the data set")
-    dataset_fingerprint_sha256: str = Field(description="the data set's fingerprint")
-    test_split_sha256: str = Field(description="SHA-256 of the test split")
-    seed: int = Field(description="seed of the run")
-    backbone: str = Field(description="what --backbone named")
-    labels: list[str] = Field(min_length=1, description="class names in the order of the outputs")
-    target: TargetRecord = Field(description="the target with its budget")
-    overrides: dict[str, Figure] = Field(description="budgets that the command line set over the target's")
-    certify: bool = Field(description="whether a drop that is not certified fails")
-    machine: MachineRecord = Field(description="where it was measured")
-    protocol: Protocol | None = Field(description="None where latency was not measured")
-    num_test_photos: Size = Field(description="photos in the test split")
-    original: OriginalRow = Field(description="the original")
-    rows: list[Row] = Field(min_length=1, description="one row for each artifact on each runtime")
-    noise_floors: list[NoiseFloor] = Field(description="one a thread count")
-    attribution: list[AttributionStep] = Field(description="where accuracy was lost, step by step")
-    layers: list[LayerReport] = Field(description="errors by layer; empty where they were not asked for")
-    num_flipped_photos: Count = Field(description="test photos on which an artifact differs from the original")
-    flipped_photos: list[FlippedPhoto] = Field(max_length=300, description="those on which most artifacts differ first")
-    choice: Choice = Field(description="the best artifact")
-    warnings: list[str] = Field(description="what the user must hear of the whole verification")
-    library_versions: dict[str, str] = Field(description="version by library")
-    wall_times_s: dict[str, Figure] = Field(description="of the parts of this verification")
-    verdict: Literal["certified", "passed", "failed"] = Field(description="the worst verdict of a row")
+    schema_version: int = Field(default=3, description="This is the version of the keys of this file.")
+    run: str = Field(description="This is the name of the run.")
+    manifest_sha256: str = Field(description="This is the SHA-256 of the run's manifest.")
+    created_utc: str = Field(description="This is the time when the verification ended, in UTC as ISO 8601.")
+    tledge_version: str = Field(description="This is the version of tledge that verified the run.")
+    dataset: str = Field(description="This is the name of the data set.")
+    dataset_fingerprint_sha256: str = Field(
+        description="This is a SHA-256 over the content and label of every photo of the data set."
+    )
+    test_split_sha256: str = Field(description="This is the SHA-256 of the test split.")
+    seed: int = Field(description="This is the seed of the run.")
+    backbone: str = Field(description="This is the backbone as `--backbone` named it.")
+    labels: list[str] = Field(
+        min_length=1, description="This lists the class names in the order of the network's outputs."
+    )
+    target: TargetRecord = Field(description="This is the target with its budget.")
+    overrides: dict[str, Figure] = Field(
+        description="This gives the limits that the command line set in place of the target's, by their names."
+    )
+    certify: bool = Field(
+        description="This says whether an artifact fails if its drop is not certified, as `--certify` asks."
+    )
+    machine: MachineRecord = Field(description="This is the machine that made the measurements.")
+    protocol: Protocol | None = Field(
+        description="This says how latency was measured. It is None if latency was not measured."
+    )
+    num_test_photos: Size = Field(description="This is the number of photos in the test split.")
+    original: OriginalRow = Field(description="This describes the original.")
+    rows: list[Row] = Field(min_length=1, description="This has one row for each artifact on each runtime.")
+    noise_floors: list[NoiseFloor] = Field(description="This has one noise floor for each thread count.")
+    attribution: list[AttributionStep] = Field(
+        description="This lists the steps from the original to the artifacts, with the accuracy that each step lost."
+    )
+    layers: list[LayerReport] = Field(
+        description="This lists the errors of single layers. It is empty if `--layers` was not given."
+    )
+    num_flipped_photos: Count = Field(
+        description="This is the number of test photos for which at least one artifact's top-1 class differs from the "
+        "original's."
+    )
+    flipped_photos: list[FlippedPhoto] = Field(
+        max_length=300,
+        description="This shows the test photos for which an artifact's top-1 class differs from the original's, 300 at "
+        "most. The photos on which most artifacts differ come first.",
+    )
+    choice: Choice = Field(description="This names the best artifact and gives the reasons.")
+    warnings: list[str] = Field(description="This lists the warnings about the whole verification.")
+    library_versions: dict[str, str] = Field(description="This gives the version of each library that took part.")
+    wall_times_s: dict[str, Figure] = Field(
+        description="This gives the duration of each part of the verification, in seconds."
+    )
+    verdict: Literal["certified", "passed", "failed"] = Field(description="This is the worst verdict of all rows.")
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

@@ -19,11 +19,12 @@ from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.progress import Silent
 from tledge.training import by_network, cut_choice
+from tledge.training.build import go_on
 from tledge.training.method import Task, Trained
 from tledge.training.needs import Plan, require_room
 from tledge.training.recipe import Recipe
 from tledge.training.resolve import resolve
-from tledge.training.unfinished import STATE
+from tledge.training.unfinished import STATE, Request, kept_state
 
 BUDGET = {"time_budget_s": 600.0, "max_epochs": 6, "views": 1}
 
@@ -132,6 +133,27 @@ def test_the_cut_that_a_resumed_training_keeps_needs_room_before_anything_is_rea
     require_room(by_network.needs(dataclasses.replace(begun, state=None)), photos.source, 28, None)
     with pytest.raises(EnvironmentFault, match="no space left on the disk"):
         require_room(by_network.needs(begun), photos.source, 28, None)
+
+
+def test_a_resumed_build_needs_room_at_its_cut_before_a_photo_is_read(
+    photos: Dataset, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(
+        dataset=photos.source.spec, backbone="bundled", input_size=None, weights=None, seed=0, run="one",
+        recipe=resolve("finetune", {**BUDGET, "views": 18}), tensorboard=None, mlflow=False,
+    )  # fmt: skip
+    with pytest.raises(_Killed), kept_state(tmp_path / "made", request, Silent(), goes_on=False) as state:
+        (state / STATE).write_bytes(b"an epoch")
+        cut_choice.Cut(training="this one", unfreeze_from="block_1", max_epochs=6).save(state / cut_choice.CUT)
+        raise _Killed
+    disk = small_disk(4_000_000)  # the smallest cut's activations would fit
+    monkeypatch.setenv("TLEDGE_CACHE_DIR", str(disk))
+    # 80 photos of 12,288 bytes, and 5,120 bytes of features each; 18 views of the half that is surely trained on, of
+    # 8,192 activations in two bytes each.
+    with pytest.raises(EnvironmentFault, match=rf"no space left on the disk: {disk} needs 13 MB"):
+        go_on(artifacts=tmp_path / "made")
+    assert [path for path in disk.rglob("*") if path.is_file()] == []
+    assert (state / STATE).exists()
 
 
 @pytest.mark.parametrize("kept", [STATE, cut_choice.CUT])

@@ -218,7 +218,7 @@ def test_a_comparison_that_takes_too_long_is_ended(artifacts: dict[str, Path], b
 
 
 def test_nothing_is_left_in_the_bench(bench: Bench, reports: dict[str, LayerReport]) -> None:
-    assert [path.name for path in bench.photos.path.parent.iterdir() if path.is_dir()] == []
+    assert [path.name for path in bench.photos.path.parent.iterdir()] == ["pixels"]
 
 
 def test_no_module_of_the_comparing_process_imports_tensorflow() -> None:

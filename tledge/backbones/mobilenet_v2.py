@@ -58,9 +58,11 @@ class MobileNetV2Structure(Record):
     kind: Literal["mobilenet_v2"] = "mobilenet_v2"
     input_size: Annotated[int, Field(strict=True, ge=1, le=MAX_INPUT_SIZE)]
     rescale: Annotated[bool, Field(strict=True)]
-    stem: Channels = Field(description="channels of the first convolution")
+    stem: Channels = Field(description="This is the number of channels of the first convolution.")
     blocks: tuple[Block, ...] = Field(min_length=len(_STRIDES), max_length=len(_STRIDES))
-    last: Channels = Field(description="channels of the last convolution, the features")
+    last: Channels = Field(
+        description="This is the number of channels of the last convolution, which is the number of features."
+    )
     epsilon: Annotated[float, Field(strict=True, gt=0, le=1)]
 
     @model_validator(mode="after")

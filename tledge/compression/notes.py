@@ -15,7 +15,7 @@ class StabilityNotes(Record):
 
     mean_difference: float
     largest_difference: float
-    layer: str = Field(description="the one of the largest difference")
+    layer: str = Field(description="This is the layer whose ranges differ most between the two halves of the photos.")
 
 
 class FittingNotes(Record):
@@ -24,28 +24,41 @@ class FittingNotes(Record):
     Only ``fitting`` and ``ranges`` are set where the network has unknown layers.
     """
 
-    fitting: str = Field(description="of how many layers the photos told better weights; or none, and why")
-    ranges: str = Field(description="the method that chose the ranges of activations")
+    fitting: str = Field(
+        description="This says for how many layers the fit improved the weights, or why no weights were fitted."
+    )
+    ranges: str = Field(description="This is the method that chose the ranges of activations.")
     input_scale: float | None = None
     input_zero_point: int | None = None
-    range_stability: StabilityNotes | None = Field(default=None, description="None of a single photo")
+    range_stability: StabilityNotes | None = Field(
+        default=None,
+        description="This says how far the ranges of two halves of the photos differ. It is None if there is only one "
+        "photo.",
+    )
 
 
 class LearningNotes(Record):
     """These notes record the training of a quantized or pruned network, and which epoch was kept."""
 
     epochs: int
-    kept_epoch: int = Field(description="0 for the start")
+    kept_epoch: int = Field(
+        description="This is the epoch whose weights were kept. It is 0 if the untrained start was kept."
+    )
     learning_rate: float
     batch_size: int
     loss: str
-    validation_losses: list[float] = Field(description="before the first epoch and after each, in nats a photo")
-    validation_agreement: float = Field(description="share of photos whose top-1 class is the float network's")
+    validation_losses: list[float] = Field(
+        description="This is the validation loss before the first epoch and after each epoch, in nats per photo."
+    )
+    validation_agreement: float = Field(
+        description="This is the share of validation photos for which the trained and the float network name the same "
+        "top-1 class, from 0 to 1."
+    )
 
 
 class ZerosNotes(Record):
     """These notes say how many weights became zero."""
 
-    sparsity: float = Field(description="the share that was asked for")
-    zeros: float = Field(description="the share that the file must hold")
+    sparsity: float = Field(description="This is the share of zero weights that was asked for, from 0 to 1.")
+    zeros: float = Field(description="This is the share of zero weights that the file must hold, from 0 to 1.")
     pruned_layers: int

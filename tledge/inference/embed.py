@@ -40,15 +40,22 @@ class Embedding(Record):
     run: str
     manifest_sha256: str
     layer: str
-    shape: list[int] = Field(description="of the layer's output for one photo; a vector is it in C order")
+    shape: list[int] = Field(
+        description="This is the shape of the layer's output for one photo. Each vector holds that output in C order."
+    )
     dataset: str
-    split: Part = Field(description="of the data set's own splits")
-    photos_sha256: str = Field(description="of photos and labels, as the data set's fingerprint in manifest.json")
+    split: Part = Field(description="This is the data set's own split that was embedded, or `all`.")
+    photos_sha256: str = Field(
+        description="This is a SHA-256 over the content and label of the photos, computed as for the data set in "
+        "manifest.json."
+    )
     num_photos: int
     skipped: list[SkippedPhoto]
     preprocessing_version: int
     pixel_range: list[int] | None = Field(
-        default=None, description="black and white of 16-bit photos, where it was said"
+        default=None,
+        description="These are the two 16-bit values that stand for black and for white. It is None if the build was "
+        "given no `--pixel-range`.",
     )
 
     @property

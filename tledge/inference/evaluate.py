@@ -27,24 +27,38 @@ class Evaluation(Record):
     """An evaluation is a model's score on a data set. Scores are fractions, 0 to 1."""
 
     run: str
-    artifact: str = Field(description="original, or the artifact's format")
+    artifact: str = Field(description="This is the format of the artifact that was scored, or `original`.")
     runtime: str
     pixel_range: list[int] | None = Field(
-        default=None, description="black and white of 16-bit photos, where it was said"
+        default=None,
+        description="These are the two 16-bit values that stand for black and for white. It is None if the build was "
+        "given no `--pixel-range`.",
     )
     dataset: str
-    split: Part = Field(description="of the data set's own splits")
-    photos_sha256: str = Field(description="of the photos scored and their labels, as the splits in manifest.json")
-    own_photos: dict[SplitName, int] = Field(description="photos of the run's splits found in the data, by content")
-    near_copies: list[NearCopy] = Field(description="of the run's photos: the same, encoded or resized again")
-    near_copies_scored: int = Field(
-        description="photos as near to one that was learned from as a copy is, where many photos are alike; scored"
+    split: Part = Field(description="This is the data set's own split that was scored, or `all`.")
+    photos_sha256: str = Field(
+        description="This is a SHA-256 over the content and label of every scored photo, computed as for the splits in "
+        "manifest.json."
     )
-    includes_seen: bool = Field(description="whether those of its train and validation splits were scored too")
+    own_photos: dict[SplitName, int] = Field(
+        description="This is the number of photos from each split of the run that occur in the data set with the same "
+        "content."
+    )
+    near_copies: list[NearCopy] = Field(
+        description="This lists the photos of the data set that are near copies of the run's training and validation "
+        "photos."
+    )
+    near_copies_scored: int = Field(
+        description="This is the number of scored photos that are as near to a training or validation photo as a near "
+        "copy is. They are scored because many photos of the data set are alike."
+    )
+    includes_seen: bool = Field(
+        description="This says whether photos of the run's training and validation splits were scored too."
+    )
     skipped: list[SkippedPhoto]
     labels: list[str]
     metrics: Metrics
-    accuracy_interval: Interval = Field(description="Wilson, 95%")
+    accuracy_interval: Interval = Field(description="This is Wilson's 95% interval of the accuracy.")
     per_class: list[ClassScore]
     warnings: list[str]
 

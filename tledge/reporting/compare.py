@@ -19,8 +19,13 @@ class Change(Record):
     quantity: Literal["accuracy", "accuracy_drop_points", "p50_latency_ms", "size_bytes"]
     before: float | None
     after: float | None
-    change: float | None = Field(description="B minus A; of p50_latency_ms, B over A")
-    change_interval: Interval | None = Field(description="95%; None where the figure is exact or not compared")
+    change: float | None = Field(
+        description="This is the value in report B minus the value in report A. For p50_latency_ms it is B divided by A. "
+        "It is None if the figure is not compared."
+    )
+    change_interval: Interval | None = Field(
+        description="This is the 95% interval of the change. It is None if the figure is exact or not compared."
+    )
     outcome: Outcome
     reason: str
 
@@ -42,7 +47,7 @@ class ReportComparison(Record):
     run_b: str
     same_test_split: bool
     latency_comparable: bool
-    warnings: list[str] = Field(description="what makes the two hard to compare, in sentences")
+    warnings: list[str] = Field(description="These sentences say what makes the two reports hard to compare.")
     artifacts: list[ArtifactComparison]
     only_in_a: list[str]
     only_in_b: list[str]

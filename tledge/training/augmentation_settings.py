@@ -23,20 +23,48 @@ class Augmentation(Record):
         description="Mirror half of the training photos left to right. Turn it off where left and right mean something, "
         "as in text.",
     )
-    vertical_flip: bool = Field(False, description="mirrored top to bottom at even odds")
-    rotation_degrees: float = Field(0, ge=0, le=180, description="turned by up to this, either way")
-    shift: float = Field(0, ge=0, lt=1, description="moved by up to this part of the side, along and across")
-    shear_degrees: float = Field(0, ge=0, le=60, description="sheared along the rows by up to this, either way")
-    zoom: float = Field(0, ge=0, lt=1, description="enlarged 1 - zoom to 1 + zoom times")
-    crop: float = Field(
-        1, gt=0, le=1, description="smallest part of the area kept; the aspect is drawn from 3:4 to 4:3; 1 is off"
+    vertical_flip: bool = Field(False, description="Mirror half of the training photos top to bottom.")
+    rotation_degrees: float = Field(
+        0, ge=0, le=180, description="Turn each photo by up to this angle in degrees, clockwise or counterclockwise."
     )
-    brightness: float = Field(0, ge=0, le=1, description="1 - brightness to 1 + brightness times as bright")
-    contrast: float = Field(0, ge=0, le=1, description="contrast about the mean, 1 - contrast to 1 + contrast times")
-    saturation: float = Field(0, ge=0, le=1, description="1 - saturation to 1 + saturation times as colourful")
-    hue: float = Field(0, ge=0, le=0.5, description="hue turned by up to this part of the colour circle, either way")
-    randaugment_layers: int = Field(0, ge=0, le=8, description="RandAugment operations a photo, after all others")
-    randaugment_magnitude: float = Field(5, ge=0, le=MAX_MAGNITUDE, description="their strength")
+    shift: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Move each photo by up to this fraction of its side, both horizontally and vertically.",
+    )
+    shear_degrees: float = Field(
+        0, ge=0, le=60, description="Shear each photo along its rows by up to this angle in degrees, to either side."
+    )
+    zoom: float = Field(0, ge=0, lt=1, description="Scale each photo by a factor between 1 - zoom and 1 + zoom.")
+    crop: float = Field(
+        1,
+        gt=0,
+        le=1,
+        description="Crop each photo to at least this fraction of its area, with an aspect ratio from 3:4 to 4:3; 1 "
+        "turns it off.",
+    )
+    brightness: float = Field(
+        0, ge=0, le=1, description="Multiply the brightness by a factor between 1 - brightness and 1 + brightness."
+    )
+    contrast: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Multiply the contrast about the mean by a factor between 1 - contrast and 1 + contrast.",
+    )
+    saturation: float = Field(
+        0, ge=0, le=1, description="Multiply the saturation by a factor between 1 - saturation and 1 + saturation."
+    )
+    hue: float = Field(
+        0, ge=0, le=0.5, description="Turn the hue by up to this fraction of the colour circle, in either direction."
+    )
+    randaugment_layers: int = Field(
+        0, ge=0, le=8, description="Apply this many RandAugment operations to each photo, after all other changes."
+    )
+    randaugment_magnitude: float = Field(
+        5, ge=0, le=MAX_MAGNITUDE, description="Apply RandAugment operations with this strength, from 0 to 10."
+    )
 
 
 PRESETS: dict[str, Augmentation] = {

@@ -27,7 +27,7 @@ class Recipe(Record):
     method: Literal["features", "cut", "whole"] = "features"
     head: Annotated[str, Shown("Head")] = Field(
         LINEAR,
-        description="Shape of the classifier on top of the backbone: linear, or hidden layers as in mlp:256 or mlp:256,64. "
+        description="Use a head of this shape on top of the backbone: linear, or hidden layers as in mlp:256 or mlp:256,64. "
         "Try hidden layers where a linear head leaves accuracy behind.",
     )
     dropout: Annotated[float, Shown("Head")] = Field(
@@ -54,11 +54,11 @@ class Recipe(Record):
         gt=0,
         le=10,
         allow_inf_nan=False,
-        description="Highest learning rate of the training. Lower it where the loss diverges.",
+        description="Train with a learning rate of at most this value. Lower it where the loss diverges.",
     )
     schedule: Annotated[Literal["constant", "plateau", "cosine"], Shown("Training")] = Field(
         "constant",
-        description="How the learning rate changes: constant keeps it, plateau divides it by three after half the patience, "
+        description="Change the learning rate in this way: constant keeps it, plateau divides it by three after half the patience, "
         "and cosine lowers it to zero over all epochs.",
     )
     warmup_epochs: Annotated[float, Shown("Training")] = Field(
@@ -71,7 +71,7 @@ class Recipe(Record):
         0,
         ge=0,
         le=1,
-        description="Weight decay of AdamW. Biases and normalization layers are not decayed.",
+        description="Use this weight decay in AdamW. Biases and normalization layers are not decayed.",
     )
     label_smoothing: Annotated[float, Shown("Training")] = Field(
         0,
@@ -88,7 +88,7 @@ class Recipe(Record):
     )
     batch_norm: Annotated[Literal["frozen", "trained"], Shown("Training")] = Field(
         "frozen",
-        description="What becomes of batch normalizations: frozen keeps their statistics, trained takes those of the batches "
+        description="Treat batch normalizations in this way: frozen keeps their statistics, trained takes those of the batches "
         "and estimates them again over the training photos at the end.",
     )
     class_weights: Annotated[bool, Shown("Training")] = Field(
@@ -97,7 +97,7 @@ class Recipe(Record):
     )
     unfreeze_from: Annotated[str | None, Shown("Training", metavar="LAYER")] = Field(
         None,
-        description="Train this layer or block, such as block_13, and all those after it. Begin earlier where the photos "
+        description="Train this layer or block, such as block_13, and all layers after it. Begin earlier where the photos "
         "differ from those that the backbone was trained on.",
     )
     time_budget_s: Annotated[float | None, Shown("Training", "--time-budget", "TIME")] = Field(
@@ -135,8 +135,8 @@ class Recipe(Record):
     )
     strategy: Annotated[Literal["none", "mirrored", "multi-worker"], Shown("Machine")] = Field(
         "none",
-        description="Where the training runs: none is one device, mirrored is all GPUs of this machine, and multi-worker is "
-        "the machines that TF_CONFIG names.",
+        description="Run the training on these devices: none is one device, mirrored is all GPUs of this machine, and "
+        "multi-worker is the machines that TF_CONFIG names.",
     )
 
 

@@ -49,8 +49,12 @@ class Trial(Record):
 
     choice: HeadChoice
     ended: Literal["whole", "pruned", "diverged"]
-    accuracies: Annotated[list[Fraction], Field(max_length=10_000)] = Field(description="after each epoch")
-    best_epoch: Annotated[int, Field(ge=1)] | None = Field(description="whose weights count; None unless whole")
+    accuracies: Annotated[list[Fraction], Field(max_length=10_000)] = Field(
+        description="This is the validation accuracy after each epoch, a fraction from 0 to 1."
+    )
+    best_epoch: Annotated[int, Field(ge=1)] | None = Field(
+        description="This is the epoch whose weights count, from 1. It is None unless the trial was trained to its end."
+    )
 
     @model_validator(mode="after")
     def _only_a_whole_one_has_a_best_epoch(self) -> Self:
@@ -84,10 +88,15 @@ class Study(Record):
     splits_sha256: dict[Literal["train", "validation"], str]
     backbone_sha256: str
     input_size: int
-    recipe: Recipe = Field(description="where the search starts; what is not searched stays as it is there")
+    recipe: Recipe = Field(
+        description="This is the recipe with which the search starts. Values that are not searched stay as they are in "
+        "it."
+    )
     seed: int
     pixel_range: list[int] | None = Field(
-        default=None, description="black and white of 16-bit photos, where it was said"
+        default=None,
+        description="These are the two 16-bit values that stand for black and for white. It is None if no "
+        "`--pixel-range` was given.",
     )
     trials: list[Trial] = Field(default=[])
 

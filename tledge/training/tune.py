@@ -49,12 +49,17 @@ class Tuned(Record):
     folder: Path
     num_trials: int
     num_pruned: int
-    num_validation: int = Field(description="photos")
-    best_trial: int = Field(description="counted from 1; trial 1 is the recipe as given")
+    num_validation: int = Field(description="This is the number of photos in the validation split.")
+    best_trial: int = Field(
+        description="This is the number of the best trial, counted from 1. Trial 1 is the recipe as it was given."
+    )
     accuracy: Fraction
-    start_accuracy: Fraction | None = Field(description="of trial 1; None where it diverged")
+    start_accuracy: Fraction | None = Field(
+        description="This is the validation accuracy of trial 1, a fraction from 0 to 1. It is None if the trial "
+        "diverged."
+    )
     recipe: Recipe
-    recipe_file: Path = Field(description="the recipe as TOML")
+    recipe_file: Path = Field(description="This is the path of the TOML file that holds the best recipe.")
 
 
 def tune(

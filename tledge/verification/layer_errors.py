@@ -77,8 +77,12 @@ def compare_layers(
     """
     model = Runnable("layers", int8, runtime, program=_PROGRAM)
     timeout_s = bench.limits.start_s + _RUNS_A_PHOTO * num_photos * bench.limits.photo_s
-    with bench.start(model, bench.place.machine().logical_cores, []) as process:
-        answer = process.call("compare", timeout_s, against=bench.place.put(float32), num_photos=num_photos)
+    process = bench.start(model, bench.place.machine().logical_cores, [])
+    try:
+        with process:
+            answer = process.call("compare", timeout_s, against=bench.place.put(float32), num_photos=num_photos)
+    finally:
+        bench.place.remove(process.job.outputs)  # every worker makes the file, though this one answers without it
     try:
         layers = [LayerError.model_validate(layer) for layer in answer["layers"]]
         note = " ".join(answer["notes"])

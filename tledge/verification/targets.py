@@ -36,15 +36,27 @@ class Target(_Table):
     Its latency and memory can be judged on the ``architectures``, or on any machine where there are none.
     """
 
-    description: str
-    threads: int = Field(ge=1, le=1024)
-    runtimes: list[str] = Field(default_factory=list, description="the only runtimes used there; empty: all")
-    architectures: list[str]
-    cpu_contains: str = Field("", description="text that the CPU's name must hold, beside the architecture")
+    description: str = Field(description="This text describes the machine.")
+    threads: int = Field(ge=1, le=1024, description="This is the number of threads of the runtime.")
+    runtimes: list[str] = Field(
+        default_factory=list,
+        description="This lists the only runtimes that are used on the target. If the list is empty, all installed "
+        "runtimes are used.",
+    )
+    architectures: list[str] = Field(
+        description="This lists the architectures on which latency and memory can be judged. If the list is empty, "
+        "they are judged on any machine."
+    )
+    cpu_contains: str = Field(
+        "",
+        description="Latency and memory are judged only if the CPU's name contains this text and its architecture "
+        "matches.",
+    )
     int8_saturates: bool = Field(
         default=True,
         exclude=True,  # export uses it, and a warning of files made for other CPUs; no gate depends on it
-        description="whether its CPU may add products of uint8 and int8 in 16 bits: x86-64 with AVX2 and without VNNI does",
+        description="This says whether the target's CPU may add products of uint8 and int8 values in 16 bits. CPUs of "
+        "x86-64 with AVX2 and without VNNI do so.",
     )
     budget: Budget
     basis: Basis

@@ -39,12 +39,12 @@ class WorkerProcess:
 
     def __init__(self, module: str, job: Job, folder: Path) -> None:
         self.job, self._module = job, module
-        with tempfile.NamedTemporaryFile("w", suffix=".json", dir=folder, delete=False) as file:
-            json.dump(asdict(job), file)
         self._own = tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)  # all that it may write
+        asked = Path(self._own.name, "job.json")
+        asked.write_text(json.dumps(asdict(job)), encoding="utf-8")
         self._said: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the context
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, file.name, str(os.getpid())],
+            [sys.executable, "-P", "-m", module, str(asked), str(os.getpid())],
             env=safe_environment(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2", TMPDIR=self._own.name),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -20,7 +20,8 @@ class PreparationRecord(Record):
 
     largest_pair_sum: int | None = Field(
         default=None,
-        description="what two int8 weights that a CPU adds products of reach; None where they are not bound",
+        description="This is the bound of the absolute sum of two int8 weights whose products a CPU adds in one step. It "
+        "is None if the weights are not bound.",
     )
 
     @classmethod
