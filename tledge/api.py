@@ -100,6 +100,7 @@ def export(
     jobs: int = 1,
     max_drop_points: float | None = None,
     artifacts: NameOrPath | None = None,
+    dataset: NameOrPath | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
     """Convert a run to the named formats, and write each artifact into ``exports/FORMAT/`` after its audit.
@@ -114,6 +115,8 @@ def export(
             that is shown to lose no more. If there is none, it becomes the best file, and the record's ``search`` says so.
             A budget needs ``jobs=1``.
         artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        dataset: data set or folder that holds the run's photos now, which are known by their content; None looks where they
+            were.
         progress: is told of steps and warnings. None shows steps in a notebook, and passes warnings to Python's
             ``warnings``.
 
@@ -128,7 +131,7 @@ def export(
     records = _called(
         "export",
         progress,
-        run=_run(run, artifacts),
+        run=_run(run, artifacts, dataset),
         format_names=names("format_names", format_names),
         options=None if options is None else instance("options", options, Options),
         batch=_batch(batch),
@@ -145,6 +148,7 @@ def verify(
     format_names: str | Iterable[str] = (),
     wanted: Wanted | None = None,
     artifacts: NameOrPath | None = None,
+    dataset: NameOrPath | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run the artifacts of a run against the original, and write the report in four forms.
@@ -158,6 +162,8 @@ def verify(
         format_names: one artifact to verify, or several; empty for all of the run.
         wanted: what to measure, and budgets in place of the target's.
         artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        dataset: data set or folder that holds the run's photos now, which are known by their content; None looks where they
+            were.
         progress: is told of steps and warnings. None shows steps in a notebook, and passes warnings to Python's
             ``warnings``.
 
@@ -173,7 +179,7 @@ def verify(
     report = _called(
         "verify",
         progress,
-        run=_run(run, artifacts),
+        run=_run(run, artifacts, dataset),
         target=target_name,
         format_names=names("format_names", format_names),
         wanted=None if wanted is None else instance("wanted", wanted, Wanted),
@@ -199,7 +205,7 @@ def _recipe(recipe: Recipe | NameOrPath | None) -> Recipe | None:
     return resolve(text("recipe", recipe), {})
 
 
-def _run(run: Run | str | None, artifacts: NameOrPath | None) -> Run:
+def _run(run: Run | str | None, artifacts: NameOrPath | None, dataset: NameOrPath | None) -> Run:
     if run is not None and not isinstance(run, Run | str):
         raise refused("run", run, "a run, or its name")
-    return find_run(run, or_none(path, "artifacts", artifacts))
+    return find_run(run, or_none(path, "artifacts", artifacts), or_none(text, "dataset", dataset))

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,10 +45,14 @@ def library_versions(*names: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run is whole: :func:`open_run` checks it and makes this object."""
+    """A run is whole: :func:`open_run` checks it and makes this object.
+
+    ``moved_to`` names the data set or folder that holds the run's photos now. None means that they are where they were.
+    """
 
     folder: Path
     manifest: Manifest
+    moved_to: str | None = None
 
     @property
     def name(self) -> str:
@@ -207,13 +211,14 @@ def open_run(root: Path, name: str | None = None) -> Run:
     return Run(folder, manifest)
 
 
-def find_run(run: Run | str | None, artifacts: Path | None = None) -> Run:
+def find_run(run: Run | str | None, artifacts: Path | None = None, dataset: str | None = None) -> Run:
     """Open the run of that name in the folder of the runs, or the latest if none is named.
 
-    A run that is open already is returned as it is. Raises InputError where there is no such run, ArtifactError where a
-    file of it changed since it was written.
+    A run that is open already is returned as it is. ``dataset`` names the data set or folder that holds its photos now.
+    Raises InputError where there is no such run, ArtifactError where a file of it changed since it was written.
     """
-    return run if isinstance(run, Run) else open_run(artifacts_root(artifacts), run)
+    found = run if isinstance(run, Run) else open_run(artifacts_root(artifacts), run)
+    return found if dataset is None else replace(found, moved_to=dataset)
 
 
 def reserved_reports(run: Run) -> contextlib.AbstractContextManager[None]:

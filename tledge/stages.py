@@ -28,6 +28,7 @@ def export(
     jobs: int = 1,
     max_drop_points: float | None = None,
     artifacts: Path | None = None,
+    dataset: str | None = None,
     progress: Progress | None = None,
 ) -> list[ExportRecord]:
     """Convert a run to the named formats, and write each artifact into ``exports/FORMAT/`` after its audit.
@@ -42,6 +43,8 @@ def export(
             that is shown to lose no more. If there is none, it becomes the best file, and the record's ``search`` says so.
             A budget needs ``jobs=1``.
         artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        dataset: data set or folder that holds the run's photos now, which are known by their content; None looks where they
+            were.
         progress: receives steps and warnings; None shows nothing.
 
     Returns:
@@ -52,6 +55,8 @@ def export(
         PromiseBroken: a file does not hold what its format promises. The file is not kept.
         EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
+    if dataset is not None:
+        run = find_run(run, artifacts, dataset)
     if max_drop_points is None:
         return export_formats(
             run, format_names, options=options, batch=batch, jobs=jobs, artifacts=artifacts, progress=progress
@@ -70,6 +75,7 @@ def verify(
     format_names: Sequence[str] = (),
     wanted: Wanted | None = None,
     artifacts: Path | None = None,
+    dataset: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run the artifacts of a run against the original, and write the report in four forms.
@@ -83,6 +89,8 @@ def verify(
         format_names: artifacts to verify; empty for all of the run.
         wanted: what to measure, and budgets in place of the target's.
         artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        dataset: data set or folder that holds the run's photos now, which are known by their content; None looks where they
+            were.
         progress: receives steps and warnings; None shows nothing.
 
     Returns:
@@ -93,7 +101,7 @@ def verify(
         EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
     targets.load(target)  # a wrong target is reported before a run is looked for
-    run = find_run(run, artifacts)
+    run = find_run(run, artifacts, dataset)
     with reserved_reports(run):
         require_place(run.reports())
         report = verify_artifacts(run, target=target, format_names=format_names, wanted=wanted, progress=progress)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tledge.cli.shared_options import ArtifactsOption, JsonOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption, MovedDatasetOption, RunOption
 
 if TYPE_CHECKING:
     from tledge.records import AccuracySearch, ExportRecord
@@ -102,6 +102,7 @@ def export(
             show_default="one a core, as far as memory has room",
         ),
     ] = None,
+    dataset: MovedDatasetOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -135,6 +136,7 @@ def export(
         jobs=jobs,
         max_drop_points=max_drop,
         artifacts=artifacts,
+        dataset=dataset,
         progress=progress,
     )
     if as_json:

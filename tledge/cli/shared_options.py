@@ -50,6 +50,16 @@ RunOption = Annotated[
         "--run", metavar="NAME", help="Use the run of this name (see: tledge runs).", show_default="the latest"
     ),
 ]
+MovedDatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="DATASET",
+        help="Look for the run's photos in this folder or data set, by their content. Use it where they were moved, or on "
+        "another machine.",
+        show_default="where they were",
+    ),
+]
 ArtifactsOption = Annotated[
     Path | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tledge.cli.shared_options import ArtifactsOption, JsonOption, RunOption
+from tledge.cli.shared_options import ArtifactsOption, JsonOption, MovedDatasetOption, RunOption
 
 
 def verify(
@@ -91,6 +91,7 @@ def verify(
             help="Compare int8 artifacts with float32 layer by layer. Use it to find the layers that lose accuracy.",
         ),
     ] = False,
+    dataset: MovedDatasetOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,6 +116,7 @@ def verify(
         format_names=formats or (),
         wanted=wanted,
         artifacts=artifacts,
+        dataset=dataset,
         progress=TerminalProgress(quiet=as_json),
     )
     folder = artifacts_root(artifacts) / report.run / "verification"

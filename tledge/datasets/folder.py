@@ -101,6 +101,18 @@ def open_folder(root: Path) -> Source:
     return Folder(root, labels, files, tuple(parents), outputs)
 
 
+def open_any(root: Path) -> Source:
+    """List every file below a folder, whatever its shape. The photos have no class, and all are labelled 0.
+
+    Raises InputError for a folder that holds no file.
+    """
+    outputs: list[Path] = []
+    files: list[tuple[Path, int, SplitName | None]] = [(path, 0, None) for path in _files(root, outputs)]
+    if not files:
+        raise InputError(f"folder {_text(root)}: no file in it")
+    return Folder(root, ("",), files, (), outputs)
+
+
 def _text(path: Path | str) -> str:
     """Write a path as text that any record can hold. Bytes that are no UTF-8 are written as ``\\xNN``."""
     return os.fsencode(path).decode(errors="backslashreplace")

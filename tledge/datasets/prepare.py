@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,16 +26,16 @@ from tledge.datasets.caches import (
     remedy,
 )
 from tledge.datasets.photo_source import Photo, Source
-from tledge.datasets.spec import open_source
+from tledge.datasets.spec import open_moved, open_source
 from tledge.datasets.splits import Assignment, NearCopies, assign, split_digest, without_near_copies
 from tledge.datasets.unreadable import SkippedPhotos
-from tledge.errors import InputError
+from tledge.errors import InputError, TledgeError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import UnreadableImage
 from tledge.progress import Progress
-from tledge.records import SPLITS, DatasetRecord, Manifest, SkippedPhoto, SplitName, SplitRecord
+from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
 from tledge.run import Run
 
 SPLITS_FILE = "splits.csv"
@@ -198,7 +198,9 @@ def _ingest(
     input_size: int,
     pixel_range: PixelRange | None,
     progress: Progress,
+    wanted: Mapping[bytes, str] | None = None,
 ) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], SkippedPhotos]:
+    """Read a source into the caches. With ``wanted``, the ids of photos by their keys, only those are decoded."""
     caches = [cache(input_size, pixel_range, progress) for cache in (pixel_cache, digest_cache, fingerprint_cache)]
     cached_pixels, *small_caches = caches
     ids: list[str] = []
@@ -210,7 +212,7 @@ def _ingest(
 
     def new_pixels() -> Iterator[tuple[bytes, Array]]:
         written: set[bytes] = set()
-        for photo in _decoded(source, caches, input_size, pixel_range):
+        for photo in _decoded(source, caches, input_size, pixel_range, wanted):
             advance(1)
             if isinstance(photo.outcome, UnreadableImage):
                 unreadable.add(photo.id, photo.outcome)
@@ -226,7 +228,8 @@ def _ingest(
                     yield photo.key, photo.outcome.pixels
 
     with progress.step(f"reading {source.name}", source.num_photos) as advance:
-        cached_pixels.add(new_pixels(), _num_new(source, cached_pixels))
+        num_new = _num_new(source, cached_pixels) if wanted is None else sum(key not in cached_pixels for key in wanted)
+        cached_pixels.add(new_pixels(), num_new)
     for number, cache in enumerate(small_caches):
         cache.add(((key, parts[number]) for key, parts in small.items() if key not in cache), len(small))
     return ids, labels, keys, source_splits, unreadable
@@ -243,13 +246,20 @@ class _Read(NamedTuple):
 
 
 def _decoded(
-    source: Source, caches: Sequence[RowCache], input_size: int, pixel_range: PixelRange | None
+    source: Source,
+    caches: Sequence[RowCache],
+    input_size: int,
+    pixel_range: PixelRange | None,
+    wanted: Mapping[bytes, str] | None,
 ) -> Iterator[_Read]:
     """Yield every photo of a source in order, decoded where a cache lacks it."""
+    wanted_ids = frozenset(wanted.values()) if wanted is not None else frozenset()
 
     def attempt(photo: Photo, key: bytes) -> CachedPhoto | UnreadableImage | None:
         if all(key in cache for cache in caches):
             return None
+        if wanted is not None and key not in wanted and photo.id not in wanted_ids:
+            return None  # a photo of that name that differs is read, as it may be damaged, which is then told
         try:
             return made(photo, input_size, pixel_range)
         except UnreadableImage as error:
@@ -320,31 +330,44 @@ def members(run: Run, split: SplitName) -> list[Member]:
 def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
     """Return the photos of one split of a run, found by their content.
 
-    They come from the pixel cache. Where it lacks some, or holds damaged ones, the data set is read again. Raises
+    They come from the pixel cache. Where it lacks some, or holds damaged ones, the data set is read again, or what
+    ``run.moved_to`` names. Raises
     InputError where photos of the split are no longer in the data set. Reading a damaged photo that can't be made
     again raises EnvironmentFault.
     """
     manifest, photos, size = run.manifest, members(run, split), run.manifest.backbone.input_size
     ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
     cache = pixel_cache(size, manifest.pixel_range, progress)
-    if any(key not in cache for key in keys):
-        cache = _read_again(manifest, keys, ids, progress)
-    labels = np.array([photo.label for photo in photos], np.int64)
     names = dict(zip(keys, ids, strict=True))
-    again = remedy(lambda: open_source(manifest.dataset.spec), size, manifest.pixel_range, "pixels", names, progress)
+    if any(key not in cache for key in keys):
+        cache = _read_again(run, names, progress)
+    labels = np.array([photo.label for photo in photos], np.int64)
+    again = remedy(lambda: _source_of(run), size, manifest.pixel_range, "pixels", names, progress)
     return SplitPhotos(ids, labels, keys, cache.rows(keys, again))
 
 
-def _read_again(manifest: Manifest, keys: Sequence[bytes], ids: Sequence[str], progress: Progress) -> RowCache:
-    size, spec = manifest.backbone.input_size, manifest.dataset.spec
-    *_, unreadable = _ingest(open_source(spec), size, manifest.pixel_range, progress)
-    cache = pixel_cache(size, manifest.pixel_range)
-    missing = [photo_id for photo_id, key in zip(ids, keys, strict=True) if key not in cache]
+def _source_of(run: Run) -> Source:
+    return open_source(run.manifest.dataset.spec) if run.moved_to is None else open_moved(run.moved_to)
+
+
+def _read_again(run: Run, names: Mapping[bytes, str], progress: Progress) -> RowCache:
+    size, pixel_range = run.manifest.backbone.input_size, run.manifest.pixel_range
+    elsewhere = "name the folder or data set that holds them now with --dataset, or build again"
+    try:
+        source = _source_of(run)
+    except TledgeError as error:
+        raise type(error)(f"the photos of run {run.name} are needed: {error} Restore them, {elsewhere}.") from error
+    *_, unreadable = _ingest(source, size, pixel_range, progress, names)
+    cache = pixel_cache(size, pixel_range)
+    missing = [photo_id for key, photo_id in names.items() if key not in cache]
     if missing:
         reasons = {photo.id: photo.reason for photo in unreadable.skipped}
         shown = ", ".join(f"{one} ({reasons[one]})" if one in reasons else one for one in missing[:5])
+        changed = (
+            f"changed since run {run.name} was built" if run.moved_to is None else f"lacks photos of run {run.name}"
+        )
         raise InputError(
-            f"data set {spec} changed since run {manifest.name} was built: {len(missing)} photos of it are missing, "
-            f"differ or can't be read ({shown}{', ...' if len(missing) > 5 else ''}). Restore them, or build again."
+            f"data set {source.spec} {changed}: {len(missing)} of {len(names)} photos are missing, differ or can't be read "
+            f"({shown}{', ...' if len(missing) > 5 else ''}). Restore them, {elsewhere}."
         )
     return cache

@@ -9,6 +9,17 @@ from tledge.datasets.photo_source import Source
 from tledge.errors import InputError
 
 
+def open_moved(spec: str) -> Source:
+    """Open what holds the photos of a run now: a folder of any shape, or what :func:`open_source` opens.
+
+    Whoever reads it looks for photos by their content, and takes neither labels nor splits from it.
+    """
+    from tledge.datasets import folder
+
+    path = Path(spec).expanduser()
+    return folder.open_any(path) if path.is_dir() else open_source(spec)
+
+
 def open_source(spec: str) -> Source:
     """Open the source of a spec: ``digits``, a folder, or a TensorFlow Datasets name with an optional ``:version``.
 
