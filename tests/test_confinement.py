@@ -2,15 +2,73 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tledge.confinement import landlock_version
+from tledge.run import Run
+from tledge.systems import lacking
 
 needs_landlock = pytest.mark.skipif(landlock_version() == 0, reason="this kernel has no Landlock")
+
+
+MACOS = """
+import os, resource, sys
+limited = resource.setrlimit
+def refused(which, limits):
+    if which == resource.RLIMIT_AS:
+        raise ValueError("current limit exceeds maximum limit")
+    limited(which, limits)
+resource.setrlimit = refused
+del os.sched_getaffinity, os.sched_setaffinity
+"""
+
+
+def test_without_a_limit_of_memory_as_on_macos_a_good_artifact_is_verified(
+    lenet_copy: Run, tledge: Callable[..., Any], tmp_path: Path
+) -> None:
+    artifacts = lenet_copy.folder.parent
+    assert tledge("export", "--format", "tflite-float32", "--artifacts", artifacts).code == 0
+    (tmp_path / "macos").mkdir()
+    (tmp_path / "macos" / "sitecustomize.py").write_text(MACOS)  # it reaches the processes of the models, too
+    command = [sys.executable, "-m", "tledge", "verify", "--protocol", "quick", "--max-drop", "100"]
+    ended = subprocess.run(
+        [*command, "--artifacts", artifacts],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "macos")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads((lenet_copy.reports() / "report.json").read_text())
+    assert report["rows"][0]["error"] is None, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("from tledge.__main__ import main; main()", "error: tledge does not run on Windows itself: install it in WSL"),
+        ("from tledge import build", "ImportError: tledge does not run on Windows itself: install it in WSL"),
+    ],
+    ids=["command", "import"],
+)
+def test_on_windows_one_line_says_what_to_do(program: str, said: str) -> None:
+    windows = "import sys; sys.platform = 'win32'; sys.modules['fcntl'] = sys.modules['resource'] = None"
+    ended = subprocess.run([sys.executable, "-c", f"{windows}\n{program}"], capture_output=True, text=True, check=False)
+    assert ended.stderr.splitlines()[-1].startswith(said)
+    assert ended.returncode == (3 if said.startswith("error") else 1)
+
+
+def test_a_system_that_sets_fewer_limits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lacking() is None
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert str(lacking()).startswith("macOS limits neither the memory of a model's process")
 
 
 def _confined(program: str, may_write: list[Path], *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -39,4 +39,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'tledge' has no attribute {name!r}")
     import importlib
 
+    from tledge.systems import unsupported
+
+    if reason := unsupported():
+        raise ImportError(reason)
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -28,7 +29,8 @@ _TCP_SINCE, _BIND_AND_CONNECT = 4, 3
 def confine(may_write: Sequence[Path] = ()) -> None:
     """Limit what a hostile model could take: memory, the size of files, and the writing of files and TCP connections.
 
-    Writing and connections are limited where Linux has Landlock. From then on this thread, the threads that it starts
+    Memory is not limited on macOS, whose kernel refuses such a limit. Writing and connections are limited where Linux has
+    Landlock. From then on this thread, the threads that it starts
     and their processes write only to ``may_write``, and below the folders in it. They open no TCP connection (from
     Linux 6.7 on). The limits can't be undone.
     """
@@ -40,7 +42,8 @@ def confine(may_write: Sequence[Path] = ()) -> None:
         (resource.RLIMIT_FSIZE, FILE_LIMIT_BYTES),
     ):
         _, hard = resource.getrlimit(limit)
-        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        with contextlib.suppress(ValueError):  # macOS refuses RLIMIT_AS; `tledge.systems.lacking` tells it
+            resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
     if version := landlock_version():
         _forbid_writing(version, [*may_write, Path(os.devnull)])
 

@@ -14,6 +14,7 @@ from tledge.machine import this_machine
 from tledge.progress import Progress, Silent
 from tledge.records import MachineRecord, Protocol, Report
 from tledge.run import Run, find_run, library_versions, now_utc
+from tledge.systems import lacking
 from tledge.verification import gallery, gate, targets
 from tledge.verification.choice import choose_best
 from tledge.verification.measurement import Measurement, Wanted
@@ -52,7 +53,7 @@ def verify_artifacts(
     run = find_run(run, artifacts)
     usable, left_out = targets.usable_runtimes(loaded, target)
     subjects, warnings = subjects_of(run, format_names, usable, target)
-    warnings += [*left_out, *doubts(run.manifest), *_warnings(loaded, target, machine)]
+    warnings += [*filter(None, [lacking()]), *left_out, *doubts(run.manifest), *_warnings(loaded, target, machine)]
     for warning in warnings:
         progress.warn(warning)
     partners = [] if wanted.accuracy_only else partners_of(run, subjects)
