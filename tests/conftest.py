@@ -29,6 +29,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 gc.set_threshold(50_000, 20, 20)
 
 Once = Callable[[str, Callable[[Path], object]], Path]
+Tests = list[pytest.Item]
 SHARED_DATA = ("TFHUB_CACHE_DIR", "TFDS_DATA_DIR")
 
 
@@ -41,7 +42,7 @@ class Outcome:
     err: str
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: Tests) -> None:
     """The README's commands first: of few tests that take long, the last would run while other processes have no more."""
     items.sort(key=lambda item: item.path.name != "test_readme.py")
 
@@ -128,18 +129,33 @@ def lenet_copy(lenet: Run, tmp_path: Path) -> Run:
     return open_run(tmp_path / "artifacts", "lenet")
 
 
+def asked_for(tests: Tests, fixture: str, parameter: str) -> list[Any] | None:
+    """The values of a parameter in those of the chosen tests that use a fixture. None if one of them has no such parameter."""
+    using = [test for test in tests if fixture in getattr(test, "fixturenames", ())]
+    calls = [getattr(test, "callspec", None) for test in using]
+    if not all(call and parameter in call.params for call in calls):
+        return None
+    return [call.params[parameter] for call in calls if call]
+
+
 @pytest.fixture(scope="session")
-def exported(built: Run, once: Once) -> tuple[Run, dict[str, ExportRecord]]:
-    """A copy of the run with every format exported. Read only."""
+def exported(built: Run, once: Once, request: pytest.FixtureRequest) -> tuple[Run, dict[str, ExportRecord]]:
+    """A copy of the run with every format exported. Read only.
+
+    Where the chosen tests are about some formats alone, as with ``-k`` and a format's name, it has these.
+    """
     from tledge.exporters import formats
     from tledge.exporters.options import Options
     from tledge.stages import export
 
-    names = list(formats())
+    asked = asked_for(request.session.items, "exported", "form")
+    forms = [form for form in formats().values() if asked is None or form in asked]
+    names = [form.name for form in forms]
+    epochs = 1 if any(form.is_trained for form in forms) else None
 
     def make(folder: Path) -> None:
         shutil.copytree(built.folder.parent, folder)
-        export(open_run(folder, "digits"), names, options=Options(epochs=1), jobs=2)
+        export(open_run(folder, "digits"), names, options=Options(epochs=epochs), jobs=2)
 
     run = open_run(once("exported", make), "digits")
     return run, {name: run.export_record(name) for name in names}

@@ -1,6 +1,6 @@
 """What the row of a kind of layer says is true of a small network that has such a layer.
 
-A new kind needs one line in ``EXAMPLES``.
+A new kind needs one line in ``_examples()``.
 """
 
 from __future__ import annotations

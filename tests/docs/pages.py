@@ -11,17 +11,27 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+_IN = ", in "
 # Another CPU trains another network: figures, and verdicts that follow from them, differ.
 _FIGURE = re.compile(r"[+\-\N{MINUS SIGN}]?\d[\d.,]*")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block. ``title``: the file that it is, empty for a block that is to be run or was printed."""
+    """One fenced block.
+
+    ``title``: the file that it is, or ``FILE, in NAME`` for lines that a reader adds to the dict of that name or to the dict
+    that the function of that name returns. It is empty for a block that is to be run or was printed.
+    """
 
     language: str
     title: str
     text: str
+
+    @property
+    def is_added(self) -> bool:
+        """Whether the block is lines to be added to a file."""
+        return _IN in self.title
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -30,14 +40,22 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def run(page: Path, folder: Path) -> None:
-    """Run a page's ``sh`` and ``python`` blocks, and write its titled blocks as files, all in ``folder``.
+    """Run all blocks of a page in ``folder``, as :func:`run_blocks` does."""
+    run_blocks(blocks_of(page), folder, page.name)
+
+
+def run_blocks(blocks: list[Block], folder: Path, name: str) -> None:
+    """Run the ``sh`` and ``python`` blocks of the page ``name``, and write its titled blocks as files, all in ``folder``.
 
     A block of text that follows one that ran is what it prints: each of its lines must have been printed, whatever its
     figures. Raises AssertionError with the block that failed.
     """
     printed: str | None = None
-    for block in blocks_of(page):
-        if block.title:
+    for block in blocks:
+        if block.is_added:
+            _add(block, folder)
+            printed = None
+        elif block.title:
             (folder / block.title).write_text(block.text, encoding="utf-8")
             printed = None
         elif block.language in ("sh", "python"):
@@ -45,18 +63,31 @@ def run(page: Path, folder: Path) -> None:
         elif block.language == "text" and printed is not None:
             shown = {_shape(line) for line in printed.splitlines()}
             missing = [line for line in block.text.splitlines() if _shape(line) not in shown]
-            assert not missing, f"{page.name}: not printed: {missing}\n{printed}"
+            assert not missing, f"{name}: not printed: {missing}\n{printed}"
             printed = None
+
+
+def _add(block: Block, folder: Path) -> None:
+    """Add a block's lines at the beginning of the dict that its title names."""
+    file, name = block.title.split(_IN)
+    lines = (folder / file).read_text(encoding="utf-8").splitlines(keepends=True)
+    start = next(
+        number for number, line in enumerate(lines) if re.match(rf"(def )?{re.escape(name.rstrip('()'))}\b", line)
+    )
+    first = next(number for number, line in enumerate(lines) if number >= start and line.endswith("{\n")) + 1
+    (folder / file).write_text("".join([*lines[:first], block.text, *lines[first:]]), encoding="utf-8")
 
 
 def _output(block: Block, folder: Path) -> str:
     """What a block prints on standard output."""
     program = ["sh", "-euc"] if block.language == "sh" else [sys.executable, "-c"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # A reader's shell is no process of a test run, whose folder pytest would share with its other processes.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
     ended = subprocess.run(
         [*program, block.text],
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env={**own, "PATH": path},
         capture_output=True,
         text=True,
         check=False,

@@ -45,3 +45,20 @@ def test_a_block_that_fails_and_a_line_that_is_not_printed_are_seen(tmp_path: Pa
     page.write_text("```sh\necho two of 2\n```\n\n```text\ntwo of 31\nthree of 2\n```\n")
     with pytest.raises(AssertionError, match=r"not printed: \['three of 2'\]"):
         run(page, tmp_path)
+
+
+def test_a_block_is_run_as_no_process_of_the_test_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    page = tmp_path / "page.md"
+    page.write_text('```sh\ntest -z "${PYTEST_XDIST_WORKER:-}"\n```\n')
+    run(page, tmp_path)
+
+
+def test_lines_are_added_to_the_dict_that_a_block_names(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("ONE = {\n    1: 1,\n}\n\n\ndef two():\n    return {\n        1: 1,\n    }\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        '```python title="a.py, in ONE"\n    2: 2,\n```\n\n```python title="a.py, in two()"\n        3: 3,\n```\n\n'
+        "```python\nimport a\nassert a.ONE == {1: 1, 2: 2} and a.two() == {1: 1, 3: 3}\n```\n"
+    )
+    run(page, tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Once
+from conftest import Once, asked_for
 
 from tledge.datasets.prepare import load_split
 from tledge.exporters import chosen, formats
@@ -29,12 +29,14 @@ pytestmark = pytest.mark.parametrize(("name", "format_name"), PAIRS, ids=["-".jo
 
 
 @pytest.fixture(scope="module")
-def exported_lenet(lenet: Run, once: Once) -> Run:
-    """LeNet in every format of ``--format all``. Read only."""
+def exported_lenet(lenet: Run, once: Once, request: pytest.FixtureRequest) -> Run:
+    """LeNet in every format of ``--format all`` that the chosen tests ask for. Read only."""
+    asked = asked_for(request.session.items, "exported_lenet", "format_name")
+    names = [name for name in FORMATS if asked is None or name in asked]
 
     def make(folder: Path) -> None:
         shutil.copytree(lenet.folder, folder / "lenet")
-        export(open_run(folder, "lenet"), list(FORMATS))
+        export(open_run(folder, "lenet"), names)
 
     return open_run(once("exported-lenet", make), "lenet")
 
