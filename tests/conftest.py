@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import hashlib
 import io
 import os
 import shutil
@@ -58,9 +59,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Make what takes long once for all test processes, in a folder of its name; those that come later wait for it."""
+    """Make what takes long once for all test processes, in a folder of its name; those that come later wait for it.
+
+    TLEDGE_TESTS_MADE names a folder in which it lies for the next session of the same checkout, too.
+    """
     own = tmp_path_factory.getbasetemp()
-    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    root = Path(os.environ.get("TLEDGE_TESTS_MADE") or shared)
 
     def folder(name: str, make: Callable[[Path], object]) -> Path:
         with (root / f"{name}.lock").open("w") as lock:
@@ -138,6 +143,11 @@ def asked_for(tests: Tests, fixture: str, parameter: str) -> list[Any] | None:
     return [call.params[parameter] for call in calls if call]
 
 
+def short_name(names: Iterable[str]) -> str:
+    """A name of a folder for what is made of these formats."""
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
+
+
 @pytest.fixture(scope="session")
 def exported(built: Run, once: Once, request: pytest.FixtureRequest) -> tuple[Run, dict[str, ExportRecord]]:
     """A copy of the run with every format exported. Read only.
@@ -157,7 +167,7 @@ def exported(built: Run, once: Once, request: pytest.FixtureRequest) -> tuple[Ru
         shutil.copytree(built.folder.parent, folder)
         export(open_run(folder, "digits"), names, options=Options(epochs=epochs), jobs=2)
 
-    run = open_run(once("exported", make), "digits")
+    run = open_run(once(f"exported-{short_name(names)}", make), "digits")
     return run, {name: run.export_record(name) for name in names}
 
 
@@ -171,7 +181,7 @@ def verified(exported: tuple[Run, dict[str, ExportRecord]], once: Once) -> Run:
         shutil.copytree(exported[0].folder.parent, folder)
         verify(open_run(folder, "digits"), wanted=Wanted(protocol="quick"))
 
-    return open_run(once("verified", make), "digits")
+    return open_run(once(f"verified-{short_name(exported[1])}", make), "digits")
 
 
 @pytest.fixture(scope="session")

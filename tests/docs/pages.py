@@ -83,7 +83,7 @@ def _output(block: Block, folder: Path) -> str:
     program = ["sh", "-euc"] if block.language == "sh" else [sys.executable, "-c"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # A reader's shell is no process of a test run, whose folder pytest would share with its other processes.
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST_", "TLEDGE_TESTS_"))}
     ended = subprocess.run(
         [*program, block.text],
         cwd=folder,

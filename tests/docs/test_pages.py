@@ -49,8 +49,9 @@ def test_a_block_that_fails_and_a_line_that_is_not_printed_are_seen(tmp_path: Pa
 
 def test_a_block_is_run_as_no_process_of_the_test_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    monkeypatch.setenv("TLEDGE_TESTS_MADE", "/nowhere")
     page = tmp_path / "page.md"
-    page.write_text('```sh\ntest -z "${PYTEST_XDIST_WORKER:-}"\n```\n')
+    page.write_text('```sh\ntest -z "${PYTEST_XDIST_WORKER:-}${TLEDGE_TESTS_MADE:-}"\n```\n')
     run(page, tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Once, asked_for
+from conftest import Once, asked_for, short_name
 
 from tledge.datasets.prepare import load_split
 from tledge.exporters import chosen, formats
@@ -38,7 +38,7 @@ def exported_lenet(lenet: Run, once: Once, request: pytest.FixtureRequest) -> Ru
         shutil.copytree(lenet.folder, folder / "lenet")
         export(open_run(folder, "lenet"), names)
 
-    return open_run(once("exported-lenet", make), "lenet")
+    return open_run(once(f"exported-lenet-{short_name(names)}", make), "lenet")
 
 
 @pytest.fixture
