@@ -1,0 +1,46 @@
+"""This check tells what the system allows a process to take, and whether it can confine one."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from tledge.confinement import landlock_version
+from tledge.doctor.finding import Check, Finding
+
+_LEAST_FILES = 128  # a build has opened fewer than 64 at a time, and an export a few more
+_LEAST_FILE_BYTES = 10**9
+
+
+def _find(artifacts: Path) -> Iterator[Finding]:
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 0 <= files < _LEAST_FILES
+    yield Finding(
+        "open files",
+        f"{_shown(files)}, at most {_shown(most)}",
+        f"a command may need {_LEAST_FILES}" if few else None,
+        "Run: ulimit -n 1024" if few else "",
+    )
+    yield Finding("address space", _bytes(resource.getrlimit(resource.RLIMIT_AS)[0]))
+    largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    small = 0 <= largest < _LEAST_FILE_BYTES
+    yield Finding(
+        "size of a file",
+        _bytes(largest),
+        f"a cache of photos may need {_LEAST_FILE_BYTES / 1e9:.0f} GB" if small else None,
+        "Run: ulimit -f unlimited" if small else "",
+    )
+    version = landlock_version()
+    yield Finding("confinement", f"Landlock {version}" if version else "none: a model's process may write files")
+
+
+def _shown(limit: int) -> str:
+    return "no limit" if limit == resource.RLIM_INFINITY else str(limit)
+
+
+def _bytes(limit: int) -> str:
+    return "no limit" if limit == resource.RLIM_INFINITY else f"{limit / 1e9:.1f} GB"
+
+
+CHECK = Check(order=50, find=_find)
