@@ -28,9 +28,9 @@ COMMAND = [sys.executable, "-O", "-P", "-m", "tledge", "doctor"]
 def empty_libraries(tmp_path: Path) -> Path:
     """A folder for PYTHONPATH with an empty module for each library: what is loaded is then a matter of the test."""
     folder = tmp_path / "libraries"
-    for one in required():
+    for one in [*required(), *(one for extra in requirements.extras() for one in required(extra))]:
         name = module(one.name).split(".")[0]
-        if name not in ("numpy", "pydantic", "rich", "typer"):  # the command line itself needs these
+        if name not in ("numpy", "pydantic", "rich", "typer", "packaging"):  # the command itself needs these
             (folder / name).mkdir(parents=True)
             (folder / name / "__init__.py").touch()
     for name in ("PIL/Image", "ai_edge_litert/interpreter"):
