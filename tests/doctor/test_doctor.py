@@ -21,6 +21,11 @@ from tledge.doctor.requirements import module, required
 from tledge.locks import held
 
 ENVIRONMENT = 3
+_LIMITS = """
+from tledge.doctor.checks.limits import CHECK
+(found,) = (finding for finding in CHECK.find(None) if finding.name == "address space")
+print(found.value, found.remedy)
+"""
 COMMAND = [sys.executable, "-O", "-P", "-m", "tledge", "doctor"]
 
 
@@ -151,6 +156,12 @@ def test_a_limit_that_is_too_low_is_named_with_the_command_that_raises_it(
         resource.setrlimit(limit, before)
     assert found[name].problem
     assert found[name].remedy.startswith("Run: ulimit -")
+
+
+def test_too_little_address_space_is_named_beside_the_libraries_that_do_not_load(tmp_path: Path) -> None:
+    program = f"ulimit -v 2000000; exec {sys.executable} -c '{_LIMITS}'"
+    ended = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "2.0 GB Run: ulimit -v unlimited\n"
 
 
 def test_a_clock_is_judged_by_the_release_and_by_the_files_of_tledge() -> None:

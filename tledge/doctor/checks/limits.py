@@ -10,6 +10,7 @@ from tledge.confinement import landlock_version
 from tledge.doctor.finding import Check, Finding
 
 _LEAST_FILES = 128  # a build has opened fewer than 64 at a time, and an export a few more
+_LEAST_ADDRESSES = 3 * 10**9  # a build of digits on the bundled backbone takes 2.9 GB
 _LEAST_FILE_BYTES = 10**9
 
 
@@ -22,7 +23,14 @@ def _find(artifacts: Path) -> Iterator[Finding]:
         f"a command may need {_LEAST_FILES}" if few else None,
         "Run: ulimit -n 1024" if few else "",
     )
-    yield Finding("address space", _bytes(resource.getrlimit(resource.RLIMIT_AS)[0]))
+    addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
+    narrow = 0 <= addresses < _LEAST_ADDRESSES
+    yield Finding(
+        "address space",
+        _bytes(addresses),
+        f"a build takes {_LEAST_ADDRESSES / 1e9:.0f} GB, most of it libraries" if narrow else None,
+        "Run: ulimit -v unlimited" if narrow else "",
+    )
     largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     small = 0 <= largest < _LEAST_FILE_BYTES
     yield Finding(
