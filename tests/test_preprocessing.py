@@ -6,14 +6,15 @@ import contextlib
 import io
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-from tledge import preprocessing
+from tledge import heif, preprocessing
 from tledge.preprocessing import (
     _FORMATS,
     PHOTO_SUFFIXES,
@@ -241,6 +242,7 @@ def test_a_picture_that_is_a_line_is_refused(size: tuple[int, int]) -> None:
 
 _TWO_AT_ONCE = """
 import re, sys
+from collections.abc import Iterator
 from pathlib import Path
 from tledge.ahead import ahead
 from tledge.preprocessing import prepare_photo
@@ -270,5 +272,58 @@ def test_large_pictures_are_in_memory_one_at_a_time_and_once(tmp_path: Path) -> 
 
 def test_every_suffix_of_the_formats_that_are_decoded_means_a_photo() -> None:
     Image.init()
-    known = {suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS}
-    assert known == PHOTO_SUFFIXES
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in (*_FORMATS, "MPO")}
+    assert known == PHOTO_SUFFIXES - set(heif.SUFFIXES)
+
+
+@pytest.fixture
+def heic_photos() -> Iterator[None]:
+    """What reads HEIC, and writes it for the test; Pillow does not know it afterwards, as before."""
+    library = pytest.importorskip("pillow_heif", reason="needs the extra heic")
+    library.register_heif_opener()
+    yield
+    for registered in (Image.OPEN, Image.SAVE, Image.EXTENSION):
+        for key in [key for key, value in registered.items() if "HEIF" in (key, value)]:
+            del registered[key]
+    Image.ID.remove("HEIF")
+    heif.is_readable.cache_clear()
+
+
+@pytest.mark.usefixtures("heic_photos")
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_heic_photo_is_read_upright_as_a_lossless_one_is(orientation: int) -> None:
+    assert {name for name, kind in Image.registered_extensions().items() if kind == "HEIF"} == set(heif.SUFFIXES)
+    heif.is_readable.cache_clear()
+    image = Image.new("RGB", (64, 32), RED)
+    image.paste(BLUE, (0, 0, 64, 16))
+    image.getexif()[ExifTags.Base.Orientation] = orientation
+    lossless = decode(_encoded(image, "PNG", exif=image.getexif()))
+    found = decode(_encoded(image, "HEIF", quality=95))  # it turns by a property of its own, as cameras write it
+    assert found.shape == lossless.shape
+    assert np.abs(found.astype(int) - lossless).mean() < 12  # HEVC blurs the border of two colours
+
+
+def test_without_its_extra_a_heic_photo_is_to_be_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    heif.is_readable.cache_clear()
+    with pytest.raises(UnreadableImage, match=r"HEIC: convert it to JPEG, or .* pip install 'tledge\[heic\]'"):
+        decode(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf")
+    heif.is_readable.cache_clear()
+
+
+def test_avif_is_not_taken_for_heic_whatever_its_first_brand() -> None:
+    assert heif.is_heif(b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf")
+    assert not heif.is_heif(b"\0\0\0\x18ftypmif1\0\0\0\0avifmiaf")
+    assert not heif.is_heif(_encoded(Image.new("RGB", (8, 8)), "AVIF"))
+    assert not heif.is_heif(b"\0\0\0\x18ftypisom\0\0\0\0mp42isom")
+
+
+@pytest.mark.parametrize("encoding", ["ICO", "ICNS", "PDF", "DDS", "QOI"])
+def test_a_file_that_is_no_photo_is_named_by_its_kind(encoding: str) -> None:
+    with pytest.raises(UnreadableImage, match=r": convert it to JPEG or PNG$|^QOI: "):
+        decode(_encoded(Image.new("RGBA" if encoding != "PDF" else "RGB", (64, 64)), encoding))
+
+
+@pytest.mark.parametrize("encoding", ["MPO", "AVIF"])
+def test_what_cameras_and_phones_write_is_read(encoding: str) -> None:
+    assert decode(_encoded(Image.fromarray(_pattern()), encoding)).shape == _pattern().shape

@@ -70,17 +70,24 @@ def make_folder(folder: Path, remedy: str) -> None:
 
 
 def require_folder(folder: Path, remedy: str) -> None:
-    """Raise EnvironmentFault, as :func:`make_folder` does, where a folder can't be made.
+    """Raise EnvironmentFault, as :func:`make_folder` does, where a folder can't be made. No new folder stays."""
+    with made_for_now(folder, remedy):
+        pass
 
-    The folders that were made to find out are removed again. Whatever looks through the folder above would see one that
-    stays, as an empty class of a data set for example.
+
+@contextlib.contextmanager
+def made_for_now(folder: Path, remedy: str) -> Iterator[None]:
+    """Make a folder and those above it, as :func:`make_folder` does, and remove the new ones at the end.
+
+    Whatever looks through the folder above would see one that stays, as an empty class of a data set for example.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         make_folder(folder, remedy)
+        yield
     finally:
         for one in missing:
-            with contextlib.suppress(OSError):  # it could not be made
+            with contextlib.suppress(OSError):  # it could not be made, or another process has put something there
                 one.rmdir()
 
 

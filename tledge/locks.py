@@ -54,6 +54,23 @@ def abandoned(folder: Path, prefix: str) -> Iterator[Path]:
             _given_back(lock, handle)
 
 
+def is_held(lock: Path) -> bool:
+    """Return whether another process holds a lock. A lock that can't be opened is another user's, and counts as held."""
+    try:
+        handle = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: it needs no right to write
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextlib.contextmanager
 def reserved(folder: Path, name: str, busy: str) -> Iterator[None]:
     """Hold ``name``, a plain file name, in a folder that exists.

@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import IO
 
 from tledge.files import read_file
-from tledge.preprocessing import UnreadableImage
+from tledge.preprocessing import PHOTO_SUFFIXES, UnreadableImage
 
 MAX_BYTES = 2**30  # a larger file is no photo of at most 100 million pixels, and would fill the memory
+
+
+def is_photo_name(path: Path | str) -> bool:
+    """Return whether a file is a photo by its name. Every folder is looked through by this one rule."""
+    return Path(path).suffix.lower() in PHOTO_SUFFIXES
 
 
 def read_photo(path: Path) -> bytes:

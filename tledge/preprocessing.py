@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tledge import heif
 from tledge.errors import InputError
 from tledge.pixel_range import OPTION, WHOLE, PixelRange, leaves_range_unknown, way_out
 from tledge.wide_pixels import Values, Wide, wide
@@ -36,9 +37,17 @@ PHOTO_SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".png", ".apng", ".gif"),
         *(".bmp", ".webp", ".tif", ".tiff", ".avif", ".avifs", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-        *(".tga", ".icb", ".vda", ".vst"),
+        *(".tga", ".icb", ".vda", ".vst", ".mpo"),  # an MPO file is a JPEG file with more pictures behind it
+        *heif.SUFFIXES,
     }
 )
+_HEIF = "HEIF"  # what the extra for HEIC calls its format
+# The first bytes of files that people take for photos, and that are none or are read by nothing here.
+_OTHERS = {
+    b"\0\0\1\0": "an icon (ICO)", b"\0\0\2\0": "a cursor (CUR)", b"icns": "icons (ICNS)", b"8BPS": "a Photoshop file",
+    b"%PDF": "a PDF file", b"%!PS": "a PostScript file", b"<svg": "a drawing (SVG)", b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL", b"DDS ": "a texture (DDS)", b"qoif": "QOI", b"FUJIFILM": "a raw photo of a camera",
+}  # fmt: skip
 MAX_PIXELS = 100_000_000  # a larger picture is a mistake or an attack
 _MAX_SIDE = 1 << 17  # a longer side is a mistake or an attack; a resize may need memory for each row
 _STRIP_PIXELS = 1 << 20
@@ -118,7 +127,7 @@ def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[Any]:
         with warnings.catch_warnings():
             # Pillow warns of a large picture, and of odd metadata; our own limits decide on size.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image, _by_itself_if_large(image):
+            with Image.open(io.BytesIO(data), formats=_formats(data)) as image, _by_itself_if_large(image):
                 found = wide(data, image)
                 image.load()
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -129,10 +138,25 @@ def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[Any]:
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its own message is the address of our buffer
-        reason = "no image of a format that Pillow reads" if data else "an empty or unreadable file"
-        raise UnreadableImage(reason) from error
+        raise UnreadableImage(_why_unread(data)) from error
     except Exception as error:  # Pillow's plugins raise anything from SyntaxError to struct.error on hostile bytes
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """Return the formats that may read ``data``. Raises UnreadableImage for HEIC where its extra is not installed."""
+    if not heif.is_heif(data):
+        return _FORMATS
+    if not heif.is_readable():
+        raise UnreadableImage("HEIC: convert it to JPEG, or install what reads it: pip install 'tledge[heic]'")
+    return (_HEIF,)
+
+
+def _why_unread(data: bytes) -> str:
+    if not data:
+        return "an empty or unreadable file"
+    kind = next((name for start, name in _OTHERS.items() if data.startswith(start)), None)
+    return f"{kind}: convert it to JPEG or PNG" if kind else "no image of a format that Pillow reads"
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from tledge._version import __version__
-from tledge.cli import build, compare, embed, evaluate, export, predict, report, runs, targets, tune, verify
+from tledge.cli import build, compare, doctor, embed, evaluate, export, predict, report, runs, targets, tune, verify
 from tledge.cli.console import run_guarded
 from tledge.cli.recipe_options import RecipeCommand
 from tledge.printable import one_line
@@ -62,6 +62,7 @@ app.command()(report.report)
 app.command()(compare.compare)
 app.command()(runs.runs)
 app.command()(targets.targets)
+app.command()(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tledge.datasets.photo_source import Photo, Source
 from tledge.errors import InputError
 from tledge.outputs import holds_only_output, is_output, walk
-from tledge.photo_files import read_photo
-from tledge.preprocessing import PHOTO_SUFFIXES, UnreadableImage
+from tledge.photo_files import is_photo_name, read_photo
+from tledge.preprocessing import UnreadableImage
 from tledge.records import SplitName
 
 _SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -44,7 +44,7 @@ class Folder:
             f"{path} lies beside the class folders and belongs to no class: left out"
             for parent in parents
             for path in sorted(parent.iterdir())
-            if path.is_file() and path.suffix.lower() in PHOTO_SUFFIXES
+            if path.is_file() and is_photo_name(path)
         )
         left_out = ", ".join(_text(path.relative_to(root)) for path in outputs)
         self.warnings = (f"left out what tledge itself wrote: {left_out}", *beside) if outputs else beside

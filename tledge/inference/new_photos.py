@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tledge.errors import InputError
 from tledge.outputs import is_output, walk
-from tledge.photo_files import read_photo, read_photo_stream
-from tledge.preprocessing import PHOTO_SUFFIXES, UnreadableImage
+from tledge.photo_files import is_photo_name, read_photo, read_photo_stream
+from tledge.preprocessing import UnreadableImage
 from tledge.printable import few
 
 STDIN = "-"
@@ -67,8 +67,7 @@ def _walk(root: str, found: Found) -> None:
         found.skipped += [path for path in paths if Path(path).is_symlink()]
         found.outputs += map(str, walked.outputs)
         for name in walked.files:
-            is_photo = Path(name).suffix.lower() in PHOTO_SUFFIXES
-            (found.photos if is_photo else found.skipped).append(str(walked.folder / name))
+            (found.photos if is_photo_name(name) else found.skipped).append(str(walked.folder / name))
 
 
 def _is_visible(name: str) -> bool:
