@@ -15,7 +15,7 @@ from PIL import Image
 
 from tledge.errors import InputError
 from tledge.pixel_range import PixelRange, likely, parse_pixel_range
-from tledge.preprocessing import UnknownRange, UnreadableImage, decode, prepare_photo
+from tledge.preprocessing import Preparation, UnknownRange, UnreadableImage, decode, prepare_photo
 
 Values = npt.NDArray[np.uint16]
 TWELVE = PixelRange(0, 4095)
@@ -143,7 +143,7 @@ def test_what_is_black_is_black_in_any_range() -> None:
 
 def test_photos_of_8_bits_have_no_range_to_say(photo_bytes: Callable[..., bytes]) -> None:
     data = photo_bytes(0)
-    assert np.array_equal(prepare_photo(data, 16).pixels, prepare_photo(data, 16, TWELVE).pixels)
+    assert np.array_equal(prepare_photo(data, 16).pixels, prepare_photo(data, 16, Preparation(TWELVE)).pixels)
 
 
 def test_a_range_is_written_as_two_values() -> None:

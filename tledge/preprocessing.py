@@ -13,22 +13,27 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tledge import heif
-from tledge.errors import InputError
+from tledge.errors import ArtifactError, InputError
 from tledge.pixel_range import OPTION, WHOLE, PixelRange, leaves_range_unknown, way_out
 from tledge.wide_pixels import Values, Wide, wide
 
+if TYPE_CHECKING:
+    from tledge.records import PreprocessingRecord
+
 Pixels = npt.NDArray[np.uint8]
 
-VERSION = 2
+VERSION = 3
 DESCRIPTION = (
-    "Pillow decode, EXIF orientation, RGB, bilinear resize with antialiasing to the input size (aspect not kept)"
+    "Pillow decode (a JPEG over 8 megapixels at a half, a quarter or an eighth of its size), EXIF orientation, RGB, bilinear "
+    "resize with antialiasing to the input size (aspect not kept)"
 )
+FULL_DECODES = 2  # the version before, of runs that were built with it: every JPEG is decoded at its full size
 PIXEL_SCALE = 1.0 / 255.0
 # Photo formats that Pillow decodes by itself: EPS, for one, would start another program.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
@@ -50,6 +55,11 @@ _OTHERS = {
 }  # fmt: skip
 MAX_PIXELS = 100_000_000  # a larger picture is a mistake or an attack
 _MAX_SIDE = 1 << 17  # a longer side is a mistake or an attack; a resize may need memory for each row
+# From here on a JPEG is decoded at a part of its size. The side of what is decoded stays this many times the input's, so that
+# the resized pixels differ by three grey levels at most from those of a full decode.
+_SCALED_PIXELS = 8_000_000
+_LEAST_RATIO = 3
+_LEAST_SIDE = 768  # for the digest, which must not depend on the input size
 _STRIP_PIXELS = 1 << 20
 _LARGE_PIXELS = 1 << 24
 _alone = threading.Lock()  # large pictures are decoded one at a time: a decoder needs up to 20 bytes a pixel
@@ -70,6 +80,24 @@ class UnknownRange(UnreadableImage):
         self.highest = highest
 
 
+class Preparation(NamedTuple):
+    """A preparation says how photos become pixels: the range of 16-bit photos if one was given, and the version.
+
+    A run keeps the version with which it was built, because another version may give other pixels.
+    """
+
+    pixel_range: PixelRange | None = None
+    version: int = VERSION
+
+    @property
+    def name(self) -> str:
+        """Name the preparation, for the names under which pixels are kept."""
+        return f"v{self.version}" if self.pixel_range is None else f"v{self.version}-{self.pixel_range}"
+
+
+AS_BUILDS_DO = Preparation()
+
+
 class PreparedPhoto(NamedTuple):
     """A prepared photo has ``pixels``, uint8 RGB (S, S, 3), and a ``digest``.
 
@@ -80,9 +108,17 @@ class PreparedPhoto(NamedTuple):
     digest: bytes
 
 
-def version(pixel_range: PixelRange | None) -> str:
-    """Name the version of the preprocessing and its pixel range, for the names under which pixels are kept."""
-    return f"v{VERSION}" if pixel_range is None else f"v{VERSION}-{pixel_range}"
+def as_recorded(record: PreprocessingRecord) -> Preparation:
+    """Return the preparation of a run's record.
+
+    Raises ArtifactError for a version that this tledge does not know.
+    """
+    if record.version > VERSION:
+        raise ArtifactError(
+            f"version {record.version} of the preprocessing, and this tledge has {VERSION}: the run was made by a newer "
+            "tledge. Update tledge."
+        )
+    return Preparation(PixelRange(*record.pixel_range) if record.pixel_range else None, record.version)
 
 
 def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
@@ -98,9 +134,12 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
 
 
 def prepare_photo(
-    data: bytes | npt.NDArray[np.uint8], size: int, pixel_range: PixelRange | None = None
+    data: bytes | npt.NDArray[np.uint8], size: int, preparation: Preparation = AS_BUILDS_DO
 ) -> PreparedPhoto:
     """Bring an image to the model's input size, as :func:`resize` after :func:`decode` would, in less memory.
+
+    A JPEG over 8 megapixels is decoded at a part of its size, unless the version of ``preparation`` did not do so. The pixels then
+    differ by up to three grey levels from those of a full decode.
 
     ``data`` is an encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C). Raises what :func:`decode`
     raises.
@@ -108,18 +147,23 @@ def prepare_photo(
     if not isinstance(data, bytes):
         image = to_rgb(data)
         return PreparedPhoto(resize(image, size), pixel_digest(image))
-    with _opened(data, pixel_range) as opened:
+    pixel_range, is_scaled = preparation.pixel_range, preparation.version > FULL_DECODES
+    with _opened(data, pixel_range, _LEAST_SIDE if is_scaled else None) as opened:
         digest = _digest_of_shape(opened.height, opened.width)
         for rows in _rows(opened):
             digest.update(rows.data)
+        if min(opened.size) >= _LEAST_RATIO * size or not is_scaled:
+            return PreparedPhoto(_resized(opened, size), digest.digest())
+    with _opened(data, pixel_range, _LEAST_RATIO * size) as opened:
         return PreparedPhoto(_resized(opened, size), digest.digest())
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[Any]:
+def _opened(data: bytes, pixel_range: PixelRange | None, least_side: int | None = None) -> Iterator[Any]:
     """Open an image as a Pillow image, upright and RGB.
 
-    Any error of the image inside the block is raised as UnreadableImage too.
+    A large JPEG is decoded at the smallest part of its size whose sides are ``least_side`` pixels or more; None decodes
+    every image at its full size. Any error of the image inside the block is raised as UnreadableImage too.
     """
     from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -127,7 +171,7 @@ def _opened(data: bytes, pixel_range: PixelRange | None) -> Iterator[Any]:
         with warnings.catch_warnings():
             # Pillow warns of a large picture, and of odd metadata; our own limits decide on size.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_formats(data)) as image, _by_itself_if_large(image):
+            with Image.open(io.BytesIO(data), formats=_formats(data)) as image, _by_itself_if_large(image, least_side):
                 found = wide(data, image)
                 image.load()
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -160,8 +204,10 @@ def _why_unread(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _by_itself_if_large(image: Any) -> Iterator[None]:
+def _by_itself_if_large(image: Any, least_side: int | None) -> Iterator[None]:
     """Wait, with a large image, until no other large one is being decoded, and keep others waiting inside the block.
+
+    An image that can be decoded at a part of its size, as :func:`_opened` says, is not large.
 
     Raises UnreadableImage for an image that is too large by its header.
     """
@@ -170,7 +216,12 @@ def _by_itself_if_large(image: Any) -> Iterator[None]:
         raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
     if max(image.size) > _MAX_SIDE:
         raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit of a side is {_MAX_SIDE:,}")
-    with _alone if num_pixels > _LARGE_PIXELS else contextlib.nullcontext():
+    is_scaled = least_side is not None and num_pixels > _SCALED_PIXELS and image.format in ("JPEG", "MPO")
+    if is_scaled:
+        image.draft(None, (least_side, least_side))
+    # A progressive JPEG is held whole while it is decoded, whatever comes out.
+    is_held_whole = image.width * image.height == num_pixels or "progressive" in image.info
+    with _alone if num_pixels > _LARGE_PIXELS and is_held_whole else contextlib.nullcontext():
         yield
 
 

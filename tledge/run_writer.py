@@ -129,11 +129,11 @@ def finish(folder: Path, name: str, data: Dataset, backbone: Backbone, made: Mad
         recipe=made.recipe,
         seed=made.seed,
         preprocessing=PreprocessingRecord(
-            version=preprocessing.VERSION,
+            version=data.preparation.version,
             description=preprocessing.DESCRIPTION,
             input=f"uint8 RGB, NHWC, {backbone.input_size} x {backbone.input_size}",
             scale_in_graph=preprocessing.PIXEL_SCALE,
-            pixel_range=None if data.pixel_range is None else list(data.pixel_range),
+            pixel_range=None if data.preparation.pixel_range is None else list(data.preparation.pixel_range),
         ),
         features=made.features,
         metrics={

@@ -15,6 +15,7 @@ from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import EnvironmentFault
 from tledge.near_copies import MAX_DISTANCE
+from tledge.preprocessing import AS_BUILDS_DO
 from tledge.progress import Silent
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -163,5 +164,5 @@ def test_a_damaged_photo_that_is_gone_is_named_with_the_way_out(scenes: Path, tm
 def test_no_row_is_read_by_a_program_that_does_not_know_of_its_damage(scenes: Path) -> None:
     data = _prepare(scenes)
     _damage("pixels", range(40))
-    cache = pixel_cache(SIZE, None)
+    cache = pixel_cache(SIZE, AS_BUILDS_DO)
     assert all(cache.whole(key) is None for key in data.content_sha256)

@@ -19,6 +19,7 @@ from tledge.datasets.folder import open_folder
 from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import EnvironmentFault, InputError
 from tledge.pixel_range import PixelRange
+from tledge.preprocessing import Preparation
 from tledge.progress import Silent
 from tledge.training.features import as_they_are
 
@@ -182,7 +183,7 @@ def test_every_input_size_has_its_own_pixels(photo_folder: PhotoFolder) -> None:
     root = photo_folder({"cat": 20, "dog": 20})
     assert _prepare(root, size=16).pixels[0].shape == (16, 16, 3)
     assert _prepare(root, size=32).pixels[0].shape == (32, 32, 3)
-    assert len(pixel_cache(16, None)) == len(pixel_cache(32, None)) == 40
+    assert len(pixel_cache(16, Preparation())) == len(pixel_cache(32, Preparation())) == 40
 
 
 def test_odd_photos_are_read_each_in_its_right_colours(photo_folder: PhotoFolder) -> None:
@@ -259,7 +260,7 @@ def test_pixels_of_one_range_are_never_found_under_another(photo_folder: PhotoFo
     root = photo_folder({"cat": 20, "dog": 20})
     wide = _add_12_bits(root / "cat", 2)
     asked = (PixelRange(0, 4095), PixelRange(0, 65535))
-    narrow, dark = (prepare_dataset(open_folder(root), 16, 0, Silent(), pixel_range=one) for one in asked)
+    narrow, dark = (prepare_dataset(open_folder(root), 16, 0, Silent(), Preparation(one)) for one in asked)
     rows = [narrow.ids.index(f"cat/wide-{number}.png") for number in range(2)]
     assert narrow.ids == dark.ids
     for row, values in zip(rows, wide, strict=True):

@@ -17,6 +17,7 @@ from tledge.classifier.network import load_network
 from tledge.datasets import open_source
 from tledge.datasets.prepare import Dataset, prepare_dataset
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
+from tledge.preprocessing import AS_BUILDS_DO
 from tledge.progress import Silent
 from tledge.training import by_network, cut_choice
 from tledge.training.build import go_on
@@ -130,9 +131,9 @@ def test_the_cut_that_a_resumed_training_keeps_needs_room_before_anything_is_rea
     backbone = dataclasses.replace(open_backbone("lenet", seed=0), is_pretrained=True)
     begun = Plan(backbone, resolve("finetune", BUDGET), len(photos.ids), 2, tmp_path / "state")
     monkeypatch.setenv("TLEDGE_CACHE_DIR", str(small_disk(300_000)))  # for a higher cut's activations
-    require_room(by_network.needs(dataclasses.replace(begun, state=None)), photos.source, 28, None)
+    require_room(by_network.needs(dataclasses.replace(begun, state=None)), photos.source, 28, AS_BUILDS_DO)
     with pytest.raises(EnvironmentFault, match="no space left on the disk"):
-        require_room(by_network.needs(begun), photos.source, 28, None)
+        require_room(by_network.needs(begun), photos.source, 28, AS_BUILDS_DO)
 
 
 def test_a_resumed_build_needs_room_at_its_cut_before_a_photo_is_read(

@@ -13,6 +13,7 @@ from tledge import room
 from tledge.backbones import open_backbone
 from tledge.datasets.folder import open_folder
 from tledge.errors import EnvironmentFault, InputError
+from tledge.preprocessing import AS_BUILDS_DO
 from tledge.training import by_network
 from tledge.training.needs import Plan, require_room
 from tledge.training.resolve import resolve
@@ -35,7 +36,7 @@ def ask(photo_folder: Callable[..., Path]) -> Ask:
         tensorflow(0)
         backbone = replace(open_backbone("lenet", seed=0), is_pretrained=True)
         plan = Plan(backbone, resolve(recipe, options), source.num_photos, len(source.labels))
-        require_room(by_network.needs(plan), source, backbone.input_size, None)
+        require_room(by_network.needs(plan), source, backbone.input_size, AS_BUILDS_DO)
 
     return run
 

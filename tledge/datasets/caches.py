@@ -10,13 +10,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from tledge import near_copies, preprocessing
+from tledge import near_copies
 from tledge.cache import Array, Remedy, RowCache
 from tledge.datasets.photo_source import Photo, Source
 from tledge.errors import EnvironmentFault, TledgeError
 from tledge.near_copies import Fingerprints
-from tledge.pixel_range import PixelRange
-from tledge.preprocessing import Pixels, UnreadableImage
+from tledge.preprocessing import Pixels, Preparation, UnreadableImage
 from tledge.progress import Progress
 
 Part = Literal["pixels", "digest", "fingerprint"]
@@ -31,23 +30,23 @@ def content_key(photo: Photo) -> bytes:
     return hashlib.sha256(f"{photo.data.shape}".encode() + photo.data.tobytes()).digest()
 
 
-def pixel_cache(input_size: int, pixel_range: PixelRange | None, progress: Progress | None = None) -> RowCache:
+def pixel_cache(input_size: int, preparation: Preparation, progress: Progress | None = None) -> RowCache:
     """Open the cache of pixels of this size. Another preprocessing, or another range, has another cache.
 
     ``progress`` is told which of its rows can't be read, as :class:`RowCache` says.
     """
-    namespace = f"pixels-{preprocessing.version(pixel_range)}/{input_size}"
+    namespace = f"pixels-{preparation.name}/{input_size}"
     return RowCache(namespace, (input_size, input_size, 3), np.uint8, progress)
 
 
-def digest_cache(input_size: int, pixel_range: PixelRange | None, progress: Progress | None = None) -> RowCache:
+def digest_cache(input_size: int, preparation: Preparation, progress: Progress | None = None) -> RowCache:
     """Open the cache of digests, which are of the pixels before they are resized. ``input_size`` changes nothing."""
-    return RowCache(f"pixel-digests-{preprocessing.version(pixel_range)}", (32,), np.uint8, progress)
+    return RowCache(f"pixel-digests-{preparation.name}", (32,), np.uint8, progress)
 
 
-def fingerprint_cache(input_size: int, pixel_range: PixelRange | None, progress: Progress | None = None) -> RowCache:
+def fingerprint_cache(input_size: int, preparation: Preparation, progress: Progress | None = None) -> RowCache:
     """Open the cache of fingerprints of pixels of this size."""
-    namespace = f"fingerprints-v{near_copies.VERSION}-{preprocessing.version(pixel_range)}/{input_size}"
+    namespace = f"fingerprints-v{near_copies.VERSION}-{preparation.name}/{input_size}"
     return RowCache(namespace, (near_copies.LENGTH,), np.uint8, progress)
 
 
@@ -63,9 +62,9 @@ class CachedPhoto:
     fingerprint: Fingerprints
 
 
-def made(photo: Photo, input_size: int, pixel_range: PixelRange | None) -> CachedPhoto:
+def made(photo: Photo, input_size: int, preparation: Preparation) -> CachedPhoto:
     """Decode a photo, and make its digest and fingerprint. A photo that can't be read raises UnreadableImage."""
-    found = photo.prepared(input_size, pixel_range)
+    found = photo.prepared(input_size, preparation)
     if isinstance(found, UnreadableImage):
         raise found
     return CachedPhoto(found.pixels, np.frombuffer(found.digest, np.uint8), near_copies.fingerprint(found.pixels))
@@ -74,7 +73,7 @@ def made(photo: Photo, input_size: int, pixel_range: PixelRange | None) -> Cache
 def remedy(
     open_source: Callable[[], Source],
     input_size: int,
-    pixel_range: PixelRange | None,
+    preparation: Preparation,
     part: Part,
     names: Mapping[bytes, str],
     progress: Progress,
@@ -92,7 +91,7 @@ def remedy(
             for photo in source.photos():
                 if (key := content_key(photo)) in wanted:
                     wanted.remove(key)
-                    yield key, np.asarray(getattr(made(photo, input_size, pixel_range), part))
+                    yield key, np.asarray(getattr(made(photo, input_size, preparation), part))
                 if not wanted:
                     return
         except UnreadableImage as error:

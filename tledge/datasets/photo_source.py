@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge import preprocessing
-from tledge.pixel_range import PixelRange
-from tledge.preprocessing import PreparedPhoto, UnreadableImage
+from tledge.preprocessing import Preparation, PreparedPhoto, UnreadableImage
 from tledge.records import SplitName
 
 
@@ -35,12 +34,12 @@ class Photo:
             return 0
         return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
 
-    def prepared(self, size: int, pixel_range: PixelRange | None) -> PreparedPhoto | UnreadableImage:
+    def prepared(self, size: int, preparation: Preparation) -> PreparedPhoto | UnreadableImage:
         """Decode and resize the photo by :func:`tledge.preprocessing.prepare_photo`, or return why it can't be read."""
         if isinstance(self.data, UnreadableImage):
             return self.data
         try:
-            return preprocessing.prepare_photo(self.data, size, pixel_range)
+            return preprocessing.prepare_photo(self.data, size, preparation)
         except UnreadableImage as error:
             return error
 

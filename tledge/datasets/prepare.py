@@ -32,8 +32,7 @@ from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError, TledgeError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
-from tledge.pixel_range import PixelRange
-from tledge.preprocessing import UnreadableImage
+from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage, as_recorded
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
 from tledge.run import Run
@@ -48,7 +47,7 @@ class Dataset:
 
     source: Source
     input_size: int
-    pixel_range: PixelRange | None
+    preparation: Preparation
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     content_sha256: tuple[bytes, ...]
@@ -62,7 +61,9 @@ class Dataset:
         """Return 32 bytes that name what a photo's pixels were made from: its content, and the range if given."""
         content = self.content_sha256[row]
         return (
-            content if self.pixel_range is None else hashlib.sha256(f"{self.pixel_range} ".encode() + content).digest()
+            content
+            if self.preparation.pixel_range is None
+            else hashlib.sha256(f"{self.preparation.pixel_range} ".encode() + content).digest()
         )
 
     def record(self) -> DatasetRecord:
@@ -123,9 +124,9 @@ class SplitPhotos:
     pixels: CachedRows
 
 
-def uncached_bytes(source: Source, input_size: int, pixel_range: PixelRange | None) -> int:
+def uncached_bytes(source: Source, input_size: int, preparation: Preparation) -> int:
     """Estimate the bytes that the pixels of a source's uncached photos will take on the cache's disk."""
-    cache = pixel_cache(input_size, pixel_range)
+    cache = pixel_cache(input_size, preparation)
     return _num_new(source, cache) * cache.row_bytes
 
 
@@ -139,7 +140,7 @@ def prepare_dataset(
     input_size: int,
     seed: int,
     progress: Progress,
-    pixel_range: PixelRange | None = None,
+    preparation: Preparation = AS_BUILDS_DO,
 ) -> Dataset:
     """Read a source once: decode what is not cached, split, and check that a classifier can be trained on it.
 
@@ -150,7 +151,7 @@ def prepare_dataset(
         input_size: side of the model's input, in pixels.
         seed: seed of the split.
         progress: what is told of steps and warnings.
-        pixel_range: range of 16-bit photos, as :func:`tledge.preprocessing.decode` takes it.
+        preparation: how photos become pixels.
 
     Raises:
         InputError: There are no photos, fewer than two classes, a class with fewer than two photos, a class without a
@@ -159,7 +160,7 @@ def prepare_dataset(
     """
     for warning in source.warnings:
         progress.warn(warning)
-    ids, labels, keys, source_splits, unreadable = _ingest(source, input_size, pixel_range, progress)
+    ids, labels, keys, source_splits, unreadable = _ingest(source, input_size, preparation, progress)
     if found := unreadable.warning(len(ids)):
         progress.warn(found)
     if not ids:
@@ -167,9 +168,9 @@ def prepare_dataset(
     label_array = np.array(labels, np.int64)
     _check_classes(source, label_array)
 
-    def kept(cache: Callable[[int, PixelRange | None], RowCache], part: Part) -> CachedRows:
-        again = remedy(lambda: source, input_size, pixel_range, part, dict(zip(keys, ids, strict=True)), progress)
-        return cache(input_size, pixel_range).rows(keys, again)
+    def kept(cache: Callable[[int, Preparation], RowCache], part: Part) -> CachedRows:
+        again = remedy(lambda: source, input_size, preparation, part, dict(zip(keys, ids, strict=True)), progress)
+        return cache(input_size, preparation).rows(keys, again)
 
     digests = kept(digest_cache, "digest")[:]
     splits = assign([row.tobytes() for row in digests], label_array, source_splits, seed)
@@ -181,7 +182,7 @@ def prepare_dataset(
     return Dataset(
         source=source,
         input_size=input_size,
-        pixel_range=pixel_range,
+        preparation=preparation,
         ids=tuple(ids),
         labels=label_array,
         content_sha256=tuple(keys),
@@ -196,12 +197,12 @@ def prepare_dataset(
 def _ingest(
     source: Source,
     input_size: int,
-    pixel_range: PixelRange | None,
+    preparation: Preparation,
     progress: Progress,
     wanted: Mapping[bytes, str] | None = None,
 ) -> tuple[list[str], list[int], list[bytes], list[SplitName | None], SkippedPhotos]:
     """Read a source into the caches. With ``wanted``, the ids of photos by their keys, only those are decoded."""
-    caches = [cache(input_size, pixel_range, progress) for cache in (pixel_cache, digest_cache, fingerprint_cache)]
+    caches = [cache(input_size, preparation, progress) for cache in (pixel_cache, digest_cache, fingerprint_cache)]
     cached_pixels, *small_caches = caches
     ids: list[str] = []
     labels: list[int] = []
@@ -212,7 +213,7 @@ def _ingest(
 
     def new_pixels() -> Iterator[tuple[bytes, Array]]:
         written: set[bytes] = set()
-        for photo in _decoded(source, caches, input_size, pixel_range, wanted):
+        for photo in _decoded(source, caches, input_size, preparation, wanted):
             advance(1)
             if isinstance(photo.outcome, UnreadableImage):
                 unreadable.add(photo.id, photo.outcome)
@@ -249,7 +250,7 @@ def _decoded(
     source: Source,
     caches: Sequence[RowCache],
     input_size: int,
-    pixel_range: PixelRange | None,
+    preparation: Preparation,
     wanted: Mapping[bytes, str] | None,
 ) -> Iterator[_Read]:
     """Yield every photo of a source in order, decoded where a cache lacks it."""
@@ -261,7 +262,7 @@ def _decoded(
         if wanted is not None and key not in wanted and photo.id not in wanted_ids:
             return None  # a photo of that name that differs is read, as it may be damaged, which is then told
         try:
-            return made(photo, input_size, pixel_range)
+            return made(photo, input_size, preparation)
         except UnreadableImage as error:
             return error
 
@@ -335,14 +336,15 @@ def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
     InputError where photos of the split are no longer in the data set. Reading a damaged photo that can't be made
     again raises EnvironmentFault.
     """
-    manifest, photos, size = run.manifest, members(run, split), run.manifest.backbone.input_size
+    photos, size = members(run, split), run.manifest.backbone.input_size
+    preparation = as_recorded(run.manifest.preprocessing)
     ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
-    cache = pixel_cache(size, manifest.pixel_range, progress)
+    cache = pixel_cache(size, preparation, progress)
     names = dict(zip(keys, ids, strict=True))
     if any(key not in cache for key in keys):
         cache = _read_again(run, names, progress)
     labels = np.array([photo.label for photo in photos], np.int64)
-    again = remedy(lambda: _source_of(run), size, manifest.pixel_range, "pixels", names, progress)
+    again = remedy(lambda: _source_of(run), size, preparation, "pixels", names, progress)
     return SplitPhotos(ids, labels, keys, cache.rows(keys, again))
 
 
@@ -351,14 +353,14 @@ def _source_of(run: Run) -> Source:
 
 
 def _read_again(run: Run, names: Mapping[bytes, str], progress: Progress) -> RowCache:
-    size, pixel_range = run.manifest.backbone.input_size, run.manifest.pixel_range
+    size, preparation = run.manifest.backbone.input_size, as_recorded(run.manifest.preprocessing)
     elsewhere = "name the folder or data set that holds them now with --dataset, or build again"
     try:
         source = _source_of(run)
     except TledgeError as error:
         raise type(error)(f"the photos of run {run.name} are needed: {error} Restore them, {elsewhere}.") from error
-    *_, unreadable = _ingest(source, size, pixel_range, progress, names)
-    cache = pixel_cache(size, pixel_range)
+    *_, unreadable = _ingest(source, size, preparation, progress, names)
+    cache = pixel_cache(size, preparation)
     missing = [photo_id for key, photo_id in names.items() if key not in cache]
     if missing:
         reasons = {photo.id: photo.reason for photo in unreadable.skipped}

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from tledge import preprocessing
 from tledge.classifier.of_run import backbone_of, network_of
 from tledge.datasets import open_source
 from tledge.datasets.splits import split_digest
@@ -20,7 +19,7 @@ from tledge.errors import unknown
 from tledge.inference.features_file import features_file, reserved_out
 from tledge.inference.labelled import Entry, Labelled, Part
 from tledge.pixel_range import PixelRange
-from tledge.preprocessing import PIXEL_SCALE, Pixels
+from tledge.preprocessing import PIXEL_SCALE, Pixels, as_recorded
 from tledge.progress import Progress, Silent
 from tledge.records import Record, SkippedPhoto
 from tledge.run import Run, find_run
@@ -99,7 +98,10 @@ def embed(
     progress = progress or Silent()
     with reserved_out(out):
         run = find_run(run, artifacts)
-        labelled = Labelled(open_source(dataset), split, pixel_range or run.manifest.pixel_range)
+        preparation = as_recorded(run.manifest.preprocessing)
+        if pixel_range is not None:
+            preparation = preparation._replace(pixel_range=pixel_range)
+        labelled = Labelled(open_source(dataset), split, preparation)
         return _written(run, labelled, out, layer, weights, progress)
 
 
@@ -136,8 +138,8 @@ def _written(
             photos_sha256=split_digest(keys, names),
             num_photos=len(keys),
             skipped=labelled.skipped,
-            preprocessing_version=preprocessing.VERSION,
-            pixel_range=None if labelled.pixel_range is None else list(labelled.pixel_range),
+            preprocessing_version=labelled.preparation.version,
+            pixel_range=None if labelled.preparation.pixel_range is None else list(labelled.preparation.pixel_range),
         )
         file.finish(made)
     for warning in warnings:
@@ -155,7 +157,7 @@ def _reader(
         with contextlib.closing(backbone):
             yield backbone.features, backbone.output_name
         return
-    with contextlib.closing(Labelled(labelled.source, labelled.split, labelled.pixel_range).photos(size)) as stream:
+    with contextlib.closing(Labelled(labelled.source, labelled.split, labelled.preparation).photos(size)) as stream:
         some = [pixels for _, pixels in itertools.islice(stream, _PROOF_PHOTOS)] if layer else []
     yield _activations(network_of(run, some, weights), layer, size)
 

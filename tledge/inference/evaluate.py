@@ -87,7 +87,7 @@ def evaluate(
     """
     progress = progress or Silent()
     source = open_source(dataset)
-    labelled = Labelled(source, split, model.pixel_range)
+    labelled = Labelled(source, split, model.preparation)
     _check_classes(source, model)
     seen = SeenPhotos(model.run, progress)
 
@@ -127,7 +127,7 @@ def evaluate(
         run=model.run.name,
         artifact=model.name,
         runtime=model.runnable.runtime,
-        pixel_range=None if model.pixel_range is None else list(model.pixel_range),
+        pixel_range=None if model.preparation.pixel_range is None else list(model.preparation.pixel_range),
         dataset=source.name,
         split=split,
         photos_sha256=split_digest([entry.key for entry in scored], [entry.label for entry in scored]),

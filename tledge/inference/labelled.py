@@ -13,8 +13,7 @@ from tledge.datasets import Photo, Source
 from tledge.datasets.caches import content_key, pixel_cache
 from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError, unknown
-from tledge.pixel_range import PixelRange
-from tledge.preprocessing import Pixels, UnreadableImage
+from tledge.preprocessing import Pixels, Preparation, UnreadableImage
 from tledge.records import SkippedPhoto
 
 Part = Literal["all", "train", "validation", "test"]
@@ -32,16 +31,15 @@ class Entry:
 class Labelled:
     """A ``Labelled`` reads the photos of a source, or of one split that the source itself has.
 
-    ``skipped`` grows while they are read. ``pixel_range`` is that of 16-bit photos, as
-    :func:`tledge.preprocessing.decode` takes it. Raises InputError for an unknown split.
+    ``skipped`` grows while they are read. ``preparation`` says how photos become pixels. Raises InputError for an unknown split.
     """
 
-    def __init__(self, source: Source, split: str, pixel_range: PixelRange | None) -> None:
+    def __init__(self, source: Source, split: str, preparation: Preparation) -> None:
         if split not in get_args(Part):
             raise unknown("split", split, get_args(Part))
         self.source = source
         self._unreadable = SkippedPhotos(source.spec)
-        self.split, self.pixel_range = split, pixel_range
+        self.split, self.preparation = split, preparation
         self._damaged: list[str] = []
         self._source_splits: set[str] = set()
 
@@ -57,12 +55,12 @@ class Labelled:
 
         ``is_chosen`` takes the SHA-256 of a photo's content, and chooses the photos to read.
         """
-        cached = pixel_cache(size, self.pixel_range)
+        cached = pixel_cache(size, self.preparation)
 
         def attempt(photo: Photo, key: bytes) -> Pixels | UnreadableImage:
             if (found := cached.whole(key)) is not None:
                 return np.asarray(found, np.uint8)
-            made = photo.prepared(size, self.pixel_range)
+            made = photo.prepared(size, self.preparation)
             if isinstance(made, UnreadableImage):
                 return made
             if key in cached:

@@ -94,11 +94,11 @@ class Prediction:
                 yield Answered(path, [Answer(labels[number], float(row[number])) for number in best])
 
     def _readable(self) -> Iterator[tuple[str, Pixels]]:
-        size, pixel_range = self.model.input_size, self.model.pixel_range
+        size, preparation = self.model.input_size, self.model.preparation
 
         def work(photo: str) -> tuple[str, Pixels | UnreadableImage]:
             try:
-                return path_text(photo), prepare_photo(read_named_photo(photo), size, pixel_range).pixels
+                return path_text(photo), prepare_photo(read_named_photo(photo), size, preparation).pixels
             except UnreadableImage as error:
                 return path_text(photo), error
 

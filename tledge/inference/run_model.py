@@ -18,7 +18,7 @@ from tledge.bench.photos import PhotosOnDisk, lay_out
 from tledge.cache import scratch_folder
 from tledge.errors import ArtifactError, InputError, unknown
 from tledge.pixel_range import PixelRange
-from tledge.preprocessing import Pixels
+from tledge.preprocessing import Pixels, Preparation, as_recorded
 from tledge.progress import Progress
 from tledge.run import Run, find_run
 from tledge.runtimes import runtime as runtime_named
@@ -37,14 +37,14 @@ BLOCK_BYTES = 256 * 2**20
 class RunModel:
     """A run's model is its original or one of its artifacts. :func:`open_model` makes it.
 
-    ``name`` is ``original``, or the artifact's format. ``pixel_range`` is that of the 16-bit photos to answer: the
-    run's, unless another was named.
+    ``name`` is ``original``, or the artifact's format. ``preparation`` says how the photos to answer become pixels: as
+    those of the run did, unless another range of 16-bit photos was named.
     """
 
     run: Run
     name: str
     runnable: Runnable
-    pixel_range: PixelRange | None
+    preparation: Preparation
 
     @property
     def labels(self) -> list[str]:
@@ -131,11 +131,13 @@ def open_model(
         ArtifactError: A file changed since it was written, is no model, or keeps weights outside itself.
     """
     run = find_run(run, artifacts)
-    pixel_range = pixel_range or run.manifest.pixel_range
+    preparation = as_recorded(run.manifest.preprocessing)
+    if pixel_range is not None:
+        preparation = preparation._replace(pixel_range=pixel_range)
     if format_name is None:
         if runtime is not None:
             raise InputError(f"--runtime {runtime} is for an artifact: name it with --artifact, or drop --runtime")
-        return RunModel(run, ORIGINAL_NAME, original_of(run), pixel_range)
+        return RunModel(run, ORIGINAL_NAME, original_of(run), preparation)
     names = run.export_names()
     if format_name not in names:
         raise unknown(f"artifact of run {run.name}", format_name, names, "Or make it with tledge export.")
@@ -146,4 +148,4 @@ def open_model(
         raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {format_name}{listed}")
     interface(path)  # A file that the audit would refuse is not run, as in a verification.
     chosen = runtime or usable[0]
-    return RunModel(run, format_name, Runnable(f"{format_name} on {chosen}", path, chosen), pixel_range)
+    return RunModel(run, format_name, Runnable(f"{format_name} on {chosen}", path, chosen), preparation)

@@ -20,6 +20,7 @@ from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.pixel_range import PixelRange
+from tledge.preprocessing import Preparation
 from tledge.progress import Progress, Silent
 from tledge.records import DeviceRecord
 from tledge.run import Run, artifacts_root, check_name, library_versions, open_run
@@ -123,8 +124,9 @@ def build(
         _check(recipe, extractor, where, progress)
         method = by_features if recipe.method == "features" else by_network
         plan = Plan(extractor, recipe, source.num_photos, len(source.labels), state)
-        require_room(method.needs(plan), source, extractor.input_size, pixel_range)
-        data = prepare_dataset(source, extractor.input_size, seed, progress, pixel_range)
+        preparation = Preparation(pixel_range)
+        require_room(method.needs(plan), source, extractor.input_size, preparation)
+        data = prepare_dataset(source, extractor.input_size, seed, progress, preparation)
         wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
         watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
         trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress, told(watching)))

@@ -14,7 +14,7 @@ from tledge.backbones import Backbone
 from tledge.cache import made_root
 from tledge.datasets import Source
 from tledge.datasets.prepare import uncached_bytes
-from tledge.pixel_range import PixelRange
+from tledge.preprocessing import Preparation
 from tledge.room import require_memory, require_space
 from tledge.training.recipe import Recipe
 
@@ -63,8 +63,8 @@ class Needs:
     disk_bytes: int = 0
 
 
-def require_room(needs: Needs, source: Source, input_size: int, pixel_range: PixelRange | None) -> None:
+def require_room(needs: Needs, source: Source, input_size: int, preparation: Preparation) -> None:
     """Raise EnvironmentFault where memory or disk have no room for a training and its photos' uncached pixels."""
     for memory in needs.memory:
         require_memory(memory.num_bytes, memory.what, memory.remedy)
-    require_space(made_root(), uncached_bytes(source, input_size, pixel_range) + needs.disk_bytes)
+    require_space(made_root(), uncached_bytes(source, input_size, preparation) + needs.disk_bytes)

@@ -20,6 +20,7 @@ from tledge.files import atomic_write, make_folder
 from tledge.locks import reserved, reserved_new
 from tledge.outputs import make_root
 from tledge.pixel_range import PixelRange
+from tledge.preprocessing import Preparation
 from tledge.progress import Progress, Silent
 from tledge.records import Fraction, Record
 from tledge.run import ELSEWHERE, artifacts_root
@@ -122,8 +123,9 @@ def tune(
                 f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
             )
         plan = Plan(extractor, recipe, source.num_photos, len(source.labels))
-        require_room(needs(plan), source, extractor.input_size, pixel_range)
-        data = prepare_dataset(source, extractor.input_size, seed, progress, pixel_range)
+        preparation = Preparation(pixel_range)
+        require_room(needs(plan), source, extractor.input_size, preparation)
+        data = prepare_dataset(source, extractor.input_size, seed, progress, preparation)
         folder = studies / name
         asked = Study(
             dataset=dataset,
