@@ -488,3 +488,17 @@ def test_near_copies_are_measured_and_frames_of_a_fixed_camera_are_told_and_kept
     assert found["others"]["training_photos"] + found["others"]["held_out_photos"] == 60
     assert found["others"]["dropped"] == 0
     assert found["others"]["kept_and_told"] > 10
+
+
+def test_environments_that_are_not_the_developers_end_without_a_bug() -> None:
+    ended = program("environments.py", "--only", "brackets in the path", "--only", "no flock", "--json")
+    assert ended.returncode == 0, ended.stderr
+    rows = {row["environment"]: row["exit_codes"] for row in json.loads(ended.stdout)}
+    assert rows["brackets in the path"] == [0, 0, 0]
+    assert rows["no flock"][-1] in (0, 3)
+
+
+def test_large_photos_are_decoded_faster_at_a_part_of_their_size() -> None:
+    ended = program("large_photos.py", "--photos", "1", "--megapixels", "9")
+    assert ended.returncode == 0, ended.stderr
+    assert "largest difference" in ended.stdout
