@@ -32,8 +32,8 @@ class Entry:
 class Labelled:
     """A ``Labelled`` reads the photos of a source, or of one split that the source itself has.
 
-    ``skipped`` grows while they are read. ``pixel_range`` is that of 16-bit photos, as
-    :func:`tledge.preprocessing.decode` takes it. Raises InputError for an unknown split.
+    ``skipped`` grows while the photos are read. ``pixel_range`` says which values stand for black and white in 16-bit
+    photos, as in :func:`tledge.preprocessing.decode`. Raises InputError for an unknown split.
     """
 
     def __init__(self, source: Source, split: str, pixel_range: PixelRange | None) -> None:
@@ -98,7 +98,7 @@ class Labelled:
         return [one for one in (damaged, warning) if one is not None]
 
     def nothing(self) -> InputError:
-        """Make the error for a data set in which no photo was found, once it was read."""
+        """Make the error for a data set that was read and has no photo in ``split``."""
         spec = self.source.spec
         if self.split == "all":
             return InputError(f"data set {spec}: no photos in it")
