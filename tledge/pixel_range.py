@@ -74,9 +74,9 @@ def checked_pixel_range(given: tuple[int, int] | str | None) -> PixelRange | Non
 
 
 def leaves_range_unknown(highest: int) -> bool:
-    """Return whether a 16-bit photo of this highest value may well have fewer bits.
+    """Return whether a 16-bit photo whose highest value is ``highest`` may hold values of fewer bits, such as 12.
 
-    An all-black photo is black in any range, so the result is False for 0.
+    The result is False for 0, because an all-black photo is black in any range.
     """
     return 0 < highest < _LEAST_HIGHEST
 

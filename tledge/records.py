@@ -154,7 +154,7 @@ class PreprocessingRecord(Record):
     scale_in_graph: float = Field(description="The graph multiplies each pixel by this factor.")
     pixel_range: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
         default=None,
-        description="These are the two 16-bit values that stand for black and for white. It is None if the build was "
+        description="These are the two 16-bit values that stand for black and for white. The value is None if the build was "
         "given no `--pixel-range`.",
     )
 
@@ -183,7 +183,7 @@ class Manifest(Record):
         description="This describes how a photo becomes an input of the network."
     )
     features: FeatureRecord | None = Field(
-        description="This describes how the features of the frozen backbone were computed. It is None if the training "
+        description="This describes how the features of the frozen backbone were computed. The value is None if the training "
         "used no such features."
     )
     metrics: dict[Literal["validation", "test"], Metrics] = Field(
@@ -224,12 +224,12 @@ class TensorRecord(Record):
     data_type: str = Field(description="This is the data type of the tensor.")
     scale: Figure | None = Field(
         default=None,
-        description="This is the scale of the tensor: the step between two neighbouring quantized values. It is None if "
+        description="This is the scale of the tensor: the step between two neighbouring quantized values. The value is None if "
         "the tensor is not quantized.",
     )
     zero_point: int | None = Field(
         default=None,
-        description="This is the quantized value that stands for the real number 0. It is None if the tensor is not "
+        description="This is the quantized value that stands for the real number 0. The value is None if the tensor is not "
         "quantized.",
     )
 
@@ -250,11 +250,11 @@ class Audit(Record):
     num_parameters: Count = Field(description="This is the number of elements in the weights and biases.")
     num_macs: Count | None = Field(
         description="This is the number of multiply-accumulates in the convolutions and matrix products of one "
-        "inference. It is None if a shape is unknown."
+        "inference. The value is None if a shape is unknown."
     )
     integer_mac_share: Fraction | None = Field(
-        description="This is the share of the multiply-accumulates that use integer arithmetic, from 0 to 1. It is None "
-        "if there are none, or if their number is unknown."
+        description="This is the share of the multiply-accumulates that use integer arithmetic, from 0 to 1. The value is None "
+        "if the file has no multiply-accumulates, or if their number is unknown."
     )
     weight_granularity: dict[Literal["per-channel", "per-tensor"], Count] = Field(
         description="This counts the quantized weight tensors of convolutions and matrix products: per-channel ones have "
@@ -267,23 +267,23 @@ class Audit(Record):
     zero_weight_share: Fraction | None = Field(
         default=None,
         description="This is the share of zeros among the int8 weights of the TFLite operators CONV_2D and "
-        "FULLY_CONNECTED, from 0 to 1. It is None if there are no such weights.",
+        "FULLY_CONNECTED, from 0 to 1. The value is None if there are no such weights.",
     )
     most_weight_codes: Count | None = Field(
         default=None,
         description="This is the largest number of different int8 values that the weights of one CONV_2D or "
-        "FULLY_CONNECTED operator have. Only operators with 2,048 weights or more count. It is None if there "
-        "are none.",
+        "FULLY_CONNECTED operator have. Only operators with 2,048 weights or more count. The value is None if no "
+        "such operator exists.",
     )
     largest_pair_sum: Count | None = Field(
         default=None,
         description="This is the largest absolute sum of two int8 weights of the same sign whose products ONNX Runtime "
         "adds in one step. Above 128 the sum of the products may not fit into the 16 bits that CPUs without "
-        "VNNI use. It is None if no ONNX operator has such weights.",
+        "VNNI use. The value is None if no ONNX operator has such weights.",
     )
     min_runtime_version: Annotated[str, Field(pattern=r"^\d{1,4}(\.\d{1,4}){1,3}$")] | None = Field(
         default=None,
-        description="This is the oldest TensorFlow Lite runtime that has all operators, as the file itself declares. It "
+        description="This is the oldest TensorFlow Lite runtime that has all operators, as the file itself declares. The value "
         "is None if the file declares none.",
     )
 
@@ -342,24 +342,24 @@ class AccuracyStep(Record):
         description="This is the number of the file's operators that compute the network's layers in float."
     )
     accuracy: Fraction | None = Field(
-        description="This is the file's top-1 accuracy on the validation photos, a fraction from 0 to 1. It is None if "
+        description="This is the file's top-1 accuracy on the validation photos, a fraction from 0 to 1. The value is None if "
         "the file did not run."
     )
     accuracy_drop_points: Points | None = Field(
         description="This is the original's top-1 accuracy minus the file's on the same photos, in points. A positive "
-        "drop means that the file is worse. It is None if the file did not run."
+        "drop means that the file is worse. The value is None if the file did not run."
     )
     accuracy_drop_points_interval: Interval | None = Field(
-        description="This is Tango's 95% score interval of the paired drop, in points. It is None if the file did not "
+        description="This is Tango's 95% score interval of the paired drop, in points. The value is None if the file did not "
         "run."
     )
     size_bytes: Size = Field(description="This is the size of the file, in bytes.")
     p50_ms: Milliseconds | None = Field(
         description="This is the median latency of a few inferences on one thread of the machine that ran the search, in "
-        "milliseconds. It is None if the latency was not measured."
+        "milliseconds. The value is None if the latency was not measured."
     )
     is_within_budget: bool = Field(description="This says whether the whole interval of the drop is inside the budget.")
-    error: str | None = Field(description="This says why the file did not run. It is None if it ran.")
+    error: str | None = Field(description="This says why the file did not run. The value is None if the file ran.")
 
 
 class AccuracySearch(Record):
@@ -373,7 +373,7 @@ class AccuracySearch(Record):
     max_drop_points: Points = Field(description="This is the budget: the largest drop that is allowed, in points.")
     missed_by_points: Figure | None = Field(
         description="This says by how many points the upper end of the interval of this artifact's drop exceeds the "
-        "budget. It is None if it does not."
+        "budget. The value is None if the interval is inside the budget."
     )
     steps: list[AccuracyStep] = Field(description="This lists the files in the order in which they were tried.")
 
@@ -397,14 +397,14 @@ class ExportRecord(Record):
     )
     options: dict[str, Any] = Field(description="This says how the artifact was made: every option with its value.")
     calibration: CalibrationRecord | None = Field(
-        description="This describes the representative data set. It is None if the format needs none."
+        description="This describes the representative data set. The value is None if the format needs none."
     )
     audit: Audit = Field(description="This says what the file holds.")
     library_versions: dict[str, str] = Field(description="This gives the version of each library that took part.")
     convert_s: float = Field(description="This is the duration of the conversion, in seconds.")
     search: AccuracySearch | None = Field(
         default=None,
-        description="This lists the files that a search within a budget of accuracy tried. It is None if `--max-drop` "
+        description="This lists the files that a search within a budget of accuracy tried. The value is None if `--max-drop` "
         "was not given.",
     )
 
@@ -425,19 +425,19 @@ class ClassDrift(Record):
     label: str = Field(description="This is the name of the class.")
     num_photos: Count = Field(description="This is the number of test photos of the class.")
     original_recall: Fraction | None = Field(
-        description="This is the original's recall of the class, a fraction from 0 to 1. It is None if the class has no "
+        description="This is the original's recall of the class, a fraction from 0 to 1. The value is None if the class has no "
         "test photo."
     )
     recall: Fraction | None = Field(
-        description="This is the artifact's recall of the class, a fraction from 0 to 1. It is None if the class has no "
+        description="This is the artifact's recall of the class, a fraction from 0 to 1. The value is None if the class has no "
         "test photo."
     )
     recall_drop_points: Figure | None = Field(
         description="This is the original's recall minus the artifact's on the same photos, in points. A positive drop "
-        "means that the artifact is worse. It is None if the class has no test photo."
+        "means that the artifact is worse. The value is None if the class has no test photo."
     )
     recall_drop_points_interval: Interval | None = Field(
-        description="This is Tango's 95% score interval of the drop of recall, in points. It is None if the class has no "
+        description="This is Tango's 95% score interval of the drop of recall, in points. The value is None if the class has no "
         "test photo."
     )
     flips: Flips = Field(description="This counts the flips among the photos of the class.")
@@ -478,11 +478,11 @@ class Drift(Record):
     )
     macro_f1: Figure = Field(description="This is the artifact's mean F1 score of the classes, a fraction from 0 to 1.")
     original_confusion_matrix: list[list[Count]] = Field(
-        description="This matrix counts photos by the original's answers. Each row is a true class and each column a "
+        description="This is the confusion matrix of the original, in photos. Each row is a true class and each column a "
         "predicted class, in the order of the labels."
     )
     confusion_matrix: list[list[Count]] = Field(
-        description="This matrix counts photos by the artifact's answers. Each row is a true class and each column a "
+        description="This is the confusion matrix of the artifact, in photos. Each row is a true class and each column a "
         "predicted class, in the order of the labels."
     )
     per_class: list[ClassDrift] = Field(
@@ -502,7 +502,7 @@ class Drift(Record):
         "probabilities, in nats. Probabilities below 1e-7 count as 1e-7."
     )
     mean_logit_cosine: Figure | None = Field(
-        description="This is the mean over the photos of the cosine between both vectors of logits, from -1 to 1. It is "
+        description="This is the mean over the photos of the cosine between both vectors of logits, from -1 to 1. The value is "
         "None if one side gives probabilities only."
     )
     original_expected_calibration_error: Figure = Field(
@@ -603,11 +603,11 @@ class Check(Record):
 
     name: str = Field(description="This is the name of the gate.")
     limit: Figure | None = Field(
-        description="This is the limit of the gate. It is None if the gate has no number, as for whether the artifact "
+        description="This is the limit of the gate. The value is None if the gate has no number, as for whether the artifact "
         "ran and keeps its promise."
     )
     measured: Figure | None = Field(
-        description="This is the measured value, in the unit of the limit. It is None if nothing was measured."
+        description="This is the measured value, in the unit of the limit. The value is None if nothing was measured."
     )
     verdict: Literal["certified", "passed", "failed", "not judged"] = Field(
         description="This is the result of the gate."
@@ -628,7 +628,7 @@ class MachineRecord(Record):
         "taken from a fixed list."
     )
     governor: str | None = Field(
-        description="This is the frequency governor of the CPU. It is None if the system does not tell."
+        description="This is the frequency governor of the CPU. The value is None if the system does not tell."
     )
     load_average: Figure = Field(
         description="This is the load average of the last minute, taken before anything was measured."
@@ -639,29 +639,31 @@ class Row(Record):
     """This record has all that was measured of one artifact on one runtime."""
 
     format: str = Field(description="This is the name of the artifact's format.")
-    runtime: str = Field(description="This is the runtime that ran the artifact. It is empty if none could be chosen.")
+    runtime: str = Field(
+        description="This is the runtime that ran the artifact. The value is empty if none could be chosen."
+    )
     file: str = Field(
-        description="This is the name of the artifact's file. It is empty if the export record can't be read."
+        description="This is the name of the artifact's file. The value is empty if the export record can't be read."
     )
     sha256: str = Field(description="This is the SHA-256 of the file as the export record gives it.")
     size_bytes: Count = Field(description="This is the size of the file, in bytes.")
     audit: Audit | None = Field(
-        description="This is what the audit read from the file during the verification. It is None if the file can't be "
+        description="This is what the audit read from the file during the verification. The value is None if the file can't be "
         "read."
     )
     peak_memory_mb: Figure | None = Field(
-        description="This is the peak memory of the artifact's process, in units of 1,000,000 bytes. It is None if it "
+        description="This is the peak memory of the artifact's process, in units of 1,000,000 bytes. The value is None if it "
         "was not measured."
     )
     latency: Latency | None = Field(
-        description="This is the latency at the target's thread count. It is None if it was not measured."
+        description="This is the latency at the target's thread count. The value is None if it was not measured."
     )
     thread_sweep: list[Latency] = Field(
         description="This lists the latencies at the other thread counts that were asked for."
     )
     speedups: list[Speedup] = Field(description="This lists the comparisons of the latency with other artifacts.")
     drift: Drift | None = Field(
-        description="This compares the artifact's answers with the original's. It is None if the artifact did not run."
+        description="This compares the artifact's answers with the original's. The value is None if the artifact did not run."
     )
     checks: list[Check] = Field(description="This lists the gates with their verdicts.")
     warnings: list[str] = Field(
@@ -669,12 +671,14 @@ class Row(Record):
     )
     machine: MachineRecord | None = Field(
         default=None,
-        description="This is the machine on which the artifact was measured. It is None in reports of earlier versions; "
+        description="This is the machine on which the artifact was measured. The value is None in reports of earlier versions; "
         "there the report's own `machine` applies.",
     )
-    error: str | None = Field(description="This says why the artifact did not run to its end. It is None if it did.")
+    error: str | None = Field(
+        description="This says why the artifact did not run to its end. The value is None if the artifact did."
+    )
     verdict: Literal["certified", "passed", "failed"] = Field(
-        description="This is the verdict on the artifact. It is failed if one of its gates failed."
+        description="This is the verdict on the artifact. The verdict is failed if one of its gates failed."
     )
 
     @property
@@ -700,18 +704,18 @@ class OriginalRow(Record):
     device: DeviceRecord = Field(description="This is the training device.")
     size_bytes: Size = Field(description="This is the size of the SavedModel, in bytes.")
     cpu_drift: Drift | None = Field(
-        description="This compares the original's answers on this CPU with those of the training device. It is None if "
+        description="This compares the original's answers on this CPU with those of the training device. The value is None if "
         "the original did not run here."
     )
     cpu_latency: Latency | None = Field(
-        description="This is the original's latency on this CPU at the target's thread count. It is None if it was not "
+        description="This is the original's latency on this CPU at the target's thread count. The value is None if it was not "
         "measured."
     )
     cpu_thread_sweep: list[Latency] = Field(
         description="This lists the original's latencies on this CPU at the other thread counts."
     )
     peak_memory_mb: Figure | None = Field(
-        description="This is the peak memory of the original's process, in units of 1,000,000 bytes. It is None if it "
+        description="This is the peak memory of the original's process, in units of 1,000,000 bytes. The value is None if it "
         "was not measured."
     )
 
@@ -724,24 +728,25 @@ class AttributionStep(Record):
         "artifacts."
     )
     step: Literal["device", "conversion", "quantization", "kernels"] = Field(
-        description="This is the kind of the step between two models."
+        description="This is what changes in the step: the machine (device), the file format (conversion), the data types "
+        "(quantization) or the kernels."
     )
     before: str = Field(description="This names the model before the step.")
     after: str = Field(description="This names the model after the step.")
     num_photos: Count = Field(description="This is the number of photos that both models answered.")
     accuracy_drop_points: Figure | None = Field(
-        description="This is the drop of top-1 accuracy that the step caused, in points. It is None if it was not "
+        description="This is the drop of top-1 accuracy that the step caused, in points. The value is None if it was not "
         "measured; `note` then says why."
     )
     agreement: Figure | None = Field(
-        description="This is the share of photos for which both models name the same top-1 class, from 0 to 1. It is "
+        description="This is the share of photos for which both models name the same top-1 class, from 0 to 1. The value is "
         "None if it was not measured."
     )
     mean_abs_probability_difference: Figure | None = Field(
-        description="This is the mean absolute difference of the probabilities, over all photos and classes. It is None "
+        description="This is the mean absolute difference of the probabilities, over all photos and classes. The value is None "
         "if it was not measured."
     )
-    note: str = Field(description="This says why the step was not measured. It is empty if it was measured.")
+    note: str = Field(description="This says why the step was not measured. The value is empty if it was measured.")
 
 
 class LayerError(Record):
@@ -751,13 +756,13 @@ class LayerError(Record):
     operator: str = Field(description="This is the operator that computes the layer.")
     sqnr_db: Figure | None = Field(
         description="This is the signal-to-quantization-noise ratio in decibels: 10 log10(signal power / error power). "
-        "It is None if both outputs are equal."
+        "The value is None if both outputs are equal."
     )
     cosine: Figure = Field(description="This is the cosine of the angle between both outputs, from -1 to 1.")
     own_sqnr_db: Figure | None = Field(
         default=None,
         description="This is the signal-to-quantization-noise ratio, in decibels, of the error that the layer itself "
-        "adds. For it the float layer reads the quantized network's values. It is None if the layer adds no "
+        "adds. For it the float layer reads the quantized network's values. The value is None if the layer adds no "
         "error.",
     )
 
@@ -770,7 +775,7 @@ class LayerReport(Record):
     num_photos: Count = Field(description="This is the number of photos that both artifacts answered.")
     layers: list[LayerError] = Field(description="This has one entry for each layer.")
     note: str = Field(
-        description="This says what could not be compared, and why. It is empty if everything was compared."
+        description="This says what could not be compared, and why. The value is empty if everything was compared."
     )
 
 
@@ -806,7 +811,9 @@ class Lost(Record):
 class Choice(Record):
     """This record names the best artifact that keeps every budget; None where none does."""
 
-    best: str | None = Field(description="This names the best artifact. It is None if no artifact keeps every budget.")
+    best: str | None = Field(
+        description="This names the best artifact. The value is None if no artifact keeps every budget."
+    )
     reason: str = Field(
         description="This gives the rule by which the best artifact was chosen, or says why there is none."
     )
@@ -817,9 +824,9 @@ class Protocol(Record):
     """This record says how latency was measured."""
 
     name: Literal["quick", "standard", "mlperf"] = Field(description="This is the name of the protocol.")
-    description: str = Field(description="This text describes the rounds and the runs of the protocol.")
+    description: str = Field(description="This text describes the rounds and the inferences of the protocol.")
     pinned_cores: list[int] | None = Field(
-        description="This lists the cores to which the workers were pinned. It is None if the platform can't pin "
+        description="This lists the cores to which the workers were pinned. The value is None if the platform can't pin "
         "processes."
     )
 
@@ -912,7 +919,7 @@ class Report(Record):
     )
     machine: MachineRecord = Field(description="This is the machine that made the measurements.")
     protocol: Protocol | None = Field(
-        description="This says how latency was measured. It is None if latency was not measured."
+        description="This says how latency was measured. The value is None if latency was not measured."
     )
     num_test_photos: Size = Field(description="This is the number of photos in the test split.")
     original: OriginalRow = Field(description="This describes the original.")
@@ -922,7 +929,7 @@ class Report(Record):
         description="This lists the steps from the original to the artifacts, with the accuracy that each step lost."
     )
     layers: list[LayerReport] = Field(
-        description="This lists the errors of single layers. It is empty if `--layers` was not given."
+        description="This lists the errors of single layers. The value is empty if `--layers` was not given."
     )
     num_flipped_photos: Count = Field(
         description="This is the number of test photos for which at least one artifact's top-1 class differs from the "

@@ -18,7 +18,7 @@ from tledge.records import TensorRecord
 def contract_problems(
     path: Path, labels: Sequence[str], input_size: int, pixel_range: PixelRange | None = None
 ) -> list[str]:
-    """Say in sentences where an artifact differs from its run. The list is empty where it does not.
+    """Say in sentences where an artifact differs from its run. The list is empty where nothing differs.
 
     The metadata inside the file and the declared tensors are read; nothing is run.
 

@@ -95,7 +95,8 @@ class TfliteModel:
 def read_tflite(data: bytes) -> TfliteModel:
     """Read the bytes of a TFLite file into records.
 
-    Raises ArtifactError for a model that contradicts itself. Damaged bytes raise whatever the generated accessors raise.
+    Raises ArtifactError for a model that contradicts itself. Damaged bytes raise any error of
+    the generated FlatBuffers code that reads them.
     """
     from ai_edge_litert import schema_py_generated as schema
 

@@ -63,7 +63,7 @@ _UNCOUNTED = frozenset(
 def audit_tflite(data: bytes) -> Audit:
     """Audit the bytes of a TFLite model.
 
-    Damaged bytes raise ArtifactError, or whatever the generated accessors raise.
+    Damaged bytes raise ArtifactError, or any error of the FlatBuffers code that reads them.
     """
     model = read_tflite(data)
     weight_types: Counter[str] = Counter()

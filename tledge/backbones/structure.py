@@ -1,4 +1,4 @@
-"""A structure is JSON that builds a backbone's flat graph again. It is checked, because it is read from files."""
+"""A structure is JSON from which a backbone's flat graph is built again. It is checked, because it is read from a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ S = TypeVar("S", bound=Record)
 
 
 def parsed(kind: type[S], structure: dict[str, Any]) -> S:
-    """Read a structure as its record. Raises ArtifactError for unknown, missing or impossible values."""
+    """Check the JSON that describes a backbone's graph, and return it as a record of class ``kind``.
+
+    Raises ArtifactError for unknown, missing or impossible values."""
     try:
         return kind.model_validate(structure)
     except ValidationError as error:

@@ -47,7 +47,7 @@ class Runnable:
 
 
 def original_of(run: Run) -> Runnable:
-    """Return the original of a run as a model that a worker runs. Its answers are logits."""
+    """Return the original of a run as a :class:`Runnable`. Its answers are logits."""
     return Runnable(ORIGINAL_NAME, run.folder / "model", "tensorflow", program=ORIGINAL)
 
 
@@ -80,7 +80,9 @@ class Timings:
 
 @dataclass(frozen=True)
 class Bench:
-    """A bench has photos and the place where models answer them. An answer has ``num_classes`` numbers."""
+    """A bench runs models on the same photos and on one machine, and returns their answers and latencies.
+
+    ``place`` is the machine. An answer is ``num_classes`` numbers for each photo."""
 
     place: Place
     photos: PhotosOnDisk

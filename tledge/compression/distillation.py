@@ -67,7 +67,7 @@ class Examples:
 class Lessons:
     """The lessons are the options of a training.
 
-    ``learning_rate`` is that of Adam at the start of its cosine decay to zero.
+    ``learning_rate`` is the rate of Adam at the start of a cosine decay to zero.
     """
 
     examples: Examples
@@ -86,9 +86,9 @@ class Lessons:
 class Learned:
     """This result says how a training went.
 
-    ``losses`` are those on the validation photos, before the first epoch and after each. ``epoch`` is the one that
-    was kept, 0 for the start. ``agreement`` is the share of validation photos on which the kept student and the float
-    network have the same top-1 class.
+    ``losses`` are the losses on the validation photos, before the first epoch and after each one. ``epoch`` is the
+    epoch whose weights were kept; 0 stands for the weights before the training. ``agreement`` is the share of
+    validation photos on which the kept student and the float network have the same top-1 class.
     """
 
     losses: tuple[float, ...]
@@ -105,10 +105,11 @@ def learn(
 ) -> Learned:
     """Train ``student``, a tf_keras.Model to logits, and leave it with the weights of its best epoch.
 
-    The loss is the Kullback-Leibler divergence of the student's probabilities from the float network's, in nats a
-    photo. It is trained on photos and their mirror images. The best epoch has the least loss on the validation
-    photos, which are not mirrored. The start counts as epoch 0. Raises InputError where there are no validation
-    photos.
+    The loss is the Kullback-Leibler divergence of the student's probabilities from the float network's, in nats per
+    photo. The training photos are mirrored at random. The best epoch has the least loss on the validation photos,
+    which are not mirrored. The weights before the training count as epoch 0.
+
+    Raises InputError where there are no validation photos.
     """
     examples = lessons.examples
     if not len(examples.validation):

@@ -48,8 +48,8 @@ class _Output:
     """An output holds what a layer computes for all photos, float32 (N, ...).
 
     ``real`` is the float network's output, ``quantized`` the quantized network's. ``range`` is None where the output
-    is not quantized. ``seen`` are the histograms from which the range follows, of every other photo and of the
-    others. ``paths`` are the files of ``real`` and ``quantized``.
+    is not quantized. ``seen`` are the histograms from which the range follows, one of the even photos and one of the
+    odd photos. ``paths`` are the files of ``real`` and ``quantized``.
     """
 
     real: Floats
@@ -271,7 +271,7 @@ class _Wanted:
 
 
 def _seen(values: Floats) -> tuple[Histogram, Histogram]:
-    """Count the values of every other photo, and of the others, in histograms with the same bins.
+    """Count the values of the even photos and of the odd photos, in two histograms with the same bins.
 
     Raises ArtifactError where a value is infinite or undefined.
     """

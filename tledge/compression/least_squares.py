@@ -105,10 +105,10 @@ class Moments:
 
 
 def best(halves: Sequence[Moments], trained: Doubles, free: Booleans | None = None) -> Doubles:
-    """Fit the weights to all photos, held as firmly as works best when one half of the photos tests the other.
+    """Fit the weights to all photos with the regularization that does best in a two-fold cross-validation.
 
-    Returns ``trained`` where no fit is better on the other half, as with few photos. ``free`` says which weights may
-    change; None allows all.
+    The two folds are ``halves``. Returns the ``trained`` weights where no fit does better on the fold left out, as with
+    few photos. ``free`` says which weights may change; None allows all.
     """
     both = halves[0] + halves[1]
     if not all(half.count for half in halves):

@@ -32,7 +32,7 @@ class FittingNotes(Record):
     input_zero_point: int | None = None
     range_stability: StabilityNotes | None = Field(
         default=None,
-        description="This says how far the ranges of two halves of the photos differ. It is None if there is only one "
+        description="This says how far the ranges of two halves of the photos differ. The value is None if there is only one "
         "photo.",
     )
 
@@ -42,7 +42,7 @@ class LearningNotes(Record):
 
     epochs: int
     kept_epoch: int = Field(
-        description="This is the epoch whose weights were kept. It is 0 if the untrained start was kept."
+        description="This is the epoch whose weights were kept. The value is 0 if the untrained start was kept."
     )
     learning_rate: float
     batch_size: int

@@ -1,7 +1,7 @@
 """This module rounds a kernel one input after another; the inputs still to come correct each rounding error.
 
-The nearest quantized value is best for one weight alone. But a layer adds up all its inputs. Where inputs move
-together, one weight can undo another's error (Frantar et al., 2022, arXiv:2210.17323, after Hassibi and Stork, 1993).
+The nearest quantized value is best for one weight alone. But a layer adds up all its inputs. Where inputs are
+correlated, one weight can undo another's error (Frantar et al., 2022, arXiv:2210.17323, after Hassibi and Stork, 1993).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def on_coarse_codes(
 ) -> Floats:
     """Round a kernel one input after another if other photos confirm that this helps, else to the nearest values.
 
-    A few photos can show inputs that move together by chance. So each half of the photos tests what the other half
-    gave. ``halves`` are the moments of what the layer read of every other photo, and of the others, with one group.
+    In a few photos, inputs can be correlated by chance. So the kernel rounded by one half of the photos is tested on
+    the other half. ``halves`` are the moments of the layer's inputs on the even and on the odd photos, with one group.
     The nearest values are used where a half is empty or an output has more than ``MOST_INPUTS`` inputs.
     """
     nearest = grid.on_codes(layer, kernel)
@@ -54,7 +54,7 @@ def round_one_by_one(
 ) -> Floats:
     """Round the kernel (..., outputs) to quantized values of ``grid``, and return them as float32 of the same shape.
 
-    ``covariance`` (k, k) is that of the inputs of the k weights of an output. The inputs that vary most come first.
+    ``covariance`` (k, k) is the covariance of the k inputs of an output. The inputs that vary most are rounded first.
     The largest weight of each output keeps its quantized value, because a file derives the scale from it. A weight
     that is not ``free`` (k, outputs) becomes zero. Raises numpy.linalg.LinAlgError where ``covariance`` is not
     positive definite.

@@ -40,11 +40,15 @@ class InputCodes:
 class PreparedNetwork:
     """A prepared network has weights that are quantized values times a scale, so that rounding changes none of them.
 
-    ``network`` is a flat tf_keras.Model. It goes from pixels converted by ``input_codes``, float32 (N, S, S, 3), to
-    logits (N, C). ``ranges`` has the ranges of its layers' outputs, by layer name. ``fitting`` says how it was made,
-    for the record of an export. ``histograms`` has the values from which the ranges follow, for two halves of the
-    photos, as far as they are kept. ``float_layers`` compute in float, with the kernels that were trained.
-    ``bounds_pairs`` says whether every pair of weights fits into 16 bits, as in a ``Grid``.
+    Attributes:
+        network: A flat tf_keras.Model from real values, float32 (N, S, S, 3), to logits (N, C).
+        input_codes: The scale and zero point that turn pixel bytes into those real values.
+        ranges: The ranges of the layers' outputs, by layer name.
+        fitting: Notes for the export record on how the network was made.
+        histograms: The histograms of outputs from which the ranges follow, by layer name. Each layer has two, of the even
+            photos and of the odd photos. Layers whose histograms were not kept are missing.
+        float_layers: The names of the layers that compute in float, with the trained kernels.
+        bounds_pairs: Whether the products of every pair of int8 weights fit into 16 bits, as ``Grid.bounds_pairs`` says.
     """
 
     network: Any

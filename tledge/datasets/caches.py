@@ -31,7 +31,7 @@ def content_key(photo: Photo) -> bytes:
 
 
 def pixel_cache(input_size: int, preparation: Preparation, progress: Progress | None = None) -> RowCache:
-    """Open the cache of pixels of this size. Another preprocessing, or another range, has another cache.
+    """Open the cache of photos resized to this size. Another preparation has another cache.
 
     ``progress`` is told which of its rows can't be read, as :class:`RowCache` says.
     """
@@ -40,12 +40,15 @@ def pixel_cache(input_size: int, preparation: Preparation, progress: Progress | 
 
 
 def digest_cache(input_size: int, preparation: Preparation, progress: Progress | None = None) -> RowCache:
-    """Open the cache of digests, which are of the pixels before they are resized. ``input_size`` changes nothing."""
+    """Open the cache of digests. A digest is the SHA-256 of a photo's pixels before the resize.
+
+    ``input_size`` has no effect. The argument is there because the three caches are opened alike.
+    """
     return RowCache(f"pixel-digests-{preparation.name}", (32,), np.uint8, progress)
 
 
 def fingerprint_cache(input_size: int, preparation: Preparation, progress: Progress | None = None) -> RowCache:
-    """Open the cache of fingerprints of pixels of this size."""
+    """Open the cache of fingerprints. A fingerprint is made from a photo resized to this size."""
     namespace = f"fingerprints-v{near_copies.VERSION}-{preparation.name}/{input_size}"
     return RowCache(namespace, (near_copies.LENGTH,), np.uint8, progress)
 
@@ -54,7 +57,8 @@ def fingerprint_cache(input_size: int, preparation: Preparation, progress: Progr
 class CachedPhoto:
     """A photo is kept as three arrays of uint8.
 
-    ``pixels`` is (S, S, 3). ``digest`` (32,) is of all pixels that were decoded. ``fingerprint`` is (256,).
+    ``pixels`` (S, S, 3) is the resized photo. ``digest`` (32,) is the SHA-256 of the decoded photo before the resize.
+    ``fingerprint`` (256,) is made from ``pixels``.
     """
 
     pixels: Pixels

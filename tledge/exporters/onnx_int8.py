@@ -77,7 +77,7 @@ class OnnxDraft:
         self._scales = bound_pairs(self._ready, self._float_nodes) if bounds_pairs else {}
 
     def quantized(self) -> Any:
-        """Return the model with uint8 activations and per-channel int8 weights. It takes quantized values of its input."""
+        """Return the quantized model: uint8 activations, per-channel int8 weights, and uint8 pixels as its input."""
         if self._prepared is not None:
             made = self._calibrated_on(self._calibration_values[:FEW_PHOTOS])
             if {node.input[0] for node in made.graph.node if node.op_type == "QuantizeLinear"} <= self._of_few:

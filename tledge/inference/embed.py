@@ -53,7 +53,7 @@ class Embedding(Record):
     preprocessing_version: int
     pixel_range: list[int] | None = Field(
         default=None,
-        description="These are the two 16-bit values that stand for black and for white. It is None if the build was "
+        description="These are the two 16-bit values that stand for black and for white. The value is None if the build was "
         "given no `--pixel-range`.",
     )
 

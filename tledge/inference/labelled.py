@@ -31,7 +31,8 @@ class Entry:
 class Labelled:
     """A ``Labelled`` reads the photos of a source, or of one split that the source itself has.
 
-    ``skipped`` grows while they are read. ``preparation`` says how photos become pixels. Raises InputError for an unknown split.
+    ``skipped`` grows while the photos are read. ``preparation`` says how photos become pixels. Raises InputError for an
+    unknown split.
     """
 
     def __init__(self, source: Source, split: str, preparation: Preparation) -> None:
@@ -96,7 +97,7 @@ class Labelled:
         return [one for one in (damaged, warning) if one is not None]
 
     def nothing(self) -> InputError:
-        """Make the error for a data set in which no photo was found, once it was read."""
+        """Make the error for a data set that was read and has no photo in ``split``."""
         spec = self.source.spec
         if self.split == "all":
             return InputError(f"data set {spec}: no photos in it")

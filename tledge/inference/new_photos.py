@@ -1,4 +1,4 @@
-"""This module finds photos of no data set, by file, by folder or on standard input, and reads their bytes."""
+"""This module finds the photos that ``predict`` is given as files, folders or standard input, and reads their bytes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LEFT_BY_SYSTEMS = ("Thumbs.db", "desktop.ini", "__MACOSX")  # Systems put these
 
 @dataclass
 class Found:
-    """A ``Found`` lists what was found by name.
+    """A ``Found`` lists the photos that a search found, and the paths that the search passed over.
 
     Attributes:
-        photos: files, or ``-``, in the order to answer them.
-        skipped: files in a folder that are no photos by their names, and links to folders.
-        outputs: files and folders that tledge itself wrote.
+        photos: The files to predict, in order. ``-`` stands for standard input.
+        skipped: The files in a folder whose suffix is not that of a photo, and the links to folders.
+        outputs: The files and folders that tledge itself wrote, such as runs. They are passed over too.
     """
 
     photos: list[str] = field(default_factory=list)

@@ -21,10 +21,10 @@ class Change(Record):
     after: float | None
     change: float | None = Field(
         description="This is the value in report B minus the value in report A. For p50_latency_ms it is B divided by A. "
-        "It is None if the figure is not compared."
+        "The value is None if the figure is not compared."
     )
     change_interval: Interval | None = Field(
-        description="This is the 95% interval of the change. It is None if the figure is exact or not compared."
+        description="This is the 95% interval of the change. The value is None if the figure is exact or not compared."
     )
     outcome: Outcome
     reason: str

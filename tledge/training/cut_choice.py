@@ -36,7 +36,7 @@ class Cut(Record):
     schema_version: int = 1
     training: str = Field(
         description="This is the SHA-256 of what the training starts from: data, backbone, input size, recipe and seed. "
-        "Only a training with the same value may use the file."
+        "Only a training with the same SHA-256 may use the file."
     )
     unfreeze_from: str
     max_epochs: int

@@ -204,10 +204,10 @@ class LinearHead:
         return float(found.losses[:, 0].mean()), float(found.is_right[:, 0].mean())
 
     def validate(self) -> tuple[float, float, tuple[float, ...]]:
-        """Return mean loss and accuracy on the validation photos, and what chooses the strength.
+        """Return mean loss and accuracy on the validation photos, and the two values that choose the strength of regularization.
 
-        The share of errors chooses, and then the mean loss: the lowest wins. Where the validation photos are few,
-        training photos choose too, each judged by a head that did not see it.
+        The strength with the lowest share of errors is chosen, and of equal ones the one with the lowest mean loss.
+        Where the validation photos are few, training photos count too, each judged by a head that did not see it.
         """
         found = self._solver.judge(self._validation, self._truth)
         losses, is_right = found.losses[:, 0], found.is_right[:, 0]

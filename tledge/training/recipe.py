@@ -183,10 +183,12 @@ def unread_fields(recipe: Recipe) -> tuple[str, ...]:
 
 
 def without_unread(recipe: Recipe) -> Recipe:
-    """Return the recipe with its unread fields as in :data:`HEAD`, so that ``resolve`` accepts it."""
+    """Return a copy of the recipe in which each field that its method does not read has the default value.
+
+    ``resolve`` refuses a recipe that sets such a field to another value."""
     return recipe.model_copy(update={key: getattr(HEAD, key) for key in unread_fields(recipe)})
 
 
 def unread_steps(recipe: Recipe) -> tuple[str, ...]:
-    """Name the fields that only training in steps reads, where the recipe takes no steps."""
+    """Name the fields that only gradient steps read, if the recipe trains without such steps."""
     return _OF_STEPS if recipe.method == "features" and recipe.head == LINEAR else ()

@@ -45,7 +45,7 @@ class HeadChoice(Record):
 
 
 class Trial(Record):
-    """A trial is the training of one head, to its end or not; accuracies are those of the validation split."""
+    """A trial is the training of one head, which may end early. Its accuracies are those of the validation split."""
 
     choice: HeadChoice
     ended: Literal["whole", "pruned", "diverged"]
@@ -53,7 +53,8 @@ class Trial(Record):
         description="This is the validation accuracy after each epoch, a fraction from 0 to 1."
     )
     best_epoch: Annotated[int, Field(ge=1)] | None = Field(
-        description="This is the epoch whose weights count, from 1. It is None unless the trial was trained to its end."
+        description="This is the epoch whose weights are the result of the trial, from 1. The value is None unless the trial "
+        "was trained to its end."
     )
 
     @model_validator(mode="after")
@@ -64,12 +65,12 @@ class Trial(Record):
 
     @property
     def accuracy(self) -> float | None:
-        """Return the accuracy of the weights that count; None unless the trial is whole."""
+        """Return the validation accuracy of the best epoch; None unless the trial was trained to its end."""
         return self.accuracies[self.best_epoch - 1] if self.best_epoch else None
 
     @property
     def highest(self) -> float | None:
-        """Return the accuracy of the weights that count, or the highest of any epoch where the trial is not whole.
+        """Return the accuracy of the best epoch, or the highest accuracy of a trial that was not trained to its end.
 
         Returns None where no epoch ended.
         """
@@ -77,9 +78,9 @@ class Trial(Record):
 
 
 class Study(Record):
-    """``study.json`` holds a search.
+    """``study.json`` records a search for a head.
 
-    Everything but ``dataset``, ``backbone`` and ``trials`` must be the same where a study goes on.
+    A search can be continued only if all other fields than ``dataset``, ``backbone`` and ``trials`` are unchanged.
     """
 
     schema_version: int = 2
@@ -95,13 +96,15 @@ class Study(Record):
     seed: int
     pixel_range: list[int] | None = Field(
         default=None,
-        description="These are the two 16-bit values that stand for black and for white. It is None if no "
+        description="These are the two 16-bit values that stand for black and for white. The value is None if no "
         "`--pixel-range` was given.",
     )
     trials: list[Trial] = Field(default=[])
 
     def best(self) -> int | None:
-        """Return the place of the first whole trial of the highest accuracy; None where there is none."""
+        """Return the index of the trial of the highest accuracy, of those trained to their end; None where there is none.
+
+        Of equal trials, the first counts."""
         whole = [(place, trial.accuracy) for place, trial in enumerate(self.trials) if trial.accuracy is not None]
         return max(whole, key=lambda entry: entry[1], default=(None, 0.0))[0]
 

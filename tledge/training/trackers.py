@@ -18,7 +18,7 @@ _ANOTHER = "Name another folder with --tensorboard."
 
 
 class Tracker(Protocol):
-    """A tracker is told of a training's progress and its end."""
+    """A tracker records the progress and the end of a training, in a service such as MLflow."""
 
     def epoch(self, number: int, row: Row) -> None:
         """Record an epoch that ended, where 1 is the first; ``row`` has the columns of history.csv."""
@@ -113,7 +113,7 @@ def require_trackers(tensorboard: Path | None, mlflow: bool) -> None:
 
 @contextlib.contextmanager
 def trackers(run: str, recipe: dict[str, Any], tensorboard: Path | None, mlflow: bool) -> Iterator[list[Tracker]]:
-    """Yield the trackers that were asked for, and abandon them where the block raises.
+    """Yield the trackers that the options ask for, and abandon them where the block raises.
 
     Precondition: :func:`require_trackers` accepted the same arguments.
     """
@@ -131,7 +131,7 @@ def trackers(run: str, recipe: dict[str, Any], tensorboard: Path | None, mlflow:
 
 
 def told(chosen: Sequence[Tracker]) -> Callable[[int, Row], None]:
-    """Return a function that tells all trackers of an epoch."""
+    """Return a function that reports the end of an epoch to all of ``chosen``."""
 
     def tell(number: int, row: Row) -> None:
         for tracker in chosen:

@@ -56,7 +56,7 @@ class Tuned(Record):
     )
     accuracy: Fraction
     start_accuracy: Fraction | None = Field(
-        description="This is the validation accuracy of trial 1, a fraction from 0 to 1. It is None if the trial "
+        description="This is the validation accuracy of trial 1, a fraction from 0 to 1. The value is None if the trial "
         "diverged."
     )
     recipe: Recipe

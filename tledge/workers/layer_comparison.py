@@ -54,7 +54,7 @@ class Sums:
 
     @property
     def is_finite(self) -> bool:
-        """Tell whether every value so far was finite."""
+        """Tell whether all values that were added to the sums are finite."""
         return math.isfinite(self.signal + self.quantized + self.product + self.error)
 
     @property

@@ -1,7 +1,7 @@
 """This program runs the original's SavedModel on this CPU: ``python -m tledge.workers.original JOB PARENT_PID``.
 
-It takes the commands of an artifact's worker, under the same limits. TensorFlow answers in place of a device runtime.
-All photos are answered in batches, with logits. Single photos are timed, with probabilities.
+The program takes the commands that an artifact's worker takes, and runs under the same limits. TensorFlow answers in
+place of a device runtime. All photos are answered in batches, with logits. Single photos are timed, with probabilities.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ class SavedModelSession:
 
 
 class OriginalWorker(Worker):
-    """This worker does the commands on the original."""
+    """This worker runs every command of a worker on the original."""
 
     def load(self) -> dict[str, Any]:
-        """Load the original as an artifact is loaded. The answer to a refused SavedModel is ``refused``, a sentence."""
+        """Load the original, and time this as for an artifact.
+
+        If tledge refuses the SavedModel, the only key of the answer is ``refused``, a sentence that says why."""
         try:
             return super().load()
         except InputError as error:

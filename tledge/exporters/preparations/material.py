@@ -20,7 +20,7 @@ class PreparationRecord(Record):
 
     largest_pair_sum: int | None = Field(
         default=None,
-        description="This is the bound of the absolute sum of two int8 weights whose products a CPU adds in one step. It "
+        description="This is the bound of the absolute sum of two int8 weights whose products a CPU adds in one step. The value "
         "is None if the weights are not bound.",
     )
 
