@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+import itertools
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from tledge import earlier_records
 from tledge.pixel_range import PixelRange
 from tledge.record_base import Record as Record  # noqa: PLC0414 - a module that imports records finds their base here
 
@@ -42,6 +44,32 @@ RelativePath = Annotated[str, AfterValidator(_stays_below)]
 """This is the path of a file below the record's folder, with ``/`` between its parts."""
 
 
+def _in_order(confusions: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    places = [(actual, predicted) for actual, predicted, _ in confusions]
+    if any(first >= second for first, second in itertools.pairwise(places)):
+        raise ValueError("the classes of confusions are not in order, each pair once")
+    return confusions
+
+
+def _check_classes(confusions: Confusions, labels: list[str]) -> None:
+    """Raise ValueError where confusions are of a class that has no label."""
+    if any(max(actual, predicted) >= len(labels) for actual, predicted, _ in confusions):
+        raise ValueError(f"confusions are of more classes than the {len(labels)} labels")
+
+
+def _tuple_of_json(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+_Confusion = Annotated[tuple[Count, Count, Size], BeforeValidator(_tuple_of_json)]
+Confusions = Annotated[list[_Confusion], AfterValidator(_in_order)]
+"""This is a confusion matrix without its zeros: true class, predicted class and photos of each pair, in order.
+
+Classes are numbers from 0, in label order. With many classes nearly all of a matrix is zero.
+"""
+_CONFUSIONS = "[class, answered class, photos] of each pair that occurs; classes are numbers from 0, in label order"
+
+
 class SkippedPhoto(Record):
     """This record names a photo that could not be read."""
 
@@ -67,6 +95,9 @@ class DatasetRecord(Record):
     num_photos: int = Field(description="photos that were read")
     skipped: list[SkippedPhoto] = Field(description="photos that could not be read")
     duplicates_dropped: int = Field(description="training copies of photos that are in a held-out split of the source")
+    moved_into_training: list[str] = Field(
+        default=[], description="ids of photos that were moved into training: no photo of their class fell there"
+    )
     conflicting_labels: int = Field(description="pictures that occur under more than one label")
     near_copies_dropped: list[NearCopy] = Field(
         default=[],
@@ -111,7 +142,7 @@ class Metrics(Record):
     precision_macro: float = Field(description="mean precision of the classes")
     recall_macro: float = Field(description="mean recall of the classes")
     f1_macro: float = Field(description="mean F1 of the classes")
-    confusion_matrix: list[list[int]] = Field(description="rows: truth, columns: prediction, in label order")
+    confusions: Confusions = Field(description=f"right and wrong answers: {_CONFUSIONS}")
 
 
 class FeatureRecord(Record):
@@ -144,7 +175,8 @@ class PreprocessingRecord(Record):
 class Manifest(Record):
     """``manifest.json`` says what a run is, and what it was built from."""
 
-    schema_version: int = Field(default=1, description="version of this record's keys")
+    earlier: ClassVar = {1: earlier_records.manifest_of_1}
+    schema_version: int = Field(default=2, description="version of this record's keys")
     name: str = Field(description="name of the run")
     created_utc: str = Field(description="when the run was built, UTC")
     tledge_version: str = Field(description="version of tledge that built it")
@@ -166,6 +198,12 @@ class Manifest(Record):
     wall_time_s: float = Field(description="duration of the build, in seconds")
     library_versions: dict[str, str] = Field(description="version by library")
     files_sha256: dict[RelativePath, str] = Field(description="SHA-256 by path of every other file of the run")
+
+    @model_validator(mode="after")
+    def _confusions_are_of_the_labels(self) -> Self:
+        for scores in self.metrics.values():
+            _check_classes(scores.confusions, self.labels)
+        return self
 
     @property
     def pixel_range(self) -> PixelRange | None:
@@ -365,8 +403,7 @@ class Drift(Record):
     flips: Flips = Field(description="photos whose top-1 class changed")
     original_macro_f1: Figure = Field(description="mean F1 of the classes, of the original")
     macro_f1: Figure = Field(description="mean F1 of the classes, of the artifact")
-    original_confusion_matrix: list[list[Count]] = Field(description="rows: truth, columns: prediction, in label order")
-    confusion_matrix: list[list[Count]] = Field(description="the artifact's, in the same layout")
+    confusions: Confusions = Field(description=f"the artifact's answers, right and wrong: {_CONFUSIONS}")
     per_class: list[ClassDrift] = Field(description="drift by class, in label order")
     max_abs_probability_difference: Figure = Field(description="largest absolute difference of a probability")
     mean_abs_probability_difference: Figure = Field(description="mean absolute difference over all probabilities")
@@ -505,6 +542,10 @@ class OriginalRow(Record):
     accuracy: Fraction = Field(description="top-1 accuracy as the training device computed it, a fraction")
     accuracy_interval: Interval = Field(description="Wilson")
     device: DeviceRecord = Field(description="the training device")
+    confusions: Confusions | None = Field(
+        description=f"its answers as the training device computed them, right and wrong: {_CONFUSIONS}; None in a report of "
+        "before version 4 in which no artifact ran"
+    )
     size_bytes: Size = Field(description="size of the SavedModel, in bytes")
     cpu_drift: Drift | None = Field(description="its answers on this CPU against those of the training device")
     cpu_latency: Latency | None = Field(description="its latency at the target's thread count")
@@ -639,7 +680,8 @@ class TargetRecord(Record):
 class Report(Record):
     """This record is ``report.json``, the result of a verification, from which all other reports are generated."""
 
-    schema_version: int = Field(default=3, description="version of this record's keys")
+    earlier: ClassVar = {3: earlier_records.report_of_3}
+    schema_version: int = Field(default=4, description="version of this record's keys")
     run: str = Field(description="name of the run")
     manifest_sha256: str = Field(description="SHA-256 of the run's manifest")
     created_utc: str = Field(description="when the verification ended, UTC")
@@ -676,12 +718,11 @@ class Report(Record):
             raise ValueError("an artifact has two rows")
         if self.choice.best not in (None, *names):
             raise ValueError("the best artifact has no row")
+        _check_classes(self.original.confusions or [], self.labels)
         for drift in (self.original.cpu_drift, *(row.drift for row in self.rows)):
             if drift is None:
                 continue
-            for matrix in (drift.original_confusion_matrix, drift.confusion_matrix):
-                if {len(self.labels)} != {len(matrix), *map(len, matrix)}:
-                    raise ValueError(f"a confusion matrix is not of the {len(self.labels)} labels")
+            _check_classes(drift.confusions, self.labels)
             if [one.label for one in drift.per_class] != self.labels:
                 raise ValueError("the drift by class is not of the labels")
         return self
