@@ -195,7 +195,7 @@ def outcome(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"metrics": None, "reloaded": None, "failed_gates": []}
     if manifest.is_file():
         found["metrics"] = json.loads(manifest.read_text())["metrics"]["test"]
-        del found["metrics"]["confusion_matrix"]
+        del found["metrics"]["confusions"]
     if report.is_file():
         verified = json.loads(report.read_text())
         drift = verified["original"]["cpu_drift"]

@@ -257,6 +257,15 @@ def test_memory_of_a_verification_is_its_own_and_of_mapped_files(run_copy: Run) 
     assert 10 < found["own_mb"] < 1000
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell memory apart")
+def test_memory_of_an_export_is_held_to_a_bound(lenet_copy: Run) -> None:
+    where = ["--artifacts", lenet_copy.folder.parent, "--runs", lenet_copy.folder.name]
+    ended = program("memory.py", *where, "--export", "onnx-float32", "--max-mb", "100")
+    (found,) = json.loads(ended.stdout)
+    assert found["own_mb"] > 100  # TensorFlow alone takes more
+    assert ended.returncode == 1
+
+
 def test_recipes_are_built_and_their_spread_is_told(
     tmp_path: Path, photo_folder: Callable[..., Path], tiny_backbone: Path
 ) -> None:

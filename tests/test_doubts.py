@@ -26,7 +26,7 @@ def _tested(run: Run, matrix: list[list[int]], trained: list[int]) -> Manifest:
         update={
             "num_photos": int(counts.sum()),
             "accuracy": float(np.trace(counts) / counts.sum()),
-            "confusion_matrix": matrix,
+            "confusions": [(row, column, int(count)) for (row, column), count in np.ndenumerate(counts) if count],
         }
     )
     split = run.manifest.splits["train"].model_copy(update={"class_counts": dict(zip(labels, trained, strict=True))})

@@ -90,7 +90,7 @@ def test_every_file_of_a_run_is_in_its_manifest(built: Run) -> None:
 
 def test_a_manifest_of_another_schema_version_is_refused_by_number(run_copy: Run) -> None:
     run_copy.manifest.model_copy(update={"schema_version": 99}).save(run_copy.folder / "manifest.json")
-    with pytest.raises(ArtifactError, match="schema version 99, this tledge reads 1"):
+    with pytest.raises(ArtifactError, match="schema version 99, this tledge reads 2"):
         open_run(run_copy.folder.parent)
 
 

@@ -37,8 +37,9 @@ def _of_test(manifest: Manifest) -> list[str]:
     """
     found, labels, trained = manifest.metrics["test"], manifest.labels, manifest.splits["train"].class_counts
     frequent = max(labels, key=lambda label: trained[label])
-    matrix = found.confusion_matrix
-    num_frequent, num_right = sum(matrix[labels.index(frequent)]), sum(row[place] for place, row in enumerate(matrix))
+    of_frequent = labels.index(frequent)
+    num_frequent = sum(count for actual, _, count in found.confusions if actual == of_frequent)
+    num_right = sum(count for actual, predicted, count in found.confusions if actual == predicted)
     said = []
     if num_right <= num_frequent:
         said.append(

@@ -21,6 +21,7 @@ from tledge.locks import abandoned, held
 
 SEAL = "record_sha256"
 MAX_TABLE_BYTES = 2**20  # the largest TOML file of a person that is read
+_LINE = 120  # characters of a record's line, without its margin
 _MAX_RECORD_BYTES = 2**28  # a record of a million photos is smaller
 
 
@@ -170,7 +171,22 @@ def _digest(record: dict[str, Any]) -> str:
 def sealed(record: dict[str, Any]) -> bytes:
     """Encode a JSON record with the SHA-256 of its own content, so that a later change is seen."""
     with_seal = {**record, SEAL: _digest(record)}
-    return json.dumps(with_seal, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return _laid_out(with_seal).encode() + b"\n"
+
+
+def _laid_out(value: Any, margin: str = "") -> str:
+    """Return JSON in lines. What fits into one line stands on one, so that thousands of small parts take little room."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if len(text) <= _LINE or not isinstance(value, dict | list):
+        return text
+    inner = margin + "  "
+    if isinstance(value, list):
+        lines = [inner + _laid_out(part, inner) for part in value]
+    else:
+        lines = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_laid_out(part, inner)}" for key, part in value.items()
+        ]
+    return text[0] + "\n" + ",\n".join(lines) + "\n" + margin + text[-1]
 
 
 def write_sealed(path: Path, record: dict[str, Any]) -> None:

@@ -25,9 +25,9 @@ def one_line(text: str) -> str:
     return printable_lines(_LINE_END.sub(" ", text).strip())
 
 
-def few(items: Sequence[str]) -> str:
-    """Join the first five items, and say how many more there are."""
-    return "; ".join(
+def few(items: Sequence[str], between: str = "; ") -> str:
+    """Join the first five items by ``between``, and say how many more there are."""
+    return between.join(
         [*items[:_MOST_NAMED], *([f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else [])]
     )
 

@@ -5,8 +5,9 @@ A help text can thus read one record without importing them all.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,7 +16,13 @@ from tledge.files import read_sealed, write_sealed
 
 
 class Record(BaseModel):
-    """A record is frozen, and an unknown key in it is an error."""
+    """A record is frozen, and an unknown key in it is an error.
+
+    ``earlier`` has a function for each earlier schema version that can still be read. It takes a record of that version
+    and returns it as the current version has it.
+    """
+
+    earlier: ClassVar[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
@@ -34,7 +41,7 @@ class Record(BaseModel):
         Raises ArtifactError, whose message ends in ``remedy``, where the file is damaged, of another version, or
         another record.
         """
-        record = read_sealed(path, remedy)
+        record = cls._converted(path, read_sealed(path, remedy), remedy)
         version = cls.model_fields["schema_version"].default if "schema_version" in cls.model_fields else None
         if record.get("schema_version") != version:
             raise ArtifactError(
@@ -44,3 +51,14 @@ class Record(BaseModel):
             return cls.model_validate(record, strict=True)
         except ValidationError as error:
             raise ArtifactError(f"{path}: {first_problem(error)}; {remedy}") from error
+
+    @classmethod
+    def _converted(cls, path: Path, record: dict[str, Any], remedy: str) -> dict[str, Any]:
+        """Return a record of an earlier schema version as the current version has it, and any other as it is."""
+        version = record.get("schema_version")
+        if type(version) is not int or version not in cls.earlier:
+            return record
+        try:
+            return cls.earlier[version](record)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # it was sealed, and is no such record
+            raise ArtifactError(f"{path}: no record of schema version {version} ({error!r}); {remedy}") from error

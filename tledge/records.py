@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+import itertools
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from tledge import earlier_records
 from tledge.pixel_range import PixelRange
 from tledge.record_base import Record as Record  # noqa: PLC0414 - a module that imports records finds their base here
 
@@ -42,6 +44,32 @@ RelativePath = Annotated[str, AfterValidator(_stays_below)]
 """This is the path of a file below the record's folder, with ``/`` between its parts."""
 
 
+def _in_order(confusions: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    places = [(actual, predicted) for actual, predicted, _ in confusions]
+    if any(first >= second for first, second in itertools.pairwise(places)):
+        raise ValueError("the classes of confusions are not in order, each pair once")
+    return confusions
+
+
+def _check_classes(confusions: Confusions, labels: list[str]) -> None:
+    """Raise ValueError where confusions are of a class that has no label."""
+    if any(max(actual, predicted) >= len(labels) for actual, predicted, _ in confusions):
+        raise ValueError(f"confusions are of more classes than the {len(labels)} labels")
+
+
+def _tuple_of_json(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+_Confusion = Annotated[tuple[Count, Count, Size], BeforeValidator(_tuple_of_json)]
+Confusions = Annotated[list[_Confusion], AfterValidator(_in_order)]
+"""This is a confusion matrix without its zeros: true class, predicted class and photos of each pair, in order.
+
+Classes are numbers from 0, in label order. With many classes nearly all of a matrix is zero.
+"""
+_CONFUSIONS = "Each item is [class, answered class, photos] of a pair that occurs. Classes are numbers from 0, in the order of the labels."
+
+
 class SkippedPhoto(Record):
     """This record names a photo that could not be read."""
 
@@ -76,6 +104,10 @@ class DatasetRecord(Record):
     duplicates_dropped: int = Field(
         description="This is the number of training photos that were dropped because the source holds the same picture "
         "in its own validation or test split."
+    )
+    moved_into_training: list[str] = Field(
+        default=[],
+        description="This lists the ids of photos that were moved into training because no photo of their class fell there.",
     )
     conflicting_labels: int = Field(description="This is the number of pictures that occur under more than one label.")
     near_copies_dropped: list[NearCopy] = Field(
@@ -123,10 +155,7 @@ class Metrics(Record):
     precision_macro: float = Field(description="This is the mean precision of the classes, a fraction from 0 to 1.")
     recall_macro: float = Field(description="This is the mean recall of the classes, a fraction from 0 to 1.")
     f1_macro: float = Field(description="This is the mean F1 score of the classes, a fraction from 0 to 1.")
-    confusion_matrix: list[list[int]] = Field(
-        description="This matrix counts photos. Each row is a true class and each column a predicted class, in the order "
-        "of the labels."
-    )
+    confusions: Confusions = Field(description=f"This counts the right and the wrong answers. {_CONFUSIONS}")
 
 
 class FeatureRecord(Record):
@@ -168,7 +197,8 @@ class PreprocessingRecord(Record):
 class Manifest(Record):
     """``manifest.json`` says what a run is, and what it was built from."""
 
-    schema_version: int = Field(default=1, description="This is the version of the keys of this file.")
+    earlier: ClassVar = {1: earlier_records.manifest_of_1}
+    schema_version: int = Field(default=2, description="This is the version of the keys of this file.")
     name: str = Field(description="This is the name of the run.")
     created_utc: str = Field(description="This is the time when the run was built, in UTC as ISO 8601.")
     tledge_version: str = Field(description="This is the version of tledge that built the run.")
@@ -197,6 +227,12 @@ class Manifest(Record):
     files_sha256: dict[RelativePath, str] = Field(
         description="This gives the SHA-256 of every other file of the run, by its path below the run's folder."
     )
+
+    @model_validator(mode="after")
+    def _confusions_are_of_the_labels(self) -> Self:
+        for scores in self.metrics.values():
+            _check_classes(scores.confusions, self.labels)
+        return self
 
     @property
     def pixel_range(self) -> PixelRange | None:
@@ -477,13 +513,8 @@ class Drift(Record):
         description="This is the original's mean F1 score of the classes, a fraction from 0 to 1."
     )
     macro_f1: Figure = Field(description="This is the artifact's mean F1 score of the classes, a fraction from 0 to 1.")
-    original_confusion_matrix: list[list[Count]] = Field(
-        description="This is the confusion matrix of the original, in photos. Each row is a true class and each column a "
-        "predicted class, in the order of the labels."
-    )
-    confusion_matrix: list[list[Count]] = Field(
-        description="This is the confusion matrix of the artifact, in photos. Each row is a true class and each column a "
-        "predicted class, in the order of the labels."
+    confusions: Confusions = Field(
+        description=f"This counts the right and the wrong answers of the artifact. {_CONFUSIONS}"
     )
     per_class: list[ClassDrift] = Field(
         description="This compares the answers class by class, in the order of the labels."
@@ -702,6 +733,10 @@ class OriginalRow(Record):
     )
     accuracy_interval: Interval = Field(description="This is Wilson's 95% interval of the accuracy.")
     device: DeviceRecord = Field(description="This is the training device.")
+    confusions: Confusions | None = Field(
+        description="This counts the right and the wrong answers of the original, as the training device computed them. "
+        f"{_CONFUSIONS} The value is None in a report of before version 4 in which no artifact ran."
+    )
     size_bytes: Size = Field(description="This is the size of the SavedModel, in bytes.")
     cpu_drift: Drift | None = Field(
         description="This compares the original's answers on this CPU with those of the training device. The value is None if "
@@ -895,7 +930,8 @@ class TargetRecord(Record):
 class Report(Record):
     """This record is ``report.json``, the result of a verification, from which all other reports are generated."""
 
-    schema_version: int = Field(default=3, description="This is the version of the keys of this file.")
+    earlier: ClassVar = {3: earlier_records.report_of_3}
+    schema_version: int = Field(default=4, description="This is the version of the keys of this file.")
     run: str = Field(description="This is the name of the run.")
     manifest_sha256: str = Field(description="This is the SHA-256 of the run's manifest.")
     created_utc: str = Field(description="This is the time when the verification ended, in UTC as ISO 8601.")
@@ -955,12 +991,11 @@ class Report(Record):
             raise ValueError("an artifact has two rows")
         if self.choice.best not in (None, *names):
             raise ValueError("the best artifact has no row")
+        _check_classes(self.original.confusions or [], self.labels)
         for drift in (self.original.cpu_drift, *(row.drift for row in self.rows)):
             if drift is None:
                 continue
-            for matrix in (drift.original_confusion_matrix, drift.confusion_matrix):
-                if {len(self.labels)} != {len(matrix), *map(len, matrix)}:
-                    raise ValueError(f"a confusion matrix is not of the {len(self.labels)} labels")
+            _check_classes(drift.confusions, self.labels)
             if [one.label for one in drift.per_class] != self.labels:
                 raise ValueError("the drift by class is not of the labels")
         return self

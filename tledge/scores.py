@@ -1,4 +1,8 @@
-"""These pure functions score a classifier from its confusion matrix."""
+"""These pure functions score a classifier from its answers.
+
+Labels and answers are class numbers, int64 (N,). What is kept grows with photos and classes, never with pairs of
+classes: of thousands of classes a whole confusion matrix would be nearly all zeros.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tledge.records import Metrics, Record
+from tledge.records import Confusions, Metrics, Record
 
 Integers = npt.NDArray[np.int64]
 
@@ -23,53 +27,61 @@ class ClassScore(Record):
     recall: float | None
 
 
-def confusion_matrix(labels: Integers, predicted: Integers, num_classes: int) -> Integers:
-    """Count answers, int64 (C, C): rows are the truth, columns the prediction.
+def confusions(labels: Integers, predicted: Integers) -> Confusions:
+    """Count the photos of each pair of class and answer that occurs, in the order of the classes.
 
     numpy counts them here, because importing a library for it takes a second.
     """
-    pairs = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
-    return pairs.reshape(num_classes, num_classes)
+    pairs, counts = np.unique(np.stack([labels, predicted], axis=1), axis=0, return_counts=True)
+    return [(actual, answer, count) for (actual, answer), count in zip(pairs.tolist(), counts.tolist(), strict=True)]
 
 
-def macro_f1(confusion: Integers) -> float:
+def macro_f1(labels: Integers, predicted: Integers, num_classes: int) -> float:
     """Return the mean of 2 TP / (2 TP + FP + FN) over the classes that occur in the truth.
 
-    ``confusion`` has counts, int64 (C, C), with the truth in rows. A class that is never predicted has F1 0.
+    A class that is never predicted has F1 0.
     """
-    right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    right, truth, answered = _by_class(labels, predicted, num_classes)
     present = truth > 0
-    return float(np.mean(2 * right[present] / (truth + predicted)[present]))
+    return float(np.mean(2 * right[present] / (truth + answered)[present]))
 
 
 def metrics_of(labels: Integers, logits: npt.NDArray[np.float32]) -> Metrics:
     """Score answers as :func:`metrics` does; ``labels`` are int64 (N,), ``logits`` float32 (N, C)."""
-    return metrics(confusion_matrix(labels, np.argmax(logits, axis=1), logits.shape[1]))
+    return metrics(labels, np.argmax(logits, axis=1), logits.shape[1])
 
 
-def metrics(confusion: Integers) -> Metrics:
-    """Score a confusion matrix, int64 (C, C), rows truth, columns prediction, with at least one photo in all.
+def metrics(labels: Integers, predicted: Integers, num_classes: int) -> Metrics:
+    """Score the answers to at least one photo.
 
     Averages are unweighted means over the classes that occur in the truth: a class that the data lacks has no recall. A
     class that is never predicted has precision 0.
     """
-    right, truth, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    right, truth, answered = _by_class(labels, predicted, num_classes)
     present = truth > 0
-    right_there, truth_there, predicted_there = right[present], truth[present], predicted[present]
+    right_there, truth_there, answered_there = right[present], truth[present], answered[present]
     return Metrics(
-        num_photos=int(truth.sum()),
-        accuracy=float(right.sum() / truth.sum()),
-        precision_macro=float(np.mean(right_there / np.maximum(predicted_there, 1))),
+        num_photos=len(labels),
+        accuracy=float(right.sum() / len(labels)),
+        precision_macro=float(np.mean(right_there / np.maximum(answered_there, 1))),
         recall_macro=float(np.mean(right_there / truth_there)),
-        f1_macro=macro_f1(confusion),
-        confusion_matrix=confusion.tolist(),
+        f1_macro=macro_f1(labels, predicted, num_classes),
+        confusions=confusions(labels, predicted),
     )
 
 
-def per_class(confusion: Integers, labels: Sequence[str]) -> list[ClassScore]:
-    """Score every class; ``labels`` name the rows of the confusion matrix, int64 (C, C)."""
-    right, truth = np.diag(confusion), confusion.sum(axis=1)
+def per_class(labels: Integers, predicted: Integers, names: Sequence[str]) -> list[ClassScore]:
+    """Score every class of ``names``."""
+    right, truth, _ = _by_class(labels, predicted, len(names))
     return [
-        ClassScore(label=label, num_photos=int(count), recall=float(hits / count) if count else None)
-        for label, hits, count in zip(labels, right, truth, strict=True)
+        ClassScore(label=name, num_photos=int(count), recall=float(hits / count) if count else None)
+        for name, hits, count in zip(names, right, truth, strict=True)
     ]
+
+
+def _by_class(labels: Integers, predicted: Integers, num_classes: int) -> tuple[Integers, Integers, Integers]:
+    """Count right answers, photos and answers of each class, int64 (C,) each."""
+    right, truth, answered = (
+        np.bincount(classes, minlength=num_classes) for classes in (labels[labels == predicted], labels, predicted)
+    )
+    return right, truth, answered

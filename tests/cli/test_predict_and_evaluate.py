@@ -124,7 +124,7 @@ def test_evaluate_prints_recall_by_class_and_the_accuracy_with_its_interval(
     assert "on 40 photos; macro precision" in lines[11]
     made = json.loads(tledge("evaluate", "--dataset", digits, again, "--json", *_options(exported)).out)
     assert f"accuracy {made['metrics']['accuracy']:.2%} (" in lines[11]
-    assert sum(map(sum, made["metrics"]["confusion_matrix"])) == 40
+    assert sum(count for _, _, count in made["metrics"]["confusions"]) == 40
 
 
 def test_evaluate_refuses_classes_that_the_run_does_not_know(

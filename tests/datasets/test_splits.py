@@ -95,6 +95,43 @@ def test_a_full_set_of_splits_of_the_source_moves_nothing() -> None:
     assert [len(made.rows[name]) for name in SPLITS] == [20, 10, 10]
 
 
+def _held_out(pictures: list[bytes], seed: int = 0) -> list[bytes]:
+    """Those that are not trained on where each other one of a class is, the lowest fraction first."""
+    return sorted((one for one in pictures if fraction(one, seed) >= 0.7), key=lambda one: fraction(one, seed))
+
+
+def test_a_class_without_a_training_photo_gets_its_photo_of_the_lowest_hash() -> None:
+    others, (first, *more) = _pictures(100), _held_out(_pictures(100, first=1000))
+    pictures, labels = [*others, *more, first, first], np.array([0] * 100 + [1] * (len(more) + 2))
+    made = assign(pictures, labels, [None] * len(labels), 0)
+    assert made.moved.tolist() == [row for row, picture in enumerate(pictures) if picture == first]
+    alone, places = _places(others, assign(others, np.zeros(100, np.int64), [None] * 100, 0)), _places(pictures, made)
+    assert places == alone | {one: "test" if fraction(one, 0) >= 0.85 else "validation" for one in more} | {
+        first: "train"
+    }
+    assert len(made.rows["train"]) == len(set(made.rows["train"].tolist()))
+
+
+def test_a_class_with_a_training_photo_keeps_its_places() -> None:
+    assert _assign(_pictures(300)).moved.tolist() == []
+
+
+def test_a_photo_whose_source_fixed_its_split_is_not_moved_into_training() -> None:
+    sources: list[SplitName | None] = [*["train"] * 50, *["test"] * 10]
+    labels = np.array([0] * 50 + [1] * 10)
+    made = assign(_pictures(60), labels, sources, 0)
+    assert (made.moved.tolist(), made.rows["test"].tolist()) == ([], list(range(50, 60)))
+
+
+def test_a_photo_of_a_train_folder_that_was_cut_from_it_goes_back() -> None:
+    lost = _held_out(_pictures(100, first=1000))[:1]
+    validated = next(one for one in _pictures(100, first=2000) if fraction(one, 0) >= 0.85)
+    pictures = [*_pictures(50), validated, *_pictures(10, first=500), *lost]
+    sources: list[SplitName | None] = [*["train"] * 51, *["test"] * 10, "test"]
+    made = assign(pictures, np.array([0] * 50 + [1] + [0] * 10 + [1]), sources, 0)
+    assert (made.moved.tolist(), made.rows["test"].tolist()) == ([50], list(range(51, 62)))
+
+
 def test_too_few_photos_for_a_split_are_an_error_with_the_way_out() -> None:
     with pytest.raises(InputError, match="2 photos are too few") as caught:
         _assign(_pictures(2))

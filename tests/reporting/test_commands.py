@@ -72,7 +72,7 @@ def test_a_report_of_another_build_or_of_an_older_version_is_refused(tledge: Cal
     assert (outcome.code, "another build of a" in outcome.err) == (3, True)
     write_sealed(path, {"schema_version": 1})
     outcome = tledge("report", "--run", "a", "--artifacts", runs)
-    assert (outcome.code, "schema version 1, this tledge reads 3" in outcome.err) == (3, True)
+    assert (outcome.code, "schema version 1, this tledge reads 4" in outcome.err) == (3, True)
 
 
 def test_compare_prints_a_table_or_json_of_two_runs(tledge: Callable[..., Any], runs: Path) -> None:

@@ -33,6 +33,7 @@ from tledge.errors import InputError, TledgeError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
 from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage, as_recorded
+from tledge.printable import few
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
 from tledge.run import Run
@@ -79,6 +80,7 @@ class Dataset:
             num_photos=len(self.ids),
             skipped=list(self.skipped),
             duplicates_dropped=len(self.splits.dropped),
+            moved_into_training=[self.ids[row] for row in self.splits.moved],
             near_copies_dropped=list(self.near_copies.dropped),
             near_copies_kept=self.near_copies.num_kept,
             conflicting_labels=self.splits.conflicting_labels,
@@ -89,9 +91,10 @@ class Dataset:
         records: dict[SplitName, SplitRecord] = {}
         for name, rows in self.splits.rows.items():
             names = [self.source.labels[label] for label in self.labels[rows]]
+            counts = np.bincount(self.labels[rows], minlength=len(self.source.labels)).tolist()
             records[name] = SplitRecord(
                 num_photos=len(rows),
-                class_counts={label: names.count(label) for label in self.source.labels},
+                class_counts=dict(zip(self.source.labels, counts, strict=True)),
                 sha256=split_digest([self.content_sha256[row] for row in rows], names),
             )
         return records
@@ -294,16 +297,21 @@ def _check_classes(source: Source, labels: npt.NDArray[np.int64]) -> None:
 
 
 def _check_split_classes(source: Source, labels: npt.NDArray[np.int64], splits: Assignment, progress: Progress) -> None:
+    if len(splits.moved):
+        classes = dict.fromkeys(source.labels[label] for label in labels[splits.moved])
+        progress.warn(
+            f"no photo of {few(list(classes), ', ')} fell into training: the one with the lowest hash was moved there"
+        )
     for split, rows in splits.rows.items():
         counts = np.bincount(labels[rows], minlength=len(source.labels))
         absent = [name for name, count in zip(source.labels, counts, strict=True) if count == 0]
         if absent and split == "train":
             raise InputError(
-                f"data set {source.spec}: no training photo of {', '.join(absent)}: the class can't be learned. "
+                f"data set {source.spec}: no training photo of {few(absent, ', ')}: the class can't be learned. "
                 "Add photos of it, or choose another --seed."
             )
         if absent:
-            progress.warn(f"no {split} photo of {', '.join(absent)}: how well it is recognised is not measured there")
+            progress.warn(f"no {split} photo of {few(absent, ', ')}: how well it is recognised is not measured there")
     if splits.conflicting_labels:
         progress.warn(f"pictures that occur under more than one label: {splits.conflicting_labels}")
     if len(splits.dropped):

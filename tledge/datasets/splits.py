@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ TRAIN, VALIDATION = 0.70, 0.15
 RULE = (
     "a photo's place is SHA-256(seed, decoded pixels) as a fraction: below 0.70 train, below 0.85 validation, else test; "
     "a split that the source itself has is kept, and the missing ones are cut from its train split in the same proportion; "
+    "a class without a training photo gets its photo with the lowest fraction, unless the source fixed the photo's split; "
     "near copies of photos of a later split are left out of the earlier ones"
 )
 _LATER: tuple[tuple[SplitName, tuple[SplitName, ...]], ...] = (
@@ -32,11 +33,13 @@ _NAMED = 5
 class Assignment:
     """An assignment holds the row numbers of each split (sorted), and of the training copies that were dropped.
 
-    ``conflicting_labels`` is the number of pictures that occur under more than one label.
+    ``moved`` are the rows that were moved into training, because none of their class fell there. ``conflicting_labels``
+    is the number of pictures that occur under more than one label.
     """
 
     rows: dict[SplitName, Indices]
     dropped: Indices
+    moved: Indices
     conflicting_labels: int
 
 
@@ -57,7 +60,9 @@ def assign(
     The same picture always lands in the same split, whatever file it is in. Adding photos moves no old one. So the
     split can only be a function of the picture itself, and classes keep their proportions in expectation; the manifest
     records the counts. Where the source has its own held-out split, that split stays as published, and training copies
-    of its pictures are dropped. Raises InputError where a split would be empty.
+    of its pictures are dropped. A class that would have no training photo can't be learned: the photo of it whose
+    fraction is lowest is moved into training, until a photo is added that falls there. Raises InputError where a split
+    would be empty.
     """
     has = {name for name in source_splits if name is not None}
     place: list[SplitName | None] = []
@@ -71,6 +76,9 @@ def assign(
             place.append(source if source == held_out[digest] else None)
         else:
             place.append(_own_split(fraction(digest, seed), has))
+    moved = _needed_in_training(place, pixel_sha256, labels, held_out, seed)
+    for row in moved:
+        place[row] = "train"
     rows: dict[SplitName, Indices] = {
         name: np.array([i for i, p in enumerate(place) if p == name], np.int64) for name in SPLITS
     }
@@ -80,7 +88,28 @@ def assign(
     for digest, label in zip(pixel_sha256, labels, strict=True):
         by_picture.setdefault(digest, set()).add(int(label))
     conflicts = sum(len(found) > 1 for found in by_picture.values())
-    return Assignment(rows, dropped, conflicts)
+    return Assignment(rows, dropped, moved, conflicts)
+
+
+def _needed_in_training(
+    place: Sequence[SplitName | None],
+    pixel_sha256: Sequence[bytes],
+    labels: npt.NDArray[np.int64],
+    held_out: Collection[bytes],
+    seed: int,
+) -> Indices:
+    """Return the rows of the picture with the lowest fraction of each class without a training photo.
+
+    A picture that the source holds out stays where it is.
+    """
+    learned = {int(label) for label, split in zip(labels, place, strict=True) if split == "train"}
+    lowest: dict[int, tuple[float, bytes]] = {}
+    for digest, label in zip(pixel_sha256, labels.tolist(), strict=True):
+        if label not in learned and digest not in held_out:
+            mine = fraction(digest, seed), digest
+            lowest[label] = min(lowest.get(label, mine), mine)
+    chosen = {digest for _, digest in lowest.values()}
+    return np.array([row for row, digest in enumerate(pixel_sha256) if digest in chosen], np.int64)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +24,72 @@ def of_function(function: Any, input_size: int, dtype: str) -> Any:
 
     ``function``: takes images (1, S, S, 3) of ``dtype``, where S is ``input_size``, and returns one tensor.
     """
-    import tf2onnx
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    from tf2onnx.optimizer import optimize_graph
+    from tf2onnx.tf_loader import tf_optimize
+    from tf2onnx.tfonnx import process_tf_graph
 
     from tledge.tensorflow_setup import tensorflow
 
     tf = tensorflow()
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+    # These are the steps of tf2onnx.convert.from_graph_def, which holds two more copies of the weights meanwhile.
+    definition, taken, given = _frozen(function, input_size, dtype)
+    gc.collect()
+    with tf.device("/cpu:0"), tf.Graph().as_default():
+        definition = tf_optimize([taken], [given], definition)
+    with tf.Graph().as_default() as graph, _weights_stay_in_place():
+        tf.import_graph_def(definition, name="")
+        del definition
+        converted = process_tf_graph(
+            graph,
+            continue_on_error=True,
+            opset=OPSET,
+            input_names=[taken],
+            output_names=[given],
+            custom_rewriter=[_give_addends_an_axis],
+        )
+        model = optimize_graph(converted, catch_errors=False).make_model("converted from unknown")
+    _drop_idle_reshapes(model)
+    return canonical(model)
+
+
+def _frozen(function: Any, input_size: int, dtype: str) -> tuple[Any, str, str]:
+    """Trace a function, and return its GraphDef without variables, with the names of its input and output.
+
+    It is frozen here, because tf2onnx turns every constant that a function captured into a graph input.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from tledge.tensorflow_setup import tensorflow
+
+    tf = tensorflow()
     spec = tf.TensorSpec([1, input_size, input_size, 3], dtype, name=INPUT)
     traced = tf.function(function, input_signature=[spec], autograph=False)
-    # The function is frozen here, because tf2onnx turns every constant that a function captured into a graph input.
     frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
     (taken,), (given,) = frozen.inputs, frozen.outputs
-    graph, _ = tf2onnx.convert.from_graph_def(
-        frozen.graph.as_graph_def(),
-        input_names=[taken.name],
-        output_names=[given.name],
-        opset=OPSET,
-        custom_rewriter=[_give_addends_an_axis],
-    )
-    _drop_idle_reshapes(graph)
-    return canonical(graph)
+    return frozen.graph.as_graph_def(), taken.name, given.name
+
+
+@contextlib.contextmanager
+def _weights_stay_in_place() -> Iterator[None]:
+    """Keep tf2onnx from copying all weights after each of its dozens of passes over a graph.
+
+    After a pass it writes each node into the node's protobuf once more, which frees nothing of what stood there before.
+    That of a constant is never read: its value is kept beside it.
+    """
+    from tf2onnx.graph import Graph
+
+    def update_proto(graph: Any, external_tensor_storage: Any = None) -> None:
+        for node in graph.get_nodes():
+            if not node.is_const():
+                node.update_proto(external_tensor_storage)
+
+    its_own = Graph.update_proto
+    Graph.update_proto = update_proto
+    try:
+        yield
+    finally:
+        Graph.update_proto = its_own
 
 
 def canonical(model: Any) -> Any:

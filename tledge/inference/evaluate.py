@@ -17,6 +17,7 @@ from tledge.inference.run_model import RunModel
 from tledge.inference.seen import SeenPhotos
 from tledge.near_copies import LENGTH, Fingerprints, fingerprint
 from tledge.preprocessing import Pixels
+from tledge.printable import few
 from tledge.progress import Progress, Silent
 from tledge.records import Interval, Metrics, NearCopy, Record, SkippedPhoto, SplitName
 from tledge.scores import ClassScore, metrics, per_class
@@ -114,15 +115,13 @@ def evaluate(
     if not scored:
         raise _nothing(labelled, seen)
     numbers = {label: number for number, label in enumerate(model.labels)}
-    truth = np.array([numbers[entry.label] for entry in scored])
-    confusion = np.zeros((len(numbers), len(numbers)), np.int64)
-    np.add.at(confusion, (truth, np.array(predicted)[is_scored]), 1)
-    absent = [label for label, count in zip(model.labels, confusion.sum(axis=1), strict=True) if not count]
+    truth, answered = np.array([numbers[entry.label] for entry in scored]), np.array(predicted)[is_scored]
+    by_class = per_class(truth, answered, model.labels)
+    absent = [one.label for one in by_class if not one.num_photos]
     if absent:
-        warnings.append(f"no photo of {', '.join(absent)}: how well it is recognised is not measured")
+        warnings.append(f"no photo of {few(absent, ', ')}: how well it is recognised is not measured")
     for warning in warnings:
         progress.warn(warning)
-    scores = metrics(confusion)
     return Evaluation(
         run=model.run.name,
         artifact=model.name,
@@ -137,16 +136,17 @@ def evaluate(
         includes_seen=include_seen,
         skipped=labelled.skipped,
         labels=model.labels,
-        metrics=scores,
-        accuracy_interval=wilson_interval(int(np.trace(confusion)), scores.num_photos),
-        per_class=per_class(confusion, model.labels),
+        metrics=metrics(truth, answered, len(model.labels)),
+        accuracy_interval=wilson_interval(int(np.sum(truth == answered)), len(truth)),
+        per_class=by_class,
         warnings=warnings,
     )
 
 
 def _check_classes(source: Source, model: RunModel) -> None:
     """Raise InputError for a class that the run does not know."""
-    unknown_to_run = [label for label in source.labels if label not in model.labels]
+    known = set(model.labels)
+    unknown_to_run = [label for label in source.labels if label not in known]
     if unknown_to_run:
         raise InputError(
             f"data set {source.spec}: run {model.run.name} does not know {', '.join(map(repr, unknown_to_run))}; its classes "

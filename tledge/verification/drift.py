@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.records import ClassDrift, Drift, Flips, Interval
-from tledge.scores import confusion_matrix, macro_f1
+from tledge.scores import confusions, macro_f1
 from tledge.statistics import (
     difference_bounds,
     difference_interval_points,
@@ -42,7 +42,7 @@ def drift(
     Args:
         labels: The true classes of the photos, int64 (N,).
         original: The original's probabilities (N, C). Memory maps of any length will do: blocks of rows are read, and
-            only O(N) answers and O(C^2) counts are kept.
+            only O(N) answers and O(C) counts are kept.
         artifact: The artifact's probabilities (N, C), with the same freedom.
         label_names: The names of the C classes, in the order of the probabilities.
         original_logits: The original's logits (N, C). They are compared where both sides' logits are given.
@@ -64,7 +64,6 @@ def drift(
     num_photos, num_classes = original.shape
     num_right_before, num_right = int(np.sum(was_right)), int(np.sum(is_right))
     num_same = int(np.sum(before == after))
-    confusion_before, confusion = (confusion_matrix(labels, answers, num_classes) for answers in (before, after))
     right_to_wrong, wrong_to_right = int(np.sum(was_right & ~is_right)), int(np.sum(~was_right & is_right))
     return Drift(
         num_photos=num_photos,
@@ -82,10 +81,9 @@ def drift(
             wrong_to_right=wrong_to_right,
             wrong_to_wrong=num_photos - num_same - right_to_wrong - wrong_to_right,
         ),
-        original_macro_f1=macro_f1(confusion_before),
-        macro_f1=macro_f1(confusion),
-        original_confusion_matrix=confusion_before.tolist(),
-        confusion_matrix=confusion.tolist(),
+        original_macro_f1=macro_f1(labels, before, num_classes),
+        macro_f1=macro_f1(labels, after, num_classes),
+        confusions=confusions(labels, after),
         per_class=_per_class(labels, before, after, label_names),
         max_abs_probability_difference=seen.max_abs_difference,
         mean_abs_probability_difference=seen.mean_abs_difference,

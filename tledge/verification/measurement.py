@@ -23,6 +23,7 @@ from tledge.errors import ArtifactError
 from tledge.progress import Progress
 from tledge.records import AttributionStep, Audit, Drift, LayerReport, OriginalRow, Speedup
 from tledge.run import Run
+from tledge.scores import confusions
 from tledge.statistics import wilson_interval
 from tledge.verification import attribution
 from tledge.verification.drift import drift
@@ -169,12 +170,14 @@ class Measurement:
         timed = [timing.timed[self._original] for timing in self.timings.values()]
         latencies = [one.latency for one in timed if isinstance(one, Timed)]
         threads = self.target.threads
-        right = int(np.sum(np.argmax(self.reference, axis=1) == self.photos.labels))
+        predicted = np.argmax(self.reference, axis=1)
+        right = int(np.sum(predicted == self.photos.labels))
         folder = self._original.path
         return OriginalRow(
             accuracy=right / len(self.photos.ids),
             accuracy_interval=wilson_interval(right, len(self.photos.ids)),
             device=manifest.device,
+            confusions=confusions(self.photos.labels, predicted),
             size_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
             cpu_drift=cpu_drift,
             cpu_latency=next((latency for latency in latencies if latency.num_threads == threads), None),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tledge.records import Report
+from tledge.records import Confusions, Report
 from tledge.reporting.section import Section, Values
 from tledge.reporting.wording import short_names
 
@@ -55,26 +56,33 @@ def matrices(report: Report) -> list[Matrix]:
     drifts = [(names[row.artifact], row.drift) for row in report.rows if row.drift]
     if not drifts:
         return []
-    first = drifts[0][1]
-    made = [_matrix("original", first.original_accuracy, first.original_confusion_matrix, report.labels)]
-    return made + [_matrix(name, drift.accuracy, drift.confusion_matrix, report.labels) for name, drift in drifts]
+    original, labels = report.original, report.labels
+    made = [_matrix("original", original.accuracy, original.confusions or [], labels)]
+    return made + [_matrix(name, drift.accuracy, drift.confusions, labels) for name, drift in drifts]
 
 
-def _matrix(name: str, accuracy: float, counts: list[list[int]], labels: Sequence[str]) -> Matrix:
+def _matrix(name: str, accuracy: float, counted: Confusions, labels: Sequence[str]) -> Matrix:
+    of_class: Counter[int] = Counter()
+    for actual, _, count in counted:
+        of_class[actual] += count
     cells = []
     if len(labels) <= MAX_CLASSES:
+        counts = {(actual, predicted): count for actual, predicted, count in counted}
+        every = range(len(labels))
         cells = [
-            [Cell(count, _shade(count, sum(line)), row == column) for column, count in enumerate(line)]
-            for row, line in enumerate(counts)
+            [
+                Cell(count, _shade(count, of_class[row]), row == column)
+                for column in every
+                for count in [counts.get((row, column), 0)]
+            ]
+            for row in every
         ]
+    wrong = sorted((one for one in counted if one[0] != one[1]), key=lambda one: -one[2])
     confusions = [
-        Confusion(labels[row], labels[column], count, count / sum(line))
-        for row, line in enumerate(counts)
-        for column, count in enumerate(line)
-        if count and row != column
+        Confusion(labels[actual], labels[predicted], count, count / of_class[actual])
+        for actual, predicted, count in wrong[:MAX_CLASSES]
     ]
-    confusions.sort(key=lambda confusion: -confusion.count)
-    return Matrix(name, accuracy, cells, confusions[:MAX_CLASSES])
+    return Matrix(name, accuracy, cells, confusions)
 
 
 def _shade(count: int, total: int) -> int:
