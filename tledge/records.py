@@ -67,7 +67,9 @@ Confusions = Annotated[list[_Confusion], AfterValidator(_in_order)]
 
 Classes are numbers from 0, in label order. With many classes nearly all of a matrix is zero.
 """
-_CONFUSIONS = "Each item is [class, answered class, photos] of a pair that occurs. Classes are numbers from 0, in the order of the labels."
+_CONFUSIONS = (
+    "Each item is [class, answered class, photos] of a pair that occurs. Classes are numbered from 0, in label order."
+)
 
 
 class SkippedPhoto(Record):
