@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -394,6 +395,24 @@ class Drift(Record):
         return self
 
 
+class PhotoAnswers(Record):
+    """This record says on which test photos an artifact is wrong, so that two reports can be paired photo by photo.
+
+    Photos are numbered from 0 in the order of the SHA-256 of their content, then of their label. Any two runs with the
+    same test split number its photos alike.
+    """
+
+    wrong: list[Count] = Field(description="photos whose top-1 class is not their label")
+    changed: list[Count] = Field(description="photos whose top-1 class is not the original's")
+
+    @model_validator(mode="after")
+    def _photos_ascend(self) -> Self:
+        for photos in (self.wrong, self.changed):
+            if any(one >= other for one, other in pairwise(photos)):
+                raise ValueError("the numbers of the photos do not ascend")
+        return self
+
+
 class Latency(Record):
     """This record sums up the latency of one photo at one thread count, in milliseconds, over rounds after a warm-up."""
 
@@ -477,6 +496,10 @@ class Row(Record):
     thread_sweep: list[Latency] = Field(description="at the other thread counts that were asked for")
     speedups: list[Speedup] = Field(description="comparisons of latency")
     drift: Drift | None = Field(description="its answers against the original's; None where it did not run")
+    answers: PhotoAnswers | None = Field(
+        default=None,
+        description="its answers photo by photo; None where it did not run, and in reports of before they were kept",
+    )
     checks: list[Check] = Field(description="the gates with their verdicts")
     warnings: list[str] = Field(
         description="what the user must hear of this artifact, such as an int8 slower than float"
@@ -496,6 +519,20 @@ class Row(Record):
     def _what_ran_has_a_size(self) -> Self:
         if self.drift and not self.size_bytes:
             raise ValueError(f"{self.artifact} answered photos, and its file has no size")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_those_of_the_drift(self) -> Self:
+        if self.answers is None:
+            return self
+        seen = self.drift
+        if seen is None:
+            raise ValueError(f"{self.artifact} has answers, and no drift")
+        flips = seen.flips.right_to_wrong + seen.flips.wrong_to_right + seen.flips.wrong_to_wrong
+        counts = (len(self.answers.wrong), len(self.answers.changed))
+        last = max((*self.answers.wrong[-1:], *self.answers.changed[-1:]), default=0)
+        if counts != (seen.num_photos - round(seen.accuracy * seen.num_photos), flips) or last >= seen.num_photos:
+            raise ValueError(f"the answers of {self.artifact} photo by photo are not those of its drift")
         return self
 
 

@@ -31,6 +31,7 @@ from tledge.records import (
     NoiseFloor,
     OperatorCount,
     OriginalRow,
+    PhotoAnswers,
     Protocol,
     Report,
     Row,
@@ -290,6 +291,9 @@ def sample_report(
                 thread_sweep=[latency(MEDIANS_MS[name] * 1.7, 1, seed=index + 50)] if sweep and timed else [],
                 speedups=_speedups(name, mine, times, original_latency) if mine else [],
                 drift=found,
+                answers=PhotoAnswers(
+                    wrong=np.flatnonzero(after != truth).tolist(), changed=np.flatnonzero(after != before).tolist()
+                ),
                 checks=checks,
                 warnings=slow if name == DYNAMIC and timed else [],
                 error=None,

@@ -17,6 +17,8 @@ ProtocolName = Literal["quick", "standard", "mlperf"]
 MIN_FLOOR = 0.03
 """The noise floor is never below this relative difference. Two processes of one artifact differ by their memory layout,
 and one pair of processes shows that only by chance. benchmarks/self_comparison.py measures it."""
+UNSTEADY = 0.10
+"""Where the noise floor is above this relative difference, the machine is too unsteady for latencies."""
 _RESAMPLES = 4999
 _MIN_RUNS_A_ROUND = 5
 _MAX_ROUND_S = 2.0
