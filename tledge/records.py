@@ -433,6 +433,11 @@ class Latency(Record):
     round_medians_ms: list[Milliseconds] = Field(min_length=1, description="one a round: what comparisons are made of")
     load_ms: Figure = Field(description="time to load the file, in milliseconds")
     first_inference_ms: Figure = Field(description="time of the first inference, in milliseconds")
+    reference_ms: Milliseconds | None = Field(
+        default=None,
+        description="median over the rounds of the time of a fixed piece of work in the same process, which tells how fast "
+        "the machine was; None in reports of before it was measured",
+    )
 
 
 class Speedup(Record):

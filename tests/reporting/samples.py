@@ -136,7 +136,9 @@ def drift(truth: Ints, before: Ints, after: Ints, labels: Sequence[str]) -> Drif
     )
 
 
-def latency(median_ms: float, num_threads: int = 2, seed: int = 0, rounds: int = 25) -> Latency:
+def latency(
+    median_ms: float, num_threads: int = 2, seed: int = 0, rounds: int = 25, reference_ms: float | None = 0.065
+) -> Latency:
     """A right-skewed distribution about a median."""
     draw = np.random.default_rng(seed)
     times = median_ms * (0.94 + draw.gamma(2.0, 0.035, (rounds, 20)))
@@ -157,6 +159,7 @@ def latency(median_ms: float, num_threads: int = 2, seed: int = 0, rounds: int =
         round_medians_ms=np.median(times, axis=1).tolist(),
         load_ms=3.2,
         first_inference_ms=2.1 * median_ms,
+        reference_ms=reference_ms,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tledge.bench.latency import SAME_SPEED
 from tledge.records import Drift, Interval, Latency, Record, Report, Row
 from tledge.statistics import difference_interval_points
 
@@ -205,6 +206,15 @@ def _latency(before: Row, after: Row, floor: float | None, differences: list[str
         return _not_compared("p50_latency_ms", *p50s, "it was not timed in both")
     if differences:
         return _not_compared("p50_latency_ms", *p50s, "; ".join(differences))
+    if old.reference_ms and new.reference_ms:
+        slower = new.reference_ms / old.reference_ms
+        if max(slower, 1 / slower) > 1 + SAME_SPEED:
+            return _not_compared(
+                "p50_latency_ms",
+                *p50s,
+                f"the machine ran at another speed: the same piece of work took x{slower:.2f} of its time in BASE. Verify "
+                "both again, one after the other, when it is quiet",
+            )
     if floor is None:
         return _not_compared("p50_latency_ms", *p50s, "a report has no noise floor at this thread count")
     ratio, interval = _ratio(old, new)

@@ -46,12 +46,11 @@ def comparison_table(comparison: ReportComparison) -> RenderableType:
 
 
 def gate_lines(gate: Gate) -> list[str]:
-    """Return the verdict of each rule in a line, with lines of what failed or can't be judged beneath, and of the gate."""
+    """Return a line for each rule, a line for each artifact that it judged, and a last line with the gate's verdict."""
     lines = []
     for rule in gate.rules:
-        lines.append(f"rule {rule.rule}: {rule.verdict}")
-        lines += [f"  {obstacle}" for obstacle in rule.obstacles]
-        lines += [f"  {one.artifact}: {one.verdict}: {one.reason}" for one in rule.findings]
+        lines.append(f"rule {rule.rule}: {'; '.join([rule.verdict, *rule.obstacles])}")
+        lines += [f"{rule.rule} of {one.artifact}: {one.verdict}: {one.reason}" for one in rule.findings]
     return [*lines, f"gate: {gate.verdict}"]
 
 

@@ -145,6 +145,9 @@ def _judge(rule: str, old: Row, new: Row, change: Change, floor: float | None) -
         seen = f"{after / 1e6:.3f} MB, {growth:+.1%} from {before / 1e6:.3f} MB; up to {MAX_GROWTH:+.0%} passes"
         return "failed" if growth > MAX_GROWTH else "passed", seen
     if rule == "latency" and span and change.change is not None and floor is not None:
+        old_ms, new_ms = (row.latency.reference_ms if row.latency else None for row in (old, new))
+        if missing := _without(("BASE", old_ms), ("NEW", new_ms)):
+            return _not_comparable(f"{missing} does not say how fast its machine was: verify that run again")
         if floor > UNSTEADY:
             return _not_comparable(
                 f"its machine was too unsteady: the noise floor is {floor:.1%}, above {UNSTEADY:.0%}. Verify both again, "
@@ -155,11 +158,15 @@ def _judge(rule: str, old: Row, new: Row, change: Change, floor: float | None) -
             f"x{1 + max(floor, MAX_SLOWDOWN):.3f} passes"
         )
         return "failed" if is_worse and change.change > 1 + MAX_SLOWDOWN else "passed", seen
-    if old.answers is None or new.answers is None:
-        which = " and ".join(name for name, row in (("BASE", old), ("NEW", new)) if row.answers is None)
-        return _not_comparable(f"{which} holds no answers photo by photo: verify that run again with this tledge")
+    if missing := _without(("BASE", old.answers), ("NEW", new.answers)):
+        return _not_comparable(f"{missing} does not say what each photo was answered: verify that run again")
     points = f" ({100 * span.low:+.2f} to {100 * span.high:+.2f})" if span else ""
     return "failed" if is_worse else "passed", f"{100 * (after - before):+.2f} points{points}, {change.reason}"
+
+
+def _without(*pairs: tuple[str, object]) -> str:
+    """Return the names of what is None, as ``BASE and NEW``; an empty text where nothing is."""
+    return " and ".join(name for name, value in pairs if value is None)
 
 
 def _not_comparable(reason: str) -> tuple[Verdict, str]:
