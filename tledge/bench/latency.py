@@ -19,7 +19,7 @@ MIN_FLOOR = 0.03
 and one pair of processes shows that only by chance. benchmarks/self_comparison.py measures it."""
 UNSTEADY = 0.10
 """Where the noise floor is above this relative difference, the machine is too unsteady for latencies."""
-SAME_SPEED = 0.10
+SAME_SPEED = 0.05
 """Where the time of the reference work differs by more than this fraction, a machine ran at two different speeds."""
 _RESAMPLES = 4999
 _MIN_RUNS_A_ROUND = 5
