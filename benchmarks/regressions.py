@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--growth", type=float, default=0.1, help="what is planted, a fraction")
     options = parser.parse_args()
     from tledge.records import Report
-    from tledge.reporting.regressions import RULES, judge_reports
+    from tledge.reporting.regressions import RULES, RuleVerdict, judge_reports
     from tledge.run import open_run
     from tledge.verification.measurement import Wanted
     from tledge.verification.verify import verify_artifacts
@@ -44,8 +44,8 @@ def main() -> None:
     run = open_run(options.artifacts, options.run)
     wanted = Wanted(protocol=options.protocol)
 
-    def verdicts(before: Report, after: Report) -> dict[str, str]:
-        return {rule.rule: rule.verdict for rule in judge_reports(before, after, list(RULES)).gate.rules}
+    def judged_by(before: Report, after: Report) -> dict[str, RuleVerdict]:
+        return {rule.rule: rule for rule in judge_reports(before, after, list(RULES)).gate.rules}
 
     def planted(report: Report) -> Report:
         """The report with every latency and size raised."""
@@ -66,12 +66,13 @@ def main() -> None:
         report = verify_artifacts(run, target=options.target, format_names=options.formats, wanted=wanted)
         reports.append(report)
         if len(reports) > 1:
-            seen, worse = verdicts(reports[-2], report), verdicts(reports[-2], planted(report))
-            for rule in RULES:
-                same[rule][seen[rule]] += 1
+            seen, worse = judged_by(reports[-2], report), judged_by(reports[-2], planted(report))
+            for rule, counts in same.items():
+                counts[seen[rule].verdict] += 1
             for rule, counts in found.items():
-                counts[worse[rule]] += 1
-            print(f"{len(reports)}: {seen}; planted: {worse['latency']}, {worse['size']}", file=sys.stderr)
+                counts[worse[rule].verdict] += 1
+            for one in seen["latency"].findings:
+                print(f"{len(reports)}: {one.artifact}: {one.verdict}: {one.reason}", file=sys.stderr)
         if same["latency"]["passed"] + same["latency"]["failed"] >= options.comparisons:
             break
     judged = same["latency"]["passed"] + same["latency"]["failed"]

@@ -90,8 +90,8 @@ def _timed_again(report: Report, seed: int, factor: float = 1.0) -> Report:
     return report.model_copy(update={"rows": rows, "noise_floors": floors})
 
 
-# 20 more errors of 2,000 photos are found as long as no more than 4.9% of the photos flip.
-@pytest.mark.parametrize(("lost", "won"), [(20, 0), (30, 10), (45, 25), (58, 38)])
+# 20 more errors of 2,000 photos are found as long as at most 104 photos (5.2%) flip.
+@pytest.mark.parametrize(("lost", "won"), [(20, 0), (30, 10), (45, 25), (62, 42)])
 def test_one_point_lost_of_2000_photos_fails_accuracy_and_agreement(base: Report, lost: int, won: int) -> None:
     found = _verdicts(base, _answering_otherwise(base, lost, won))
     assert found == {"accuracy": "failed", "agreement": "failed", "latency": "passed", "size": "passed"}
@@ -100,7 +100,7 @@ def test_one_point_lost_of_2000_photos_fails_accuracy_and_agreement(base: Report
 
 
 def test_as_many_photos_won_as_lost_and_a_few_more_lost_are_noise(base: Report) -> None:
-    for lost, won in ((40, 40), (45, 35), (3, 0)):
+    for lost, won in ((40, 40), (45, 35), (63, 43), (3, 0)):
         assert set(_verdicts(base, _answering_otherwise(base, lost, won)).values()) == {"passed"}
 
 

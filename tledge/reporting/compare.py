@@ -65,7 +65,8 @@ def compare_reports(before: Report, after: Report) -> ReportComparison:
     second = {row.artifact: row for row in after.rows}
     first = {row.artifact for row in before.rows}
     shared = [(row, second[row.artifact]) for row in before.rows if row.artifact in second]
-    speed = _another_speed(shared)
+    originals = before.original.cpu_latency, after.original.cpu_latency
+    speed = _another_speed([originals, *((old.latency, new.latency) for old, new in shared)])
     differences = [[*_what_makes_latency_differ(before, after, *rows), *speed] for rows in shared]
     unlike = what_makes_photos_differ(before, after)
     return ReportComparison(
@@ -302,15 +303,15 @@ def _what_makes_latency_differ(before: Report, after: Report, old: Row, new: Row
     return found
 
 
-def _another_speed(shared: list[tuple[Row, Row]]) -> list[str]:
-    """Say that the machine ran at another speed, by the reference work beside all artifacts; an empty list if it did not.
+def _another_speed(pairs: list[tuple[Latency | None, Latency | None]]) -> list[str]:
+    """Say that the machine ran at another speed, by the reference work in each process; an empty list if it did not.
 
-    One process shows the speed by chance only: the geometric mean over the artifacts steadies it.
+    One process shows the speed by chance only: the geometric mean over all of them steadies it.
     """
     logs = [
-        math.log(new.latency.reference_ms / old.latency.reference_ms)
-        for old, new in shared
-        if old.latency and new.latency and old.latency.reference_ms and new.latency.reference_ms
+        math.log(new.reference_ms / old.reference_ms)
+        for old, new in pairs
+        if old and new and old.reference_ms and new.reference_ms
     ]
     slower = math.exp(sum(logs) / len(logs)) if logs else 1.0
     if max(slower, 1 / slower) <= 1 + SAME_SPEED:
