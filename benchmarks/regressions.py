@@ -2,9 +2,9 @@
 
     python benchmarks/regressions.py --run digits --target cpu-single-core
 
-Each verification is compared with the one before it. No rule may fail. Then a slowdown is planted in the latencies of
-the newer report, and growth in its sizes; both must be found. A comparison of latencies that the gate refuses, since
-the machine was too unsteady or changed its speed, is counted apart, and made up for by another verification. Exit code
+Each verification is compared with all before it. No rule may fail. Then a slowdown is planted in the latencies of the
+newer report, and growth in its sizes; both must be found. A comparison of latencies that the gate refuses, since the
+machine was too unsteady or changed its speed, is counted apart, and made up for by further verifications. Exit code
 1 where a rule failed that should not, or missed what was planted.
 """
 
@@ -64,15 +64,16 @@ def main() -> None:
     reports: list[Report] = []
     while len(reports) < options.most_verifications:
         report = verify_artifacts(run, target=options.target, format_names=options.formats, wanted=wanted)
-        reports.append(report)
-        if len(reports) > 1:
-            seen, worse = judged_by(reports[-2], report), judged_by(reports[-2], planted(report))
+        for number, earlier in enumerate(reports, 1):
+            seen, worse = judged_by(earlier, report), judged_by(earlier, planted(report))
             for rule, counts in same.items():
                 counts[seen[rule].verdict] += 1
             for rule, counts in found.items():
                 counts[worse[rule].verdict] += 1
             for one in seen["latency"].findings:
-                print(f"{len(reports)}: {one.artifact}: {one.verdict}: {one.reason}", file=sys.stderr)
+                where = f"{number} and {len(reports) + 1}"
+                print(f"{where}: {one.artifact}: {one.verdict}: {one.reason}", file=sys.stderr)
+        reports.append(report)
         if same["latency"]["passed"] + same["latency"]["failed"] >= options.comparisons:
             break
     judged = same["latency"]["passed"] + same["latency"]["failed"]
