@@ -137,6 +137,18 @@ def test_a_file_may_grow_by_a_hundredth(base: Report, growth: float, verdict: st
     assert _verdicts(base, grown) == {**dict.fromkeys(RULES, "passed"), "size": verdict}
 
 
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(0.9, "not comparable"), (1.0, "not comparable"), (1.15, "not comparable"), (2.0, "failed")]
+)
+def test_a_latency_that_varies_by_round_fails_only_where_its_whole_interval_does(
+    base: Report, factor: float, verdict: str
+) -> None:
+    steady = latency(factor * MEDIANS_MS[INT8], seed=3)
+    rounds = [median * (1.35 if number % 3 else 1.0) / 1.23 for number, median in enumerate(steady.round_medians_ms)]
+    varied = _with(base, latency=steady.model_copy(update={"round_medians_ms": rounds}).model_dump())
+    assert _verdicts(base, varied, "latency") == {"latency": verdict}
+
+
 def test_other_targets_can_not_be_compared_by_any_rule_but_other_budgets_can(base: Report) -> None:
     for change, said in (
         ({"name": "pi.toml"}, "another target (cpu, then pi.toml)"),

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tledge.bench.latency import UNSTEADY
 from tledge.errors import InputError, unknown
-from tledge.records import Record, Report, Row
+from tledge.records import Latency, Record, Report, Row
 from tledge.reporting.compare import (
     Change,
     Quantity,
@@ -31,6 +31,7 @@ MAX_GROWTH = 0.01
 MAX_SLOWDOWN = 0.10
 """A median latency may rise by this fraction, however low the noise floor. The floor is seen within one verification;
 from one to the next the same machine also changes its clock rate and what else it runs."""
+_AGAIN = "Verify both again, one right after the other, when it is quiet"
 Verdict = Literal["passed", "failed", "not comparable"]
 
 
@@ -138,30 +139,41 @@ def _not_both(old: Row, new: Row, change: Change) -> tuple[Verdict, str]:
 
 def _judge(rule: str, old: Row, new: Row, change: Change, floor: float | None) -> tuple[Verdict, str]:
     """Judge a figure that both reports hold."""
-    before, after, span = change.before or 0.0, change.after or 0.0, change.change_interval
-    is_worse = change.outcome == "worse"
     if rule == "size":
-        growth = after / before - 1
-        seen = f"{after / 1e6:.3f} MB, {growth:+.1%} from {before / 1e6:.3f} MB; up to {MAX_GROWTH:+.0%} passes"
-        return "failed" if growth > MAX_GROWTH else "passed", seen
-    if rule == "latency" and span and change.change is not None and floor is not None:
-        old_ms, new_ms = (row.latency.reference_ms if row.latency else None for row in (old, new))
-        if missing := _without(("BASE", old_ms), ("NEW", new_ms)):
-            return _not_comparable(f"{missing} does not say how fast its machine was: verify that run again")
-        if floor > UNSTEADY:
-            return _not_comparable(
-                f"its machine was too unsteady: the noise floor is {floor:.1%}, above {UNSTEADY:.0%}. Verify both again, "
-                "one after the other, when it is quiet"
-            )
-        seen = (
-            f"median latency x{change.change:.3f} ({span.low:.3f} to {span.high:.3f}); up to "
-            f"x{1 + max(floor, MAX_SLOWDOWN):.3f} passes"
-        )
-        return "failed" if is_worse and change.change > 1 + MAX_SLOWDOWN else "passed", seen
+        return _judge_size(old.size_bytes, new.size_bytes)
+    if rule == "latency":
+        return _judge_latency(old.latency, new.latency, change, floor)
     if missing := _without(("BASE", old.answers), ("NEW", new.answers)):
         return _not_comparable(f"{missing} does not say what each photo was answered: verify that run again")
-    points = f" ({100 * span.low:+.2f} to {100 * span.high:+.2f})" if span else ""
-    return "failed" if is_worse else "passed", f"{100 * (after - before):+.2f} points{points}, {change.reason}"
+    span, points = change.change_interval, 100 * (change.change or 0.0)
+    between = f" ({100 * span.low:+.2f} to {100 * span.high:+.2f})" if span else ""
+    return "failed" if change.outcome == "worse" else "passed", f"{points:+.2f} points{between}, {change.reason}"
+
+
+def _judge_size(before: int, after: int) -> tuple[Verdict, str]:
+    growth = after / before - 1
+    seen = f"{after / 1e6:.3f} MB, {growth:+.1%} from {before / 1e6:.3f} MB; up to {MAX_GROWTH:+.0%} passes"
+    return "failed" if growth > MAX_GROWTH else "passed", seen
+
+
+def _judge_latency(
+    before: Latency | None, after: Latency | None, change: Change, floor: float | None
+) -> tuple[Verdict, str]:
+    """Judge a ratio of latencies; what is not precise enough to find a regression is not comparable."""
+    ratio, span = change.change, change.change_interval
+    if before is None or after is None or ratio is None or span is None or floor is None:
+        return _not_comparable(change.reason)
+    if missing := _without(("BASE", before.reference_ms), ("NEW", after.reference_ms)):
+        return _not_comparable(f"{missing} does not say how fast its machine was: verify that run again")
+    if floor > UNSTEADY:
+        return _not_comparable(
+            f"its machine was too unsteady: the noise floor is {floor:.1%}, above {UNSTEADY:.0%}. {_AGAIN}"
+        )
+    limit = 1 + max(floor, MAX_SLOWDOWN)
+    seen = f"median latency x{ratio:.3f} ({span.low:.3f} to {span.high:.3f}); up to x{limit:.3f} passes"
+    if span.low <= limit and span.high / span.low > 1 + UNSTEADY:
+        return _not_comparable(f"{seen}; an interval of more than {UNSTEADY:.0%} is too wide to judge by. {_AGAIN}")
+    return "failed" if change.outcome == "worse" and ratio > limit else "passed", seen
 
 
 def _without(*pairs: tuple[str, object]) -> str:
