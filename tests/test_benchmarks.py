@@ -209,6 +209,18 @@ def test_programs_explain_themselves_without_tensorflow() -> None:
         assert " tensorflow\n" not in ended.stderr
 
 
+def test_a_run_is_verified_twice_and_the_gate_finds_what_is_planted_alone(exported: tuple[Run, object]) -> None:
+    folder = exported[0].folder
+    ended = program(
+        "regressions.py", "--artifacts", folder.parent, "--run", folder.name, "--format", "tflite-int8",
+        "--protocol", "quick", "--comparisons", "1", "--most-verifications", "2",
+    )  # fmt: skip
+    result = json.loads(ended.stdout)
+    assert result["verifications"] == 2
+    assert all(result["same_build"][rule] == {"passed": 1} for rule in ("accuracy", "agreement", "size"))
+    assert result["planted"]["size"] == {"failed": 1}
+
+
 def test_an_artifact_is_compared_with_itself(exported: tuple[Run, object]) -> None:
     folder = exported[0].folder
     ended = program(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -46,7 +46,7 @@ RelativePath = Annotated[str, AfterValidator(_stays_below)]
 
 def _in_order(confusions: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     places = [(actual, predicted) for actual, predicted, _ in confusions]
-    if any(first >= second for first, second in itertools.pairwise(places)):
+    if any(first >= second for first, second in pairwise(places)):
         raise ValueError("the classes of confusions are not in order, each pair once")
     return confusions
 
@@ -567,6 +567,26 @@ class Drift(Record):
         return self
 
 
+class PhotoAnswers(Record):
+    """This record says on which test photos an artifact is wrong, so that two reports can be paired photo by photo.
+
+    Photos are numbered from 0 in the order of the SHA-256 of their content, then of their label. Any two runs with the
+    same test split number its photos alike.
+    """
+
+    wrong: list[Count] = Field(description="These are the numbers of the photos whose top-1 class is not their label.")
+    changed: list[Count] = Field(
+        description="These are the numbers of the photos whose top-1 class is not the original's."
+    )
+
+    @model_validator(mode="after")
+    def _photos_ascend(self) -> Self:
+        for photos in (self.wrong, self.changed):
+            if any(one >= other for one, other in pairwise(photos)):
+                raise ValueError("the numbers of the photos do not ascend")
+        return self
+
+
 class Latency(Record):
     """This record sums up the latency of one photo at one thread count, in milliseconds, over rounds after a warm-up."""
 
@@ -596,6 +616,11 @@ class Latency(Record):
     )
     load_ms: Figure = Field(description="This is the time that the runtime took to load the file, in milliseconds.")
     first_inference_ms: Figure = Field(description="This is the time of the first inference, in milliseconds.")
+    reference_ms: Milliseconds | None = Field(
+        default=None,
+        description="This is the median over the rounds of the time of a fixed piece of work in the same process, in "
+        "milliseconds. It tells how fast the machine was. The value is None in reports of earlier versions.",
+    )
 
 
 class Speedup(Record):
@@ -698,6 +723,11 @@ class Row(Record):
     drift: Drift | None = Field(
         description="This compares the artifact's answers with the original's. The value is None if the artifact did not run."
     )
+    answers: PhotoAnswers | None = Field(
+        default=None,
+        description="This lists the photos that the artifact answered wrongly, and those that it answered otherwise than the "
+        "original. The value is None if the artifact did not run, and in reports of earlier versions.",
+    )
     checks: list[Check] = Field(description="This lists the gates with their verdicts.")
     warnings: list[str] = Field(
         description="This lists the warnings about the artifact, such as int8 that is slower than float."
@@ -723,6 +753,20 @@ class Row(Record):
     def _what_ran_has_a_size(self) -> Self:
         if self.drift and not self.size_bytes:
             raise ValueError(f"{self.artifact} answered photos, and its file has no size")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_those_of_the_drift(self) -> Self:
+        if self.answers is None:
+            return self
+        seen = self.drift
+        if seen is None:
+            raise ValueError(f"{self.artifact} has answers, and no drift")
+        flips = seen.flips.right_to_wrong + seen.flips.wrong_to_right + seen.flips.wrong_to_wrong
+        counts = (len(self.answers.wrong), len(self.answers.changed))
+        last = max((*self.answers.wrong[-1:], *self.answers.changed[-1:]), default=0)
+        if counts != (seen.num_photos - round(seen.accuracy * seen.num_photos), flips) or last >= seen.num_photos:
+            raise ValueError(f"the answers of {self.artifact} photo by photo are not those of its drift")
         return self
 
 

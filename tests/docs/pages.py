@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -56,8 +59,11 @@ def run_blocks(blocks: list[Block], folder: Path, name: str) -> None:
             _add(block, folder)
             printed = None
         elif block.title:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.title).write_text(block.text, encoding="utf-8")
             printed = None
+            if block.title.startswith(".github/workflows/"):
+                run_workflow(block.text, folder)
         elif block.language in ("sh", "python"):
             printed = _output(block, folder)
         elif block.language == "text" and printed is not None:
@@ -78,21 +84,42 @@ def _add(block: Block, folder: Path) -> None:
     (folder / file).write_text("".join([*lines[:first], block.text, *lines[first:]]), encoding="utf-8")
 
 
+def run_workflow(text: str, folder: Path) -> None:
+    """Run the steps of a GitHub workflow's only job as a runner does, in a folder that is the checked-out repository.
+
+    A checkout into another path gets a copy of the folder's files. tledge is installed already.
+    """
+    workflow = yaml.safe_load(text)
+    assert workflow["defaults"]["run"]["shell"] == "bash"  # without it a runner takes a bash that knows no pipefail
+    (job,) = workflow["jobs"].values()
+    for step in job["steps"]:
+        if other := step.get("with", {}).get("path"):
+            files = [path for path in folder.iterdir() if path.is_file()]
+            (folder / other).mkdir()
+            for path in files:
+                shutil.copy(path, folder / other)
+        if "run" in step and not step["run"].startswith("pip install "):
+            _run(["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"], step["run"], folder)
+
+
 def _output(block: Block, folder: Path) -> str:
     """What a block prints on standard output."""
-    program = ["sh", "-euc"] if block.language == "sh" else [sys.executable, "-c"]
+    return _run(["sh", "-euc"] if block.language == "sh" else [sys.executable, "-c"], block.text, folder)
+
+
+def _run(program: list[str], text: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # A reader's shell is no process of a test run, whose folder pytest would share with its other processes.
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST_", "TLEDGE_TESTS_"))}
     ended = subprocess.run(
-        [*program, block.text],
+        [*program, text],
         cwd=folder,
-        env={**own, "PATH": path},
+        env={**own, "PATH": path, "GITHUB_STEP_SUMMARY": str(folder / "summary.md")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.returncode == 0, f"{block.text}\n{ended.stdout}\n{ended.stderr}"
+    assert ended.returncode == 0, f"{text}\n{ended.stdout}\n{ended.stderr}"
     return ended.stdout
 
 

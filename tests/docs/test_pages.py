@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from tledge.cli.main import app
 
-from .pages import DOCS, blocks_of, run
+from .pages import DOCS, blocks_of, run, run_workflow
 
 # A page about adding a file to tledge shows parts of that file, and is run in a checkout of its own.
 PAGES = [
@@ -35,6 +35,18 @@ def test_commands_that_need_data_of_your_own_name_options_that_exist(page: Path)
             name, *words = shlex.split(line.partition("#")[0])[1:]
             known = {option for one in commands.commands[name].params for option in (*one.opts, *one.secondary_opts)}
             assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_the_steps_of_a_workflow_run_in_its_folder_and_one_that_fails_in_a_pipe_is_seen(tmp_path: Path) -> None:
+    (gate,) = [page for page in PAGES if page.stem == "gate-a-pull-request"]
+    (workflow,) = [block for block in blocks_of(gate) if block.title.startswith(".github/")]
+    head, _, _ = workflow.text.partition("    steps:")
+    (tmp_path / "one").write_text("of the repository")
+    steps = "    steps:\n      - uses: a/b\n        with: {path: other}\n      - run: cat other/one"
+    run_workflow(f'{head}{steps} | tee -a "$GITHUB_STEP_SUMMARY"\n', tmp_path)
+    assert (tmp_path / "summary.md").read_text() == "of the repository"
+    with pytest.raises(AssertionError, match="false"):
+        run_workflow(f"{head}    steps:\n      - run: false | tee said\n", tmp_path)
 
 
 def test_a_block_that_fails_and_a_line_that_is_not_printed_are_seen(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from tledge.records import (
     NoiseFloor,
     OperatorCount,
     OriginalRow,
+    PhotoAnswers,
     Protocol,
     Report,
     Row,
@@ -134,7 +135,9 @@ def drift(truth: Ints, before: Ints, after: Ints, labels: Sequence[str]) -> Drif
     )
 
 
-def latency(median_ms: float, num_threads: int = 2, seed: int = 0, rounds: int = 25) -> Latency:
+def latency(
+    median_ms: float, num_threads: int = 2, seed: int = 0, rounds: int = 25, reference_ms: float | None = 0.065
+) -> Latency:
     """A right-skewed distribution about a median."""
     draw = np.random.default_rng(seed)
     times = median_ms * (0.94 + draw.gamma(2.0, 0.035, (rounds, 20)))
@@ -155,6 +158,7 @@ def latency(median_ms: float, num_threads: int = 2, seed: int = 0, rounds: int =
         round_medians_ms=np.median(times, axis=1).tolist(),
         load_ms=3.2,
         first_inference_ms=2.1 * median_ms,
+        reference_ms=reference_ms,
     )
 
 
@@ -289,6 +293,9 @@ def sample_report(
                 thread_sweep=[latency(MEDIANS_MS[name] * 1.7, 1, seed=index + 50)] if sweep and timed else [],
                 speedups=_speedups(name, mine, times, original_latency) if mine else [],
                 drift=found,
+                answers=PhotoAnswers(
+                    wrong=np.flatnonzero(after != truth).tolist(), changed=np.flatnonzero(after != before).tolist()
+                ),
                 checks=checks,
                 warnings=slow if name == DYNAMIC and timed else [],
                 error=None,

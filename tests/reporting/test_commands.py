@@ -78,10 +78,10 @@ def test_a_report_of_another_build_or_of_an_older_version_is_refused(tledge: Cal
 def test_compare_prints_a_table_or_json_of_two_runs(tledge: Callable[..., Any], runs: Path) -> None:
     outcome = tledge("compare", "a", "b", "--artifacts", runs)
     assert outcome.code == 0, outcome.err
-    assert "A: a, B: b" in outcome.out
+    assert "BASE: a, NEW: b" in outcome.out
     assert "inside noise" in outcome.out
     found = json.loads(tledge("compare", "a", "b", "--artifacts", runs, "--json").out)
-    assert (found["run_a"], found["run_b"], found["schema_version"]) == ("a", "b", 1)
+    assert (found["base_run"], found["new_run"], found["schema_version"]) == ("a", "b", 2)
     assert len(found["artifacts"]) == 6
 
 
@@ -90,7 +90,7 @@ def test_compare_reads_a_report_that_was_kept_as_a_file(tledge: Callable[..., An
     shutil.copy(runs / "a" / "verification" / "report.json", kept)
     outcome = tledge("compare", kept, "b", "--artifacts", runs)
     assert outcome.code == 0, outcome.err
-    assert "A: a, B: b" in outcome.out
+    assert "BASE: a, NEW: b" in outcome.out
     outcome = tledge("compare", tmp_path / "gone.json", "b", "--artifacts", runs)
     assert (outcome.code, "no such file" in outcome.err) == (2, True)
 

@@ -13,6 +13,7 @@ from reporting.samples import BROKEN, INT8, MEDIANS_MS, latency, sample_report, 
 from tledge.records import Interval, Latency, Report
 from tledge.reporting.compare import Change, ReportComparison, compare_reports, difference_interval
 from tledge.reporting.compare_table import comparison_table
+from tledge.statistics import difference_interval_points
 
 
 def _with(report: Report, **change: object) -> Report:
@@ -43,7 +44,7 @@ def test_a_report_against_itself_has_no_change() -> None:
     outcomes = {change.outcome for artifact in comparison.artifacts for change in artifact.changes}
     assert outcomes == {"inside noise", "same", "not compared"}  # the last of the artifact that did not run
     assert comparison.same_test_split
-    assert comparison.only_in_a == comparison.only_in_b == []
+    assert comparison.only_in_base == comparison.only_in_new == []
 
 
 @pytest.mark.parametrize(("factor", "outcome"), [(1.5, "better"), (1 / 1.5, "worse"), (1.01, "inside noise")])
@@ -80,19 +81,43 @@ def test_latencies_of_different_machines_are_not_compared_and_that_is_said_first
 
 def test_latencies_for_different_targets_are_not_compared() -> None:
     report = sample_report()
+    moved = report.model_copy(update={"target": report.target.model_copy(update={"name": "elsewhere/cpu"})})
+    assert compare_reports(report, moved).latency_comparable
     for change in ({"name": "other"}, {"threads": 4}):
         other = report.model_copy(update={"target": report.target.model_copy(update=change)})
         assert _change(compare_reports(report, other), "p50_latency_ms").outcome == "not compared"
 
 
-def test_an_accuracy_far_away_counts_and_one_near_by_does_not() -> None:
-    report = sample_report()
+def test_without_answers_photo_by_photo_only_an_accuracy_far_away_counts() -> None:
+    report = _with(sample_report(), answers=None)
     drift = report.rows[3].drift
     assert drift
     for accuracy, outcome in ((0.80, "worse"), (0.99, "better"), (drift.accuracy - 0.01, "inside noise")):
         interval = wilson(round(accuracy * 550), 550)
         moved = drift.model_copy(update={"accuracy": accuracy, "accuracy_interval": interval})
-        assert _change(compare_reports(report, _with(report, drift=moved)), "accuracy").outcome == outcome
+        change = _change(compare_reports(report, _with(report, drift=moved)), "accuracy")
+        assert (change.outcome, change.reason) == (outcome, "the same photos, compared as if they were others")
+
+
+@pytest.mark.parametrize(("photos", "quantity"), [("wrong", "accuracy"), ("changed", "agreement")])
+def test_answers_to_the_same_photos_are_paired_and_those_to_others_are_not(photos: str, quantity: str) -> None:
+    report = sample_report(num_photos=2000)
+    answers = report.rows[3].answers
+    assert answers
+    missed = getattr(answers, photos)
+    others = [photo for photo in range(2000) if photo not in missed]
+    moved = answers.model_copy(update={photos: sorted([*missed[5:], *others[:25]])})
+    after = _with(report, answers=moved)
+    change = _change(compare_reports(report, after), quantity)
+    assert (change.outcome, change.reason) == ("worse", "paired photo by photo: 25 lost and 5 won of 2,000")
+    expected = difference_interval_points(25, 5, 2000)
+    assert change.change_interval
+    assert (-100 * change.change_interval.high, -100 * change.change_interval.low) == pytest.approx(
+        (expected.low, expected.high)
+    )
+    for unlike in ({"test_split_sha256": "0" * 64}, {"labels": [*report.labels[1:], "lilies"]}):
+        change = _change(compare_reports(report, after.model_copy(update=unlike)), quantity)
+        assert (change.outcome, "in NEW than in BASE" in change.reason) == ("inside noise", True)
 
 
 def test_a_larger_drop_is_worse() -> None:
@@ -131,9 +156,9 @@ def test_sizes_are_exact(size: int, outcome: str) -> None:
 
 def test_artifacts_of_only_one_report_are_named() -> None:
     comparison = compare_reports(sample_report(), sample_report(broken=False))
-    assert (comparison.only_in_a, comparison.only_in_b) == ([BROKEN], [])
-    assert f"only in A: {BROKEN}" in _shown(comparison)
-    assert f"only in B: {BROKEN}" in _shown(compare_reports(sample_report(broken=False), sample_report()))
+    assert (comparison.only_in_base, comparison.only_in_new) == ([BROKEN], [])
+    assert f"only in BASE: {BROKEN}" in _shown(comparison)
+    assert f"only in NEW: {BROKEN}" in _shown(compare_reports(sample_report(broken=False), sample_report()))
 
 
 def test_other_photos_other_labels_other_budgets_and_another_protocol_are_said() -> None:
@@ -157,7 +182,7 @@ def test_an_artifact_that_did_not_run_is_not_compared_and_the_report_says_in_whi
     report = sample_report()
     change = _change(compare_reports(report, _with(report, drift=None, latency=None)), "accuracy")
     assert change.outcome == "not compared"
-    assert change.reason == "it did not run in B"
+    assert change.reason == "it did not run in NEW"
 
 
 def test_the_table_shows_both_figures_and_every_outcome() -> None:

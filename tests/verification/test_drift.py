@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tledge.bench.answers import num_not_finite, softmax, why_no_probabilities
+from tledge.records import PhotoAnswers
 from tledge.statistics import difference_interval_points, mcnemar_p_value, wilson_interval
-from tledge.verification.drift import drift
+from tledge.verification.drift import drift, photo_answers
 from tledge.verification.probabilities import expected_calibration_error
 
 NAMES = ["daisy", "rose", "tulip"]
@@ -33,6 +34,23 @@ def test_flips_are_counted_three_ways() -> None:
     assert found.flips.wrong_to_wrong == 1
     assert found.agreement == pytest.approx(2 / 6)
     assert found.num_photos == 6
+
+
+def test_photos_are_numbered_alike_however_they_were_ordered() -> None:
+    draw = np.random.default_rng(0)
+    truth, before, after = draw.integers(0, 3, (3, 40))
+    contents = [bytes([key]) for key in draw.permutation(40)]
+    contents[7] = contents[3]  # one picture under two labels: the label decides
+    truth[3], truth[7] = 0, 1
+
+    def answers(order: np.ndarray) -> PhotoAnswers:
+        sides = (np.eye(3)[side[order]] for side in (before, after))
+        return photo_answers(truth[order], *sides, [contents[photo] for photo in order], ["c", "b", "a"])
+
+    found, places = answers(np.arange(40)), sorted(range(40), key=lambda photo: (contents[photo], -truth[photo]))
+    assert found.wrong == [place for place, photo in enumerate(places) if after[photo] != truth[photo]]
+    assert found.changed == [place for place, photo in enumerate(places) if after[photo] != before[photo]]
+    assert all(answers(draw.permutation(40)) == found for _ in range(5))
 
 
 def test_every_interval_belongs_to_its_own_counts() -> None:

@@ -19,6 +19,7 @@ from tledge.exporters import formats
 from tledge.exporters.options import Options
 from tledge.machine import adds_int8_products_in_16_bits, this_machine
 from tledge.records import Report
+from tledge.reporting.regressions import judge_reports
 from tledge.reporting.wording import gate
 from tledge.run import Run
 from tledge.runtimes import runtimes, runtimes_for
@@ -98,6 +99,17 @@ def test_every_row_is_measured_on_every_test_photo(report: Report, built: Run) -
         assert row.peak_memory_mb is not None
         assert 10 < row.peak_memory_mb < 1000
         assert {check.name for check in row.checks} == GATES
+
+
+def test_every_row_has_its_answers_photo_by_photo_and_the_speed_of_the_machine(report: Report) -> None:
+    for row in report.rows:
+        assert row.answers
+        assert row.drift
+        assert row.latency
+        assert len(row.answers.wrong) == round((1 - row.drift.accuracy) * row.drift.num_photos)
+        assert row.latency.reference_ms
+    again = judge_reports(report, report, ["accuracy", "agreement", "size"])
+    assert again.gate.verdict == "passed"
 
 
 def test_float_rows_agree_with_the_original_on_every_photo(report: Report) -> None:

@@ -56,6 +56,7 @@ def test_the_load_the_first_inference_and_every_run_are_timed(tmp_path: Path, ph
     assert loaded["first_inference_ns"] > 0
     assert [len(answer["latencies_ns"]) for answer in (few, more)] == [3, 20]
     assert min(more["latencies_ns"]) > 0
+    assert min(few["reference_ns"], more["reference_ns"]) > 0
 
 
 def test_a_warm_up_ends_when_the_latency_has_settled_or_at_its_limit(tmp_path: Path, photos: np.ndarray) -> None:

@@ -234,6 +234,7 @@ class _Runner:
         self.model = model
         self._process, self._limits = process, limits
         self._rounds: list[list[int]] = []
+        self._references_ns: list[int] = []
         self.median_ns = self.peak_memory_mb = 0.0
 
     def start(self, rounds: Rounds) -> None:
@@ -248,10 +249,12 @@ class _Runner:
     def time(self, rounds: Rounds) -> None:
         runs = rounds.runs(self.median_ns)
         timeout_s = self._limits.start_s + self._limits.photo_s * runs
-        latencies_ns = self._process.call("time", timeout_s, runs=runs).get("latencies_ns")
+        answer = self._process.call("time", timeout_s, runs=runs)
+        latencies_ns = answer.get("latencies_ns")
         if not isinstance(latencies_ns, list) or len(latencies_ns) != runs or not all(map(_is_count, latencies_ns)):
             raise WorkerFailed("the process gave no readable answer")
         self._rounds.append(latencies_ns)
+        self._references_ns += _counts(answer, "reference_ns")
 
     def has_enough(self, rounds: Rounds) -> bool:
         """Say whether the process reached the protocol's least number of queries and seconds."""
@@ -268,7 +271,7 @@ class _Runner:
         self.peak_memory_mb = peak_bytes / MB
 
     def latency(self, num_threads: int) -> Latency:
-        return summarise(self._rounds, num_threads, self._started)
+        return summarise(self._rounds, num_threads, self._started, self._references_ns)
 
 
 def _is_count(value: object) -> bool:

@@ -17,6 +17,10 @@ ProtocolName = Literal["quick", "standard", "mlperf"]
 MIN_FLOOR = 0.03
 """The noise floor is never below this relative difference. Two processes of one artifact differ by their memory layout,
 and one pair of processes shows that only by chance. benchmarks/self_comparison.py measures it."""
+UNSTEADY = 0.10
+"""Where the noise floor is above this relative difference, the machine is too unsteady for latencies."""
+SAME_SPEED = 0.05
+"""Where the time of the reference work differs by more than this fraction, a machine ran at two different speeds."""
 _RESAMPLES = 4999
 _MIN_RUNS_A_ROUND = 5
 _MAX_ROUND_S = 2.0
@@ -85,10 +89,13 @@ class Started:
     is_stable: bool
 
 
-def summarise(latencies_ns: Sequence[Sequence[int]], num_threads: int, started: Started) -> Latency:
+def summarise(
+    latencies_ns: Sequence[Sequence[int]], num_threads: int, started: Started, references_ns: Sequence[int] = ()
+) -> Latency:
     """Summarise the latencies of all rounds together: mean and percentiles (linear interpolation), in milliseconds.
 
-    ``latencies_ns`` has one list for each round, and each list holds at least one latency.
+    ``latencies_ns`` has one list for each round, and each list holds at least one latency. ``references_ns`` has the
+    time of the reference work for each round.
     """
     milliseconds = np.concatenate([np.asarray(part, np.float64) for part in latencies_ns]) / 1e6
     p25, p50, p75, p90, p95, p99 = np.percentile(milliseconds, [25, 50, 75, 90, 95, 99])
@@ -108,6 +115,7 @@ def summarise(latencies_ns: Sequence[Sequence[int]], num_threads: int, started: 
         round_medians_ms=[float(np.median(np.asarray(part, np.float64))) / 1e6 for part in latencies_ns],
         load_ms=started.load_ns / 1e6,
         first_inference_ms=started.first_inference_ns / 1e6,
+        reference_ms=float(np.median(references_ns)) / 1e6 if len(references_ns) else None,
     )
 
 

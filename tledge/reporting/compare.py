@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import Field
 
+from tledge.bench.latency import SAME_SPEED
 from tledge.records import Drift, Interval, Latency, Record, Report, Row
+from tledge.statistics import difference_interval_points
 
 Outcome = Literal["better", "worse", "inside noise", "same", "not compared"]
+Quantity = Literal["accuracy", "agreement", "accuracy_drop_points", "p50_latency_ms", "size_bytes"]
 _RESAMPLES = 4999
 
 
 class Change(Record):
     """A change compares one figure of an artifact between two reports."""
 
-    quantity: Literal["accuracy", "accuracy_drop_points", "p50_latency_ms", "size_bytes"]
+    quantity: Quantity
     before: float | None
     after: float | None
     change: float | None = Field(
-        description="This is the value in report B minus the value in report A. For p50_latency_ms it is B divided by A. "
+        description="This is the value in NEW minus the value in BASE. For p50_latency_ms it is NEW divided by BASE. "
         "The value is None if the figure is not compared."
     )
     change_interval: Interval | None = Field(
@@ -38,19 +43,23 @@ class ArtifactComparison(Record):
     verdict_after: str
     changes: list[Change]
 
+    def change(self, quantity: Quantity) -> Change:
+        """Return the change of one figure."""
+        return next(change for change in self.changes if change.quantity == quantity)
+
 
 class ReportComparison(Record):
-    """``tledge compare --json`` prints this record. Report A is before, and report B is after."""
+    """``tledge compare --json`` prints this record. Report BASE is before, and report NEW is after."""
 
-    schema_version: int = 1
-    run_a: str
-    run_b: str
+    schema_version: int = 2
+    base_run: str
+    new_run: str
     same_test_split: bool
     latency_comparable: bool
     warnings: list[str] = Field(description="These sentences say what makes the two reports hard to compare.")
     artifacts: list[ArtifactComparison]
-    only_in_a: list[str]
-    only_in_b: list[str]
+    only_in_base: list[str]
+    only_in_new: list[str]
 
 
 def compare_reports(before: Report, after: Report) -> ReportComparison:
@@ -60,30 +69,53 @@ def compare_reports(before: Report, after: Report) -> ReportComparison:
     """
     second = {row.artifact: row for row in after.rows}
     first = {row.artifact for row in before.rows}
-    differences = _what_makes_latency_differ(before, after)
-    same_split = before.test_split_sha256 == after.test_split_sha256
+    shared = [(row, second[row.artifact]) for row in before.rows if row.artifact in second]
+    originals = before.original.cpu_latency, after.original.cpu_latency
+    speed = _another_speed([originals, *((old.latency, new.latency) for old, new in shared)])
+    differences = [[*_what_makes_latency_differ(before, after, *rows), *speed] for rows in shared]
+    unlike = what_makes_photos_differ(before, after)
     return ReportComparison(
-        run_a=before.run,
-        run_b=after.run,
-        same_test_split=same_split,
-        latency_comparable=not differences,
-        warnings=_warnings(before, after, differences),
+        base_run=before.run,
+        new_run=after.run,
+        same_test_split=before.test_split_sha256 == after.test_split_sha256,
+        latency_comparable=not any(differences),
+        warnings=_warnings(before, after, list(dict.fromkeys(chain.from_iterable(differences)))),
         artifacts=[
             ArtifactComparison(
-                artifact=row.artifact,
-                verdict_before=row.verdict,
-                verdict_after=second[row.artifact].verdict,
+                artifact=old.artifact,
+                verdict_before=old.verdict,
+                verdict_after=new.verdict,
                 changes=[
-                    *_accuracies(row.drift, second[row.artifact].drift, same_split),
-                    _latency(row, second[row.artifact], _noise(before, after, row), differences),
-                    _size(row, second[row.artifact]),
+                    *_shares(old, new, unlike),
+                    _latency(old, new, noise(before, after, old), differing),
+                    _size(old, new),
                 ],
             )
-            for row in before.rows
-            if row.artifact in second
+            for (old, new), differing in zip(shared, differences, strict=True)
         ],
-        only_in_a=[row.artifact for row in before.rows if row.artifact not in second],
-        only_in_b=[row.artifact for row in after.rows if row.artifact not in first],
+        only_in_base=[row.artifact for row in before.rows if row.artifact not in second],
+        only_in_new=[row.artifact for row in after.rows if row.artifact not in first],
+    )
+
+
+def what_makes_photos_differ(before: Report, after: Report) -> list[str]:
+    """Say why answers can't be paired photo by photo; return an empty list where both answer the same questions."""
+    made = []
+    if before.test_split_sha256 != after.test_split_sha256:
+        made.append("other test photos in NEW than in BASE")
+    if sorted(before.labels) != sorted(after.labels):
+        made.append("other labels in NEW than in BASE")
+    return made
+
+
+def what_makes_targets_differ(before: Report, after: Report) -> list[str]:
+    """Say in what the targets differ, their budgets and the folder of their file apart; an empty list if in nothing."""
+    one, other = before.target, after.target
+    return _differences(
+        ("target", PurePath(one.name).name, PurePath(other.name).name),
+        ("threads", one.threads, other.threads),
+        ("architectures of the target", one.architectures, other.architectures),
+        ("CPU of the target", one.cpu_contains, other.cpu_contains),
     )
 
 
@@ -101,48 +133,71 @@ def difference_interval(before: float, before_95: Interval, after: float, after_
     )
 
 
-def _accuracies(before: Drift | None, after: Drift | None, same_split: bool) -> list[Change]:
-    if before is None or after is None:
+def _shares(before: Row, after: Row, unlike: list[str]) -> list[Change]:
+    """Compare accuracy, agreement and drop. Where both answered the same photos, the first two are paired by photo."""
+    old, new = before.drift, after.drift
+    if old is None or new is None:
         missing = "it did not run in " + " and in ".join(
-            name for name, drift in (("A", before), ("B", after)) if drift is None
+            name for name, drift in (("BASE", old), ("NEW", new)) if drift is None
         )
+        shares: tuple[Quantity, ...] = ("accuracy", "agreement", "accuracy_drop_points")
         return [
-            _not_compared("accuracy", before.accuracy if before else None, after.accuracy if after else None, missing),
-            _not_compared(
-                "accuracy_drop_points",
-                before.accuracy_drop_points if before else None,
-                after.accuracy_drop_points if after else None,
-                missing,
-            ),
+            _not_compared(name, getattr(old, name) if old else None, getattr(new, name) if new else None, missing)
+            for name in shares
         ]
-    photos = "the same photos, compared as if they were others" if same_split else "other photos in B than in A"
-    accuracy = difference_interval(before.accuracy, before.accuracy_interval, after.accuracy, after.accuracy_interval)
+    unpaired = "; ".join(unlike) or "the same photos, compared as if they were others"
+    answers = before.answers, after.answers
+    wrong = changed = None
+    if not unlike and answers[0] and answers[1] and old.num_photos == new.num_photos:
+        wrong, changed = (answers[0].wrong, answers[1].wrong), (answers[0].changed, answers[1].changed)
     drop = difference_interval(
-        before.accuracy_drop_points,
-        before.accuracy_drop_points_interval,
-        after.accuracy_drop_points,
-        after.accuracy_drop_points_interval,
+        old.accuracy_drop_points,
+        old.accuracy_drop_points_interval,
+        new.accuracy_drop_points,
+        new.accuracy_drop_points_interval,
     )
     return [
-        Change(
-            quantity="accuracy",
-            before=before.accuracy,
-            after=after.accuracy,
-            change=after.accuracy - before.accuracy,
-            change_interval=accuracy,
-            outcome=_judge(accuracy, more_is_better=True),
-            reason=photos,
-        ),
+        _share("accuracy", old, new, wrong, unpaired),
+        _share("agreement", old, new, changed, unpaired),
         Change(
             quantity="accuracy_drop_points",
-            before=before.accuracy_drop_points,
-            after=after.accuracy_drop_points,
-            change=after.accuracy_drop_points - before.accuracy_drop_points,
+            before=old.accuracy_drop_points,
+            after=new.accuracy_drop_points,
+            change=new.accuracy_drop_points - old.accuracy_drop_points,
             change_interval=drop,
             outcome=_judge(drop, more_is_better=False),
-            reason=photos,
+            reason=unpaired,
         ),
     ]
+
+
+def _share(
+    quantity: Literal["accuracy", "agreement"],
+    old: Drift,
+    new: Drift,
+    misses: tuple[list[int], list[int]] | None,
+    unpaired: str,
+) -> Change:
+    """Compare a share of photos by those that miss it in each report, or by both intervals where they are not known."""
+    before, after = getattr(old, quantity), getattr(new, quantity)
+    if misses is None:
+        intervals = (getattr(old, f"{quantity}_interval"), getattr(new, f"{quantity}_interval"))
+        interval, reason = difference_interval(before, intervals[0], after, intervals[1]), unpaired
+    else:
+        first, second = map(set, misses)
+        lost, won = len(second - first), len(first - second)
+        drop = difference_interval_points(lost, won, new.num_photos)
+        interval = Interval(low=-drop.high / 100, high=-drop.low / 100)
+        reason = f"paired photo by photo: {lost} lost and {won} won of {new.num_photos:,}"
+    return Change(
+        quantity=quantity,
+        before=before,
+        after=after,
+        change=after - before,
+        change_interval=interval,
+        outcome=_judge(interval, more_is_better=True),
+        reason=reason,
+    )
 
 
 def _judge(interval: Interval, *, more_is_better: bool) -> Outcome:
@@ -151,20 +206,20 @@ def _judge(interval: Interval, *, more_is_better: bool) -> Outcome:
     return "better" if (interval.low > 0) == more_is_better else "worse"
 
 
-def _latency(before: Row, after: Row, noise: float | None, differences: list[str]) -> Change:
+def _latency(before: Row, after: Row, floor: float | None, differences: list[str]) -> Change:
     old, new = before.latency, after.latency
     p50s = (old.p50_ms if old else None, new.p50_ms if new else None)
     if old is None or new is None:
         return _not_compared("p50_latency_ms", *p50s, "it was not timed in both")
     if differences:
         return _not_compared("p50_latency_ms", *p50s, "; ".join(differences))
-    if noise is None:
+    if floor is None:
         return _not_compared("p50_latency_ms", *p50s, "a report has no noise floor at this thread count")
     ratio, interval = _ratio(old, new)
     outcome: Outcome = "inside noise"
-    if interval.high < 1 and ratio < 1 / (1 + noise):
+    if interval.high < 1 and ratio < 1 / (1 + floor):
         outcome = "better"
-    elif interval.low > 1 and ratio > 1 + noise:
+    elif interval.low > 1 and ratio > 1 + floor:
         outcome = "worse"
     return Change(
         quantity="p50_latency_ms",
@@ -173,7 +228,7 @@ def _latency(before: Row, after: Row, noise: float | None, differences: list[str
         change=ratio,
         change_interval=interval,
         outcome=outcome,
-        reason=f"measured at different times; up to {noise:.1%} is noise on the noisier of the two",
+        reason=f"measured at different times; up to {floor:.1%} is noise on the noisier of the two",
     )
 
 
@@ -192,7 +247,7 @@ def _ratio(before: Latency, after: Latency) -> tuple[float, Interval]:
     return float(np.exp(np.mean(new) - np.mean(old))), Interval(low=float(low), high=float(high))
 
 
-def _noise(before: Report, after: Report, row: Row) -> float | None:
+def noise(before: Report, after: Report, row: Row) -> float | None:
     """Return the larger noise floor of the two reports at the artifact's thread count; None where one is missing."""
     threads = row.latency.num_threads if row.latency else None
     floors = [
@@ -219,7 +274,7 @@ def _size(before: Row, after: Row) -> Change:
 
 
 def _not_compared(
-    quantity: Literal["accuracy", "accuracy_drop_points", "p50_latency_ms", "size_bytes"],
+    quantity: Quantity,
     before: float | None,
     after: float | None,
     reason: str,
@@ -235,15 +290,44 @@ def _not_compared(
     )
 
 
-def _what_makes_latency_differ(before: Report, after: Report) -> list[str]:
-    """Say why the latencies can't be compared; return an empty list where they can."""
-    pairs = [
-        ("CPU", before.machine.cpu, after.machine.cpu),
-        ("architecture", before.machine.architecture, after.machine.architecture),
-        ("cores", before.machine.logical_cores, after.machine.logical_cores),
-        ("target", before.target.name, after.target.name),
-        ("threads", before.target.threads, after.target.threads),
+def _what_makes_latency_differ(before: Report, after: Report, old: Row, new: Row) -> list[str]:
+    """Say why an artifact's latencies can't be compared; return an empty list where they can."""
+    one, other = old.machine or before.machine, new.machine or after.machine
+    found = _differences(
+        ("CPU", one.cpu, other.cpu),
+        ("architecture", one.architecture, other.architecture),
+        ("cores", one.logical_cores, other.logical_cores),
+        ("frequency governor", one.governor, other.governor),
+    ) + what_makes_targets_differ(before, after)
+    if before.protocol and after.protocol:
+        pinned = [len(protocol.pinned_cores or ()) for protocol in (before.protocol, after.protocol)]
+        found += _differences(
+            ("protocol", before.protocol.name, after.protocol.name),
+            ("number of cores that processes are pinned to", pinned[0], pinned[1]),
+        )
+    return found
+
+
+def _another_speed(pairs: list[tuple[Latency | None, Latency | None]]) -> list[str]:
+    """Say that the machine ran at another speed, by the reference work in each process; an empty list if it did not.
+
+    One process shows the speed by chance only: the geometric mean over all of them steadies it.
+    """
+    logs = [
+        math.log(new.reference_ms / old.reference_ms)
+        for old, new in pairs
+        if old and new and old.reference_ms and new.reference_ms
     ]
+    slower = math.exp(sum(logs) / len(logs)) if logs else 1.0
+    if max(slower, 1 / slower) <= 1 + SAME_SPEED:
+        return []
+    return [
+        f"another speed of the machine: the same piece of work took x{slower:.2f} of its time in BASE. Verify both again, "
+        "one right after the other, when it is quiet"
+    ]
+
+
+def _differences(*pairs: tuple[str, object, object]) -> list[str]:
     return [f"another {name} ({one}, then {two})" for name, one, two in pairs if one != two]
 
 
@@ -253,15 +337,19 @@ def _warnings(before: Report, after: Report, differences: list[str]) -> list[str
         made.append(f"latency is not compared: {'; '.join(differences)}")
     if before.test_split_sha256 != after.test_split_sha256:
         made.append("the test photos differ: an accuracy difference is one of models and of photos")
-    if before.labels != after.labels:
+    if sorted(before.labels) != sorted(after.labels):
         made.append("the labels differ: these models do not answer the same question")
     if before.target.budget != after.target.budget:
         made.append("the budgets differ: a verdict may have changed with them")
-    if before.manifest_sha256 == after.manifest_sha256:
+    if before == after:
+        made.append("both are one and the same report: nothing can differ")
+    elif before.manifest_sha256 == after.manifest_sha256:
         made.append("both reports are of one build: what differs is the export or the measurement")
-    protocols = [report.protocol.name if report.protocol else "none" for report in (before, after)]
-    if not differences and protocols[0] != protocols[1]:
-        made.append(f"latency was measured with another protocol ({protocols[0]}, then {protocols[1]})")
-    if before.machine.governor != after.machine.governor:
-        made.append(f"another frequency governor ({before.machine.governor}, then {after.machine.governor})")
+    if before.machine.system != after.machine.system:
+        made.append(f"another operating system ({before.machine.system}, then {after.machine.system})")
+    versions = before.library_versions, after.library_versions
+    changed = [name for name in versions[0] if versions[0][name] != versions[1].get(name, versions[0][name])]
+    if changed:
+        told = ", ".join(f"{name} ({versions[0][name]}, then {versions[1][name]})" for name in changed)
+        made.append(f"other versions of libraries: {told}")
     return made

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tledge.records import ClassDrift, Drift, Flips, Interval
+from tledge.records import ClassDrift, Drift, Flips, Interval, PhotoAnswers
 from tledge.scores import confusions, macro_f1
 from tledge.statistics import (
     difference_bounds,
@@ -94,6 +94,27 @@ def drift(
         expected_calibration_error=expected_calibration_error(seen.artifact.confidence, is_right),
         original_mean_confidence=float(np.mean(seen.original.confidence)),
         mean_confidence=float(np.mean(seen.artifact.confidence)),
+    )
+
+
+def photo_answers(
+    labels: Integers,
+    original: Floats,
+    artifact: Floats,
+    content_sha256: Sequence[bytes],
+    label_names: Sequence[str],
+) -> PhotoAnswers:
+    """Return on which photos an artifact is wrong, and on which it answers otherwise than the original.
+
+    ``labels``, ``original`` and ``artifact`` are those of :func:`drift`. The photos are numbered in the order of their
+    content and label, since two runs may read the photos of one test split in different orders.
+    """
+    after = np.argmax(artifact, axis=1)
+    keys = [(content, label_names[label]) for content, label in zip(content_sha256, labels, strict=True)]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return PhotoAnswers(
+        wrong=np.flatnonzero((after != labels)[order]).tolist(),
+        changed=np.flatnonzero((after != np.argmax(original, axis=1))[order]).tolist(),
     )
 
 

@@ -15,18 +15,18 @@ from tledge.audit import audit
 from tledge.audit.contract import contract_problems
 from tledge.bench.answers import probabilities_or_fault, require_logits, softmax
 from tledge.bench.bench import Bench, Runnable, Timed, TimeLimits, Timings, original_of
-from tledge.bench.latency import Rounds, measured_speedup
+from tledge.bench.latency import UNSTEADY, Rounds, measured_speedup
 from tledge.bench.photos import lay_out
 from tledge.cache import CachedRows
 from tledge.datasets.prepare import load_split
 from tledge.errors import ArtifactError
 from tledge.progress import Progress
-from tledge.records import AttributionStep, Audit, Drift, LayerReport, OriginalRow, Speedup
+from tledge.records import AttributionStep, Audit, Drift, LayerReport, OriginalRow, PhotoAnswers, Speedup
 from tledge.run import Run
 from tledge.scores import confusions
 from tledge.statistics import wilson_interval
 from tledge.verification import attribution
-from tledge.verification.drift import drift
+from tledge.verification.drift import drift, photo_answers
 from tledge.verification.layer_errors import layer_reports
 from tledge.verification.reference import probabilities, reference_logits
 from tledge.verification.subjects import Subject
@@ -35,7 +35,6 @@ from tledge.workers.place import Here
 from tledge.workers.process import WorkerFailed
 
 Floats = npt.NDArray[np.floating]
-UNSTEADY = 0.10  # the report warns of a larger noise floor
 
 
 @dataclass(frozen=True)
@@ -143,6 +142,15 @@ class Measurement:
         The drift is None where the artifact gave no usable answers.
         """
         return self.drifts.get(subject.model) if subject.problem is None else None
+
+    def photo_answers(self, subject: Subject) -> PhotoAnswers | None:
+        """Return an artifact's answers photo by photo; None where it has no drift."""
+        answers = self.good(subject.model)
+        if answers is None or self.drift_of(subject) is None:
+            return None
+        return photo_answers(
+            self.photos.labels, self.reference, answers, self.photos.content_sha256, self.run.manifest.labels
+        )
 
     def _judged(self, model: Runnable, answers: Floats | WorkerFailed) -> Floats | WorkerFailed:
         """Return the answers where they are probabilities or the original's logits, else what is wrong with them."""

@@ -66,6 +66,7 @@ def row(subject: Subject, measured: Measurement, target: Target, machine: Machin
         thread_sweep=[latency for latency in latencies if latency.num_threads != target.threads],
         speedups=speedups,
         drift=seen,
+        answers=measured.photo_answers(subject),
         checks=checks,
         warnings=[
             *_missed(record),

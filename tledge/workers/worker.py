@@ -27,6 +27,7 @@ from tledge.runtimes import Session, runtime
 
 WARMUP_BLOCK_RUNS = 10
 WARMUP_TOLERANCE = 0.02  # The latency has settled when the medians of three blocks differ by no more than this share.
+_REFERENCE_RUNS = 5
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -118,8 +119,8 @@ class Worker:
         return {"runs": len(medians) * WARMUP_BLOCK_RUNS, "is_stable": False, "median_ns": round(medians[-1])}
 
     def time(self, runs: int) -> dict[str, Any]:
-        """Return the latencies of the next ``runs`` photos, in order and in nanoseconds."""
-        return {"latencies_ns": self._timed(runs)}
+        """Return the latencies of the next ``runs`` photos, in order, and of the reference work, in nanoseconds."""
+        return {"latencies_ns": self._timed(runs), "reference_ns": reference_ns()}
 
     def end(self) -> dict[str, Any]:
         """Return the peak memory of the process, in bytes."""
@@ -149,6 +150,24 @@ class Worker:
         self._pixels.seek(first * row_bytes)
         data = self._pixels.read(min(count, self._job.num_photos - first) * row_bytes)
         return np.frombuffer(data, np.uint8).reshape(-1, size, size, 3)
+
+
+def reference_ns() -> int:
+    """Return how long a fixed piece of work takes now, in nanoseconds: the median of a few runs.
+
+    The work multiplies small float32 matrices of 1 MB in all on one thread, much as a small network does. It takes
+    longer where the clock rate is lower or where others use the core or its caches. The matrices are made anew each
+    time, so that they are no lasting part of the process's memory.
+    """
+    left, right = np.full((64, 16, 64), 0.5, np.float32), np.full((64, 64, 64), 0.5, np.float32)
+    out = np.empty((64, 16, 64), np.float32)
+    times = []
+    for number in range(_REFERENCE_RUNS + 1):
+        began = time.perf_counter_ns()
+        np.matmul(left, right, out=out)
+        if number:  # the first one brings the matrices into the caches
+            times.append(time.perf_counter_ns() - began)
+    return round(statistics.median(times))
 
 
 def peak_memory_bytes() -> int:
