@@ -25,11 +25,18 @@ def one_line(text: str) -> str:
     return printable_lines(_LINE_END.sub(" ", text).strip())
 
 
-def few(items: Sequence[str]) -> str:
+def few(items: Sequence[str], between: str = "; ") -> str:
     """Join the first five items, and say how many more there are."""
-    return "; ".join(
-        [*items[:_MOST_NAMED], *([f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else [])]
-    )
+    rest = [f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else []
+    return between.join([*items[:_MOST_NAMED], *rest])
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun, as ``1 photo`` or ``1,024 photos``. The noun is given in the singular."""
+    if count == 1:
+        return f"1 {noun}"
+    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "ies" if noun.endswith("y") else "s"
+    return f"{count:,} {noun.removesuffix('y') if ending == 'ies' else noun}{ending}"
 
 
 def json_printable(encoded: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tledge._version import __version__
 from tledge.errors import ArtifactError, first_problem
 from tledge.files import read_sealed, write_sealed
 
@@ -36,11 +37,21 @@ class Record(BaseModel):
         """
         record = read_sealed(path, remedy)
         version = cls.model_fields["schema_version"].default if "schema_version" in cls.model_fields else None
-        if record.get("schema_version") != version:
+        found = record.get("schema_version")
+        if isinstance(found, int) and isinstance(version, int) and found > version:
             raise ArtifactError(
-                f"{path}: schema version {record.get('schema_version')}, this tledge reads {version}; {remedy}"
+                f"{path}: made by a newer tledge (schema version {found}, and this tledge {__version__} reads {version}). "
+                "Update tledge."
             )
+        if found != version:
+            raise ArtifactError(f"{path}: schema version {found}, this tledge reads {version}; {remedy}")
         try:
             return cls.model_validate(record, strict=True)
         except ValidationError as error:
+            if keys := [one["loc"] for one in error.errors(include_url=False) if one["type"] == "extra_forbidden"]:
+                named = ".".join(map(str, keys[0]))
+                raise ArtifactError(
+                    f"{path}: this tledge {__version__} does not know its key {named}, so another tledge made it"
+                    f"{f', {made_by}' if (made_by := record.get('tledge_version')) else ''}. Update tledge."
+                ) from error
             raise ArtifactError(f"{path}: {first_problem(error)}; {remedy}") from error

@@ -78,6 +78,15 @@ class DatasetRecord(Record):
         "in its own validation or test split."
     )
     conflicting_labels: int = Field(description="This is the number of pictures that occur under more than one label.")
+    conflicting_photos: list[list[str]] = Field(
+        default=[],
+        description="This lists, for each picture that occurs under more than one label, the ids of its photos.",
+    )
+    conflicts_left_out: list[str] = Field(
+        default=[],
+        description="This lists the photos that were left out of the test split because their pictures occur under more than "
+        "one label.",
+    )
     near_copies_dropped: list[NearCopy] = Field(
         default=[],
         description="This lists the photos that were left out because they are near copies of photos of the same class in a "

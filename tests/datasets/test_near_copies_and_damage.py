@@ -81,7 +81,7 @@ def test_a_near_copy_of_another_class_is_kept_and_told(scenes: Path) -> None:
     data = _prepare(scenes, progress)
     assert _places(data)[other] == "train"
     assert (data.record().near_copies_dropped, data.record().near_copies_kept) == ([], 1)
-    assert "1 photos are as near to one of a later split as a copy is, and were kept" in progress.warnings[0]
+    assert "1 photo is as near to one of a later split as a copy is, and was kept" in progress.warnings[0]
 
 
 def test_frames_of_a_fixed_camera_are_all_kept_and_their_number_is_told(tmp_path: Path) -> None:

@@ -32,3 +32,10 @@ def open_source(spec: str) -> Source:
             raise InputError(f"{spec!r} is a data set and also a folder here; write ./{spec} or tfds:{spec}")
         return folder.open_folder(path)
     return digits.open_digits() if spec == digits.NAME else tfds.open_tfds(spec)
+
+
+def meant_instead(source: Source) -> str:
+    """Ask after the data set that was probably meant instead, as text to put behind a sentence; empty if none is known."""
+    from tledge.datasets import folder
+
+    return folder.did_you_mean(Path(source.spec)) if isinstance(source, folder.Folder) else ""

@@ -22,7 +22,7 @@ Part = Literal["all", "train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry holds a photo's id, the name of its class, and the SHA-256 of its content."""
+    """An entry holds a photo's id, the name of its class in the data set, and the SHA-256 of its content."""
 
     id: str
     label: str

@@ -15,7 +15,7 @@ from tledge._version import __version__
 from tledge.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, Backbone, is_name, open_backbone
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
-from tledge.datasets.prepare import prepare_dataset
+from tledge.datasets.prepare import prepare_dataset, require_classes
 from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
@@ -93,6 +93,7 @@ def build(
             stack.enter_context(reserved_run(root, run))
         with progress.step("opening the data set"):
             source = open_source(dataset)
+        require_classes(source)
         name = default_name(source.name, backbone) if run is None else run
         if run is None and met.is_chief:
             name = stack.enter_context(reserved_new_run(root, name))

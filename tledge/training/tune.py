@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tledge.backbones import DEFAULT, open_backbone
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare_dataset
+from tledge.datasets.prepare import Dataset, prepare_dataset, require_classes
 from tledge.errors import InputError
 from tledge.files import atomic_write, make_folder
 from tledge.locks import reserved, reserved_new
@@ -111,6 +111,7 @@ def tune(
             stack.enter_context(reserved(studies, study, busy))
         with progress.step("opening the data set"):
             source = open_source(dataset)
+        require_classes(source)
         name = default_name(source.name, backbone) if study is None else study
         if study is None:
             name = stack.enter_context(reserved_new(studies, name, lambda other: (studies / other).exists()))
