@@ -394,6 +394,24 @@ def test_a_backbone_that_is_nowhere_is_an_environment_error_within_30_seconds(
     assert [path.name for path in (tmp_path / "artifacts").iterdir()] == [MARK]
 
 
+@pytest.mark.parametrize("command", [["build"], ["tune", "--trials", "1"]])
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"cat": 3}, "one class (cat), and a classifier needs at least two"),
+        ({"cat": 3, "dog": 1}, "a class needs at least two photos, and these have fewer: dog (1)"),
+        ({"cat": 0, "dog": 0}, "no photos in it"),
+    ],
+)
+def test_what_the_disk_tells_is_told_before_the_backbone_is_looked_for(
+    tledge: Command, dead_proxy: str, photo_folder: Callable[..., Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, command: list[str], counts: dict[str, int], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub"))
+    outcome = tledge(*command, "--dataset", photo_folder(counts), "--artifacts", tmp_path / "artifacts")
+    assert (outcome.code, said in outcome.err) == (INPUT, True), outcome.err
+
+
 def test_a_data_set_that_is_nowhere_is_an_environment_error_within_30_seconds(dead_proxy: str, tmp_path: Path) -> None:
     # A process of its own: the library reads TFDS_DATA_DIR once, when it is imported.
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds"), "HOME": str(tmp_path)}

@@ -51,7 +51,7 @@ def test_files_beside_photos_are_counted_in_one_line_and_are_no_errors(
     ]
 
 
-def test_a_folder_around_the_data_set_is_answered_with_the_folder_that_was_meant(
+def test_a_folder_around_the_data_set_names_the_folder_that_was_meant(
     photo_folder: PhotoFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = photo_folder({"PlantVillage/PlantVillage/leaf": 2, "PlantVillage/PlantVillage/root": 2})
@@ -72,7 +72,7 @@ def _said_in(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("parent", ["", "train/", "pets/test/"])
-def test_a_class_folder_is_answered_with_the_data_set_that_it_is_in(photo_folder: PhotoFolder, parent: str) -> None:
+def test_a_class_folder_names_the_data_set_that_it_is_in(photo_folder: PhotoFolder, parent: str) -> None:
     root = photo_folder({f"{parent}cat": 2, f"{parent}dog": 2} | ({"pets/train/cat": 2} if "pets" in parent else {}))
     meant = root / parent.removesuffix("test/") if "pets" in parent else root / parent
     assert f"cat: no class folders. Did you mean {meant}? Expected " in _said(root / parent / "cat")
