@@ -89,6 +89,15 @@ def test_every_file_of_a_run_is_in_its_manifest(built: Run) -> None:
     assert {"splits.csv", "reference.npz", "history.csv", "history.png", "model/saved_model.pb"} <= set(hashes)
 
 
+def test_no_export_is_proposed_of_a_name_that_may_be_no_format(lenet_copy: Run) -> None:
+    folder = lenet_copy.export_folder("mine")
+    folder.mkdir(parents=True)
+    (folder / "model.tflite").write_bytes(b"mine")
+    with pytest.raises(ArtifactError) as caught:
+        lenet_copy.export_record("mine")
+    assert str(caught.value).endswith(f"Export it again, or remove {folder}.")
+
+
 def test_a_manifest_of_a_newer_tledge_says_so_and_not_to_build_again(run_copy: Run) -> None:
     path = run_copy.folder / "manifest.json"
     for newer in ({"schema_version": 99}, {"colour": "of a later version"}):

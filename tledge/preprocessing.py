@@ -143,9 +143,9 @@ def _by_itself_if_large(image: Any) -> Iterator[None]:
     """
     num_pixels = image.width * image.height
     if num_pixels > MAX_PIXELS:
-        raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
+        raise UnreadableImage(f"{image.width} x {image.height} pixels, and the limit is {MAX_PIXELS:,}")
     if max(image.size) > _MAX_SIDE:
-        raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit of a side is {_MAX_SIDE:,}")
+        raise UnreadableImage(f"{image.width} x {image.height} pixels, and the limit of a side is {_MAX_SIDE:,}")
     with _alone if num_pixels > _LARGE_PIXELS else contextlib.nullcontext():
         yield
 
@@ -216,7 +216,7 @@ def _rgb(strip: Any) -> Any:
     from PIL import Image
 
     if strip.mode in ("I", "F"):
-        raise UnreadableImage("32-bit pixels have no agreed range; save the image with 8 or 16 bits a channel")
+        raise UnreadableImage("32-bit pixels, which have no agreed range, unlike 8 or 16 bits a channel")
     if strip.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in strip.info:
         layer = strip.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))

@@ -31,12 +31,20 @@ def few(items: Sequence[str], between: str = "; ") -> str:
     return between.join([*items[:_MOST_NAMED], *rest])
 
 
-def counted(count: int, noun: str) -> str:
-    """Write a count with its noun, as ``1 photo`` or ``1,024 photos``. The noun is given in the singular."""
-    if count == 1:
-        return f"1 {noun}"
-    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "ies" if noun.endswith("y") else "s"
-    return f"{count:,} {noun.removesuffix('y') if ending == 'ies' else noun}{ending}"
+def sentence(text: str) -> str:
+    """Return the text with a full stop at its end, unless it ends in one already. Other programs' text may."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def counted(count: int, noun: str, one: str = "", many: str = "") -> str:
+    """Write a count with its noun, and the verb that follows in its two forms, as ``1 photo is`` or ``1,024 photos are``.
+
+    The noun is given in the singular.
+    """
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    if count != 1 and re.search("[^aeiou]y$", noun):
+        noun, ending = noun.removesuffix("y"), "ies"
+    return " ".join(filter(None, [f"{count:,}", noun + ending, one if count == 1 else many]))
 
 
 def json_printable(encoded: str) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tledge._version import __version__
 from tledge.errors import ArtifactError, first_problem
 from tledge.files import read_sealed, write_sealed
+from tledge.printable import sentence
 
 
 class Record(BaseModel):
@@ -32,7 +33,7 @@ class Record(BaseModel):
     def load(cls, path: Path, remedy: str) -> Self:
         """Read a record back, without converting one type into another: ``"2"`` is no number.
 
-        Raises ArtifactError, whose message ends in ``remedy``, where the file is damaged, of another version, or
+        Raises ArtifactError, whose message ends in the sentence ``remedy``, where the file is damaged, of another version, or
         another record.
         """
         record = read_sealed(path, remedy)
@@ -44,7 +45,7 @@ class Record(BaseModel):
                 "Update tledge."
             )
         if found != version:
-            raise ArtifactError(f"{path}: schema version {found}, this tledge reads {version}; {remedy}")
+            raise ArtifactError(f"{path}: schema version {found}, this tledge reads {version}. {remedy}")
         try:
             return cls.model_validate(record, strict=True)
         except ValidationError as error:
@@ -54,4 +55,4 @@ class Record(BaseModel):
                     f"{path}: this tledge {__version__} does not know its key {named}, so another tledge made it"
                     f"{f', {made_by}' if (made_by := record.get('tledge_version')) else ''}. Update tledge."
                 ) from error
-            raise ArtifactError(f"{path}: {first_problem(error)}; {remedy}") from error
+            raise ArtifactError(f"{path}: {sentence(str(first_problem(error)))} {remedy}") from error

@@ -18,6 +18,7 @@ Promise = Literal[
     "all-integer",
     "mixed integer and float",
 ]
+MIXED_SUFFIX = "-mixed"  # ends the name of a format of which a search left some layers in float
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 # The figures of a report are in these ranges: its charts and tables can show every value in them.

@@ -140,7 +140,7 @@ def test_features_out_of_range_are_refused_and_leave_no_run(
     folder = photo_folder({"cat": 20, "dog": 20})
     outcome = tledge("build", "--dataset", folder, "--backbone", huge, "--artifacts", tmp_path / "artifacts")
     assert outcome.code == INPUT
-    assert "the backbone gives features that are not finite or too large; choose another --backbone" in outcome.err
+    assert "the backbone gives features that are not finite or too large. Choose another --backbone" in outcome.err
     assert _runs(tmp_path) == []
 
 
@@ -185,7 +185,7 @@ def test_a_photo_that_is_gone_since_the_build_is_named_by_export(
         photo.write_bytes(photo_bytes(1000))
     outcome = tledge("export", "--format", "tflite-int8", "--artifacts", run_of_photos.parent)
     assert outcome.code == INPUT
-    assert "changed since run pets was built: 1 photos of it are missing, differ or can't be read" in outcome.err
+    assert "changed since run pets was built: 1 photo of it is missing, changed or unreadable" in outcome.err
     assert trained_on in outcome.err
     assert "build again" in outcome.err
 

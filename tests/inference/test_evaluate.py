@@ -150,9 +150,9 @@ def test_a_split_of_the_source_is_scored_alone(model: RunModel, photo_folder: Fo
     assert evaluate(model, folder).metrics.num_photos == 7
     scored = evaluate(model, folder, split="test")
     assert (scored.split, scored.metrics.num_photos) == ("test", 4)
-    with pytest.raises(InputError, match="no validation photo; its own splits are test, train"):
+    with pytest.raises(InputError, match="no validation photo. Its own splits are test, train"):
         evaluate(model, folder, split="validation")
-    with pytest.raises(InputError, match="it has no splits of its own"):
+    with pytest.raises(InputError, match="It has no splits of its own"):
         evaluate(model, "digits", split="train")
     with pytest.raises(InputError, match=r"unknown split 'tst'\. Did you mean 'test'"):
         evaluate(model, folder, split="tst")

@@ -56,7 +56,7 @@ def test_a_flip_is_a_setting_of_its_own() -> None:
         ('augment = "light"', "say with --views how many"),
         ("weight_decay = 0.1", "mine.toml: weight_decay: recipe mine trains the head alone"),
         ("time_budget_s = 60", "trains the head alone"),
-        ('base = "finetune"\nmixup_alpha = 0.2', "use --recipe best"),
+        ('base = "finetune"\nmixup_alpha = 0.2', "Use --recipe best"),
         ("learning_rate = 0.1", "mine.toml: learning_rate: recipe mine finds the one best linear head, without steps"),
         ("dropout = 0\nbatch_size = 8", "mine.toml: dropout: recipe mine finds the one best"),
     ],

@@ -17,6 +17,7 @@ from tledge.errors import EnvironmentFault, TledgeError
 from tledge.near_copies import Fingerprints
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, UnreadableImage
+from tledge.printable import counted, few, sentence
 from tledge.progress import Progress
 
 Part = Literal["pixels", "digest", "fingerprint"]
@@ -107,6 +108,6 @@ def remedy(
 def _lost(keys: Collection[bytes], names: Mapping[bytes, str], reason: str) -> EnvironmentFault:
     shown = sorted(names[key] for key in keys)
     return EnvironmentFault(
-        f"{len(shown)} photos are damaged in the cache, and can't be read again ({', '.join(shown[:5])}"
-        f"{', ...' if len(shown) > 5 else ''}): {reason}. Restore them, or build again."
+        f"{counted(len(shown), 'photo', 'is', 'are')} damaged in the cache, and can't be read again "
+        f"({few(shown, ', ')}): {sentence(reason)} Restore the data set, or build again."
     )

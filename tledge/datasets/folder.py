@@ -188,9 +188,8 @@ def _warnings(
     # A licence or a table beside the class folders is usual; a photo there was probably meant to count.
     beside = [path for parent in parents for path in sorted(parent.iterdir()) if _is_photo(path)]
     if beside:
-        lie = "lies" if len(beside) == 1 else "lie"
         yield (
-            f"left out {counted(len(beside), 'photo')} that {lie} beside the class folders, and so in no class: "
+            f"left out {counted(len(beside), 'photo', 'that lies', 'that lie')} beside the class folders, and so in no class: "
             f"{few([_text(path) for path in beside])}"
         )
     names: dict[str, set[str]] = {}

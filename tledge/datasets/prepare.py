@@ -387,8 +387,9 @@ def _read_again(manifest: Manifest, keys: Sequence[bytes], ids: Sequence[str], p
     if missing:
         reasons = {photo.id: photo.reason for photo in unreadable.skipped}
         shown = few([f"{one} ({reasons[one]})" if one in reasons else one for one in missing], ", ")
+        gone = counted(len(missing), "photo", "of it is", "of it are")
         raise InputError(
-            f"data set {spec} changed since run {manifest.name} was built: {counted(len(missing), 'photo')} of it "
-            f"{'is' if len(missing) == 1 else 'are'} missing, changed or unreadable ({shown}). Restore them, or build again."
+            f"data set {spec} changed since run {manifest.name} was built: {gone} missing, changed or unreadable ({shown}). "
+            "Restore them, or build again."
         )
     return cache

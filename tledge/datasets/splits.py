@@ -95,9 +95,9 @@ def _too_few(name: SplitName, num_photos: int, num_pictures: int, source_has: se
     """Say what is wrong where no photo fell into a split. Another seed helps only if there are pictures for all splits."""
     cut = [split for split in SPLITS if split == "train" or split not in source_has]
     seed = "choose another --seed, " if num_pictures >= len(cut) else ""
-    of_them = f" of {counted(num_pictures, 'different picture')}" if num_pictures != num_photos else ""
+    of_them = f" (of {counted(num_pictures, 'different picture')})" if num_pictures != num_photos else ""
     return (
-        f"no photo falls into the {name} split: {counted(num_photos, 'photo')}{of_them} {'is' if num_photos == 1 else 'are'} "
+        f"no photo falls into the {name} split: {counted(num_photos, 'photo', 'is', 'are')}{of_them} "
         f"too few for {len(cut)} splits, which are cut as 70/15/15. Add photos, {seed}or give train, validation and test folders."
     )
 
@@ -116,15 +116,12 @@ class Conflicts:
         """Return what the user must be told of such pictures. ``label_of`` has the labels of photos by their ids."""
         if not self.pictures:
             return []
-        occur = "occurs" if len(self.pictures) == 1 else "occur"
         named = few([" = ".join(f"{one} ({label_of[one]})" for one in ids) for ids in self.pictures])
         left_out = (
             f" Left out of the test split: {counted(len(self.left_out), 'photo')} of them." if self.left_out else ""
         )
-        return [
-            f"{counted(len(self.pictures), 'picture')} {occur} under more than one label: {named}.{left_out} Remove the photos "
-            "with a wrong label."
-        ]
+        pictures = counted(len(self.pictures), "picture", "occurs", "occur")
+        return [f"{pictures} under more than one label: {named}.{left_out} Remove the photos with a wrong label."]
 
 
 def without_conflicts(
@@ -166,9 +163,8 @@ class NearCopies:
             shown = few([f"{one.id} (of {one.of}, {one.split})" for one in self.dropped], ", ")
             found.append(f"left out near copies of photos of a later split: {shown}")
         if self.num_kept:
-            are, were = ("is", "was") if self.num_kept == 1 else ("are", "were")
             found.append(
-                f"{counted(self.num_kept, 'photo')} {are} as near to one of a later split as a copy is, and {were} kept: many "
+                f"{counted(self.num_kept, 'photo', 'is', 'are')} as near to one of a later split as a copy is, and kept: many "
                 "photos here are alike, or their classes differ. Where they are copies, the test accuracy says little of new "
                 "photos."
             )

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import PreparedNetwork
-from tledge.exporters.mixed import PROMISE, SUFFIX, float_options
+from tledge.exporters.mixed import PROMISE, float_options
 from tledge.exporters.preparations import Preparation
-from tledge.records import Promise
+from tledge.records import MIXED_SUFFIX, Promise
 
 TRAINS = "it trains for some epochs"
 ONE_PHOTO, ANY_BATCH = "1", "any"  # how many photos a file takes at a time
@@ -92,7 +92,7 @@ class Format:
         ``convert``: computes the bytes of the mixed artifact.
         """
         options = {**self.options, **float_options(counts)}
-        return replace(self, name=f"{self.name}{SUFFIX}", promise=PROMISE, convert=convert, options=options)
+        return replace(self, name=f"{self.name}{MIXED_SUFFIX}", promise=PROMISE, convert=convert, options=options)
 
     @property
     def is_trained(self) -> bool:

@@ -190,7 +190,7 @@ _INT16X8_OPTIONS = {
 }
 _DYNAMIC_OPTIONS = {"weights": "int8; one scale for all channels of a dense layer"}
 _SLOW_INT16 = (
-    "LiteRT computes int16 activations by plain loops on a CPU, slower than float32; it is meant for accelerators"
+    "LiteRT computes int16 activations by plain loops on a CPU, slower than float32, and it is meant for accelerators"
 )
 
 _format = partial(

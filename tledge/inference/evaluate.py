@@ -28,6 +28,9 @@ from tledge.scores import ClassScore, metrics, per_class
 from tledge.statistics import wilson_interval
 
 
+_MOST_GUESSED = 5  # classes for which the nearest class of the run is named
+
+
 class Evaluation(Record):
     """An evaluation is a model's score on a data set. Scores are fractions, 0 to 1."""
 
@@ -202,12 +205,9 @@ def _classes(source: Source, model: RunModel, class_map: Mapping[str, str]) -> d
     found = {label: mapped.get(_plain(label), own_by_plain.get(_plain(label))) for label in source.labels}
     if unknown_to_run := [label for label, own in found.items() if own is None]:
         known = few(list(map(repr, model.labels)), ", ")
-        near = [
-            f"--map {shlex.quote(f'{label}={own}')}"
-            for label in unknown_to_run
-            if (own := nearest(label, model.labels))
-        ]
-        guess = f" If they mean the same, say so: {few(near, ' ')}." if near else ""
+        nearest_own = {label: nearest(label, model.labels) for label in unknown_to_run[:_MOST_GUESSED]}
+        maps = [f"--map {shlex.quote(f'{label}={own}')}" for label, own in nearest_own.items() if own]
+        guess = f" If they mean the same, say so: {' '.join(maps)}." if maps else ""
         raise InputError(
             f"data set {source.spec}: run {model.run.name} does not know {few(list(map(repr, unknown_to_run)), ', ')}. Its "
             f"classes are {known}.{meant_instead(source)}{guess} Else rename or remove the class folders in a copy."

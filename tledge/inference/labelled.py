@@ -15,6 +15,7 @@ from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError, unknown
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, UnreadableImage
+from tledge.printable import counted
 from tledge.records import SkippedPhoto
 
 Part = Literal["all", "train", "validation", "test"]
@@ -94,7 +95,11 @@ class Labelled:
         ``num_read`` is the number of photos that were read. Raises InputError as :meth:`SkippedPhotos.warning` does.
         """
         warning = self._unreadable.warning(num_read)
-        damaged = f"{len(self._damaged)} photos were damaged in the cache: read again" if self._damaged else None
+        damaged = (
+            f"{counted(len(self._damaged), 'photo', 'was', 'were')} damaged in the cache: read again"
+            if self._damaged
+            else None
+        )
         return [one for one in (damaged, warning) if one is not None]
 
     def nothing(self) -> InputError:
@@ -102,7 +107,7 @@ class Labelled:
         spec = self.source.spec
         if self.split == "all":
             return InputError(f"data set {spec}: no photos in it")
-        own = f"its own splits are {', '.join(sorted(self._source_splits))}" if self._source_splits else ""
+        own = f"Its own splits are {', '.join(sorted(self._source_splits))}" if self._source_splits else ""
         return InputError(
-            f"data set {spec}: no {self.split} photo; {own or 'it has no splits of its own'}. Use --split all."
+            f"data set {spec}: no {self.split} photo. {own or 'It has no splits of its own'}. Use --split all."
         )

@@ -130,7 +130,7 @@ def build(
         watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
         trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress, told(watching)))
         if trained is None:
-            progress.say(f"worker {met.index} of {met.count} has done its share; the chief, worker 0, writes the run")
+            progress.say(f"worker {met.index} of {met.count} has done its share. The chief, worker 0, writes the run.")
             return None
         _write_history(staging, trained)
         if recipe.augment != PRESETS["none"]:

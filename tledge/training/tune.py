@@ -107,7 +107,7 @@ def tune(
         make_root(studies.parent, ELSEWHERE)
         make_folder(studies, ELSEWHERE)
         if study is not None:
-            busy = f"at study {study} in {studies}; choose another --study, or wait for its end"
+            busy = f"at study {study} in {studies}. Choose another --study, or wait for its end."
             stack.enter_context(reserved(studies, study, busy))
         with progress.step("opening the data set"):
             source = open_source(dataset)
@@ -143,7 +143,7 @@ def tune(
             fit = _fitter(data, extractor, recipe, seed, progress)
             searched = _search(found, fit, folder, num_trials, deadline, progress)
         except KeyboardInterrupt:
-            progress.warn(f"study {name} keeps the trials that ended; the same command with --study {name} goes on")
+            progress.warn(f"study {name} keeps the trials that ended. The same command with --study {name} goes on.")
             raise
         return _outcome(searched, folder, len(data.splits.rows["validation"]))
 
@@ -162,8 +162,8 @@ def _check(recipe: Recipe, num_trials: int, timeout_s: float | None, seed: int, 
         )
     if recipe.method != "features":
         raise InputError(
-            f"--recipe {recipe.name}: only recipes that train the head alone are searched, on features computed once; "
-            "use head, or a .toml file that starts from it"
+            f"--recipe {recipe.name}: only recipes that train the head alone are searched, on features computed once. "
+            "Use head, or a .toml file that starts from it."
         )
 
 
@@ -250,9 +250,9 @@ def _outcome(kept: Study, folder: Path, num_validation: int) -> Tuned:
     best = kept.best()
     if best is None:
         cause = (
-            "every trial diverged: lower the learning rate of --recipe" if kept.trials else "give more with --timeout"
+            "Every trial diverged: lower the learning rate of --recipe." if kept.trials else "Give more with --timeout."
         )
-        raise InputError(f"no trial of study {folder.name} came to its end; {cause}")
+        raise InputError(f"no trial of study {folder.name} came to its end. {cause}")
     plot_trials(
         [trial.highest for trial in kept.trials],
         [trial.ended != "whole" for trial in kept.trials],
