@@ -1,7 +1,8 @@
-"""This module makes text of others safe to show: file names, class names, messages of libraries.
+"""This module makes text of others safe to show, and puts names and counts into sentences.
 
-A terminal obeys escape sequences, so a name can clear the screen and write a verdict. Bidirectional controls show
-letters in another order than they stand. All text that tledge shows passes here. JSON holds the text as it is, escaped.
+The text of others is file names, class names and messages of libraries. A terminal obeys escape sequences, so a name can
+clear the screen and write a verdict. Bidirectional controls show letters in another order than they stand. All text that
+tledge shows passes here. JSON holds the text as it is, escaped.
 """
 
 from __future__ import annotations

@@ -27,7 +27,6 @@ from tledge.records import Interval, Metrics, NearCopy, Record, SkippedPhoto, Sp
 from tledge.scores import ClassScore, metrics, per_class
 from tledge.statistics import wilson_interval
 
-
 _MOST_GUESSED = 5  # classes for which the nearest class of the run is named
 
 
