@@ -108,7 +108,7 @@ def test_a_file_that_another_process_embeds_into_is_refused_before_a_run_is_open
     with reserved_out(out):
         ended = tledge("embed", "--run", "none", "--dataset", "digits", "--out", out, "--artifacts", tmp_path)
     assert ended.code == 2
-    assert "choose another name, or wait for its end" in ended.err
+    assert "Choose another name, or wait for its end" in ended.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -98,14 +98,14 @@ def test_no_export_is_proposed_of_a_name_that_may_be_no_format(lenet_copy: Run) 
     assert str(caught.value).endswith(f"Export it again, or remove {folder}.")
 
 
-def test_a_manifest_of_a_newer_tledge_says_so_and_not_to_build_again(run_copy: Run) -> None:
-    path = run_copy.folder / "manifest.json"
+def test_a_manifest_of_a_newer_tledge_says_so_and_not_to_build_again(lenet_copy: Run) -> None:
+    path = lenet_copy.folder / "manifest.json"
     for newer in ({"schema_version": 99}, {"colour": "of a later version"}):
-        write_sealed(path, {**run_copy.manifest.as_json(), **newer})
+        write_sealed(path, {**lenet_copy.manifest.as_json(), **newer})
         with pytest.raises(
             ArtifactError, match=r"(newer tledge \(schema version 99|another tledge made it).* Update tledge\.$"
         ):
-            open_run(run_copy.folder.parent, "digits")
+            open_run(lenet_copy.folder.parent, "lenet")
 
 
 def test_a_manifest_of_another_schema_version_is_refused_by_number(run_copy: Run) -> None:

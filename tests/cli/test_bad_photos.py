@@ -106,7 +106,7 @@ def test_unreadable_photos_are_skipped_by_name_counted_and_warned_of(
     assert dataset["num_photos"] == 60
     reasons = {entry["id"]: entry["reason"] for entry in dataset["skipped"]}
     assert sorted(reasons) == ["cat/torn.png", "dog/bomb.png", "dog/notes.txt"]
-    assert reasons["dog/bomb.png"] == "12000 x 12000 pixels; the limit is 100,000,000"
+    assert reasons["dog/bomb.png"] == "12000 x 12000 pixels, and the limit is 100,000,000"
     for name in reasons:
         assert name in outcome.err
 
