@@ -223,7 +223,7 @@ def test_an_image_size_that_the_backbone_does_not_take_is_refused(tledge: Comman
         "build", "--dataset", "digits", "--backbone", "bundled", "--image-size", "97", "--artifacts", tmp_path
     )
     assert outcome.code == INPUT
-    assert "--image-size 97" in outcome.err
+    assert "Drop --image-size 97" in outcome.err
 
 
 def test_calibration_on_no_photo_is_refused(tledge: Command, run_copy: Run) -> None:
