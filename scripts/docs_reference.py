@@ -85,6 +85,14 @@ def target_keys() -> str:
     )
 
 
+def formats() -> str:
+    """List what each format is for, and what it costs."""
+    from tledge import exporters
+
+    rows = [[f"`{name}`", form.purpose, form.cost] for name, form in exporters.formats().items()]
+    return _table(["format", "what it is for", "what it costs"], rows)
+
+
 def exit_codes() -> str:
     """List the kinds of errors with the exit code of each."""
     from tledge import errors
@@ -110,6 +118,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "augmentations": augmentations,
     "targets": targets,
     "target keys": target_keys,
+    "formats": formats,
     "exit codes": exit_codes,
     "python api": python_api,
 }

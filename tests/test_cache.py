@@ -67,7 +67,7 @@ def test_a_segment_cut_short_or_of_other_keys_is_not_read_and_removed_where_that
     assert len(list(found.folder.iterdir())) == 6
     assert _key(3) in _cache(progress)
     assert progress.warnings == [
-        f"{found.folder}: 1 of its files are not as they were written; what they held is made again"
+        f"{found.folder}: 1 of its files are not as they were written. What they held is made again."
     ]
     assert len(list(found.folder.iterdir())) == 3
 
@@ -119,7 +119,7 @@ def test_damaged_rows_are_made_again_in_their_place_once_and_told_together(suffi
     ]
     assert rows[7].tolist() == _row(7).tolist()
     assert asked == [3, 7]
-    assert progress.warnings == [f"{_cache().folder}: 2 of 10 rows are not as they were written; they were made again"]
+    assert progress.warnings == [f"{_cache().folder}: 2 of 10 rows are not as they were written. They were made again."]
     found = _cache().rows([_key(number) for number in numbers])  # no remedy is needed any more
     assert found[:][:, 0, 0].tolist() == numbers
 
@@ -166,7 +166,7 @@ def test_rows_without_checksums_are_of_an_earlier_tledge_told_once_and_made_agai
     assert len(_cache()) == 0
     assert len(_cache(progress)) == len(_cache(progress)) == 0
     assert progress.warnings == [
-        f"{cache.folder}: kept by an earlier tledge, without checksums; it is made again, once"
+        f"{cache.folder}: kept by an earlier tledge, without checksums. It is made again, once."
     ]
     assert list(cache.folder.iterdir()) == []
 

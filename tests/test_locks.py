@@ -120,7 +120,7 @@ def test_what_stands_in_the_place_of_a_lock_is_left_alone_and_told(
     lock = tmp_path / ".reserved-digits.lock"
     make(lock)
     with (
-        pytest.raises(EnvironmentFault, match="digits.lock: stands where tledge locks a name; move it away"),
+        pytest.raises(EnvironmentFault, match="digits.lock: stands where tledge locks a name. Move it away"),
         reserved(tmp_path, "digits", "at it"),
     ):
         pass

@@ -92,7 +92,7 @@ def test_an_unfinished_build_of_a_recipe_that_is_gone_is_refused_by_name(tmp_pat
         tensorboard=None, mlflow=False,
     )  # fmt: skip
     write_sealed(folder / "build.json", {**asked.as_json(), "recipe": {**asked.recipe.as_json(), **OLD_RECIPE}})
-    with pytest.raises(ArtifactError, match=r"build\.json: recipe\.method: .*; remove .* and build again"):
+    with pytest.raises(ArtifactError, match=r"build\.json: recipe\.method: .* Remove .* and build again"):
         recall(tmp_path, None)
 
 

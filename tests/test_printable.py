@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tledge.printable import json_printable, one_line, printable_lines
+from tledge.errors import nearest
+from tledge.printable import counted, json_printable, one_line, printable_lines, sentence
 
 CONTROLS = "\x00\x07\x08\x1b\x7f\x9b\u200e\u202e\u2066\u2069\ufeff\ud800\udcff\U000e0041\U0010ffff"
 
@@ -39,3 +40,27 @@ def test_every_character_is_told_to_the_letter_by_json_that_a_terminal_does_not_
         assert json.loads(shown) == json.loads(json.dumps(value))
         assert printable_lines(shown) == shown
         assert "\u82b1" in shown  # what can be read stays readable
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "verbs", "text"),
+    [
+        (1, "photo", ("is", "are"), "1 photo is"),
+        (0, "photo", ("is", "are"), "0 photos are"),
+        (1024, "class", (), "1,024 classes"),
+        (2, "copy", (), "2 copies"),
+        (2, "array", ("lies", "lie"), "2 arrays lie"),
+    ],
+)
+def test_a_count_stands_with_its_plural_and_its_verb(count: int, noun: str, verbs: tuple[str, ...], text: str) -> None:
+    assert counted(count, noun, *verbs) == text
+
+
+def test_a_sentence_has_one_full_stop_whoever_wrote_it() -> None:
+    assert [sentence(text) for text in ("no memory", "No memory.", "Why?")] == ["no memory.", "No memory.", "Why?"]
+
+
+def test_the_nearest_name_is_found_whatever_its_case_and_form_of_unicode() -> None:
+    assert nearest("DAISY", ["daisy", "rose"]) == "daisy"
+    assert nearest("cafe\u0301", ["caf\u00e9", "cake"]) == "caf\u00e9"
+    assert nearest("xyz", ["daisy"]) is None

@@ -39,7 +39,7 @@ def test_a_run_that_another_process_builds_is_refused_and_nobody_is_told_to_remo
         before = sorted(tmp_path.rglob("*"))
         ended = tledge("build", "--dataset", "digits", *options, "--run", "one", "--artifacts", tmp_path)
         assert ended.code == 2
-        assert f"another process is building run 'one' in {tmp_path}; choose another --run" in ended.err
+        assert f"another process is building run 'one' in {tmp_path}. Choose another --run" in ended.err
         assert "remove" not in ended.err
         assert "loading the backbone" not in ended.err
         ended = tledge("build", "--resume", "--run", "one", "--artifacts", tmp_path)
@@ -78,7 +78,7 @@ def test_a_format_that_another_process_exports_is_refused_before_any_is_converte
     with reserved_formats(lenet_copy, ["onnx-float32"]):
         ended = tledge("export", "--format", "tflite-float32", "--format", "onnx-float32", *asked)
         assert ended.code == 2
-        assert "another process is exporting onnx-float32 of run lenet; wait for its end" in ended.err
+        assert "another process is exporting onnx-float32 of run lenet. Wait for its end" in ended.err
         assert lenet_copy.export_names() == []
         assert tledge("export", "--format", "tflite-float32", *asked).code == 0
     with reserved_formats(lenet_copy, ["tflite-int8-mixed"]):  # which a search for a budget may end in
@@ -96,7 +96,7 @@ def test_a_run_that_another_process_verifies_is_neither_verified_nor_reported_on
     with reserved_reports(lenet_copy):
         ended = tledge(command, "--run", lenet_copy.name, "--artifacts", lenet_copy.folder.parent)
     assert ended.code == 2
-    assert "another process is verifying run lenet; wait for its end" in ended.err
+    assert "another process is verifying run lenet. Wait for its end" in ended.err
     assert not lenet_copy.reports().exists()
 
 
@@ -108,7 +108,7 @@ def test_a_file_that_another_process_embeds_into_is_refused_before_a_run_is_open
     with reserved_out(out):
         ended = tledge("embed", "--run", "none", "--dataset", "digits", "--out", out, "--artifacts", tmp_path)
     assert ended.code == 2
-    assert "choose another name, or wait for its end" in ended.err
+    assert "Choose another name, or wait for its end" in ended.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,6 +116,6 @@ def test_a_study_that_another_process_is_at_is_refused_before_its_data_is_read(t
     (tmp_path / STUDIES).mkdir()
     with (
         reserved(tmp_path / STUDIES, "s", ""),
-        pytest.raises(InputError, match=r"another process is at study s in .*; choose another --study"),
+        pytest.raises(InputError, match=r"another process is at study s in .*. Choose another --study"),
     ):
         tune("no such data set", study="s", artifacts=tmp_path)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tledge.errors import ArtifactError, InputError
+from tledge.files import write_sealed
 from tledge.run import Run, artifacts_root, list_runs, open_run, run_names, tree_hashes
 from tledge.run_writer import staged_run
 
@@ -88,9 +89,28 @@ def test_every_file_of_a_run_is_in_its_manifest(built: Run) -> None:
     assert {"splits.csv", "reference.npz", "history.csv", "history.png", "model/saved_model.pb"} <= set(hashes)
 
 
+def test_no_export_is_proposed_of_a_name_that_may_be_no_format(lenet_copy: Run) -> None:
+    folder = lenet_copy.export_folder("mine")
+    folder.mkdir(parents=True)
+    (folder / "model.tflite").write_bytes(b"mine")
+    with pytest.raises(ArtifactError) as caught:
+        lenet_copy.export_record("mine")
+    assert str(caught.value).endswith(f"Export it again, or remove {folder}.")
+
+
+def test_a_manifest_of_a_newer_tledge_says_so_and_not_to_build_again(lenet_copy: Run) -> None:
+    path = lenet_copy.folder / "manifest.json"
+    for newer in ({"schema_version": 99}, {"colour": "of a later version"}):
+        write_sealed(path, {**lenet_copy.manifest.as_json(), **newer})
+        with pytest.raises(
+            ArtifactError, match=r"(newer tledge \(schema version 99|another tledge made it).* Update tledge\.$"
+        ):
+            open_run(lenet_copy.folder.parent, "lenet")
+
+
 def test_a_manifest_of_another_schema_version_is_refused_by_number(run_copy: Run) -> None:
-    run_copy.manifest.model_copy(update={"schema_version": 99}).save(run_copy.folder / "manifest.json")
-    with pytest.raises(ArtifactError, match="schema version 99, this tledge reads 2"):
+    run_copy.manifest.model_copy(update={"schema_version": 0}).save(run_copy.folder / "manifest.json")
+    with pytest.raises(ArtifactError, match="schema version 0, this tledge reads 2"):
         open_run(run_copy.folder.parent)
 
 

@@ -256,10 +256,10 @@ class RowCache:
         old = [index for index in unread if not index.with_suffix(".sums").exists()]
         torn = len(unread) - len(old)
         if old:
-            progress.warn(f"{self.folder}: kept by an earlier tledge, without checksums; it is made again, once")
+            progress.warn(f"{self.folder}: kept by an earlier tledge, without checksums. It is made again, once.")
         if torn:
             progress.warn(
-                f"{self.folder}: {torn} of its files are not as they were written; what they held is made again"
+                f"{self.folder}: {torn} of its files are not as they were written. What they held is made again."
             )
         for index in unread:
             for suffix in (".keys", ".rows", ".sums"):  # the index first: without it the others are not read
@@ -319,7 +319,7 @@ class RowCache:
                 del keys[key]
             if keys:
                 raise EnvironmentFault(f"{told}, and {len(keys)} of them can't be made again. Build the run again.")
-            remedy.progress.warn(f"{told}; they were made again")
+            remedy.progress.warn(f"{told}. They were made again.")
 
     def rewrite(self, key: bytes, row: Array) -> None:
         """Write a damaged row again.

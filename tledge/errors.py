@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,10 +46,21 @@ class ArtifactError(EnvironmentFault):
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> InputError:
     """Return the error for an unknown name, which names the nearest match first, then all known names."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, names)
+    guess = f" Did you mean {near!r}?" if near else ""
     listed = f" Known: {', '.join(names)}." if names else ""
     return InputError(f"unknown {kind} {name!r}.{guess}{listed}{' ' + hint if hint else ''}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is nearest to ``name``, or None. Upper case and the form of Unicode make no difference."""
+
+    def plain(text: str) -> str:
+        return unicodedata.normalize("NFC", text).casefold()
+
+    by_plain = {plain(one): one for one in sorted(known, reverse=True)}
+    found = difflib.get_close_matches(plain(name), sorted(by_plain), n=1, cutoff=0.5)
+    return by_plain[found[0]] if found else None
 
 
 class Problem(NamedTuple):

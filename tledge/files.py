@@ -197,15 +197,16 @@ def write_sealed(path: Path, record: dict[str, Any]) -> None:
 def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
     """Read a record that :func:`write_sealed` wrote.
 
-    Raises ArtifactError, whose message ends in ``remedy``, for a file that is cut short or was changed since.
+    Raises ArtifactError, whose message ends in the sentence ``remedy``, for a file that is cut short or was changed
+    since.
     """
     try:
         record: dict[str, Any] = json.loads(read_file(path, _MAX_RECORD_BYTES))
         is_sealed = isinstance(record, dict) and record.pop(SEAL, None) == _digest(record)
     except OSError as error:
-        raise ArtifactError(f"{path}: can't be read ({error.strerror}); {remedy}") from error
+        raise ArtifactError(f"{path}: can't be read ({error.strerror}). {remedy}") from error
     except (ValueError, RecursionError) as error:  # NaN and half a surrogate pair are seen by the digest
-        raise ArtifactError(f"{path}: not a whole JSON record ({type(error).__name__}); {remedy}") from error
+        raise ArtifactError(f"{path}: not a whole JSON record ({type(error).__name__}). {remedy}") from error
     if not is_sealed:
-        raise ArtifactError(f"{path}: changed since tledge wrote it (its {SEAL} differs); {remedy}")
+        raise ArtifactError(f"{path}: changed since tledge wrote it (its {SEAL} differs). {remedy}")
     return record

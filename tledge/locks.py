@@ -121,7 +121,7 @@ def _taken(lock: Path, create: int, tries: int) -> int:
             handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | create, 0o666)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR):
-                raise EnvironmentFault(f"{lock}: stands where tledge locks a name; move it away") from error
+                raise EnvironmentFault(f"{lock}: stands where tledge locks a name. Move it away.") from error
             raise
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

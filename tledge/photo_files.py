@@ -22,7 +22,7 @@ def read_photo(path: Path) -> bytes:
     Raises UnreadableImage where there is no regular file, it can't be read, or it is larger than ``MAX_BYTES``.
     """
     if not path.is_file():  # reading a pipe or a device need not end
-        raise UnreadableImage("no regular file; use - for a pipe" if path.exists() else "no such file")
+        raise UnreadableImage("no regular file" if path.exists() else "no such file")
     try:
         return read_file(path, MAX_BYTES)
     except OSError as error:

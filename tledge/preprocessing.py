@@ -213,9 +213,9 @@ def _by_itself_if_large(image: Any, least_side: int | None) -> Iterator[None]:
     """
     num_pixels = image.width * image.height
     if num_pixels > MAX_PIXELS:
-        raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
+        raise UnreadableImage(f"{image.width} x {image.height} pixels, and the limit is {MAX_PIXELS:,}")
     if max(image.size) > _MAX_SIDE:
-        raise UnreadableImage(f"{image.width} x {image.height} pixels; the limit of a side is {_MAX_SIDE:,}")
+        raise UnreadableImage(f"{image.width} x {image.height} pixels, and the limit of a side is {_MAX_SIDE:,}")
     is_scaled = least_side is not None and num_pixels > _SCALED_PIXELS and image.format in ("JPEG", "MPO")
     if is_scaled:
         image.draft(None, (least_side, least_side))
@@ -291,7 +291,7 @@ def _rgb(strip: Any) -> Any:
     from PIL import Image
 
     if strip.mode in ("I", "F"):
-        raise UnreadableImage("32-bit pixels have no agreed range; save the image with 8 or 16 bits a channel")
+        raise UnreadableImage("32-bit pixels, which have no agreed range, unlike 8 or 16 bits a channel")
     if strip.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in strip.info:
         layer = strip.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))

@@ -1,7 +1,8 @@
-"""This module makes text of others safe to show: file names, class names, messages of libraries.
+"""This module makes text of others safe to show, and puts names and counts into sentences.
 
-A terminal obeys escape sequences, so a name can clear the screen and write a verdict. Bidirectional controls show
-letters in another order than they stand. All text that tledge shows passes here. JSON holds the text as it is, escaped.
+The text of others is file names, class names and messages of libraries. A terminal obeys escape sequences, so a name can
+clear the screen and write a verdict. Bidirectional controls show letters in another order than they stand. All text that
+tledge shows passes here. JSON holds the text as it is, escaped.
 """
 
 from __future__ import annotations
@@ -26,10 +27,25 @@ def one_line(text: str) -> str:
 
 
 def few(items: Sequence[str], between: str = "; ") -> str:
-    """Join the first five items by ``between``, and say how many more there are."""
-    return between.join(
-        [*items[:_MOST_NAMED], *([f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else [])]
-    )
+    """Join the first five items, and say how many more there are."""
+    rest = [f"and {len(items) - _MOST_NAMED} more"] if len(items) > _MOST_NAMED else []
+    return between.join([*items[:_MOST_NAMED], *rest])
+
+
+def sentence(text: str) -> str:
+    """Return the text with a full stop at its end, unless it ends in one already. Other programs' text may."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def counted(count: int, noun: str, one: str = "", many: str = "") -> str:
+    """Write a count with its noun, and the verb that follows in its two forms, as ``1 photo is`` or ``1,024 photos are``.
+
+    The noun is given in the singular.
+    """
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    if count != 1 and re.search("[^aeiou]y$", noun):
+        noun, ending = noun.removesuffix("y"), "ies"
+    return " ".join(filter(None, [f"{count:,}", noun + ending, one if count == 1 else many]))
 
 
 def json_printable(encoded: str) -> str:

@@ -20,6 +20,7 @@ Promise = Literal[
     "all-integer",
     "mixed integer and float",
 ]
+MIXED_SUFFIX = "-mixed"  # ends the name of a format of which a search left some layers in float
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 # The figures of a report are in these ranges: its charts and tables can show every value in them.
@@ -112,6 +113,15 @@ class DatasetRecord(Record):
         description="This lists the ids of photos that were moved into training because no photo of their class fell there.",
     )
     conflicting_labels: int = Field(description="This is the number of pictures that occur under more than one label.")
+    conflicting_photos: list[list[str]] = Field(
+        default=[],
+        description="This lists, for each picture that occurs under more than one label, the ids of its photos.",
+    )
+    conflicts_left_out: list[str] = Field(
+        default=[],
+        description="This lists the photos that were left out of the test split because their pictures occur under more than "
+        "one label.",
+    )
     near_copies_dropped: list[NearCopy] = Field(
         default=[],
         description="This lists the photos that were left out because they are near copies of photos of the same class in a "

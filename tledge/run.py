@@ -17,7 +17,7 @@ from pathlib import Path
 from tledge.errors import ArtifactError, InputError, TledgeError, unknown
 from tledge.files import read_file, sha256_file
 from tledge.locks import reserved
-from tledge.records import ExportRecord, Manifest, Record
+from tledge.records import MIXED_SUFFIX, ExportRecord, Manifest, Record
 
 MANIFEST = "manifest.json"
 LATEST = "latest"
@@ -89,15 +89,16 @@ class Run:
         Raises ArtifactError as :meth:`exports` does.
         """
         folder = self.export_folder(format_name)
-        remedy = f"run tledge export --run {self.name} --format {format_name} again"
-        record = ExportRecord.load(folder / "export.json", remedy)
+        # Until the record is read, it is not known whether there is a format of this name.
+        record = ExportRecord.load(folder / "export.json", f"Export it again, or remove {folder}.")
         if record.format != format_name:
-            raise ArtifactError(f"{folder}: its record is of {record.format}; {remedy}")
+            raise ArtifactError(f"{folder}: its record is of {record.format}. Rename the folder to that, or remove it.")
+        remedy = f"Run tledge export --run {self.name} --format {_export_options(record)} again."
         check_file(folder / record.file, record.sha256, "export.json", remedy)
         if record.size_bytes != (folder / record.file).stat().st_size:
-            raise ArtifactError(f"{folder}: its record tells of {record.size_bytes} bytes; {remedy}")
+            raise ArtifactError(f"{folder}: its record tells of {record.size_bytes} bytes. {remedy}")
         if record.source_manifest_sha256 != self.manifest_sha256:
-            raise ArtifactError(f"{folder}: exported from another build of {self.name}; {remedy}")
+            raise ArtifactError(f"{folder}: exported from another build of {self.name}. {remedy}")
         return record
 
     def reports(self) -> Path:
@@ -105,13 +106,23 @@ class Run:
         return self.folder / "verification"
 
 
+def _export_options(record: ExportRecord) -> str:
+    """Return what follows ``--format`` to make an artifact again. A mixed file is what a search for its base format makes."""
+    base = record.format.removesuffix(MIXED_SUFFIX)
+    return (
+        record.format
+        if base == record.format or not record.search
+        else f"{base} --max-drop {record.search.max_drop_points:g}"
+    )
+
+
 def check_file(path: Path, sha256: str, listed_in: str, remedy: str) -> None:
-    """Raise ArtifactError, whose message ends in ``remedy``, unless the file has the hash it was written with."""
+    """Raise ArtifactError, whose message ends in the sentence ``remedy``, unless the file has the hash it was written with."""
     if not path.is_file():
-        raise ArtifactError(f"{path}: missing, and listed in {listed_in}; {remedy}")
+        raise ArtifactError(f"{path}: missing, and listed in {listed_in}. {remedy}")
     if sha256_file(path) != sha256:
         raise ArtifactError(
-            f"{path}: changed or cut short since it was written (sha256 differs from {listed_in}); {remedy}"
+            f"{path}: changed or cut short since it was written (sha256 differs from {listed_in}). {remedy}"
         )
 
 
@@ -125,7 +136,7 @@ def check_name(name: str) -> None:
             f"run name {name!r}: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or digit"
         )
     if name == LATEST:
-        raise InputError(f"run name {name!r}: kept for the file that names the latest run; choose another --run")
+        raise InputError(f"run name {name!r}: kept for the file that names the latest run. Choose another --run.")
 
 
 def run_names(root: Path) -> list[str]:
@@ -182,7 +193,7 @@ def _latest(root: Path) -> str:
     try:
         return read_file(root / LATEST, 1 << 10).decode(errors="replace").strip()
     except OSError as error:
-        raise ArtifactError(f"{root / LATEST}: {error.strerror}; name a run with --run") from error
+        raise ArtifactError(f"{root / LATEST}: {error.strerror}. Name a run with --run.") from error
 
 
 def open_run(root: Path, name: str | None = None) -> Run:
@@ -196,7 +207,7 @@ def open_run(root: Path, name: str | None = None) -> Run:
             standing = run_names(root)
             if standing:
                 raise InputError(
-                    f"{root} does not say which run is the latest; name one with --run: {', '.join(standing)}"
+                    f"{root} does not say which run is the latest. Name one with --run: {', '.join(standing)}."
                 )
             raise InputError(f"no run in {root} yet. Build one first: tledge build --dataset digits --backbone bundled")
         name = _latest(root)
@@ -204,7 +215,7 @@ def open_run(root: Path, name: str | None = None) -> Run:
     folder = root / name
     if not folder.is_dir():
         raise unknown("run", name, run_names(root), "Build one with tledge build, or list them with tledge runs.")
-    remedy = "build the run again with tledge build"
+    remedy = "Build the run again with tledge build."
     manifest = Manifest.load(folder / MANIFEST, remedy)
     for file, sha256 in manifest.files_sha256.items():
         check_file(folder / file, sha256, MANIFEST, remedy)
@@ -226,7 +237,7 @@ def reserved_reports(run: Run) -> contextlib.AbstractContextManager[None]:
 
     Raises InputError where another process verifies it already.
     """
-    return reserved_part(run, "verification", f"verifying run {run.name}; wait for its end")
+    return reserved_part(run, "verification", f"verifying run {run.name}. Wait for its end.")
 
 
 def reserved_part(run: Run, part: str, busy: str) -> contextlib.AbstractContextManager[None]:

@@ -61,7 +61,7 @@ def reserved_run(root: Path, name: str) -> Iterator[None]:
     """
     check_name(name)
     make_root(root, ELSEWHERE)
-    with reserved(root, name, f"building run {name!r} in {root}; choose another --run, or wait for its end"):
+    with reserved(root, name, f"building run {name!r} in {root}. Choose another --run, or wait for its end."):
         yield
 
 
@@ -100,7 +100,7 @@ def staged_run(root: Path, name: str) -> Iterator[Path]:
         try:
             os.rename(staging, root / name)
         except OSError as error:
-            raise InputError(f"run {name!r} appeared in {root} in the meantime; choose another --run") from error
+            raise InputError(f"run {name!r} appeared in {root} in the meantime. Choose another --run.") from error
         sync_folder(root)
         atomic_write(root / LATEST, f"{name}\n".encode())
 
@@ -159,6 +159,6 @@ def _require_finite(ids: Sequence[str], logits: Floats) -> None:
     broken = [ids[row] for row in np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()]
     if broken:
         raise InputError(
-            f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}); "
-            "choose another --backbone"
+            f"the model's answer is not finite on {len(broken)} test photos ({', '.join(broken[:3])}). "
+            "Choose another --backbone."
         )

@@ -59,5 +59,5 @@ def require_no_gpu_tools() -> None:
     found = [name for name in _GPU_TOOLS if os.path.lexists(name)]
     if found:
         raise InputError(
-            f"{found[0]} in the working directory: TensorFlow would run it to compile for a GPU; run tledge in another folder"
+            f"{found[0]} in the working directory: TensorFlow would run it to compile for a GPU. Run tledge in another folder."
         )

@@ -61,7 +61,9 @@ class Wide:
         from PIL import Image
 
         if self.unpacked_as.startswith("RGBa"):
-            raise ValueError("16-bit colours multiplied by their transparency; save the image without transparency")
+            raise ValueError(
+                "16-bit colours multiplied by their transparency, which can be read without transparency only"
+            )
         if self.unpacked_as == _GREY_AND_ALPHA:
             other = "RGBA"
         else:

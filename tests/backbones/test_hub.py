@@ -95,7 +95,7 @@ def test_a_module_of_any_size_needs_one(save_module: SaveModule) -> None:
     import tensorflow as tf
 
     folder = save_module(lambda pixels: tf.reduce_mean(pixels, (1, 2)), (None, None, None, 3))
-    with pytest.raises(InputError, match="say which with --image-size"):
+    with pytest.raises(InputError, match="Say which with --image-size"):
         open_backbone(str(folder))
     assert open_backbone(str(folder), 40).input_size == 40
 

@@ -266,7 +266,7 @@ def test_a_size_under_the_networks_smallest_is_refused(name: str, size: int) -> 
 
 
 def test_a_hub_module_takes_no_weights() -> None:
-    with pytest.raises(InputError, match="'bundled' brings its own weights; drop --weights imagenet"):
+    with pytest.raises(InputError, match="'bundled' brings its own weights. Drop --weights imagenet"):
         open_backbone("bundled", weights="imagenet")
 
 

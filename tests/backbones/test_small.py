@@ -95,7 +95,7 @@ def test_a_picture_too_small_for_the_pooling_is_refused(name: str, size: int, kn
 
 def test_a_network_that_is_trained_from_scratch_takes_no_weights() -> None:
     assert not open_backbone("lenet", weights="none").is_pretrained
-    with pytest.raises(InputError, match="'lenet' is trained from scratch; drop --weights imagenet"):
+    with pytest.raises(InputError, match="'lenet' is trained from scratch. Drop --weights imagenet"):
         open_backbone("lenet", weights="imagenet")
 
 

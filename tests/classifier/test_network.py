@@ -71,7 +71,7 @@ def test_a_saved_network_is_built_again_and_computes_the_same(network: Any, back
     np.testing.assert_array_equal(again(SCALED).numpy(), network(SCALED).numpy())
     described = json.loads((tmp_path / NETWORK).read_text())
     (tmp_path / NETWORK).write_text(json.dumps({**described, "hidden_units": [8]}))
-    with pytest.raises(ArtifactError, match="build the run again"):
+    with pytest.raises(ArtifactError, match="Build the run again"):
         load_network(tmp_path)
 
 

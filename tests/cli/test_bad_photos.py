@@ -107,7 +107,7 @@ def test_unreadable_photos_are_skipped_by_name_counted_and_warned_of(
     assert dataset["num_photos"] == 60
     reasons = {entry["id"]: entry["reason"] for entry in dataset["skipped"]}
     assert sorted(reasons) == ["cat/torn.png", "dog/bomb.png", "dog/notes.txt"]
-    assert reasons["dog/bomb.png"] == "12000 x 12000 pixels; the limit is 100,000,000"
+    assert reasons["dog/bomb.png"] == "12000 x 12000 pixels, and the limit is 100,000,000"
     for name in reasons:
         assert name in outcome.err
 
@@ -141,7 +141,7 @@ def test_features_out_of_range_are_refused_and_leave_no_run(
     folder = photo_folder({"cat": 20, "dog": 20})
     outcome = tledge("build", "--dataset", folder, "--backbone", huge, "--artifacts", tmp_path / "artifacts")
     assert outcome.code == INPUT
-    assert "the backbone gives features that are not finite or too large; choose another --backbone" in outcome.err
+    assert "the backbone gives features that are not finite or too large. Choose another --backbone" in outcome.err
     assert _runs(tmp_path) == []
 
 
@@ -187,7 +187,7 @@ def test_a_photo_that_is_gone_since_the_build_is_named_by_export(
     outcome = tledge("export", "--format", "tflite-int8", "--artifacts", run_of_photos.parent)
     assert outcome.code == INPUT
     assert re.search(
-        r"changed since run pets was built: 1 of \d+ photos are missing, differ or can't be read", outcome.err
+        r"changed since run pets was built: 1 of \d+ photos is missing, changed or unreadable", outcome.err
     )
     assert trained_on in outcome.err
     assert "build again" in outcome.err

@@ -88,7 +88,7 @@ def test_runs_shows_what_is_wrong_with_a_damaged_one_and_still_lists_the_rest(tl
     assert "splits.csv: changed or cut short" in listed["torn"]["problem"]
     assert listed["torn"]["is_latest"] is False
     table = " ".join(tledge("runs", "--artifacts", root).out.split())  # cells of the table are folded
-    assert "build the run again with tledge build" in table
+    assert "Build the run again with tledge build" in table
 
 
 def test_runs_of_a_damaged_manifest_names_it(tledge: Command, run_copy: Run) -> None:
@@ -209,5 +209,5 @@ def test_what_stands_in_the_place_of_the_reports_is_named_before_anything_is_mea
     outcome = tledge("verify", "--artifacts", run_copy.folder.parent)
     assert outcome.code == 3
     assert f"{run_copy.reports()}" in outcome.err
-    assert "move it away" in outcome.err
+    assert "Move it away" in outcome.err
     assert "answers to every test photo" not in outcome.err

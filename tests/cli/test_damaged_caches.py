@@ -71,6 +71,6 @@ def test_a_damaged_photo_that_is_gone_ends_verify_with_3_and_blames_no_artifact(
     ended = tledge("verify", "--accuracy-only", "--artifacts", run.folder.parent)
     said = " ".join(ended.err.split())
     assert ended.code == 3
-    assert f"photos are damaged in the cache, and can't be read again ({ids[0]}" in said
-    assert f"data set folder {tmp_path / 'gone'}: no such folder. Restore them, or build again." in said
+    assert f"damaged in the cache, and can't be read again ({ids[0]}" in said
+    assert f"data set folder {tmp_path / 'gone'}: no such folder. Restore the data set, or build again." in said
     assert not run.reports().exists()

@@ -72,7 +72,7 @@ def test_predict_answers_the_readable_photos_and_ends_in_2_for_the_others(
         {"path": str(digits / "0" / "torn.png"), "reason": "no image of a format that Pillow reads"}
     ]
     assert "torn.png: not answered" in outcome.err
-    assert "error: 1 of 41 photos can't be read; the others were answered" in outcome.err
+    assert "error: 1 of 41 photos can't be read. The others were answered." in outcome.err
     outcome = tledge("predict", digits / "0" / "torn.png", "--json", *_options(exported))
     assert outcome.code == INPUT
     assert json.loads(outcome.out)["photos"] == []

@@ -68,7 +68,7 @@ def test_of_each_output_those_go_that_add_least_to_it() -> None:
 
 @pytest.mark.parametrize(
     ("share", "said"),
-    [(0.97, "87.5% of the weights become zero; these layers keep one weight of each output"), (0.5, None)],
+    [(0.97, "87.5% of the weights become zero. These layers keep one weight of each output"), (0.5, None)],
 )
 def test_an_output_keeps_one_weight_and_where_that_is_less_than_was_asked_for_it_is_said(
     share: float, said: str | None

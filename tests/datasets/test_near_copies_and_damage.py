@@ -82,7 +82,7 @@ def test_a_near_copy_of_another_class_is_kept_and_told(scenes: Path) -> None:
     data = _prepare(scenes, progress)
     assert _places(data)[other] == "train"
     assert (data.record().near_copies_dropped, data.record().near_copies_kept) == ([], 1)
-    assert "1 photos are as near to one of a later split as a copy is, and were kept" in progress.warnings[0]
+    assert "1 photo is as near to one of a later split as a copy is, and kept" in progress.warnings[0]
 
 
 def test_frames_of_a_fixed_camera_are_all_kept_and_their_number_is_told(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_frames_of_a_fixed_camera_are_all_kept_and_their_number_is_told(tmp_path
     assert len(_places(data)) == 100
     (warning,) = progress.warnings
     assert warning.startswith(
-        f"{record.near_copies_kept} photos are as near to one of a later split as a copy is, and were kept"
+        f"{record.near_copies_kept} photos are as near to one of a later split as a copy is, and kept"
     )
 
 
@@ -128,7 +128,7 @@ def test_damaged_rows_are_made_again_from_the_photos_and_told(scenes: Path, name
     assert _places(data) == _places(before)
     assert np.array_equal(data.fingerprints, before.fingerprints)
     assert len(progress.warnings) == 1
-    assert "10 of 40 rows are not as they were written; they were made again" in progress.warnings[0]
+    assert "10 of 40 rows are not as they were written. They were made again" in progress.warnings[0]
     calm = Silent()
     assert np.array_equal(_prepare(scenes, calm).pixels[:], expected)
     assert calm.warnings == []
@@ -143,7 +143,7 @@ def test_a_cache_without_checksums_is_made_again_once_and_told_once(scenes: Path
     assert np.array_equal(_prepare(scenes, progress).pixels[:], expected)
     assert np.array_equal(_prepare(scenes, progress).pixels[:], expected)
     (warning,) = progress.warnings
-    assert "without checksums; it is made again, once" in warning
+    assert "without checksums. It is made again, once" in warning
 
 
 def test_a_damaged_photo_that_is_gone_is_named_with_the_way_out(scenes: Path, tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_a_damaged_photo_that_is_gone_is_named_with_the_way_out(scenes: Path, tm
     shutil.move(gone, tmp_path / gone.name)
     with pytest.raises(EnvironmentFault) as caught:
         data.pixels[:]
-    assert f"1 photos are damaged in the cache, and can't be read again ({data.ids[3]})" in str(caught.value)
-    assert "Restore them, or build again" in str(caught.value)
+    assert f"1 photo is damaged in the cache, and can't be read again ({data.ids[3]})" in str(caught.value)
+    assert "Restore the data set, or build again" in str(caught.value)
     assert caught.value.exit_code == 3
     assert data.pixels[:3].shape == (3, SIZE, SIZE, 3)
     shutil.move(tmp_path / gone.name, gone)

@@ -108,13 +108,16 @@ def test_a_held_out_folder_keeps_its_photos_and_training_loses_its_copies_of_the
     }
     assert "train/cat/leak.bmp" not in places
     assert data.record().duplicates_dropped == 1
-    assert "left out 1 copies" in progress.warnings[-1]
+    assert "left out 1 copy of a picture that" in progress.warnings[-1]
 
 
 def test_a_class_that_only_the_test_folder_has_is_refused(photo_folder: PhotoFolder) -> None:
     root = photo_folder({"train/cat": 20, "train/dog": 20, "test/cat": 4, "test/newt": 4})
-    with pytest.raises(InputError, match="no training photo of newt"):
+    with pytest.raises(
+        InputError, match=r"no training photo of newt: the class .*Put photos of it into the train"
+    ) as no:
         _prepare(root)
+    assert "--seed" not in str(no.value)  # folders fix the splits
 
 
 def test_a_class_that_a_held_out_folder_lacks_is_warned_of(photo_folder: PhotoFolder) -> None:
@@ -124,13 +127,53 @@ def test_a_class_that_a_held_out_folder_lacks_is_warned_of(photo_folder: PhotoFo
     assert any("no test photo of dog" in warning for warning in progress.warnings)
 
 
-def test_a_picture_under_two_labels_is_warned_of(photo_folder: PhotoFolder) -> None:
+def test_a_picture_under_two_labels_is_named_counted_and_left_out_of_test(photo_folder: PhotoFolder) -> None:
     root = photo_folder({"cat": 20, "dog": 20})
-    (root / "dog" / "copy.png").write_bytes((root / "cat" / "000.png").read_bytes())
+    before = _places(_prepare(root))
+    in_test, in_train = (next(name for name in before if before[name] == split) for split in ("test", "train"))
+    pairs = []
+    for number, name in enumerate(sorted([in_test, in_train])):
+        other = f"{'dog' if name.startswith('cat') else 'cat'}/copy-{number}.png"
+        (root / other).write_bytes((root / name).read_bytes())
+        pairs.append(sorted([name, other]))
     progress = Silent()
     data = prepare_dataset(open_folder(root), 16, 0, progress)
-    assert data.record().conflicting_labels == 1
-    assert "pictures that occur under more than one label: 1" in progress.warnings
+    record = data.record()
+    assert (record.conflicting_labels, sorted(map(sorted, record.conflicting_photos))) == (2, pairs)
+    (test_pair,) = (pair for pair in pairs if in_test in pair)
+    assert sorted(record.conflicts_left_out) == test_pair
+    assert _places(data) == {name: before[name] for name in before if name != in_test} | dict.fromkeys(
+        next(pair for pair in pairs if in_train in pair), "train"
+    )
+    (warning,) = progress.warnings
+    assert warning.startswith("2 pictures occur under more than one label: ")
+    assert f"{test_pair[0]} ({test_pair[0][:3]}) = {test_pair[1]} ({test_pair[1][:3]})" in warning
+    assert warning.endswith(" Left out of the test split: 2 photos of them. Remove the photos with a wrong label.")
+
+
+@pytest.mark.parametrize(("repeated", "of"), [("validation", "test"), ("train", "test"), ("train", "validation")])
+def test_a_split_folder_that_repeats_another_is_refused_by_name(
+    photo_folder: PhotoFolder, repeated: str, of: str
+) -> None:
+    root = photo_folder({f"{name}/{label}": 4 for name in ("train", "validation", "test") for label in ("cat", "dog")})
+    for path in (root / of).rglob("*.png"):
+        (root / repeated / path.relative_to(root / of)).write_bytes(path.read_bytes())
+    with pytest.raises(
+        InputError, match=f"the {repeated} split repeats the {of} split: all its 8 photos are there too"
+    ) as no:
+        _prepare(root)
+    assert "--seed" not in str(no.value)
+
+
+def test_near_copies_that_empty_a_split_are_told_as_such(photo_folder: PhotoFolder) -> None:
+    root = photo_folder({f"{name}/{label}": 4 for name in ("train", "validation", "test") for label in ("cat", "dog")})
+    for path in (root / "test").rglob("*.png"):
+        with Image.open(path) as image:
+            image.resize((96, 96), Image.Resampling.NEAREST).save(root / "validation" / path.relative_to(root / "test"))
+    with pytest.raises(
+        InputError, match=r"all photos of the validation split are near copies of .*Add photos of its own"
+    ):
+        _prepare(root)
 
 
 @pytest.mark.parametrize("change", ["a photo changes", "a label changes", "a photo is added", "a label is renamed"])

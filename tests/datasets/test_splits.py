@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from tledge.datasets.splits import Assignment, assign, fraction, split_digest
+from tledge.datasets.splits import Assignment, assign, fraction, split_digest, without_conflicts
 from tledge.errors import InputError
 from tledge.records import SPLITS, SplitName
 
@@ -60,10 +60,27 @@ def test_the_same_picture_always_lands_in_one_split() -> None:
         assert len(rows) == 2 * len(members)
 
 
-def test_a_picture_under_two_labels_is_counted() -> None:
-    pictures = [*_pictures(100), *_pictures(3)]
-    labels = np.array([0] * 100 + [1] * 3)
-    assert assign(pictures, labels, [None] * 103, 0).conflicting_labels == 3
+def test_pictures_under_two_labels_are_named_and_leave_the_test_split_alone() -> None:
+    pictures = [*_pictures(100), *_pictures(30)]
+    labels = np.array([0] * 100 + [1] * 30)
+    ids = [str(row) for row in range(130)]
+    before = assign(pictures, labels, [None] * 130, 0)
+    after, found = without_conflicts(before, pictures, labels, ids)
+    assert found.pictures == tuple((str(row), str(row + 100)) for row in range(30))
+    doubtful = [row for row in before.rows["test"].tolist() if row % 100 < 30]
+    assert found.left_out == tuple(map(str, doubtful))
+    assert doubtful
+    assert after.rows["test"].tolist() == [row for row in before.rows["test"].tolist() if row not in doubtful]
+    assert all(np.array_equal(after.rows[name], before.rows[name]) for name in ("train", "validation"))
+
+
+def test_a_test_split_of_nothing_but_pictures_under_two_labels_is_refused() -> None:
+    pictures = [*_pictures(20), *_pictures(2, first=90), *_pictures(2, first=90)]
+    sources: list[SplitName | None] = [*["train"] * 10, *["validation"] * 10, *["test"] * 4]
+    labels = np.array([0, 1] * 10 + [0, 0, 1, 1])
+    made = assign(pictures, labels, sources, 0)
+    with pytest.raises(InputError, match="each test photo occurs under another label too: 20; 21; 22; 23"):
+        without_conflicts(made, pictures, labels, [str(row) for row in range(24)])
 
 
 def test_a_test_split_of_the_source_is_kept_and_its_pictures_leave_training() -> None:
@@ -79,7 +96,7 @@ def test_a_test_split_of_the_source_is_kept_and_its_pictures_leave_training() ->
 def test_a_picture_in_both_held_out_splits_of_the_source_stays_in_test_alone() -> None:
     pictures = [*_pictures(20), *_pictures(5, first=100), *_pictures(5, first=100)]
     sources: list[SplitName | None] = [*["train"] * 20, *["validation"] * 5, *["test"] * 5]
-    with pytest.raises(InputError, match="no photo falls into the validation split"):
+    with pytest.raises(InputError, match="the validation split repeats the test split: all its 5 photos are there too"):
         assign(pictures, np.zeros(30, np.int64), sources, 0)
     sources[20] = "validation"
     pictures[20] = _pictures(1, first=999)[0]
@@ -133,9 +150,11 @@ def test_a_photo_of_a_train_folder_that_was_cut_from_it_goes_back() -> None:
 
 
 def test_too_few_photos_for_a_split_are_an_error_with_the_way_out() -> None:
-    with pytest.raises(InputError, match="2 photos are too few") as caught:
+    with pytest.raises(InputError, match=r"2 photos are too few for 3 splits, .*Add photos, or give train, ") as caught:
         _assign(_pictures(2))
-    assert "Add photos" in str(caught.value)
+    assert "--seed" not in str(caught.value)  # three splits can't be filled by two photos, whatever the seed
+    with pytest.raises(InputError, match=r"Add photos, choose another --seed, or give train"):
+        [_assign(_pictures(3), seed) for seed in range(9)]
 
 
 def test_the_fraction_is_uniform_and_in_range() -> None:

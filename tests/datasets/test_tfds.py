@@ -8,7 +8,9 @@ import pytest
 
 from tledge import preprocessing
 from tledge.datasets import open_source
+from tledge.datasets.prepare import prepare_dataset
 from tledge.errors import EnvironmentFault, InputError
+from tledge.progress import Silent
 
 
 @pytest.mark.usefixtures("real_data")
@@ -23,6 +25,17 @@ def test_a_data_set_with_one_split_is_left_to_be_split() -> None:
     assert [photo.id for photo in islice(source.photos(), 300)] == [photo.id for photo in photos]
     assert isinstance(photos[0].data, bytes)
     assert preprocessing.decode(photos[0].data).shape[2] == 3
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("real_data")
+def test_tf_flowers_keeps_its_539_test_photos() -> None:
+    progress = Silent()
+    data = prepare_dataset(open_source("tf_flowers"), 96, 0, progress)
+    test = data.split_records()["test"]
+    assert (test.num_photos, test.sha256[:16]) == (539, "65fdb9d9ad3c85ac")
+    assert (data.record().conflicting_labels, data.record().conflicts_left_out) == (1, [])  # both photos are trained on
+    assert any("__1739 (tulips) = " in warning and "__2380 (roses)" in warning for warning in progress.warnings)
 
 
 @pytest.mark.usefixtures("real_data")

@@ -46,7 +46,9 @@ def test_every_key_of_every_record_says_what_it_is(reference: ModuleType) -> Non
     assert "`accuracy_drop_points_interval`" in reference.documents()
 
 
-@pytest.mark.parametrize("part", ["recipes", "recipe keys", "augmentations", "targets", "target keys", "exit codes"])
+@pytest.mark.parametrize(
+    "part", ["recipes", "recipe keys", "augmentations", "targets", "target keys", "formats", "exit codes"]
+)
 def test_a_table_has_as_many_cells_in_each_row(reference: ModuleType, part: str) -> None:
     text = reference.PARTS[part]()
     for table in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):

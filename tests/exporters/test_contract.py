@@ -60,6 +60,14 @@ def _tensor_names(path: Path) -> list[str]:
     return [tensor.name.decode() for graph in model.subgraphs for tensor in graph.tensors]
 
 
+def test_the_help_of_export_says_what_a_format_is_for_and_what_it_costs(
+    form: Format, tledge: Callable[..., Any]
+) -> None:
+    told = " ".join(tledge("export", "--help").out.split())
+    assert f"{form.name}: {form.purpose} {form.cost}" in told
+    assert all(len(sentence.split()) > 3 and sentence.endswith(".") for sentence in (form.purpose, form.cost))
+
+
 def test_no_two_tensors_of_an_artifact_share_a_name(exported: Exported, form: Format, path: Path) -> None:
     names = _tensor_names(path)
     assert sorted(names) == sorted(set(names))

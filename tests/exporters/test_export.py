@@ -229,7 +229,7 @@ def test_an_artifact_from_another_build_is_refused(run_copy: Run) -> None:
 
     path = run_copy.export_folder("onnx-int8") / "export.json"
     ExportRecord.load(path, "").model_copy(update={"source_manifest_sha256": "0" * 64}).save(path)
-    with pytest.raises(ArtifactError, match="exported from another build of digits; run tledge export"):
+    with pytest.raises(ArtifactError, match="exported from another build of digits. Run tledge export"):
         open_run(run_copy.folder.parent, "digits").exports()
 
 

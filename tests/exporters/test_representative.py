@@ -79,7 +79,7 @@ def test_fingerprints_of_other_photos_are_refused(lenet_copy: Run) -> None:
     np.save(shorter, np.load(lenet_copy.folder / "fingerprints.npy")[1:])
     run = with_files(lenet_copy, {"fingerprints.npy": shorter.getvalue()})
     with pytest.raises(
-        ArtifactError, match=r"fingerprints.npy: uint8 \(1796, 256\) are not of its photos; build the run again"
+        ArtifactError, match=r"fingerprints.npy: uint8 \(1796, 256\) are not of its photos. Build the run again"
     ):
         fingerprints_of(run, "test", Silent())
 

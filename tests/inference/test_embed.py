@@ -195,7 +195,7 @@ def test_the_photos_are_named_by_the_data_sets_fingerprint(network_run: Run, tmp
 def test_a_split_of_the_source_is_written_alone(network_run: Run, photo_folder: Folder, tmp_path: Path) -> None:
     folder = str(photo_folder({"train/cat": 3, "test/cat": 2}))
     assert embed(network_run, folder, tmp_path / "f.npy", split="test").num_photos == 2
-    with pytest.raises(InputError, match="no validation photo; its own splits are test, train"):
+    with pytest.raises(InputError, match="no validation photo. Its own splits are test, train"):
         embed(network_run, folder, tmp_path / "g.npy", split="validation")
     assert not (tmp_path / "g.npy").exists()
 
@@ -218,7 +218,7 @@ def test_few_unreadable_photos_are_skipped_by_name_and_many_leave_no_file(
     ("name", "problem"),
     [
         ("f.csv", r"unknown kind of file '\.csv'.*\.npy, \.npz, \.parquet"),
-        ("nowhere/f.npy", "there is no folder .*nowhere; make it first"),
+        ("nowhere/f.npy", "there is no folder .*nowhere. Make it first"),
         ("taken.parquet", "taken.parquet is there already"),
         ("taken.npy", "taken.json is there already"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from tledge import preprocessing
 from tledge.datasets import open_source
 from tledge.datasets.prepare import load_split, members, prepare_dataset
 from tledge.errors import InputError
-from tledge.inference.evaluate import Evaluation, evaluate
+from tledge.files import write_sealed
+from tledge.inference.evaluate import Evaluation, evaluate, parse_class_map
 from tledge.inference.run_model import RunModel, open_model
 from tledge.progress import Silent
 from tledge.records import ExportRecord, Report
@@ -83,9 +85,63 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: RunModel,
 
 def test_classes_that_the_run_does_not_know_are_named(model: RunModel, photo_folder: Folder) -> None:
     with pytest.raises(
-        InputError, match=r"run digits does not know 'cat', 'dog'; its classes are '0', .*rename or remove"
+        InputError, match=r"run digits does not know 'cat', 'dog'\. Its classes are '0', .*rename or remove"
     ):
         evaluate(model, str(photo_folder({"1": 1, "cat": 1, "dog": 1})))
+
+
+@pytest.fixture
+def named(lenet_copy: Run) -> RunModel:
+    """A run whose first classes have names, one of them in the Unicode form of macOS."""
+    path = lenet_copy.folder / "manifest.json"
+    manifest = {**lenet_copy.manifest.as_json()}
+    manifest["labels"] = ["roses", unicodedata.normalize("NFD", "caf\u00e9"), "daisy", *manifest["labels"][3:]]
+    write_sealed(path, manifest)
+    return open_model("lenet", artifacts=lenet_copy.folder.parent)
+
+
+def test_classes_of_other_names_are_mapped_and_the_nearest_is_named(named: RunModel, photo_folder: Folder) -> None:
+    new = str(photo_folder({"rose": 2, "Daisy": 1, unicodedata.normalize("NFC", "caf\u00e9"): 1}, first_seed=500))
+    with pytest.raises(InputError) as caught:
+        evaluate(named, new)
+    assert "does not know 'Daisy', 'rose'." in str(caught.value)
+    assert "If they mean the same, say so: --map Daisy=daisy --map rose=roses." in str(caught.value)
+    scored = evaluate(named, new, class_map={"rose": "roses", "Daisy": "daisy"})
+    assert [one.num_photos for one in scored.per_class][:4] == [2, 1, 1, 0]
+    assert scored.class_map == {"Daisy": "daisy", "caf\u00e9": named.labels[1], "rose": "roses"}
+    with pytest.raises(InputError, match=r"unknown class of run lenet 'rosess'\. Did you mean 'roses'\?"):
+        evaluate(named, new, class_map={"rose": "rosess"})
+    with pytest.raises(InputError, match=r"unknown class of data set photos 'ROSE'\. Did you mean 'rose'\?"):
+        evaluate(named, new, class_map={"ROSE": "roses"})
+
+
+def test_a_map_of_classes_is_read_from_the_command_line() -> None:
+    assert parse_class_map(["rose=roses", "a=b=c", "rose=roses"]) == {"rose": "roses", "a": "b=c"}
+    with pytest.raises(InputError, match="--map 'rose': write the data set's class, then ="):
+        parse_class_map(["rose"])
+    with pytest.raises(InputError, match="'rose' is mapped to 'roses' and to 'daisy'"):
+        parse_class_map(["rose=roses", "rose=daisy"])
+
+
+def test_one_file_under_two_labels_is_named_and_not_scored(lenet: Run, photo_folder: Folder) -> None:
+    model = open_model("lenet", artifacts=lenet.folder.parent)
+    folder = photo_folder({"1": 3, "7": 2})
+    shutil.copy(folder / "1" / "000.png", folder / "7" / "copy.png")
+    scored = evaluate(model, str(folder))
+    assert (scored.metrics.num_photos, scored.conflicts_left_out) == (4, ["1/000.png", "7/copy.png"])
+    assert any(
+        "left out 2 photos whose file occurs under more than one label: 1/000.png (1); 7/copy.png (7)" in warning
+        for warning in scored.warnings
+    )
+    for path in (
+        folder / "1" / "001.png",
+        folder / "1" / "002.png",
+        folder / "7" / "000.png",
+        folder / "7" / "001.png",
+    ):
+        path.unlink()
+    with pytest.raises(InputError, match="each photo occurs under more than one label"):
+        evaluate(model, str(folder))
 
 
 def test_a_split_of_the_source_is_scored_alone(model: RunModel, photo_folder: Folder) -> None:
@@ -93,9 +149,9 @@ def test_a_split_of_the_source_is_scored_alone(model: RunModel, photo_folder: Fo
     assert evaluate(model, folder).metrics.num_photos == 7
     scored = evaluate(model, folder, split="test")
     assert (scored.split, scored.metrics.num_photos) == ("test", 4)
-    with pytest.raises(InputError, match="no validation photo; its own splits are test, train"):
+    with pytest.raises(InputError, match="no validation photo. Its own splits are test, train"):
         evaluate(model, folder, split="validation")
-    with pytest.raises(InputError, match="it has no splits of its own"):
+    with pytest.raises(InputError, match="It has no splits of its own"):
         evaluate(model, "digits", split="train")
     with pytest.raises(InputError, match=r"unknown split 'tst'\. Did you mean 'test'"):
         evaluate(model, folder, split="tst")

@@ -45,7 +45,7 @@ def test_standard_input_is_one_photo() -> None:
 
 def test_what_can_not_be_read_says_why_and_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UnreadableImage, match="no regular file; use - for a pipe"):
+    with pytest.raises(UnreadableImage, match="no regular file: use - for a pipe"):
         read_named_photo(str(tmp_path / "pipe"))
     with pytest.raises(UnreadableImage, match="no such file"):
         read_named_photo(str(tmp_path / "gone.png"))
@@ -84,5 +84,5 @@ def test_what_tledge_wrote_is_told_apart_and_not_answered(lenet_copy: Run, tmp_p
     assert found.photos == [str(tmp_path / "photo.png"), str(tmp_path / "artifacts" / "photo.png")]
     assert found.outputs == [str(lenet_copy.folder), str(lenet_copy.folder.parent / "latest")]
     assert found.skipped == []
-    with pytest.raises(InputError, match=f"no photo in .*; tledge itself wrote {lenet_copy.folder}"):
+    with pytest.raises(InputError, match=f"no photo in .* tledge itself wrote {lenet_copy.folder}"):
         find_photos([lenet_copy.folder])

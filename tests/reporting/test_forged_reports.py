@@ -84,9 +84,9 @@ def test_a_mutant_of_a_report_is_refused_in_a_sentence_or_drawn(record: Json, tm
     for number in range(NUM_MUTANTS):
         _seal(path, _mutate(record, dice))
         try:
-            report = Report.load(path, "verify again")
+            report = Report.load(path, "Verify again.")
         except ArtifactError as error:
-            assert str(error).endswith("; verify again")
+            assert str(error).endswith((". Verify again.", ". Update tledge."))
             refused += 1
             continue
         try:
@@ -147,15 +147,15 @@ def test_what_could_not_be_drawn_is_refused_with_exit_code_3_and_the_place(
     outcome = tledge("compare", good, forged)
     assert outcome.code == 3, outcome.err
     assert outcome.err.startswith(f"error: {forged}: ")
-    assert "verify that run again" in outcome.err
+    assert "Verify that run again" in outcome.err
     assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}', "[" * 100_000, "[]", "7"])
 def test_json_that_no_seal_can_be_computed_of_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text)
-    with pytest.raises(ArtifactError, match="verify again"):
-        Report.load(tmp_path / "report.json", "verify again")
+    with pytest.raises(ArtifactError, match="Verify again."):
+        Report.load(tmp_path / "report.json", "Verify again.")
 
 
 def test_a_name_that_looks_like_an_address_stays_text(record: Json, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_an_opaque_module_is_trained_as_a_whole_and_says_what_it_can_not(
     loaded = tf.saved_model.load(str(run.folder / "model"))
     trained = next(weight for weight in loaded.weights if weight.shape == kernel.shape)
     assert not np.array_equal(trained, kernel)
-    with pytest.raises(InputError, match="an opaque backbone can't be cut: use --recipe head or best"):
+    with pytest.raises(InputError, match="An opaque backbone can't be cut: use --recipe head or best"):
         build(str(folder), backbone=str(module), recipe=RECIPES["finetune"], artifacts=tmp_path / "a")
     assert [path.name for path in (tmp_path / "a").glob(".*")] == [MARK]
 

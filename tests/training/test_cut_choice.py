@@ -169,6 +169,6 @@ def test_what_another_training_kept_is_refused_before_the_head_is_trained(
             path.unlink()
     for features in empty_cache.glob("features-v*"):
         shutil.rmtree(features)
-    with pytest.raises(ArtifactError, match=f"{kept}: .*of other photos.* build again"):
+    with pytest.raises(ArtifactError, match=f"{kept}: .*of other photos.* and build again"):
         _train(photos, tmp_path, "other", epoch_s=100.0, seed=1)
     assert list(empty_cache.glob("features-v*")) == []

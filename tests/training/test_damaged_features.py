@@ -22,7 +22,7 @@ from tledge.training.method import Task
 from tledge.training.resolve import resolve
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
-TOLD = "rows are not as they were written; they were made again"
+TOLD = "rows are not as they were written. They were made again"
 ONE_EPOCH = {"max_epochs": 1, "batch_size": 16}
 
 

@@ -126,12 +126,12 @@ def test_a_loss_that_is_not_finite_is_an_error_with_the_way_out() -> None:
 
 @pytest.mark.parametrize("features", [{"scale": 1e30}, {"spoilt": (3,)}])
 def test_features_that_are_not_finite_or_too_large_are_the_backbones_fault(features: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="features that are not finite or too large; choose another --backbone"):
+    with pytest.raises(InputError, match="features that are not finite or too large. Choose another --backbone"):
         fit_head(_features(**features), LABELS, TRAIN, VALIDATION, 3, Recipe(), 0, Silent())
 
 
 def test_features_that_are_all_the_same_are_the_backbones_fault() -> None:
-    with pytest.raises(InputError, match="the same features for every training photo; choose another --backbone"):
+    with pytest.raises(InputError, match="the same features for every training photo. Choose another --backbone"):
         _fit(Recipe(), scale=0.0)
 
 

@@ -69,7 +69,7 @@ def test_workers_without_a_good_tf_config_are_shown_one(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"batch_size": 63}, "--batch-size 63: 2 copies of the network share each batch; use a multiple of 2"),
+        ({"batch_size": 63}, "--batch-size 63: 2 copies of the network share each batch. Use a multiple of 2"),
         ({"time_budget_s": 60.0}, "say --unfreeze-from and --max-epochs"),
     ],
 )

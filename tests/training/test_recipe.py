@@ -56,7 +56,7 @@ def test_a_flip_is_a_setting_of_its_own() -> None:
         ('augment = "light"', "say with --views how many"),
         ("weight_decay = 0.1", "mine.toml: weight_decay: recipe mine trains the head alone"),
         ("time_budget_s = 60", "trains the head alone"),
-        ('base = "finetune"\nmixup_alpha = 0.2', "use --recipe best"),
+        ('base = "finetune"\nmixup_alpha = 0.2', "Use --recipe best"),
         ("learning_rate = 0.1", "mine.toml: learning_rate: recipe mine finds the one best linear head, without steps"),
         ("dropout = 0\nbatch_size = 8", "mine.toml: dropout: recipe mine finds the one best"),
     ],
@@ -71,7 +71,7 @@ def test_a_recipe_that_says_nothing_good_is_an_error_that_names_it(text: str, sa
 
 def test_what_only_steps_read_is_for_heads_that_take_steps() -> None:
     given = {"learning_rate": 0.1, "dropout": 0.2, "batch_size": 8}
-    with pytest.raises(InputError, match=r"--learning-rate, --batch-size, --dropout: .* drop it, or .* --head mlp:256"):
+    with pytest.raises(InputError, match=r"--learning-rate, --batch-size, --dropout: .* Drop it, or .* --head mlp:256"):
         resolve("head", given)
     for name, head in (("head", "mlp:8"), ("finetune", "linear")):
         assert resolve(name, {**given, "head": head}).learning_rate == 0.1

@@ -96,7 +96,7 @@ def test_a_search_that_was_interrupted_ends_as_an_unbroken_one(search: Callable[
     unbroken, progress = search(study="unbroken", num_trials=4), CtrlC()
     with pytest.raises(KeyboardInterrupt):
         search(num_trials=4, progress=progress)
-    assert progress.warnings == ["study s keeps the trials that ended; the same command with --study s goes on"]
+    assert progress.warnings == ["study s keeps the trials that ended. The same command with --study s goes on."]
     resumed = search(num_trials=4)
     trials = _study(resumed.folder).trials
     assert trials == _study(unbroken.folder).trials
@@ -207,13 +207,13 @@ def test_heads_that_diverge_are_no_winners_and_alone_an_error(search: Callable[.
     assert [trial.ended for trial in kept.trials] == ["whole", "diverged", "diverged"]
     assert kept.best() == 0
     assert _outcome(kept, folder, 20).best_trial == 1
-    with pytest.raises(InputError, match="no trial of study s came to its end; every trial diverged"):
+    with pytest.raises(InputError, match="no trial of study s came to its end. Every trial diverged"):
         _outcome(kept.model_copy(update={"trials": kept.trials[1:]}), folder, 20)
 
 
 @pytest.mark.long  # each runs a search
 def test_the_time_ends_a_search_and_the_trials_before_count(search: Callable[..., Tuned], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no trial of study s came to its end; give more with --timeout"):
+    with pytest.raises(InputError, match="no trial of study s came to its end. Give more with --timeout"):
         search(timeout_s=1e-3)
     assert not (tmp_path / ".studies" / "s").exists()
     search(num_trials=2)
@@ -270,7 +270,7 @@ def test_a_damaged_study_is_an_error_that_names_its_folder(search: Callable[...,
     folder = search(num_trials=1).folder
     whole = (folder / STUDY).read_bytes()
     (folder / STUDY).write_bytes(whole.replace(b'"seed": 0', b'"seed": 1'))
-    with pytest.raises(ArtifactError, match=r"changed since tledge wrote it.*remove .*/s, or choose another --study"):
+    with pytest.raises(ArtifactError, match=r"changed since tledge wrote it.*Remove .*/s, or choose another --study"):
         search()
     (folder / STUDY).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ArtifactError, match="not a whole JSON record"):

@@ -93,7 +93,7 @@ def test_a_refusal_of_what_is_kept_does_not_point_back_to_it(tmp_path: Path) -> 
         kept_state(tmp_path, _request("one"), progress, goes_on=False) as folder,
     ):
         (folder / STATE).write_bytes(b"an epoch")
-        raise ArtifactError("of other photos; remove its folder and build again")
+        raise ArtifactError("of other photos. Remove its folder and build again.")
     assert (folder / STATE).exists()
     assert progress.warnings == []
 
@@ -102,7 +102,7 @@ def test_what_an_older_version_kept_is_refused_by_its_number(tmp_path: Path) -> 
     folder = tmp_path / ".unfinished-one"
     folder.mkdir()
     _request("one").model_copy(update={"schema_version": 1}).save(folder / "build.json")
-    with pytest.raises(ArtifactError, match=f"schema version 1, this tledge reads 2; remove {folder} and build again"):
+    with pytest.raises(ArtifactError, match=f"schema version 1, this tledge reads 2. Remove {folder} and build again"):
         recall(tmp_path, "one")
 
 

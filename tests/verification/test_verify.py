@@ -175,7 +175,7 @@ def test_an_edited_report_is_refused(report: Report, verified: Run, tmp_path: Pa
     assert Report.load(path, "") == report  # white space is not content
     agreement = json.dumps(report.rows[0].drift.agreement if report.rows[0].drift else None)
     path.write_text(text.replace(f'"agreement": {agreement}', '"agreement": 0.123', 1))
-    with pytest.raises(ArtifactError, match=r"changed since tledge wrote it.*verify again"):
+    with pytest.raises(ArtifactError, match=r"changed since tledge wrote it.*Verify again"):
         Report.load(path, "verify again")
     path.write_text(text[: len(text) // 2])
     with pytest.raises(ArtifactError, match="not a whole JSON record"):
@@ -335,7 +335,7 @@ def test_a_damaged_artifact_is_a_failed_row_that_says_how_to_make_it_again(
     reason = rows["tflite-int8"].error
     assert reason is not None
     assert "model.tflite" in reason
-    assert "run tledge export --run digits --format tflite-int8 again" in reason
+    assert "Run tledge export --run digits --format tflite-int8 again" in reason
     assert "--format tflite-int8 again" in ended.out.replace("\n", " ")
 
 

@@ -53,7 +53,7 @@ class Judge:
         """
         photos = load_split(run, "validation", progress)
         if not len(photos.labels):
-            raise InputError("the validation split is empty, and --max-drop is judged by it; build on more photos")
+            raise InputError("the validation split is empty, and --max-drop is judged by it. Build on more photos.")
         pixels, size = photos.pixels, run.manifest.backbone.input_size
         laid_out = lay_out(folder / "photos", pixels.batches(64), len(pixels), size, progress, "laying out photos")
         self._bench = Bench(Here(folder), laid_out, len(run.manifest.labels))

@@ -19,18 +19,17 @@ from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBr
 from tledge.exporters import ONE_PHOTO, Format, chosen, formats, mixed_formats, require_batch, require_readers
 from tledge.exporters.export import Artifact, and_exported, artifact, keep, model_of, reserved_formats
 from tledge.exporters.materials import Materials
-from tledge.exporters.mixed import SUFFIX
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
 from tledge.exporters.preparations.fitted import FittedRecord
 from tledge.progress import Progress, Silent
-from tledge.records import AccuracySearch, AccuracyStep, ExportRecord
+from tledge.records import MIXED_SUFFIX, AccuracySearch, AccuracyStep, ExportRecord
 from tledge.run import Run, find_run
 from tledge.verification.certification import certify
 from tledge.workers.process import WorkerFailed
 
 _TRAINED = "-qat"
-_ENDS = ("", SUFFIX, _TRAINED)  # a search may keep its artifact under the name of a format with one of these ends
+_ENDS = ("", MIXED_SUFFIX, _TRAINED)  # a search may keep its artifact under the name of a format with one of these ends
 
 
 def export_within(
@@ -63,8 +62,8 @@ def export_within(
     others = [form.name for form in wanted if form.name not in known]
     if others or not wanted:
         raise InputError(
-            f"--max-drop is for {' and '.join(sorted(known))}, and not for {', '.join(others) or 'no format at all'}; "
-            "export those without it"
+            f"--max-drop is for {' and '.join(sorted(known))}, and not for {', '.join(others) or 'no format at all'}. "
+            "Export those without it."
         )
     require_batch(wanted, batch)
     wanted = [form.with_batch(batch) for form in wanted]
@@ -218,7 +217,7 @@ class _Search:
         prepared = sources.fitted(sources.folded, float_layers=float_layers, bounds_pairs=bounds_pairs)
         made = MixedRecord.of(prepared.fitting, float_layers=list(float_layers))
         material = sources.material(prepared, made, bounds_pairs)
-        model = model_of(self._run, self._form.name + SUFFIX, material, self._form.batch)
+        model = model_of(self._run, self._form.name + MIXED_SUFFIX, material, self._form.batch)
         mixed = mixed_formats()[self._form.name](model).with_batch(self._form.batch)
         return self._attempt(mixed, material)
 

@@ -119,9 +119,9 @@ class _Reader:
         root = self._root
         version = int(root.Version())
         if version != _SCHEMA_VERSION:
-            raise ArtifactError(f"TFLite schema version {version}; there is {_SCHEMA_VERSION} only")
+            raise ArtifactError(f"TFLite schema version {version}, and there is {_SCHEMA_VERSION} only")
         if not root.ExternalBuffersIsNone() and root.ExternalBuffersLength():
-            raise ArtifactError("keeps weights outside the file; tledge reads one file and nothing beside it")
+            raise ArtifactError("keeps weights outside the file, and tledge reads one file and nothing beside it")
         if not root.SubgraphsLength() or not root.Subgraphs(0).OperatorsLength():
             raise ArtifactError("no TFLite model: it has no operators")
         buffers = [self._buffer(table) for table in self._tables(root.BuffersLength(), root.Buffers)]
@@ -159,7 +159,7 @@ class _Reader:
 
     def _buffer(self, table: Any) -> np.ndarray[Any, Any]:
         if table.Offset() > 1 or table.Size() > 1:
-            raise ArtifactError("keeps weights behind the flatbuffer; tledge reads those inside it")
+            raise ArtifactError("keeps weights behind the flatbuffer, and tledge reads those inside it")
         return np.zeros(0, np.uint8) if table.DataIsNone() or not table.DataLength() else table.DataAsNumpy()
 
     def _code(self, table: Any) -> tuple[str, str]:
@@ -196,7 +196,7 @@ class _Reader:
 
     def _tensor(self, table: Any, buffers: list[np.ndarray[Any, Any]]) -> Tensor:
         if table.ExternalBuffer():
-            raise ArtifactError("keeps weights outside the file; tledge reads one file and nothing beside it")
+            raise ArtifactError("keeps weights outside the file, and tledge reads one file and nothing beside it")
         quantization = table.Quantization()
         scales: list[float] = []
         zero_points: list[int] = []

@@ -108,7 +108,9 @@ def parse_onnx(data: bytes) -> Any:
     if not model.graph.node:
         raise ArtifactError("not an ONNX model: it has no operators")
     if model.functions:
-        raise ArtifactError("defines operators of its own as functions; tledge reads files whose operators are ONNX's")
+        raise ArtifactError(
+            "defines operators of its own as functions, and tledge reads files whose operators are ONNX's"
+        )
     return model
 
 
@@ -174,7 +176,7 @@ def num_bytes(tensor: Any) -> int:
     import onnx
 
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise ArtifactError("keeps weights outside the file; tledge reads one file and nothing beside it")
+        raise ArtifactError("keeps weights outside the file, and tledge reads one file and nothing beside it")
     count = elements(tensor.dims, tensor.name)
     if tensor.data_type == onnx.TensorProto.STRING:
         return sum(len(text) for text in tensor.string_data)

@@ -27,7 +27,7 @@ def read_with(path: Path, readers: Mapping[str, Callable[[bytes], _Found]]) -> _
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
-            raise ArtifactError("not a file of at most 2 GiB; run tledge export again")
+            raise ArtifactError("not a file of at most 2 GiB. Run tledge export again.")
         return readers[path.suffix](path.read_bytes())
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error

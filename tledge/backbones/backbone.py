@@ -79,7 +79,9 @@ class Backbone:
         if self.graph is not None:
             return self
         if self.take_apart is None:
-            return Opaque(f"backbone {self.handle!r} can't be taken apart into layers; it can serve as frozen features")
+            return Opaque(
+                f"backbone {self.handle!r} can't be taken apart into layers, and can serve as frozen features only"
+            )
         return self.take_apart(self, photos)
 
     @property

@@ -308,5 +308,5 @@ def _refusal(backbone: Backbone, found: str) -> _NotMobileNetV2:
     return _NotMobileNetV2(
         f"backbone {backbone.handle!r} can't be taken apart into layers: looked for a MobileNetV2 feature vector of "
         f"{len(_KERNELS)} convolutions, each with a batch normalization; found {found}. It can serve as frozen "
-        f"features; where layers are needed, use {DEFAULT} or {BUNDLED}."
+        f"features. Where layers are needed, use {DEFAULT} or {BUNDLED}."
     )

@@ -24,4 +24,4 @@ def parsed(kind: type[S], structure: dict[str, Any]) -> S:
 
 def structure_fault(fault: str) -> ArtifactError:
     """Return the error for a structure from which no graph can be built."""
-    return ArtifactError(f"the structure of the backbone is damaged: {fault}; train again with tledge build")
+    return ArtifactError(f"the structure of the backbone is damaged: {fault}. Train again with tledge build.")

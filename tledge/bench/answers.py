@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.errors import ArtifactError
+from tledge.printable import sentence
 from tledge.workers.process import WorkerFailed
 
 Floats = npt.NDArray[np.floating]
@@ -57,11 +58,12 @@ def require_logits(answers: Floats | WorkerFailed, model: object) -> Floats:
 
     Raises ArtifactError where the original failed or a logit is not finite. The error names ``model``, its path.
     """
-    remedy = "build the run again with tledge build"
+    # The files of a run have the hashes of its manifest. So a build on this machine would fail as well, or the memory is short.
+    remedy = "Free some memory, or use the machine and the libraries that built the run."
     if isinstance(answers, WorkerFailed):
-        raise ArtifactError(f"{model}: the original does not run on this machine: {answers}; {remedy}")
+        raise ArtifactError(f"{model}: the original does not run on this machine: {sentence(str(answers))} {remedy}")
     if num_not_finite(answers):
-        raise ArtifactError(f"{model}: the original's output is not finite on this machine; {remedy}")
+        raise ArtifactError(f"{model}: the original's output is not finite on this machine. {remedy}")
     return answers
 
 

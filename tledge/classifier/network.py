@@ -113,7 +113,7 @@ def load_network(folder: Path) -> Any:
         with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
             network.set_weights([stored[_key(weight)] for weight in network.weights])
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{folder / NETWORK}: can't be built again ({error}); build the run again") from error
+        raise ArtifactError(f"{folder / NETWORK}: can't be built again ({error}). Build the run again.") from error
     return network
 
 

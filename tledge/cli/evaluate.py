@@ -13,8 +13,8 @@ def evaluate(
     dataset: Annotated[
         str,
         typer.Option(
-            help="Score on these labelled photos: digits, a folder of class folders, or a TensorFlow Datasets name. Its "
-            "classes must have the names of the run's."
+            help="Score on these labelled photos: digits, a folder of class folders, or a TensorFlow Datasets name. Where "
+            "its classes have other names than the run's, give --map too."
         ),
     ],
     run: RunOption = None,
@@ -32,6 +32,15 @@ def evaluate(
             help="Score all photos, or one split of a data set that has splits of its own: train, validation or test."
         ),
     ] = "all",
+    class_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="CLASS=CLASS",
+            help="Take a class of the data set for a class of the run that has another name, as in rose=roses. Repeat the "
+            "option for several.",
+        ),
+    ] = None,
     include_seen: Annotated[
         bool,
         typer.Option(
@@ -48,12 +57,21 @@ def evaluate(
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_line, print_table
     from tledge.inference.evaluate import evaluate as evaluate_model
+    from tledge.inference.evaluate import parse_class_map
     from tledge.inference.run_model import open_model
     from tledge.pixel_range import parse_pixel_range
 
+    given = parse_class_map(class_map or ())
     model = open_model(run, format_name=artifact, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts)
     progress = TerminalProgress(quiet=as_json)
-    scored = evaluate_model(model, dataset, split=split, include_seen=include_seen, progress=progress)
+    scored = evaluate_model(
+        model,
+        dataset,
+        split=split,
+        include_seen=include_seen,
+        class_map=given,
+        progress=progress,
+    )
     if as_json:
         print_json(scored.as_json())
         return

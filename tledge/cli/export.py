@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from tledge.cli.shared_options import ArtifactsOption, JsonOption, MovedDatasetOption, RunOption
 
 if TYPE_CHECKING:
     from tledge.records import AccuracySearch, ExportRecord
+
+
+class FormatsCommand(TyperCommand):
+    """This command lists the formats at the end of its help. They are imported only there, as that takes a while."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from tledge.exporters import formats
+
+        lines = [f"{name}: {form.purpose} {form.cost}" for name, form in formats().items()]
+        self.epilog = "\n\n".join(["Formats:", *lines])
+        super().format_help(ctx, formatter)
 
 
 def export(
@@ -18,8 +30,8 @@ def export(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Make an artifact of this format, such as tflite-float32, tflite-int8 or onnx-int8. Repeat the option for "
-            "several. The word all stands for every format but those that train and those that are slow on CPUs.",
+            help="Make an artifact of this format; all formats are listed below. Repeat the option for several. The word all "
+            "stands for every format but those that train and those that are slow on CPUs.",
         ),
     ],
     run: RunOption = None,

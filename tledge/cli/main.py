@@ -52,7 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=RecipeCommand)(build.build)
-app.command()(export.export)
+app.command(cls=export.FormatsCommand)(export.export)
 app.command()(verify.verify)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)

@@ -52,6 +52,7 @@ def predict(
     from tledge.inference.predict import Prediction
     from tledge.inference.run_model import open_model
     from tledge.pixel_range import parse_pixel_range
+    from tledge.printable import counted
 
     model = open_model(
         run, format_name=artifact, runtime=runtime, pixel_range=parse_pixel_range(pixel_range), artifacts=artifacts
@@ -60,8 +61,8 @@ def predict(
     (_print_object if as_json else _print_lines)(prediction)
     num_unreadable, num_photos = len(prediction.unreadable), len(prediction.photos)
     if num_unreadable:
-        rest = "; the others were answered" if num_unreadable < num_photos else ""
-        raise InputError(f"{num_unreadable} of {num_photos} photos can't be read{rest}")
+        rest = ". The others were answered." if num_unreadable < num_photos else ""
+        raise InputError(f"{num_unreadable} of {counted(num_photos, 'photo')} can't be read{rest}")
 
 
 def _print_lines(prediction: Prediction) -> None:

@@ -27,7 +27,9 @@ _ROUNDS = 40
 def require_clusters(count: int) -> None:
     """Raise InputError for a number of clusters outside ``MIN_CLUSTERS`` to ``MAX_CLUSTERS``."""
     if not MIN_CLUSTERS <= count <= MAX_CLUSTERS:
-        raise InputError(f"--clusters {count}: use {MIN_CLUSTERS} to {MAX_CLUSTERS}; {DEFAULT_CLUSTERS} is the default")
+        raise InputError(
+            f"--clusters {count}: use {MIN_CLUSTERS} to {MAX_CLUSTERS} (the default is {DEFAULT_CLUSTERS})"
+        )
 
 
 def codebooks(network: Any, count: int) -> dict[str, Codebook]:

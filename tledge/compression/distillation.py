@@ -114,7 +114,7 @@ def learn(
     examples = lessons.examples
     if not len(examples.validation):
         raise InputError(
-            f"{description}: the validation split is empty, and it chooses the epoch; build on more photos"
+            f"{description}: the validation split is empty, and it chooses the epoch. Build on more photos."
         )
     tf = tensorflow()
     import tf_keras

@@ -292,7 +292,7 @@ def _require_finite(low: float, high: float) -> None:
     """Raise ArtifactError where a layer's smallest or largest value is infinite or undefined."""
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ArtifactError(
-            "the network's layers give infinite or undefined values, which have no codes; train it again"
+            "the network's layers give infinite or undefined values, which have no codes. Train it again."
         )
 
 

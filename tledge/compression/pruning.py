@@ -58,7 +58,7 @@ def prune(folded: Folded, share: float, calibration_photos: Pixels, progress: Pr
         total, zeros = total + kernel.size, zeros + int(np.sum(kernel == 0))
     if short:
         progress.warn(
-            f"--sparsity {share:g}: {zeros / total:.1%} of the weights become zero; these layers keep one weight of each "
+            f"--sparsity {share:g}: {zeros / total:.1%} of the weights become zero. These layers keep one weight of each "
             f"output, so that it gives something: {_named(short)}"
         )
     notes = ZerosNotes(sparsity=share, zeros=round(zeros / total, 4), pruned_layers=num_layers)

@@ -16,6 +16,7 @@ from tledge.datasets.photo_source import Photo, Source
 from tledge.errors import EnvironmentFault, TledgeError
 from tledge.near_copies import Fingerprints
 from tledge.preprocessing import Pixels, Preparation, UnreadableImage
+from tledge.printable import counted, few, sentence
 from tledge.progress import Progress
 
 Part = Literal["pixels", "digest", "fingerprint"]
@@ -110,6 +111,6 @@ def remedy(
 def _lost(keys: Collection[bytes], names: Mapping[bytes, str], reason: str) -> EnvironmentFault:
     shown = sorted(names[key] for key in keys)
     return EnvironmentFault(
-        f"{len(shown)} photos are damaged in the cache, and can't be read again ({', '.join(shown[:5])}"
-        f"{', ...' if len(shown) > 5 else ''}): {reason}. Restore them, or build again."
+        f"{counted(len(shown), 'photo', 'is', 'are')} damaged in the cache, and can't be read again "
+        f"({few(shown, ', ')}): {sentence(reason)} Restore the data set, or build again."
     )

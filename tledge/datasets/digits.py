@@ -18,6 +18,8 @@ class Digits:
     name = NAME
     labels = tuple(str(digit) for digit in range(10))
     num_photos = 1797
+    class_counts: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def photos(self) -> Iterator[Photo]:

@@ -69,7 +69,7 @@ def _stored(run: Run, found: Mapping[SplitName, list[Member]]) -> dict[SplitName
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ArtifactError(f"{path}: no array ({type(error).__name__}); build the run again") from error
+        raise ArtifactError(f"{path}: no array ({type(error).__name__}). Build the run again.") from error
     if values.dtype != np.uint8 or values.shape != (ends[-1], near_copies.LENGTH):
-        raise ArtifactError(f"{path}: {values.dtype} {values.shape} are not of its photos; build the run again")
+        raise ArtifactError(f"{path}: {values.dtype} {values.shape} are not of its photos. Build the run again.")
     return dict(zip(SPLITS, np.split(values, ends[:-1]), strict=True))

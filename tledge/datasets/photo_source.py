@@ -45,12 +45,18 @@ class Photo:
 
 
 class Source(Protocol):
-    """A source gives labelled photos. ``photos`` may be called again, and gives the same order."""
+    """A source gives labelled photos. ``photos`` may be called again, and gives the same order.
+
+    ``class_counts`` has the number of photos of each class, or more where some can't be read. It is None where only
+    reading the photos tells.
+    """
 
     spec: str
     name: str
     labels: tuple[str, ...]
     num_photos: int
+    class_counts: tuple[int, ...] | None
+    notes: tuple[str, ...]  # These say how the data set was taken.
     warnings: tuple[str, ...]  # These name what was found and is not part of the data set.
 
     def photos(self) -> Iterator[Photo]:

@@ -26,14 +26,22 @@ from tledge.datasets.caches import (
     remedy,
 )
 from tledge.datasets.photo_source import Photo, Source
-from tledge.datasets.spec import open_moved, open_source
-from tledge.datasets.splits import Assignment, NearCopies, assign, split_digest, without_near_copies
+from tledge.datasets.spec import meant_instead, open_moved, open_source
+from tledge.datasets.splits import (
+    Assignment,
+    Conflicts,
+    NearCopies,
+    assign,
+    split_digest,
+    without_conflicts,
+    without_near_copies,
+)
 from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError, TledgeError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
 from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage, as_recorded
-from tledge.printable import few
+from tledge.printable import counted, few
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
 from tledge.run import Run
@@ -55,6 +63,7 @@ class Dataset:
     pixels: CachedRows
     fingerprints: Fingerprints
     splits: Assignment
+    conflicts: Conflicts
     near_copies: NearCopies
     skipped: tuple[SkippedPhoto, ...]
 
@@ -83,7 +92,9 @@ class Dataset:
             moved_into_training=[self.ids[row] for row in self.splits.moved],
             near_copies_dropped=list(self.near_copies.dropped),
             near_copies_kept=self.near_copies.num_kept,
-            conflicting_labels=self.splits.conflicting_labels,
+            conflicting_labels=len(self.conflicts.pictures),
+            conflicting_photos=[list(ids) for ids in self.conflicts.pictures],
+            conflicts_left_out=list(self.conflicts.left_out),
         )
 
     def split_records(self) -> dict[SplitName, SplitRecord]:
@@ -161,27 +172,30 @@ def prepare_dataset(
             training photo, an empty split, over 5% unreadable photos, or 16-bit photos of an unknown range.
         EnvironmentFault: The disk has no room for the pixels of the new photos. This is checked before any is read.
     """
+    require_classes(source)
+    for note in source.notes:
+        progress.say(note)
     for warning in source.warnings:
         progress.warn(warning)
     ids, labels, keys, source_splits, unreadable = _ingest(source, input_size, preparation, progress)
     if found := unreadable.warning(len(ids)):
         progress.warn(found)
-    if not ids:
-        raise InputError(f"data set {source.spec}: no photos in it")
     label_array = np.array(labels, np.int64)
-    _check_classes(source, label_array)
+    _require_photos(source, np.bincount(label_array, minlength=len(source.labels)).tolist())
 
     def kept(cache: Callable[[int, Preparation], RowCache], part: Part) -> CachedRows:
         again = remedy(lambda: source, input_size, preparation, part, dict(zip(keys, ids, strict=True)), progress)
         return cache(input_size, preparation).rows(keys, again)
 
-    digests = kept(digest_cache, "digest")[:]
-    splits = assign([row.tobytes() for row in digests], label_array, source_splits, seed)
+    digests = [row.tobytes() for row in kept(digest_cache, "digest")[:]]
+    splits = assign(digests, label_array, source_splits, seed)
+    splits, conflicts = without_conflicts(splits, digests, label_array, ids)
     fingerprints = np.asarray(kept(fingerprint_cache, "fingerprint")[:], np.uint8)
     splits, copies = without_near_copies(splits, fingerprints, label_array, ids)
-    for warning in copies.warnings():
+    label_of = {photo_id: source.labels[label] for photo_id, label in zip(ids, labels, strict=True)}
+    for warning in (*conflicts.warnings(label_of), *copies.warnings()):
         progress.warn(warning)
-    _check_split_classes(source, label_array, splits, progress)
+    _check_split_classes(source, label_array, splits, source_splits, progress)
     return Dataset(
         source=source,
         input_size=input_size,
@@ -192,6 +206,7 @@ def prepare_dataset(
         pixels=kept(pixel_cache, "pixels"),
         fingerprints=fingerprints,
         splits=splits,
+        conflicts=conflicts,
         near_copies=copies,
         skipped=tuple(unreadable.skipped),
     )
@@ -282,21 +297,36 @@ def _with_keys(photos: Iterator[Photo]) -> Iterator[tuple[Photo, bytes]]:
         del photo  # it may be large, and so may be the next
 
 
-def _check_classes(source: Source, labels: npt.NDArray[np.int64]) -> None:
+def require_classes(source: Source) -> None:
+    """Raise InputError where no classifier can be trained on a source, as far as that is known before a photo is read."""
     if len(source.labels) < 2:
         raise InputError(
-            f"data set {source.spec}: one class ({', '.join(source.labels)}); a classifier needs at least two class folders"
+            f"data set {source.spec}: one class ({', '.join(source.labels)}), and a classifier needs at least two."
+            f"{meant_instead(source) or ' Give a folder that holds one folder for each class.'}"
         )
-    counts = np.bincount(labels, minlength=len(source.labels))
+    if source.class_counts is not None:
+        _require_photos(source, source.class_counts)
+
+
+def _require_photos(source: Source, counts: Sequence[int]) -> None:
+    """Raise InputError for a class with fewer than two photos. ``counts`` has the number of photos of each class."""
+    if not sum(counts):
+        raise InputError(f"data set {source.spec}: no photos in it.{meant_instead(source)}")
     poor = [f"{name} ({count})" for name, count in zip(source.labels, counts, strict=True) if count < 2]
     if poor:
         raise InputError(
-            f"data set {source.spec}: a class needs at least two photos, and these have fewer: {', '.join(poor)}. "
-            "Add photos, or remove the class folder."
+            f"data set {source.spec}: a class needs at least two photos, and these have fewer: {few(poor, ', ')}."
+            f"{meant_instead(source)} Add photos, or remove the class folder."
         )
 
 
-def _check_split_classes(source: Source, labels: npt.NDArray[np.int64], splits: Assignment, progress: Progress) -> None:
+def _check_split_classes(
+    source: Source,
+    labels: npt.NDArray[np.int64],
+    splits: Assignment,
+    source_splits: Sequence[SplitName | None],
+    progress: Progress,
+) -> None:
     if len(splits.moved):
         classes = dict.fromkeys(source.labels[label] for label in labels[splits.moved])
         progress.warn(
@@ -304,18 +334,31 @@ def _check_split_classes(source: Source, labels: npt.NDArray[np.int64], splits: 
         )
     for split, rows in splits.rows.items():
         counts = np.bincount(labels[rows], minlength=len(source.labels))
-        absent = [name for name, count in zip(source.labels, counts, strict=True) if count == 0]
+        absent = [number for number, count in enumerate(counts) if count == 0]
+        names = few([source.labels[number] for number in absent], ", ")
         if absent and split == "train":
+            is_learned = "the class can't be learned" if len(absent) == 1 else "these classes can't be learned"
             raise InputError(
-                f"data set {source.spec}: no training photo of {few(absent, ', ')}: the class can't be learned. "
-                "Add photos of it, or choose another --seed."
+                f"data set {source.spec}: no training photo of {names}: {is_learned}. {_way_out(absent, labels, source_splits)}"
             )
         if absent:
-            progress.warn(f"no {split} photo of {few(absent, ', ')}: how well it is recognised is not measured there")
-    if splits.conflicting_labels:
-        progress.warn(f"pictures that occur under more than one label: {splits.conflicting_labels}")
+            are = "it is" if len(absent) == 1 else "they are"
+            progress.warn(f"no {split} photo of {names}: how well {are} recognised is not measured there")
     if len(splits.dropped):
-        progress.warn(f"left out {len(splits.dropped)} copies of pictures that the source holds out for a later split")
+        copies = "1 copy of a picture" if len(splits.dropped) == 1 else f"{len(splits.dropped):,} copies of pictures"
+        progress.warn(f"left out {copies} that the source holds out for a later split")
+
+
+def _way_out(absent: Sequence[int], labels: npt.NDArray[np.int64], source_splits: Sequence[SplitName | None]) -> str:
+    """Say how classes get training photos. Another seed helps only where tledge itself chose the split of their photos."""
+    is_cut = {int(label) for label, split in zip(labels, source_splits, strict=True) if split in (None, "train")}
+    if is_cut.issuperset(absent):
+        return (
+            "Add photos of it, or choose another --seed."
+            if len(absent) == 1
+            else "Add photos, or choose another --seed."
+        )
+    return "Put photos of it into the training split, or remove it from the other splits."
 
 
 class Member(NamedTuple):
@@ -372,12 +415,12 @@ def _read_again(run: Run, names: Mapping[bytes, str], progress: Progress) -> Row
     missing = [photo_id for key, photo_id in names.items() if key not in cache]
     if missing:
         reasons = {photo.id: photo.reason for photo in unreadable.skipped}
-        shown = ", ".join(f"{one} ({reasons[one]})" if one in reasons else one for one in missing[:5])
+        shown = few([f"{one} ({reasons[one]})" if one in reasons else one for one in missing], ", ")
         changed = (
             f"changed since run {run.name} was built" if run.moved_to is None else f"lacks photos of run {run.name}"
         )
+        gone = f"{len(missing):,} of {counted(len(names), 'photo')} {'is' if len(missing) == 1 else 'are'}"
         raise InputError(
-            f"data set {source.spec} {changed}: {len(missing)} of {len(names)} photos are missing, differ or can't be read "
-            f"({shown}{', ...' if len(missing) > 5 else ''}). Restore them, {elsewhere}."
+            f"data set {source.spec} {changed}: {gone} missing, changed or unreadable ({shown}). Restore them, {elsewhere}."
         )
     return cache

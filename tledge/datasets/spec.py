@@ -36,10 +36,17 @@ def open_source(spec: str) -> Source:
     if looks_like_path and (path.exists() or spec.startswith((".", "~", os.sep)) or not tfds.is_known(spec)):
         return folder.open_folder(path)
     if not spec:
-        raise InputError("an empty data set name; give a folder, digits, or a TensorFlow Datasets name")
+        raise InputError("an empty data set name. Give a folder, digits, or a TensorFlow Datasets name.")
     known = spec == digits.NAME or tfds.is_known(spec)
     if path.is_dir():
         if known:
-            raise InputError(f"{spec!r} is a data set and also a folder here; write ./{spec} or tfds:{spec}")
+            raise InputError(f"{spec!r} is a data set and also a folder here. Write ./{spec} or tfds:{spec}.")
         return folder.open_folder(path)
     return digits.open_digits() if spec == digits.NAME else tfds.open_tfds(spec)
+
+
+def meant_instead(source: Source) -> str:
+    """Ask after the data set that was probably meant instead, as text to put behind a sentence; empty if none is known."""
+    from tledge.datasets import folder
+
+    return folder.did_you_mean(Path(source.spec)) if isinstance(source, folder.Folder) else ""

@@ -24,6 +24,9 @@ _SPLITS: dict[str, SplitName] = {"train": "train", "validation": "validation", "
 class TensorFlowDataset:
     """This source is one prepared data set. Photos stay encoded, so that tledge's own decoder reads them."""
 
+    class_counts: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
+
     def __init__(self, spec: str, builder: Any) -> None:
         self.spec = f"tfds:{spec}"
         self.name = f"{builder.name}:{builder.version}"

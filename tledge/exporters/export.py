@@ -99,7 +99,7 @@ def reserved_formats(run: Run, format_names: Iterable[str]) -> Iterator[None]:
     """Keep other processes from exporting these formats of a run. Raises InputError where a process already exports one."""
     with contextlib.ExitStack() as stack:
         for name in format_names:
-            busy = f"exporting {name} of run {run.name}; wait for its end"
+            busy = f"exporting {name} of run {run.name}. Wait for its end."
             stack.enter_context(reserved_part(run, name, busy))
         yield
 

@@ -38,5 +38,5 @@ def require_unclipped(model: bytes) -> None:
 def _beyond(name: str, held: str) -> PromiseBroken:
     return PromiseBroken(
         f"the constant {name} holds {held}, and float16 ends at {_LARGEST:g}. "
-        "Nothing was written; choose a float32 or int8 format."
+        "Nothing was written. Choose a float32 or int8 format."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression import PreparedNetwork
-from tledge.exporters.mixed import PROMISE, SUFFIX, float_options
+from tledge.exporters.mixed import PROMISE, float_options
 from tledge.exporters.preparations import Preparation
-from tledge.records import Promise
+from tledge.records import MIXED_SUFFIX, Promise
 
 TRAINS = "it trains for some epochs"
 ONE_PHOTO, ANY_BATCH = "1", "any"  # how many photos a file takes at a time
@@ -55,6 +55,8 @@ class Format:
         convert: Computes the bytes of the artifact.
         options: What export.json records of the conversion.
         libraries: The distributions whose versions export.json records.
+        purpose: What the format is for, as a sentence. The help of ``tledge export`` and the reference show it.
+        cost: What the format costs: size, time or accuracy, as a sentence. It is shown beside the purpose.
         on_request: Why ``all`` leaves the format out. It is empty where ``all`` makes the format.
         saturates: Whether its runtime adds two products of quantized values in 16 bits, on CPUs without a better instruction.
         one_photo: Why its files take one photo at a time. It is empty where they can take any number.
@@ -72,6 +74,9 @@ class Format:
     saturates: bool = False
     one_photo: str = ""
     batch: str = ONE_PHOTO
+    _: KW_ONLY
+    purpose: str
+    cost: str
 
     def with_batch(self, batch: str) -> Format:
         """Return a copy of the format whose files take ``batch`` photos: ``ONE_PHOTO`` or ``ANY_BATCH``.
@@ -87,7 +92,7 @@ class Format:
         ``convert``: computes the bytes of the mixed artifact.
         """
         options = {**self.options, **float_options(counts)}
-        return replace(self, name=f"{self.name}{SUFFIX}", promise=PROMISE, convert=convert, options=options)
+        return replace(self, name=f"{self.name}{MIXED_SUFFIX}", promise=PROMISE, convert=convert, options=options)
 
     @property
     def is_trained(self) -> bool:

@@ -9,8 +9,8 @@ from dataclasses import fields
 
 from tledge.errors import InputError, unknown
 from tledge.exporters.format import ANY_BATCH, ONE_PHOTO, ConverterInput, Format
-from tledge.exporters.mixed import SUFFIX
 from tledge.exporters.options import Options
+from tledge.records import MIXED_SUFFIX
 
 ALL = "all"
 
@@ -47,7 +47,7 @@ def chosen(names: list[str]) -> list[Format]:
     known = formats()
     for name in names:
         if name != ALL and name not in known:
-            searched = [form for form in mixed_formats() if f"{form}{SUFFIX}" == name]
+            searched = [form for form in mixed_formats() if f"{form}{MIXED_SUFFIX}" == name]
             hint = f"A mixed file is what a search makes: --format {searched[0]} --max-drop POINTS." if searched else ""
             raise unknown("format", name, [*known, ALL], hint)
     usual = [name for name, form in known.items() if not form.on_request] if ALL in names else []
@@ -80,4 +80,4 @@ def require_readers(options: Options, forms: Iterable[Format]) -> None:
         name = option.name
         readers = [one.name for one in formats().values() if one.preparation and name in one.preparation.reads]
         if readers and name not in read and getattr(options, name) is not None:
-            raise InputError(f"--{name.replace('_', '-')} is for {', '.join(readers)}; leave it out here")
+            raise InputError(f"--{name.replace('_', '-')} is for {', '.join(readers)}. Leave it out here.")

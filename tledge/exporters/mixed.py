@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from tledge.records import Promise
 
 PROMISE: Promise = "mixed integer and float"
-SUFFIX = "-mixed"  # ends the name of a mixed format
 Tensor = TypeVar("Tensor", bound=Hashable)
 
 

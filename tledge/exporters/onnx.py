@@ -108,11 +108,40 @@ _RANGE_OF_BATCH = (
 )
 
 _PLAIN_INT8 = Format(
-    "onnx-int8", _FILE, "all-integer", fitted.PREPARATION, _int8, _INT8_OPTIONS, _LIBRARIES, saturates=True
+    "onnx-int8",
+    _FILE,
+    "all-integer",
+    fitted.PREPARATION,
+    _int8,
+    _INT8_OPTIONS,
+    _LIBRARIES,
+    saturates=True,
+    purpose="It is for CPUs that run ONNX Runtime, and usually the fastest and smallest ONNX file there.",
+    cost="It may lose some accuracy.",
 )
 FORMATS = (
-    Format("onnx-float32", _FILE, "float32", None, _float32, _FLOAT_OPTIONS, _LIBRARIES),
-    Format("onnx-float16", _FILE, "float16 weights", None, _float16, _FLOAT16_OPTIONS, _LIBRARIES),
+    Format(
+        "onnx-float32",
+        _FILE,
+        "float32",
+        None,
+        _float32,
+        _FLOAT_OPTIONS,
+        _LIBRARIES,
+        purpose="It is for ONNX Runtime and other programs that read ONNX, and what their other files are compared with.",
+        cost="It has four bytes a weight, and loses nothing.",
+    ),
+    Format(
+        "onnx-float16",
+        _FILE,
+        "float16 weights",
+        None,
+        _float16,
+        _FLOAT16_OPTIONS,
+        _LIBRARIES,
+        purpose="It halves the size of the file and of its download.",
+        cost="A CPU takes the time and memory of float32.",
+    ),
     _PLAIN_INT8,
     Format(
         "onnx-int8-qat",
@@ -124,6 +153,8 @@ FORMATS = (
         _LIBRARIES,
         TRAINS,
         saturates=True,
+        purpose="It is onnx-int8 for networks that lose too much accuracy there.",
+        cost="It trains for some epochs.",
     ),
     Format(
         "onnx-dynamic",
@@ -135,6 +166,8 @@ FORMATS = (
         _LIBRARIES,
         _SLOW_DYNAMIC,
         one_photo=_RANGE_OF_BATCH,
+        purpose="It has the size of int8 and needs no representative data set.",
+        cost="A CPU takes longer than for float32.",
     ),
 )
 MIXED = {"onnx-int8": _mixed}

@@ -13,7 +13,7 @@ _NAME = "N"  # names the free dimension, as ONNX's own documents do
 _SIDE_BY_SIDE = 3
 # The largest difference of a probability. In int8, another order of the same sums can move a quantized value by one.
 _SAME_ANSWER = 0.02
-_WAY_OUT = "Nothing was written; leave out --batch any."
+_WAY_OUT = "Nothing was written. Leave out --batch any."
 
 
 def free_batch(model: Any) -> None:

@@ -173,8 +173,8 @@ def _take_codes(model: Any, prepared: PreparedNetwork | None) -> None:
     graph = model.graph
     if not any(INPUT in node.input for node in graph.node):
         raise PromiseBroken(
-            "this network answers the same for every photo: no operator reads the pixels. Nothing was written; "
-            "build with another backbone."
+            "this network answers the same for every photo: no operator reads the pixels. Nothing was written. "
+            "Build with another backbone."
         )
     quantizers = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == INPUT]
     if prepared is not None and not quantizers:

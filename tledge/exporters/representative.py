@@ -21,14 +21,14 @@ DEFAULT_SAMPLES = 200
 def require_samples(count: int) -> None:
     """Raise InputError where the number of representative photos is below 1."""
     if count < 1:
-        raise InputError(f"--calibration-samples {count}: use at least 1; {DEFAULT_SAMPLES} is the default")
+        raise InputError(f"--calibration-samples {count}: use at least 1 (the default is {DEFAULT_SAMPLES})")
 
 
 def require_photos(num_training: int) -> None:
     """Raise InputError where the training split holds no photo that could be chosen."""
     if not num_training:
         raise InputError(
-            "the training split is empty, and representative photos are taken from it; build the run again"
+            "the training split is empty, and representative photos are taken from it. Build the run again."
         )
 
 
@@ -115,7 +115,7 @@ def record(
     """
     shared = set(content_sha256) & {photo.content_sha256 for photo in test}
     if shared:
-        raise InputError(f"{len(shared)} calibration photos are in the test split; build the run again")
+        raise InputError(f"{len(shared)} calibration photos are in the test split. Build the run again.")
     counts = np.bincount(labels, minlength=len(names))
     return CalibrationRecord(
         num_samples=len(ids),

@@ -168,11 +168,18 @@ _INT8_OPTIONS = {
     "ranges": "min-max",
 }
 _TRAINED_INT8 = {
-    "tflite-int8-qat": trained.PREPARATION,
-    "tflite-int8-pruned": pruned.PREPARATION,
-    "tflite-int8-clustered": clustered.PREPARATION,
-    "tflite-int8-pruned-clustered": pruned_clustered.PREPARATION,
+    "tflite-int8-qat": (trained.PREPARATION, "It is tflite-int8 for networks that lose too much accuracy there."),
+    "tflite-int8-pruned": (pruned.PREPARATION, "It is int8 that compresses better: a share of the weights is zero."),
+    "tflite-int8-clustered": (
+        clustered.PREPARATION,
+        "It is int8 that compresses better: a layer has few different weights.",
+    ),
+    "tflite-int8-pruned-clustered": (
+        pruned_clustered.PREPARATION,
+        "It is int8 that compresses best: pruned and clustered.",
+    ),
 }
+_TRAINING = "It trains for some epochs"
 _INT16X8: Promise = "int16 activations, int8 weights"
 _INT16X8_OPTIONS = {
     "weights": "int8, per-channel",
@@ -183,21 +190,72 @@ _INT16X8_OPTIONS = {
 }
 _DYNAMIC_OPTIONS = {"weights": "int8; one scale for all channels of a dense layer"}
 _SLOW_INT16 = (
-    "LiteRT computes int16 activations by plain loops on a CPU, slower than float32; it is meant for accelerators"
+    "LiteRT computes int16 activations by plain loops on a CPU, slower than float32, and it is meant for accelerators"
 )
 
 _format = partial(
     Format, one_photo="a TFLite file is made for one photo; resize_tensor_input of its interpreter changes that"
 )
-_PLAIN_INT8 = _format("tflite-int8", _FILE, "all-integer", fitted.PREPARATION, _int8, _INT8_OPTIONS, _LIBRARIES)
+_PLAIN_INT8 = _format(
+    "tflite-int8",
+    _FILE,
+    "all-integer",
+    fitted.PREPARATION,
+    _int8,
+    _INT8_OPTIONS,
+    _LIBRARIES,
+    purpose="It is for CPUs, microcontrollers and accelerators of integers, and usually the fastest and smallest file.",
+    cost="It may lose some accuracy.",
+)
 FORMATS = (
-    _format("tflite-float32", _FILE, "float32", None, _float32, {"optimizations": "none"}, _LIBRARIES),
-    _format("tflite-float16", _FILE, "float16 weights", None, _float16, {"weights": "float16"}, _LIBRARIES),
-    _format("tflite-dynamic", _FILE, "dynamic-range int8", None, _dynamic, _DYNAMIC_OPTIONS, _LIBRARIES),
+    _format(
+        "tflite-float32",
+        _FILE,
+        "float32",
+        None,
+        _float32,
+        {"optimizations": "none"},
+        _LIBRARIES,
+        purpose="It is for phones and boards that compute floats, and what their other files are compared with.",
+        cost="It has four bytes a weight, and loses nothing.",
+    ),
+    _format(
+        "tflite-float16",
+        _FILE,
+        "float16 weights",
+        None,
+        _float16,
+        {"weights": "float16"},
+        _LIBRARIES,
+        purpose="It halves the size of the file and of its download.",
+        cost="A CPU takes the time and memory of float32.",
+    ),
+    _format(
+        "tflite-dynamic",
+        _FILE,
+        "dynamic-range int8",
+        None,
+        _dynamic,
+        _DYNAMIC_OPTIONS,
+        _LIBRARIES,
+        purpose="It has the size of int8 and needs no representative data set.",
+        cost="A CPU takes longer than for float32.",
+    ),
     _PLAIN_INT8,
     *(
-        _format(name, _FILE, "all-integer", preparation, _int8, _INT8_OPTIONS, _LIBRARIES, TRAINS)
-        for name, preparation in _TRAINED_INT8.items()
+        _format(
+            name,
+            _FILE,
+            "all-integer",
+            preparation,
+            _int8,
+            _INT8_OPTIONS,
+            _LIBRARIES,
+            TRAINS,
+            purpose=purpose,
+            cost=f"{_TRAINING}." if preparation is trained.PREPARATION else f"{_TRAINING}, and may lose accuracy.",
+        )
+        for name, (preparation, purpose) in _TRAINED_INT8.items()
     ),
     _format(
         "tflite-int16x8",
@@ -208,6 +266,8 @@ FORMATS = (
         _INT16X8_OPTIONS,
         _LIBRARIES,
         _SLOW_INT16,
+        purpose="It is for accelerators with 16-bit activations, and networks whose activations 8 bits can't represent.",
+        cost="A CPU takes many times as long as for float32.",
     ),
 )
 MIXED = {"tflite-int8": _mixed}

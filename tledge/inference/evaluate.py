@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+import shlex
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from pydantic import Field
 
 from tledge.datasets import Source, open_source
+from tledge.datasets.spec import meant_instead
 from tledge.datasets.splits import split_digest
-from tledge.errors import InputError
+from tledge.errors import InputError, nearest, unknown
 from tledge.inference.labelled import Entry, Labelled, Part
 from tledge.inference.run_model import RunModel
 from tledge.inference.seen import SeenPhotos
 from tledge.near_copies import LENGTH, Fingerprints, fingerprint
 from tledge.preprocessing import Pixels
-from tledge.printable import few
+from tledge.printable import counted, few
 from tledge.progress import Progress, Silent
 from tledge.records import Interval, Metrics, NearCopy, Record, SkippedPhoto, SplitName
 from tledge.scores import ClassScore, metrics, per_class
 from tledge.statistics import wilson_interval
+
+_MOST_GUESSED = 5  # classes for which the nearest class of the run is named
 
 
 class Evaluation(Record):
@@ -53,6 +59,15 @@ class Evaluation(Record):
         description="This is the number of scored photos that are as near to a training or validation photo as a near "
         "copy is. They are scored because many photos of the data set are alike."
     )
+    class_map: dict[str, str] = Field(
+        default={},
+        description="This gives, for classes of the data set that have another name in the run, the name in the run.",
+    )
+    conflicts_left_out: list[str] = Field(
+        default=[],
+        description="This lists the photos that were not scored because the data set holds the same file under more than one "
+        "label.",
+    )
     includes_seen: bool = Field(
         description="This says whether photos of the run's training and validation splits were scored too."
     )
@@ -70,9 +85,10 @@ def evaluate(
     *,
     split: str = "all",
     include_seen: bool = False,
+    class_map: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Score a model of a run on a data set, whose classes have the names of the run's.
+    """Score a model of a run on a data set, whose classes have the names of the run's or are mapped to them.
 
     Args:
         model: the original or an artifact of a run.
@@ -80,16 +96,20 @@ def evaluate(
         split: ``all``, or one split where the source itself has splits.
         include_seen: score also photos of the run's train and validation splits. Otherwise they are left out: they are
             recognised by their content, or as near copies.
+        class_map: the run's class by the data set's, for classes whose names differ.
         progress: what is told of steps and warnings.
 
     Raises:
-        InputError: The run does not know a class, there is no photo to score, or over 5% of them can't be read.
+        InputError: The run does not know a class, the map names an unknown one, there is no photo to score, or over 5% of
+            them can't be read.
         ArtifactError: :meth:`RunModel.answers` raises it.
     """
     progress = progress or Silent()
     source = open_source(dataset)
     labelled = Labelled(source, split, model.preparation)
-    _check_classes(source, model)
+    classes = _classes(source, model, class_map or {})
+    for note in source.notes:
+        progress.say(note)
     seen = SeenPhotos(model.run, progress)
 
     def photos() -> Iterator[tuple[tuple[Entry, Fingerprints], Pixels]]:
@@ -106,20 +126,30 @@ def evaluate(
             entries += [entry for entry, _ in marks]
             fingerprints += [one for _, one in marks]
             predicted += np.argmax(probabilities, axis=1).tolist()
+    entries = [replace(entry, label=classes[entry.label]) for entry in entries]
     # Whether near photos are copies is known only once all were compared. So answers to copies are
     # dropped here, unless they are to be scored.
     is_copy = seen.judge(entries, np.array(fingerprints, np.uint8).reshape(-1, LENGTH))
     is_scored = np.ones(len(entries), np.bool_) if include_seen else ~is_copy
+    conflicts = _conflicts(list(itertools.compress(entries, is_scored)))
+    is_scored &= np.array([entry.id not in conflicts for entry in entries], np.bool_)
     scored = list(itertools.compress(entries, is_scored))
     warnings = [*source.warnings, *labelled.warnings(len(entries)), *seen.warnings(len(scored), include_seen)]
+    if conflicts:
+        named = few([f"{photo} ({label})" for photo, label in conflicts.items()])
+        warnings.append(
+            f"left out {counted(len(conflicts), 'photo')} whose file occurs under more than one label: {named}. Remove the "
+            "wrong ones."
+        )
     if not scored:
-        raise _nothing(labelled, seen)
+        raise _nothing(labelled, seen, conflicts)
     numbers = {label: number for number, label in enumerate(model.labels)}
     truth, answered = np.array([numbers[entry.label] for entry in scored]), np.array(predicted)[is_scored]
     by_class = per_class(truth, answered, model.labels)
     absent = [one.label for one in by_class if not one.num_photos]
     if absent:
-        warnings.append(f"no photo of {few(absent, ', ')}: how well it is recognised is not measured")
+        are = "it is" if len(absent) == 1 else "they are"
+        warnings.append(f"no photo of {few(absent, ', ')}: how well {are} recognised is not measured")
     for warning in warnings:
         progress.warn(warning)
     return Evaluation(
@@ -133,6 +163,8 @@ def evaluate(
         own_photos=dict(seen.by_content),
         near_copies=seen.copies,
         near_copies_scored=seen.num_alike,
+        class_map={label: own for label, own in classes.items() if label != own},
+        conflicts_left_out=list(conflicts),
         includes_seen=include_seen,
         skipped=labelled.skipped,
         labels=model.labels,
@@ -143,19 +175,61 @@ def evaluate(
     )
 
 
-def _check_classes(source: Source, model: RunModel) -> None:
-    """Raise InputError for a class that the run does not know."""
-    known = set(model.labels)
-    unknown_to_run = [label for label in source.labels if label not in known]
-    if unknown_to_run:
+def parse_class_map(texts: Sequence[str]) -> dict[str, str]:
+    """Parse a map of classes from texts such as ``rose=roses``. Raises InputError for a text of another form."""
+    found: dict[str, str] = {}
+    for text in texts:
+        label, sign, own = text.partition("=")
+        if not (label and sign and own):
+            raise InputError(f"--map {text!r}: write the data set's class, then =, then the run's, like rose=roses")
+        if found.setdefault(label, own) != own:
+            raise InputError(f"--map: {label!r} is mapped to {found[label]!r} and to {own!r}. Give one of them.")
+    return found
+
+
+def _classes(source: Source, model: RunModel, class_map: Mapping[str, str]) -> dict[str, str]:
+    """Return the run's class for each class of the data set.
+
+    One name in two forms of Unicode is one class. Raises InputError for names that are unknown to the data set or the run.
+    """
+    for label, own in class_map.items():
+        if _plain(label) not in map(_plain, source.labels):
+            raise unknown(f"class of data set {source.name}", label, source.labels)
+        if _plain(own) not in map(_plain, model.labels):
+            raise unknown(f"class of run {model.run.name}", own, model.labels)
+    own_by_plain = {_plain(own): own for own in model.labels}
+    mapped = {_plain(label): own_by_plain[_plain(own)] for label, own in class_map.items()}
+    found = {label: mapped.get(_plain(label), own_by_plain.get(_plain(label))) for label in source.labels}
+    if unknown_to_run := [label for label, own in found.items() if own is None]:
+        known = few(list(map(repr, model.labels)), ", ")
+        nearest_own = {label: nearest(label, model.labels) for label in unknown_to_run[:_MOST_GUESSED]}
+        maps = [f"--map {shlex.quote(f'{label}={own}')}" for label, own in nearest_own.items() if own]
+        guess = f" If they mean the same, say so: {' '.join(maps)}." if maps else ""
         raise InputError(
-            f"data set {source.spec}: run {model.run.name} does not know {', '.join(map(repr, unknown_to_run))}; its classes "
-            f"are {', '.join(map(repr, model.labels))}. Give a data set whose classes have these names: in a folder, "
-            "rename or remove the class folders."
+            f"data set {source.spec}: run {model.run.name} does not know {few(list(map(repr, unknown_to_run)), ', ')}. Its "
+            f"classes are {known}.{meant_instead(source)}{guess} Else rename or remove the class folders in a copy."
         )
+    return {label: own for label, own in found.items() if own is not None}
 
 
-def _nothing(labelled: Labelled, seen: SeenPhotos) -> InputError:
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _conflicts(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the label, by its id, of each photo whose file occurs under more than one label."""
+    labels: dict[bytes, set[str]] = {}
+    for entry in entries:
+        labels.setdefault(entry.key, set()).add(entry.label)
+    return {entry.id: entry.label for entry in entries if len(labels[entry.key]) > 1}
+
+
+def _nothing(labelled: Labelled, seen: SeenPhotos, conflicts: Mapping[str, str]) -> InputError:
     if any(seen.by_content.values()) or seen.copies:
-        return InputError(f"data set {labelled.source.spec}: nothing but {seen.told()}; --include-seen scores them")
+        return InputError(
+            f"data set {labelled.source.spec}: nothing but {seen.told()}. With --include-seen they are scored."
+        )
+    if conflicts:
+        named = few([f"{photo} ({label})" for photo, label in conflicts.items()])
+        return InputError(f"data set {labelled.source.spec}: each photo occurs under more than one label: {named}")
     return labelled.nothing()

@@ -141,12 +141,12 @@ def reserved_out(out: Path) -> Iterator[None]:
     if out.suffix not in _KINDS:
         raise unknown("kind of file", out.suffix, _KINDS, f"It is the end of --out {out}.")
     if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}; make it first")
+        raise InputError(f"--out {out}: there is no folder {out.parent}. Make it first.")
     name = hashlib.sha256(out.name.encode()).hexdigest()[:16]  # A file system has room for a name of this length.
-    with reserved(out.parent, name, f"writing --out {out}; choose another name, or wait for its end"):
+    with reserved(out.parent, name, f"writing --out {out}. Choose another name, or wait for its end."):
         for path in (out, out.with_suffix(".json")) if out.suffix == ".npy" else (out,):
             if path.exists():
-                raise InputError(f"--out {out}: {path} is there already; remove it, or choose another name")
+                raise InputError(f"--out {out}: {path} is there already. Remove it, or choose another name.")
         yield
 
 

@@ -14,6 +14,7 @@ from tledge.datasets.caches import content_key, pixel_cache
 from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError, unknown
 from tledge.preprocessing import Pixels, Preparation, UnreadableImage
+from tledge.printable import counted
 from tledge.records import SkippedPhoto
 
 Part = Literal["all", "train", "validation", "test"]
@@ -21,7 +22,7 @@ Part = Literal["all", "train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry holds a photo's id, the name of its class, and the SHA-256 of its content."""
+    """An entry holds a photo's id, the name of its class in the data set, and the SHA-256 of its content."""
 
     id: str
     label: str
@@ -93,7 +94,11 @@ class Labelled:
         ``num_read`` is the number of photos that were read. Raises InputError as :meth:`SkippedPhotos.warning` does.
         """
         warning = self._unreadable.warning(num_read)
-        damaged = f"{len(self._damaged)} photos were damaged in the cache: read again" if self._damaged else None
+        damaged = (
+            f"{counted(len(self._damaged), 'photo', 'was', 'were')} damaged in the cache: read again"
+            if self._damaged
+            else None
+        )
         return [one for one in (damaged, warning) if one is not None]
 
     def nothing(self) -> InputError:
@@ -101,7 +106,7 @@ class Labelled:
         spec = self.source.spec
         if self.split == "all":
             return InputError(f"data set {spec}: no photos in it")
-        own = f"its own splits are {', '.join(sorted(self._source_splits))}" if self._source_splits else ""
+        own = f"Its own splits are {', '.join(sorted(self._source_splits))}" if self._source_splits else ""
         return InputError(
-            f"data set {spec}: no {self.split} photo; {own or 'it has no splits of its own'}. Use --split all."
+            f"data set {spec}: no {self.split} photo. {own or 'It has no splits of its own'}. Use --split all."
         )

@@ -49,9 +49,9 @@ def find_photos(names: Sequence[str | Path]) -> Found:
         else:
             found.photos.append(name)
     if not found.photos:
-        passed_over = f"; no photos by their names: {few(list(map(path_text, found.skipped)))}" if found.skipped else ""
-        passed_over += f"; tledge itself wrote {few(list(map(path_text, found.outputs)))}" if found.outputs else ""
-        raise InputError(f"no photo in {', '.join(path_text(str(name)) for name in names)}{passed_over}")
+        passed_over = f" No photos by their names: {few(list(map(path_text, found.skipped)))}." if found.skipped else ""
+        passed_over += f" tledge itself wrote {few(list(map(path_text, found.outputs)))}." if found.outputs else ""
+        raise InputError(f"no photo in {', '.join(path_text(str(name)) for name in names)}.{passed_over}")
     return found
 
 
@@ -82,6 +82,8 @@ def path_text(path: str) -> str:
 def read_named_photo(photo: str) -> bytes:
     """Read the bytes of a file, or of standard input for ``-``. Raises UnreadableImage where they can't be read."""
     if photo != STDIN:
+        if Path(photo).is_fifo():
+            raise UnreadableImage("no regular file: use - for a pipe")
         return read_photo(Path(photo))
     if sys.stdin is None:
         raise UnreadableImage("standard input is closed")

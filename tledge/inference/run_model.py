@@ -19,6 +19,7 @@ from tledge.cache import scratch_folder
 from tledge.errors import ArtifactError, InputError, unknown
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, Preparation, as_recorded
+from tledge.printable import sentence
 from tledge.progress import Progress
 from tledge.run import Run, find_run
 from tledge.runtimes import runtime as runtime_named
@@ -95,9 +96,9 @@ class RunModel:
             return softmax(require_logits(given, self.runnable.path))
         answers = probabilities_or_fault(given)
         if isinstance(answers, WorkerFailed):
-            remedy = f"tledge verify --run {self.run.name} --format {self.name} says more"
+            remedy = f"tledge verify --run {self.run.name} --format {self.name} says more."
             raise ArtifactError(
-                f"{self.runnable.path}: gives no answers that can be used on this machine: {answers}; {remedy}"
+                f"{self.runnable.path}: gives no answers that can be used on this machine: {sentence(str(answers))} {remedy}"
             )
         return answers
 
@@ -144,7 +145,7 @@ def open_model(
     path = run.export_folder(format_name) / run.export_record(format_name).file
     usable = [found.name for found in runtimes_for(path)]
     if not usable or (runtime and runtime_named(runtime).name not in usable):
-        listed = f"; use --runtime {' or '.join(usable)}" if usable else ", nor does any other runtime"
+        listed = f". Use --runtime {' or '.join(usable)}." if usable else ", nor does any other runtime"
         raise InputError(f"{runtime or 'no runtime'} does not run {path.name}, the file of {format_name}{listed}")
     interface(path)  # A file that the audit would refuse is not run, as in a verification.
     chosen = runtime or usable[0]

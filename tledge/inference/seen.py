@@ -12,7 +12,7 @@ from tledge.datasets.own_photos import own_photos
 from tledge.datasets.prepare import Member
 from tledge.inference.labelled import Entry
 from tledge.near_copies import Fingerprints, neighbours
-from tledge.printable import few
+from tledge.printable import counted, few
 from tledge.progress import Progress
 from tledge.records import SPLITS, NearCopy, SplitName
 from tledge.run import Run
@@ -84,22 +84,26 @@ class SeenPhotos:
             if includes_seen:
                 yield f"scored with {self.told()}: the accuracy says little of new photos"
             else:
-                yield f"left out {self.told()}; --include-seen scores them too"
+                yield f"left out {self.told()}. With --include-seen they are scored too."
         if learnt:
             shown = few([f"{one.id} (of {one.of})" for one in learnt])
             yield f"{len(learnt)} of these are no files of the run, but its photos encoded or resized again: {shown}"
         if self.num_alike:
             yield (
-                f"{self.num_alike} photos scored are as near to one that run {self._run.name} has learned from as a copy is; many "
-                "photos here are alike, so they are not taken for copies. Where they are, the accuracy says little of new photos."
+                f"{counted(self.num_alike, 'scored photo', 'is', 'are')} as near to one that run {self._run.name} has learned from "
+                "as a copy is. Many photos here are alike, so they are not taken for copies. Where they are, the accuracy says "
+                "little of new photos."
             )
         if test := self._count("test"):
-            yield f"{test} of the {num_scored} photos scored are of the test split of run {self._run.name} itself"
+            are = "is" if test == 1 else "are"
+            yield f"{test} of the {num_scored} photos scored {are} of the test split of run {self._run.name} itself"
 
     def told(self) -> str:
         """Say in words how many photos of the data the run has learned from."""
         train, validation = (self._count(split) for split in _LEARNT_FROM)
-        return f"{train} photos that run {self._run.name} was trained on and {validation} that chose its epoch"
+        return (
+            f"{counted(train, 'photo')} that run {self._run.name} was trained on and {validation} that chose its epoch"
+        )
 
     def _count(self, split: SplitName) -> int:
         return self.by_content[split] + sum(one.split == split for one in self.copies)

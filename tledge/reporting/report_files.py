@@ -22,7 +22,7 @@ def require_place(folder: Path) -> None:
     if os.path.lexists(folder) and not folder.is_dir():
         in_the_way = [folder]
     if in_the_way:
-        raise EnvironmentFault(f"{in_the_way[0]}: stands where tledge writes its reports; move it away")
+        raise EnvironmentFault(f"{in_the_way[0]}: stands where tledge writes its reports. Move it away.")
 
 
 def rendered_files(report: Report) -> dict[str, bytes]:

@@ -25,9 +25,9 @@ def _stored(run: Run) -> tuple[Report, Path]:
     remedy = f"tledge verify --run {run.name}"
     if not path.is_file():
         raise InputError(f"run {run.name} has no report yet. Verify first: {remedy}")
-    report = Report.load(path, f"verify again: {remedy}")
+    report = Report.load(path, f"Verify again: {remedy}.")
     if report.manifest_sha256 != run.manifest_sha256:
-        raise ArtifactError(f"{path}: of another build of {run.name}; verify again: {remedy}")
+        raise ArtifactError(f"{path}: of another build of {run.name}. Verify again: {remedy}.")
     return report, run.reports()
 
 
@@ -40,7 +40,7 @@ def named_report(name: str, artifacts: Path | None = None) -> Report:
         return stored_report(name, artifacts)[0]
     if not Path(name).is_file():
         raise InputError(f"report {name}: no such file")
-    return Report.load(Path(name), "verify that run again with this tledge")
+    return Report.load(Path(name), "Verify that run again with this tledge.")
 
 
 def write_again(name: str | None, artifacts: Path | None = None) -> tuple[Report, Path]:

@@ -10,7 +10,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-from tledge.printable import one_line, printable_lines
+from tledge.printable import counted, one_line, printable_lines
 from tledge.records import Report
 from tledge.reporting import wording
 from tledge.reporting.section import Values
@@ -74,7 +74,7 @@ def template_environment(*, html: bool) -> jinja2.Environment:
         megabytes=wording.megabytes,
         percent_interval=wording.percent_interval,
         signed_interval=wording.signed_interval,
-        counted=wording.count_text,
+        counted=counted,
         big=wording.big,
         gate=wording.gate,
         speedup=wording.speedup_text,

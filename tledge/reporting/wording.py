@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from tledge.printable import counted
 from tledge.records import Check, Interval, NoiseFloor, Report, Row, Speedup
 
 ORIGINAL = "original"  # Speedup.against has this value for the original
@@ -72,11 +73,6 @@ def percent_interval(interval: Interval | None, digits: int = 1) -> str:
 def signed_interval(interval: Interval | None, digits: int = 2) -> str:
     """Write an interval of differences with signs, as ``-0.41 to +1.13``. The text is empty for None."""
     return "" if interval is None else f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
-
-
-def count_text(value: int, noun: str) -> str:
-    """Write a count with its noun, as ``1 thread`` or ``1,024 threads``."""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 def big(value: float) -> str:
@@ -171,6 +167,6 @@ def noise(floor: NoiseFloor) -> str:
     """Explain a noise floor in a sentence."""
     interval = f"{floor.ratio_interval.low:.3f} to {floor.ratio_interval.high:.3f}"
     return (
-        f"At {count_text(floor.num_threads, 'thread')}, differences up to {100 * floor.floor:.1f}% are noise: "
+        f"At {counted(floor.num_threads, 'thread')}, differences up to {100 * floor.floor:.1f}% are noise: "
         f"{floor.artifact} against itself is {floor.ratio:.3f} ({interval})."
     )

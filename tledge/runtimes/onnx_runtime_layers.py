@@ -35,7 +35,7 @@ class OnnxLayers:
         parsed = onnx.load_model_from_string(model)
         graph = parsed.graph
         if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-            raise ValueError("keeps weights outside the file; tledge reads one file and nothing beside it")
+            raise ValueError("keeps weights outside the file, and tledge reads one file and nothing beside it")
         self._input, output = _ends(graph)
         self.layers = layers(map(_operator, graph.node), self._input, output)
         self._read, self._quantization = _readings(self.layers, graph)

@@ -15,7 +15,7 @@ from tledge._version import __version__
 from tledge.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, Backbone, is_name, open_backbone
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
-from tledge.datasets.prepare import prepare_dataset
+from tledge.datasets.prepare import prepare_dataset, require_classes
 from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
@@ -94,6 +94,7 @@ def build(
             stack.enter_context(reserved_run(root, run))
         with progress.step("opening the data set"):
             source = open_source(dataset)
+        require_classes(source)
         name = default_name(source.name, backbone) if run is None else run
         if run is None and met.is_chief:
             name = stack.enter_context(reserved_new_run(root, name))
@@ -131,7 +132,7 @@ def build(
         watching = stack.enter_context(trackers(name, recipe.as_json(), *wanted))
         trained = method.train(Task(extractor, data, recipe, seed, staging, state, progress, told(watching)))
         if trained is None:
-            progress.say(f"worker {met.index} of {met.count} has done its share; the chief, worker 0, writes the run")
+            progress.say(f"worker {met.index} of {met.count} has done its share. The chief, worker 0, writes the run.")
             return None
         _write_history(staging, trained)
         if recipe.augment != PRESETS["none"]:

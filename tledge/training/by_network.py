@@ -16,6 +16,7 @@ from tledge.cache import CachedRows, scratch_folder
 from tledge.classifier.network import HeadShape, classifier, save_network, set_head
 from tledge.errors import InputError
 from tledge.preprocessing import PIXEL_SCALE
+from tledge.printable import sentence
 from tledge.training import batches, by_features, cut_activations, saved_model
 from tledge.training.batch_norm import estimate_again
 from tledge.training.by_features import fit_on_features
@@ -152,7 +153,7 @@ def _flat(task: Task) -> Backbone:
     if not isinstance(flat, Opaque):
         return flat
     if task.recipe.method == "cut" or task.recipe.unfreeze_from:
-        raise InputError(f"{flat.reason}; an opaque backbone can't be cut: use --recipe head or best")
+        raise InputError(f"{sentence(flat.reason)} An opaque backbone can't be cut: use --recipe head or best.")
     task.progress.warn(f"the backbone stays opaque: {flat.reason}")
     return backbone
 

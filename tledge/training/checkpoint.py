@@ -100,7 +100,7 @@ class Checkpoint:
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             where = self._path or f"the chief's {STATE}"
             raise ArtifactError(
-                f"{where}: not a state of this training ({error}); remove its folder and build again"
+                f"{where}: not a state of this training ({error}). Remove its folder and build again."
             ) from error
 
     def save(self, network: Any, optimizer: Any, average: Any, state: State) -> None:

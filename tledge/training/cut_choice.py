@@ -20,7 +20,7 @@ from tledge.training.method import Task
 from tledge.training.recipe import Recipe
 
 CUT = "cut.json"
-_REMEDY = "remove its folder and build again"
+_REMEDY = "Remove its folder and build again."
 _STEPS = 2  # steps that are timed for each cut, after one that prepares
 _RESERVE = 0.15  # share of the budget that is left for the work after the epochs and for an unsteady machine
 _MIN_EPOCHS = 3
@@ -79,7 +79,7 @@ def kept_cut(task: Task) -> Cut | None:
     if task.state is None or (cut := _read(task.state)) is None:
         return None
     if cut.training != identity(task):
-        raise ArtifactError(f"{task.state / CUT}: of other photos, or another backbone, recipe or seed; {_REMEDY}")
+        raise ArtifactError(f"{task.state / CUT}: of other photos, or another backbone, recipe or seed. {_REMEDY}")
     return cut
 
 
@@ -114,7 +114,7 @@ def _chosen(task: Task, network: Any, time_budget_s: float, started: float) -> C
     if fitting < fewest:
         raise InputError(
             f"--time-budget {time_budget_s:g}s leaves no time for {fewest} epochs of even the last layers, "
-            f"{epoch_s:.1f} s each; give more, or use --recipe head"
+            f"{epoch_s:.1f} s each. Give more, or use --recipe head."
         )
     first = split(network, candidates[low])[1].layers[1].name
     cut = Cut(training=identity(task), unfreeze_from=first, max_epochs=min(recipe.max_epochs, fitting))

@@ -171,7 +171,7 @@ def _best(
 
 def _diverged(recipe: Recipe, epoch: int) -> str:
     if recipe.head == LINEAR:
-        return "the backbone gives features of validation photos that are not finite or too large; choose another --backbone"
+        return "the backbone gives features of validation photos that are not finite or too large. Choose another --backbone."
     return (
         f"training diverged: the loss is not finite after {epoch} epochs. Lower --learning-rate {recipe.learning_rate}."
     )
@@ -236,7 +236,7 @@ def _centre_and_scale(features: CachedRows, rows: Labels) -> tuple[Floats, np.fl
     with np.errstate(invalid="ignore"):  # a scale that is not finite is refused below
         scale = np.sqrt(np.mean(np.maximum(squares / len(rows) - mean**2, 0.0)))
     if not scale < MAX_SCALE:
-        raise InputError("the backbone gives features that are not finite or too large; choose another --backbone")
+        raise InputError("the backbone gives features that are not finite or too large. Choose another --backbone.")
     if not scale > 0:
-        raise InputError("the backbone gives the same features for every training photo; choose another --backbone")
+        raise InputError("the backbone gives the same features for every training photo. Choose another --backbone.")
     return mean.astype(np.float32), np.float32(scale)

@@ -121,7 +121,7 @@ def train_network(
             epoch_s = max(epoch_s, time.monotonic() - began) if epoch > 1 else 0.0
         advance(num_epochs - len(state.history))
     if not state.best_epoch:
-        raise InputError("the time budget ended before the first epoch; give more with --time-budget")
+        raise InputError("the time budget ended before the first epoch. Give more with --time-budget.")
     network.set_weights(state.best_weights)
     return state
 

@@ -20,12 +20,13 @@ from pydantic import BaseModel, Field, ValidationError
 from tledge.backbones import Backbone, Opaque, rebuild_flat
 from tledge.classifier.network import HeadShape, with_head
 from tledge.errors import EnvironmentFault, InputError, first_problem
+from tledge.printable import sentence
 from tledge.progress import Progress
 from tledge.tensorflow_setup import tensorflow
 from tledge.training.recipe import Recipe
 
 Indices = npt.NDArray[np.int64]
-_OPAQUE = "an opaque backbone can't be copied to several devices or to float16: drop --strategy and --mixed-precision"
+_OPAQUE = "An opaque backbone can't be copied to several devices or to float16: drop --strategy and --mixed-precision."
 EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -121,14 +122,14 @@ def start(recipe: Recipe, seed: int, versions: Mapping[str, str], progress: Prog
     cluster, _ = _cluster()
     if recipe.time_budget_s:
         raise InputError(
-            "--time-budget: each worker would keep to a clock of its own; say --unfreeze-from and --max-epochs"
+            "--time-budget: each worker would keep to a clock of its own. Say --unfreeze-from and --max-epochs."
         )
     gpus = tensorflow().config.list_physical_devices("GPU")
     num_replicas = len(cluster) * max(1, len(gpus))
     if recipe.batch_size % num_replicas:
         raise InputError(
-            f"--batch-size {recipe.batch_size}: {num_replicas} copies of the network share each batch; "
-            f"use a multiple of {num_replicas}"
+            f"--batch-size {recipe.batch_size}: {num_replicas} copies of the network share each batch. "
+            f"Use a multiple of {num_replicas}."
         )
     with _interruptible():
         progress.say(f"waiting for all {len(cluster)} workers ...")  # no bar: a signal would leave the cursor hidden
@@ -186,7 +187,7 @@ def connected(met: Workers) -> Iterator[None]:
         if met.strategy is None:
             raise
         raise EnvironmentFault(
-            "another worker ended, or can't be reached any more. Start all workers again; the chief goes on from its last "
+            "another worker ended, or can't be reached any more. Start all workers again. The chief goes on from its last "
             "epoch with tledge build --resume"
         ) from error
 
@@ -203,7 +204,7 @@ def require_copyable(backbone: Backbone, recipe: Recipe, progress: Progress) -> 
     with progress.step("looking for the backbone's layers"):
         flat = backbone.flat(np.empty((0, size, size, 3), np.uint8))
     if isinstance(flat, Opaque):
-        raise InputError(f"{flat.reason}; {_OPAQUE}")
+        raise InputError(f"{sentence(flat.reason)} {_OPAQUE}")
 
 
 @contextlib.contextmanager
@@ -217,7 +218,7 @@ def placed(network: Any, backbone: Backbone, head: HeadShape, recipe: Recipe) ->
         yield network
         return
     if backbone.structure is None:
-        raise InputError(f"backbone {backbone.handle} is opaque; {_OPAQUE}")
+        raise InputError(f"backbone {backbone.handle} is opaque. {_OPAQUE}")
     tf = tensorflow()
     import tf_keras
 

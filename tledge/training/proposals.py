@@ -43,7 +43,7 @@ def proposed(kept: Study) -> optuna.Trial:
             study.add_trial(_told(trial, space))
     except ValueError as error:
         raise ArtifactError(
-            f"{STUDY} holds a trial out of the ranges that are searched ({error}); choose another --study"
+            f"{STUDY} holds a trial out of the ranges that are searched ({error}). Choose another --study."
         ) from error
     if not number:
         study.enqueue_trial(dict(HeadChoice.of(kept.recipe)))

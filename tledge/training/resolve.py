@@ -23,9 +23,9 @@ _WAYS = {
     "whole": "reads photos in every epoch",
 }
 _OTHERS = {
-    "features": "use --recipe finetune or best",
-    "cut": "use --recipe best",
-    "whole": "use --recipe finetune",
+    "features": "Use --recipe finetune or best.",
+    "cut": "Use --recipe best.",
+    "whole": "Use --recipe finetune.",
 }
 
 
@@ -140,18 +140,18 @@ def _validated(values: dict[str, Any], named: Any) -> Recipe:
     if unread:
         names = ", ".join(named(key) for key in unread)
         raise InputError(
-            f"{names}: recipe {recipe.name} {_WAYS[recipe.method]} and does not use it; {_OTHERS[recipe.method]}"
+            f"{names}: recipe {recipe.name} {_WAYS[recipe.method]} and does not use it. {_OTHERS[recipe.method]}"
         )
     unread = [key for key in unread_steps(recipe) if getattr(recipe, key) != getattr(HEAD, key)]
     if unread:
         raise InputError(
             f"{', '.join(named(key) for key in unread)}: recipe {recipe.name} finds the one best linear head, without steps, "
-            "and does not use it; drop it, or use hidden layers with --head mlp:256"
+            "and does not use it. Drop it, or use hidden layers with --head mlp:256."
         )
     if recipe.method == "cut" and not (recipe.unfreeze_from or recipe.time_budget_s):
         raise InputError(f"recipe {recipe.name} trains above a cut: say which with --unfreeze-from or --time-budget")
     if recipe.method in ("cut", "features") and recipe.augment != PRESETS["none"] and not recipe.views:
         raise InputError(f"recipe {recipe.name} augments photos before it trains: say with --views how many of each")
     if recipe.views and recipe.augment == PRESETS["none"]:
-        raise InputError(f"{named('views')}: the views would all be alike; choose an augmentation with --augment")
+        raise InputError(f"{named('views')}: the views would all be alike. Choose an augmentation with --augment.")
     return recipe

@@ -128,7 +128,7 @@ def begun(folder: Path, asked: Study) -> Iterator[Study]:
             if not (folder / STUDY).is_file():  # no trial ended
                 shutil.rmtree(folder)
         return
-    kept = Study.load(folder / STUDY, f"remove {folder}, or choose another --study")
+    kept = Study.load(folder / STUDY, f"Remove {folder}, or choose another --study.")
     compared = {
         f"photos (from {kept.dataset}, now {asked.dataset}) or --seed": kept.splits_sha256 != asked.splits_sha256,
         f"--backbone (was {kept.backbone})": kept.backbone_sha256 != asked.backbone_sha256,

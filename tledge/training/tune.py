@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tledge.backbones import DEFAULT, open_backbone
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare_dataset
+from tledge.datasets.prepare import Dataset, prepare_dataset, require_classes
 from tledge.errors import InputError
 from tledge.files import atomic_write, make_folder
 from tledge.locks import reserved, reserved_new
@@ -108,10 +108,11 @@ def tune(
         make_root(studies.parent, ELSEWHERE)
         make_folder(studies, ELSEWHERE)
         if study is not None:
-            busy = f"at study {study} in {studies}; choose another --study, or wait for its end"
+            busy = f"at study {study} in {studies}. Choose another --study, or wait for its end."
             stack.enter_context(reserved(studies, study, busy))
         with progress.step("opening the data set"):
             source = open_source(dataset)
+        require_classes(source)
         name = default_name(source.name, backbone) if study is None else study
         if study is None:
             name = stack.enter_context(reserved_new(studies, name, lambda other: (studies / other).exists()))
@@ -144,7 +145,7 @@ def tune(
             fit = _fitter(data, extractor, recipe, seed, progress)
             searched = _search(found, fit, folder, num_trials, deadline, progress)
         except KeyboardInterrupt:
-            progress.warn(f"study {name} keeps the trials that ended; the same command with --study {name} goes on")
+            progress.warn(f"study {name} keeps the trials that ended. The same command with --study {name} goes on.")
             raise
         return _outcome(searched, folder, len(data.splits.rows["validation"]))
 
@@ -163,8 +164,8 @@ def _check(recipe: Recipe, num_trials: int, timeout_s: float | None, seed: int, 
         )
     if recipe.method != "features":
         raise InputError(
-            f"--recipe {recipe.name}: only recipes that train the head alone are searched, on features computed once; "
-            "use head, or a .toml file that starts from it"
+            f"--recipe {recipe.name}: only recipes that train the head alone are searched, on features computed once. "
+            "Use head, or a .toml file that starts from it."
         )
 
 
@@ -251,9 +252,9 @@ def _outcome(kept: Study, folder: Path, num_validation: int) -> Tuned:
     best = kept.best()
     if best is None:
         cause = (
-            "every trial diverged: lower the learning rate of --recipe" if kept.trials else "give more with --timeout"
+            "Every trial diverged: lower the learning rate of --recipe." if kept.trials else "Give more with --timeout."
         )
-        raise InputError(f"no trial of study {folder.name} came to its end; {cause}")
+        raise InputError(f"no trial of study {folder.name} came to its end. {cause}")
     plot_trials(
         [trial.highest for trial in kept.trials],
         [trial.ended != "whole" for trial in kept.trials],

@@ -46,12 +46,12 @@ def recall(root: Path, run: str | None) -> Request:
     if not names:
         raise InputError(f"no unfinished build in {root}: recipe head leaves none, it trains in seconds")
     if run is None and len(names) > 1:
-        raise InputError(f"several builds in {root} are unfinished; name one with --run: {', '.join(names)}")
+        raise InputError(f"several builds in {root} are unfinished. Name one with --run: {', '.join(names)}.")
     name = run or names[0]
     if name not in names:
         raise unknown("unfinished build", name, names)
     folder = root / f"{UNFINISHED}{name}"
-    return Request.load(folder / _REQUEST, f"remove {folder} and build again")
+    return Request.load(folder / _REQUEST, f"Remove {folder} and build again.")
 
 
 def remove_finished(root: Path, run: str, progress: Progress) -> bool:
@@ -96,7 +96,7 @@ def kept_state(root: Path, request: Request, progress: Progress, *, goes_on: boo
         is_new = not (folder / _REQUEST).exists()  # a build killed before its request was written has not begun
         if not goes_on and not is_new:
             raise InputError(
-                f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}; "
+                f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}. "
                 f"or choose another --run, or remove {folder}"
             ) from error
     except OSError as error:

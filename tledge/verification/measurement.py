@@ -228,7 +228,7 @@ class Measurement:
             elif timing.floor.floor > UNSTEADY:
                 found.append(
                     f"an artifact differed from itself by up to {timing.floor.floor:.0%} at {threads}: this machine "
-                    "is too unsteady or too busy for latencies; measure again when it is quiet"
+                    "is too unsteady or too busy for latencies. Measure again when it is quiet."
                 )
         return found
 

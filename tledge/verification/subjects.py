@@ -53,7 +53,12 @@ def subjects_of(
         )
     for name in format_names:
         if name not in names:
-            raise unknown(f"artifact of run {run.name}", name, names, f"Or make it: tledge export --format {name}")
+            raise unknown(
+                f"artifact of run {run.name}",
+                name,
+                names,
+                "Make others with tledge export: its --help lists the formats.",
+            )
     subjects: list[Subject] = []
     left_out = []
     for name in (name for name in names if not format_names or name in format_names):

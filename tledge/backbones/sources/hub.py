@@ -50,7 +50,7 @@ def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -
     """
     if weights is not None:
         raise InputError(
-            f"backbone {handle!r} brings its own weights; drop --weights {weights}, or use --backbone keras:NAME"
+            f"backbone {handle!r} brings its own weights. Drop --weights {weights}, or use --backbone keras:NAME."
         )
     folder, what = _resolve(handle), f"backbone {handle!r}"
     import tensorflow as tf
@@ -79,10 +79,10 @@ def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -
 
     declared, feature_dim = _signature(handle, layer, input_size, given)
     if declared is None and input_size is None:
-        raise InputError(f"backbone {handle!r} takes any input size; say which with --image-size")
+        raise InputError(f"backbone {handle!r} takes any input size. Say which with --image-size.")
     if declared is not None and input_size not in (None, declared):
         raise InputError(
-            f"backbone {handle!r} takes {declared} x {declared} pixels only; drop --image-size {input_size}"
+            f"backbone {handle!r} takes {declared} x {declared} pixels only. Drop --image-size {input_size}."
         )
     size = declared or input_size
     assert size is not None
@@ -211,7 +211,7 @@ def _signature(
             shapes.append(inputs[0].shape)
             outputs.append(Given.of(function.structured_outputs))
     if shapes and all(shape.rank == 4 and shape[0] is not None for shape in shapes):
-        raise InputError(f"backbone {handle!r} takes batches of one size only; tledge needs one that takes any")
+        raise InputError(f"backbone {handle!r} takes batches of one size only, and tledge needs one that takes any")
     square = [shape for shape in shapes if shape.rank == 4 and shape[1] == shape[2] and shape[3] in (3, None)]
     if not square:
         raise InputError(f"backbone {handle!r} is no image feature vector: its inputs are {shapes}, not (N, S, S, 3)")
@@ -219,7 +219,7 @@ def _signature(
     if given.shape is None or None in given.shape[1:]:
         probe = size or input_size
         if probe is None:
-            raise InputError(f"backbone {handle!r} takes any input size; say which with --image-size")
+            raise InputError(f"backbone {handle!r} takes any input size. Say which with --image-size.")
         given = given_for_one(probe)
     if given.shape is None or len(given.shape) != 2 or given.shape[1] is None or given.dtype != "float32":
         raise InputError(

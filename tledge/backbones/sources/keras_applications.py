@@ -110,7 +110,7 @@ def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -
         graph = _flat(trained, preprocessing(network))
         _transfer(trained, graph, preprocessing(network), published)
         if not all(np.isfinite(values).all() for values in graph.get_weights()):
-            raise InputError(f"--weights {source}: holds weights that are not finite; use another file")
+            raise InputError(f"--weights {source}: holds weights that are not finite. Use another file.")
     return of_graph(f"{KERAS}{network}", graph, structure.as_json(), is_pretrained=source != NO_WEIGHTS)
 
 

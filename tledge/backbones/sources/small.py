@@ -43,7 +43,7 @@ def _open(name: str, input_size: int | None, weights: str | None, seed: int) -> 
     quick to train: its strides leave no pixel below 63. Raises InputError for a size out of range, or for trained weights.
     """
     if weights not in (None, NO_WEIGHTS):
-        raise InputError(f"backbone {name!r} is trained from scratch; drop --weights {weights}")
+        raise InputError(f"backbone {name!r} is trained from scratch. Drop --weights {weights}.")
     network = _NETWORKS[name]
     size = network.default_size if input_size is None else input_size
     if not network.min_size <= size <= network.max_size:

@@ -24,8 +24,8 @@ def require(sources: Sources, format_name: str) -> None:
     sources.folded_for(f"{format_name} trains the layers of the network, and can't here")
     if not members(sources.run, "validation"):
         raise InputError(
-            f"{format_name}: the validation split of run {sources.run.name} is empty, and the epoch is chosen by it; "
-            "build on more photos"
+            f"{format_name}: the validation split of run {sources.run.name} is empty, and the epoch is chosen by it. "
+            "Build on more photos."
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tledge.printable import counted
 from tledge.records import FlippedPhoto, Report
 from tledge.reporting.section import Section, Values
-from tledge.reporting.wording import count_text, full_name, short_names
+from tledge.reporting.wording import full_name, short_names
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def gallery(report: Report) -> Gallery:
         for photo in report.flipped_photos
     ]
     total, listed = report.num_flipped_photos, len(photos)
-    shown = count_text(total, "photo") + (
+    shown = counted(total, "photo") + (
         f", of which {listed} are here: those on which most differ" if listed < total else ""
     )
     kinds = ["right to wrong", "wrong to right", "wrong to wrong"]

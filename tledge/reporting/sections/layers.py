@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from tledge.printable import one_line
+from tledge.printable import counted, one_line
 from tledge.records import Report
 from tledge.reporting.section import Section, Values
 from tledge.reporting.terminal import plain_table
-from tledge.reporting.wording import count_text
 
 _NUM_WORST = 15
 _NUM_WORST_IN_A_TERMINAL = 5
@@ -29,7 +28,7 @@ def _values(report: Report) -> Values | None:
 def _terminal(report: Report, width: int) -> Iterator[RenderableType]:
     headings = ("own SQNR dB", "SQNR dB", "cosine", "operator", "layer")
     for index, layers in enumerate(report.layers):
-        title = f"worst layers of {layers.artifact} against {layers.against}, {count_text(layers.num_photos, 'photo')}"
+        title = f"worst layers of {layers.artifact} against {layers.against}, {counted(layers.num_photos, 'photo')}"
         rows = [
             [decibels(layer.own_sqnr_db), decibels(layer.sqnr_db), f"{layer.cosine:.5f}", layer.operator, layer.name]
             for layer in layers.layers[:_NUM_WORST_IN_A_TERMINAL]

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 from rich.text import Text
 
-from tledge.printable import one_line
+from tledge.printable import counted, one_line
 from tledge.records import Check, Drift, Interval, Latency, Report
 from tledge.reporting.section import Section, Values
 from tledge.reporting.terminal import WIDE, plain_table
 from tledge.reporting.wording import (
-    count_text,
     float_speedup,
     gate,
     megabytes,
@@ -110,10 +109,8 @@ def _terminal(report: Report, width: int) -> Iterator[RenderableType]:
     The notes say what failed and what was not judged, the warnings, and which artifact is the best. Where the terminal
     is too narrow for one table, drift and cost stand in two.
     """
-    threads = count_text(report.target.threads, "thread")
-    title = (
-        f"{report.run} on {report.target.name}: {count_text(report.num_test_photos, 'test photo')}, batch 1, {threads}"
-    )
+    threads = counted(report.target.threads, "thread")
+    title = f"{report.run} on {report.target.name}: {counted(report.num_test_photos, 'test photo')}, batch 1, {threads}"
     yield Text(one_line(title), style="italic")
     rows = [_reference(report), *_original(report), *_artifacts(report)]
     text, wraps = ("artifact", "verdict"), ("artifact",)
