@@ -22,7 +22,7 @@ from tledge.errors import EnvironmentFault, InputError, disk_full
 from tledge.files import sha256_file
 from tledge.preprocessing import Pixels
 from tledge.reachable import require_reachable
-from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
+from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model, saved_variables
 from tledge.tensorflow_setup import device, tensorflow
 
 _REMEDY = (
@@ -160,9 +160,9 @@ def _is_whole(folder: Path) -> bool:
     import tensorflow as tf
 
     try:
-        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
+        with saved_variables(folder) as reader:
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError):  # IndexError comes from a file cut short
         return False
     return (folder / GRAPH).stat().st_size > 0
