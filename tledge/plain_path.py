@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tledge.errors import EnvironmentFault
+from tledge.files import temporary_folder
 
 _PATTERN = re.compile(r"[*?\[\\]")
 _DESCRIPTORS = Path("/proc/self/fd")  # Linux has it, and a confined process, which makes no link, has it too
@@ -35,7 +35,7 @@ def plain_path(folder: Path) -> Iterator[str]:
         finally:
             os.close(handle)
     else:
-        with tempfile.TemporaryDirectory(prefix="tledge-") as links:
+        with temporary_folder() as links:
             link = Path(links, "folder")
             if not _is_plain(link):
                 raise EnvironmentFault(

@@ -198,6 +198,16 @@ class Manifest(Record):
         description="This gives the SHA-256 of every other file of the run, by its path below the run's folder."
     )
 
+    @model_validator(mode="after")
+    def _is_of_a_classifier(self) -> Self:
+        if len(self.labels) < 2:
+            raise ValueError("a classifier has two labels or more")
+        if missing := [name for name in SPLITS if name not in self.splits]:
+            raise ValueError(f"the {missing[0]} split is missing")
+        if missing := [name for name in ("validation", "test") if name not in self.metrics]:
+            raise ValueError(f"the metrics of the {missing[0]} split are missing")
+        return self
+
     @property
     def pixel_range(self) -> PixelRange | None:
         """Return the range of 16-bit photos; None where the build was told of none."""

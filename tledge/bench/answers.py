@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tledge.errors import ArtifactError
-from tledge.workers.process import WorkerFailed
+from tledge.errors import ArtifactError, EnvironmentFault
+from tledge.workers.process import OutOfMemory, WorkerFailed
 
 Floats = npt.NDArray[np.floating]
 _TOLERANCE = 0.01  # about two scales of an 8-bit output, whose range need not end at 0 and 1
@@ -55,9 +55,14 @@ def probabilities_or_fault(answers: Floats | WorkerFailed) -> Floats | WorkerFai
 def require_logits(answers: Floats | WorkerFailed, model: object) -> Floats:
     """Return the original's answers, finite logits (N, C).
 
-    Raises ArtifactError where the original failed or a logit is not finite. The error names ``model``, its path.
+    Raises EnvironmentFault where the original's process ran out of memory, and ArtifactError where it failed otherwise or
+    a logit is not finite. The error names ``model``, its path.
     """
     remedy = "build the run again with tledge build"
+    if isinstance(answers, OutOfMemory):
+        raise EnvironmentFault(
+            f"{model}: too little memory for the original: {answers}. Free some, or take a larger machine."
+        )
     if isinstance(answers, WorkerFailed):
         raise ArtifactError(f"{model}: the original does not run on this machine: {answers}; {remedy}")
     if num_not_finite(answers):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tledge.datasets.photo_source import Source
 from tledge.errors import InputError
+from tledge.home import expanded
 
 
 def open_source(spec: str) -> Source:
@@ -20,7 +20,7 @@ def open_source(spec: str) -> Source:
 
     if spec.startswith("tfds:"):
         return tfds.open_tfds(spec.removeprefix("tfds:"))
-    path = Path(spec).expanduser()
+    path = expanded(spec, f"data set {spec}")
     looks_like_path = os.sep in spec or spec.startswith((".", "~"))
     if looks_like_path and (path.exists() or spec.startswith((".", "~", os.sep)) or not tfds.is_known(spec)):
         return folder.open_folder(path)

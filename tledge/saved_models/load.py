@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tledge.errors import InputError
+from tledge.errors import ArtifactError, InputError
 from tledge.plain_path import plain_path
 from tledge.tensorflow_setup import tensorflow
 
@@ -46,9 +46,12 @@ def saved_variables(folder: Path) -> Iterator[Any]:
 def load_original(folder: Path) -> Any:
     """Load the original of a run; ``folder`` is the folder of its SavedModel.
 
-    Raises what :func:`load_saved_model` raises.
+    Raises what :func:`load_saved_model` raises, but ArtifactError where its graph can't be read.
     """
-    return load_saved_model(folder, f"the original in {folder}")
+    try:
+        return load_saved_model(folder, f"the original in {folder}")
+    except DamagedSavedModel as error:
+        raise ArtifactError(f"{error}; build the run again") from error
 
 
 def require_image_network(folder: Path, what: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.errors import InputError
+from tledge.errors import ArtifactError, InputError
 from tledge.saved_models import load_original
 from tledge.tensorflow_setup import tensorflow
 from tledge.workers.worker import Worker, serve
@@ -45,11 +45,15 @@ class OriginalWorker(Worker):
     """This worker does the commands on the original."""
 
     def load(self) -> dict[str, Any]:
-        """Load the original as an artifact is loaded. The answer to a refused SavedModel is ``refused``, a sentence."""
+        """Load the original as an artifact is loaded. The answer to a refused SavedModel is ``refused``, a sentence, and that
+        to a damaged one is ``damaged``.
+        """
         try:
             return super().load()
         except InputError as error:
             return {"refused": str(error)}
+        except ArtifactError as error:
+            return {"damaged": str(error)}
 
     def opener(self) -> Callable[[], SavedModelSession]:
         return self._open

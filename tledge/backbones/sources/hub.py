@@ -20,6 +20,7 @@ from tledge.backbones.layer import Given, given_for_one
 from tledge.backbones.source import BUNDLED, BackboneSource, Claim, is_address
 from tledge.errors import EnvironmentFault, InputError, disk_full
 from tledge.files import sha256_file
+from tledge.home import expanded
 from tledge.preprocessing import Pixels
 from tledge.reachable import require_reachable
 from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model, saved_variables
@@ -39,7 +40,7 @@ def _claims(handle: str) -> Claim | None:
     """
     if handle == BUNDLED or is_address(handle):
         return "name"
-    return "path" if Path(handle).expanduser().is_dir() else None
+    return "path" if expanded(handle, f"backbone {handle}").is_dir() else None
 
 
 def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -> Backbone:
@@ -123,7 +124,7 @@ def _resolve(handle: str) -> Path:
     if handle == BUNDLED:
         return Path(__file__).parent.parent / "bundled"
     if not is_address(handle):
-        folder = Path(handle).expanduser()
+        folder = expanded(handle, f"backbone {handle}")
         if (folder / GRAPH).is_file():
             return folder
         raise InputError(f"backbone folder {handle}: holds no {GRAPH}")
