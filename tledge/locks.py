@@ -130,6 +130,9 @@ def _taken(lock: Path, create: int, tries: int) -> int:
                 os.close(handle)
                 raise Held from None
             time.sleep(_PAUSE_S)
+        except EnvironmentFault:
+            _given_back(lock, handle)  # without locks nobody can hold it
+            raise
         except FileNotFoundError:
             pass  # the process that held the lock has removed the file
         except BaseException:
@@ -150,6 +153,8 @@ def _opened(lock: Path, create: int) -> int:
         return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)  # another user's, which can still be locked
     except PermissionError:
         raise Held from None
+    except FileNotFoundError:  # he has removed it in the meantime
+        return _opened(lock, create)
 
 
 def _given_back(lock: Path, handle: int) -> None:

@@ -31,7 +31,7 @@ def reference_logits(run: Run, photos: SplitPhotos, folder: Path) -> Floats:
     path, remedy = run.folder / REFERENCE, "build the run again"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            ids = tuple(stored["ids"].tolist())
+            ids = tuple(np.asarray(stored["ids"]).tolist())  # what is no array is bytes
         unpacked = folder / "reference-logits.npy"
         with zipfile.ZipFile(path) as archive, archive.open("logits.npy") as packed, unpacked.open("wb") as file:
             shutil.copyfileobj(packed, file)
