@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from tledge.files import (
     read_sealed,
     require_folder,
     sha256_file,
+    temporary_folder,
     working_folder,
     write_sealed,
 )
@@ -62,6 +65,32 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it(
 def test_a_write_is_readable_by_others(tmp_path: Path) -> None:
     atomic_write(tmp_path / "record", b"x")
     assert (tmp_path / "record").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_write_needs_no_right_to_change_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:  # as exFAT and some network shares do
+        raise PermissionError(1, "Operation not permitted")
+
+    for name in ("chmod", "fchmod"):
+        monkeypatch.setattr(files.os, name, refuse)
+    atomic_write(tmp_path / "record", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
+
+
+def test_a_temporary_folder_of_a_dead_process_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import os\nfrom tledge.files import temporary_folder\nwith temporary_folder():\n    os.kill(os.getpid(), 9)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert len(list(tmp_path.iterdir())) == 2  # the folder and its lock
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary_folder() as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.name for path in tmp_path.iterdir()} == {folder.name, f"{folder.name}.lock"}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_hash_of_a_file_is_its_sha256(tmp_path: Path) -> None:

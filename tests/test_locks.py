@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,21 @@ import pytest
 from tledge.errors import EnvironmentFault, InputError
 from tledge.locks import Held, abandoned, held, reserved, reserved_new
 
+SHARED = """
+import os, sys
+from pathlib import Path
+from tledge.files import working_folder
+from tledge.locks import reserved
+root = Path(sys.argv[1])
+os.setuid(12345)
+with reserved(root, "dead", "at it"), working_folder(root, ".work-") as folder:
+    print(sorted(path.name for path in root.iterdir() if not path.name.startswith(folder.name)))
+try:
+    with reserved(root, "alive", "at it"):
+        pass
+except Exception as error:
+    print(error)
+"""
 HOLD = (
     "import sys, time\nfrom pathlib import Path\nfrom tledge.locks import reserved\n"
     "with reserved(Path(sys.argv[1]), 'digits', ''):\n    print('held', flush=True)\n    time.sleep(600)\n"
@@ -125,3 +142,26 @@ def test_what_stands_in_the_place_of_a_lock_is_left_alone_and_told(
     ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [lock.name]
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder in which everyone may write, and remove only what is his; pytest's own folders are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o1777)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+@pytest.mark.parametrize("mode", [0o644, 0o666], ids=["that may be read", "that may be written"])
+def test_a_lock_of_another_user_is_held_while_he_lives_and_free_when_he_is_dead(shared: Path, mode: int) -> None:
+    (shared / ".work-his").mkdir()
+    (shared / ".work-his" / "file").touch()
+    alive = shared / ".reserved-alive.lock"
+    with held(alive):
+        for lock in (shared / ".reserved-dead.lock", shared / ".work-his.lock", alive):
+            lock.touch()
+            lock.chmod(mode)
+        ended = subprocess.run([sys.executable, "-c", SHARED, shared], capture_output=True, text=True, check=False)
+    listed = [alive.name, ".reserved-dead.lock", ".work-his", ".work-his.lock"]
+    assert (ended.stdout, ended.stderr) == (f"{listed}\nanother process is at it\n", "")

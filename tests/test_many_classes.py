@@ -19,7 +19,7 @@ from tledge.records import DeviceRecord, Manifest, Report
 from tledge.reporting import rendered_files
 from tledge.run_writer import MadeModel, finish
 from tledge.scores import metrics
-from tledge.verification.drift import drift
+from tledge.verification.drift import drift, photo_answers
 
 NUM_CLASSES, EACH = 1000, 5
 
@@ -32,7 +32,9 @@ class Drawn:
     name: str = "drawn"
     labels: tuple[str, ...] = tuple(f"class {number:04d}" for number in range(NUM_CLASSES))
     num_photos: int = NUM_CLASSES * EACH
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] | None = None
 
     def photos(self) -> Iterator[Photo]:
         draw = np.random.default_rng(0)
@@ -86,10 +88,12 @@ def test_the_report_of_a_thousand_classes_is_under_five_megabytes(data: Dataset,
     labels = data.labels[data.splits.rows["test"]]
     answers = [_softmax(_logits(labels, seed)) for seed in range(10)]
     drifts = [drift(labels, answers[0], one, data.source.labels) for one in answers]
+    keys = [data.content_sha256[row] for row in data.splits.rows["test"]]
+    pairs = [photo_answers(labels, answers[0], one, keys, data.source.labels) for one in answers]
     sample = sample_report(labels=data.source.labels, num_photos=len(labels), num_gallery=300, broken=False)
     rows = [
-        row.model_copy(update={"format": f"tflite-{number}", "drift": one})
-        for number, (row, one) in enumerate(zip(sample.rows * 2, drifts, strict=True))
+        row.model_copy(update={"format": f"tflite-{number}", "drift": one, "answers": photos})
+        for number, (row, one, photos) in enumerate(zip(sample.rows * 2, drifts, pairs, strict=True))
     ]
     sample.model_copy(update={"rows": rows, "choice": sample.choice.model_copy(update={"best": None})}).save(
         tmp_path / "report.json"

@@ -120,5 +120,5 @@ def test_an_old_report_of_which_nothing_ran_has_no_confusions(tmp_path: Path) ->
 def test_an_old_report_that_is_none_is_refused_in_a_sentence(tmp_path: Path, value: object) -> None:
     path = tmp_path / "report.json"
     write_sealed(path, {**_report_of_3(sample_report(num_gallery=0).as_json()), "original": value})
-    with pytest.raises(ArtifactError, match=r"report\.json: .*; verify again"):
-        Report.load(path, "verify again")
+    with pytest.raises(ArtifactError, match=r"report\.json: .* Verify again\."):
+        Report.load(path, "Verify again.")

@@ -27,8 +27,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tledge.errors import EnvironmentFault
+from tledge.errors import EnvironmentFault, InputError
 from tledge.files import atomic_write, make_folder, working_folder
+from tledge.home import expanded
+from tledge.locks import flock
 from tledge.outputs import make_cache
 from tledge.progress import Progress
 from tledge.room import require_space
@@ -43,12 +45,17 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 
 def cache_root() -> Path:
-    """Return the cache's folder: ``$TLEDGE_CACHE_DIR``, or ``tledge`` in the user's cache folder."""
-    named = os.environ.get("TLEDGE_CACHE_DIR")
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tledge"
+    """Return the cache's folder: ``$TLEDGE_CACHE_DIR``, or ``tledge`` in the user's cache folder.
+
+    Raises EnvironmentFault where neither is known, as in a container whose user has no home folder.
+    """
+    named, base = os.environ.get("TLEDGE_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if named:
+            return expanded(named, f"the cache {named}", _ELSEWHERE)
+        return (Path(base) if base else expanded("~", "the cache", _ELSEWHERE) / ".cache") / "tledge"
+    except InputError as error:
+        raise EnvironmentFault(str(error)) from error
 
 
 def made_root() -> Path:
@@ -222,9 +229,16 @@ class RowCache:
         self._places: dict[bytes, tuple[int, int]] = {}
         self._segments: list[_Segment] = []
         self._mending = threading.Lock()
-        unread = [index for index in sorted(self.folder.glob("*.keys")) if not self._adopt(index)]
+        unread = [index for index in sorted(self.folder.glob("*.keys")) if not self._adopted_if_mine(index)]
         if unread and progress:
             self._remove(unread, progress)
+
+    def _adopted_if_mine(self, index: Path) -> bool:
+        """Take in a segment as :meth:`_adopt` does, and pass over one that another user keeps or that is gone by now."""
+        try:
+            return self._adopt(index)
+        except (PermissionError, FileNotFoundError):
+            return True
 
     def _adopt(self, index: Path) -> bool:
         """Take in a segment, and return whether it is whole.
@@ -263,7 +277,8 @@ class RowCache:
             )
         for index in unread:
             for suffix in (".keys", ".rows", ".sums"):  # the index first: without it the others are not read
-                index.with_suffix(suffix).unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # another user's, who will remove it
+                    index.with_suffix(suffix).unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -347,7 +362,7 @@ class RowCache:
         sums: list[bytes] = []
         try:
             with data.open("wb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # held until the index stands: see _remove_abandoned
+                flock(data, file.fileno(), fcntl.LOCK_EX)  # held until the index stands: see _remove_abandoned
                 for key, row in rows:
                     content = np.ascontiguousarray(row, self.dtype)
                     file.write(content.tobytes())

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+REINSTALL = "Install tledge and its libraries again, into a new environment: pip install tledge"
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EIO)
+
 
 class TledgeError(Exception):
     """tledge refuses something; the message says what happened and the way out."""
@@ -85,19 +88,45 @@ def first_problem(error: ValidationError) -> Problem:
 
 
 def environment_fault(error: BaseException) -> EnvironmentFault | None:
-    """Return a clear error for a full disk or memory, or a place that can't be written or read; None for others."""
-    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return EnvironmentFault(
+    """Return a clear error for what the machine refused; None for other errors.
+
+    It refuses memory, room on the disk, open files, threads, a file that is gone or may not be touched, and a library
+    that can't be loaded.
+    """
+    if fault := disk_full(error):
+        return fault
+    refused = _refused_to_the_process(error) or (_refused_file(error) if isinstance(error, OSError) else None)
+    return None if refused is None else EnvironmentFault(refused)
+
+
+def _refused_to_the_process(error: BaseException) -> str | None:
+    number, said = getattr(error, "errno", None), str(error)
+    if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in said:
+        return "the system opens no more files for this process. Allow more: ulimit -n 1024"
+    if "can't start new thread" in said or (number == errno.EAGAIN and getattr(error, "filename", None) is None):
+        return "the system starts no more threads or processes. Allow more (ulimit -u), or end others."
+    # TensorFlow raises ResourceExhaustedError, for disks and open files too: those are handled above.
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or type(error).__name__ == "ResourceExhaustedError":
+        return (
+            "too little memory for what was begun. Use less of what is large: photos at a time (--batch-size), hidden units "
+            "(--head), the input (--image-size)."
+        )
+    if isinstance(error, ImportError) and not (error.name or "").startswith("tledge"):
+        return f"a library can't be loaded: {error}. {REINSTALL}"
+    return None
+
+
+def _refused_file(error: OSError) -> str | None:
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return (
             f"{error.filename or 'a file'}: {error.strerror}. Point --artifacts, TLEDGE_CACHE_DIR or TMPDIR at a folder "
             "that can be written."
         )
-    if fault := disk_full(error):
-        return fault
-    # TensorFlow raises ResourceExhaustedError, for disks too: those are handled above.
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return EnvironmentFault(
-            "too little memory for what was begun. Use less of what is large: photos at a time (--batch-size), hidden units "
-            "(--head), the input (--image-size)."
+    if error.errno in _GONE:
+        where = error.filename or "the working directory or TMPDIR"  # nothing else is asked for without a name
+        return (
+            f"{where}: {error.strerror}. Something else moved or removed it while tledge worked, or its disk is gone. Keep "
+            "the folders of --artifacts, TLEDGE_CACHE_DIR and TMPDIR as they are, and run the command again."
         )
     return None
 

@@ -97,16 +97,15 @@ def atomic_write(path: Path, data: bytes) -> None:
 
     Precondition: the folder exists. The data is on the disk, not in a buffer, before the name appears.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private; other tools read our outputs
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
@@ -144,8 +143,13 @@ def sync_tree(folder: Path) -> None:
     sync_folder(folder)
 
 
+def temporary_folder() -> contextlib.AbstractContextManager[Path]:
+    """Give a new folder of this user alone among the system's temporary files, which is removed at the end."""
+    return working_folder(Path(tempfile.gettempdir()), "tledge-", mode=0o700)
+
+
 @contextlib.contextmanager
-def working_folder(root: Path, prefix: str) -> Iterator[Path]:
+def working_folder(root: Path, prefix: str, mode: int = 0o777) -> Iterator[Path]:
     """Make a new folder ``prefix*`` in the existing ``root``, and remove it at the end unless it was renamed meanwhile.
 
     A killed process can't remove its own folder. Folders that no living process holds any more are therefore removed
@@ -157,7 +161,7 @@ def working_folder(root: Path, prefix: str) -> Iterator[Path]:
     # The lock lies beside the folder. It is made before the folder and removed after it, so every folder has a lock.
     with held(folder.with_name(f"{folder.name}.lock")):
         try:
-            folder.mkdir()
+            folder.mkdir(mode)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from tledge.errors import EnvironmentFault, InputError
 
 MAX_NAME = 100  # the most characters in a name that reserved_new makes
 _PREFIX, _SUFFIX = ".reserved-", ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 _TRIES, _PAUSE_S = 10, 0.03  # a process that removes abandoned files holds each for a moment
 
 
@@ -41,7 +42,8 @@ def held(lock: Path) -> Iterator[None]:
 def abandoned(folder: Path, prefix: str) -> Iterator[Path]:
     """Yield the files ``prefix*.lock`` that dead processes left in a folder.
 
-    Each file is held while the caller looks at it, and removed afterwards.
+    Each file is held while the caller looks at it. It is removed afterwards, unless the caller could not remove the
+    folder ``prefix*`` beside it. A file that this user may not write belongs to another one, who will remove it.
     """
     for lock in folder.glob(f"{prefix}*{_SUFFIX}"):
         try:
@@ -51,7 +53,10 @@ def abandoned(folder: Path, prefix: str) -> Iterator[Path]:
         try:
             yield lock
         finally:
-            _given_back(lock, handle)
+            if lock.with_suffix("").exists():
+                os.close(handle)
+            else:
+                _given_back(lock, handle)
 
 
 def is_held(lock: Path) -> bool:
@@ -105,6 +110,19 @@ def reserved_new(folder: Path, stem: str, is_taken: Callable[[str], bool]) -> It
                 return
 
 
+def flock(path: Path, handle: int, operation: int) -> None:
+    """Lock an open file as flock(2) does. Raises EnvironmentFault where its file system has no locks."""
+    try:
+        fcntl.flock(handle, operation)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise EnvironmentFault(
+            f"{path.parent}: its file system has no locks of files (flock: {error.strerror}), so two processes could write "
+            "the same files. Point --artifacts, TLEDGE_CACHE_DIR and TMPDIR at folders on a local disk."
+        ) from error
+
+
 def _named(folder: Path, name: str) -> contextlib.AbstractContextManager[None]:
     for _ in abandoned(folder, _PREFIX):
         pass
@@ -114,17 +132,13 @@ def _named(folder: Path, name: str) -> contextlib.AbstractContextManager[None]:
 def _taken(lock: Path, create: int, tries: int) -> int:
     """Return a descriptor that holds the lock of the file that has this name now.
 
-    Raises Held after ``tries`` attempts, and EnvironmentFault where a folder or a link has the name.
+    Raises Held after ``tries`` attempts, and where another user's file can't be opened. Raises EnvironmentFault where a
+    folder or a link has the name, or the file system has no locks.
     """
     while True:
+        handle = _opened(lock, create)
         try:
-            handle = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | create, 0o666)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EISDIR):
-                raise EnvironmentFault(f"{lock}: stands where tledge locks a name. Move it away.") from error
-            raise
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(lock, handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(handle), lock.stat()):
                 return handle
         except BlockingIOError:
@@ -133,6 +147,9 @@ def _taken(lock: Path, create: int, tries: int) -> int:
                 os.close(handle)
                 raise Held from None
             time.sleep(_PAUSE_S)
+        except EnvironmentFault:
+            _given_back(lock, handle)  # without locks nobody can hold it
+            raise
         except FileNotFoundError:
             pass  # the process that held the lock has removed the file
         except BaseException:
@@ -141,6 +158,23 @@ def _taken(lock: Path, create: int, tries: int) -> int:
         os.close(handle)
 
 
+def _opened(lock: Path, create: int) -> int:
+    try:
+        return os.open(lock, os.O_RDWR | os.O_NOFOLLOW | create, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            raise EnvironmentFault(f"{lock}: stands where tledge locks a name; move it away") from error
+        if error.errno != errno.EACCES or not create or not lock.exists():
+            raise
+    try:
+        return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)  # another user's, which can still be locked
+    except PermissionError:
+        raise Held from None
+    except FileNotFoundError:  # he has removed it in the meantime
+        return _opened(lock, create)
+
+
 def _given_back(lock: Path, handle: int) -> None:
-    lock.unlink(missing_ok=True)  # removed while held: a process that has it open sees that it is gone
+    with contextlib.suppress(PermissionError):  # another user's, in a folder where only he may remove it
+        lock.unlink(missing_ok=True)  # removed while held: a process that has it open sees that it is gone
     os.close(handle)

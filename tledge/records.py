@@ -241,7 +241,13 @@ class Manifest(Record):
     )
 
     @model_validator(mode="after")
-    def _confusions_are_of_the_labels(self) -> Self:
+    def _is_of_a_classifier(self) -> Self:
+        if len(self.labels) < 2:
+            raise ValueError("a classifier has two labels or more")
+        if missing := [name for name in SPLITS if name not in self.splits]:
+            raise ValueError(f"the {missing[0]} split is missing")
+        if missing := [name for name in ("validation", "test") if name not in self.metrics]:
+            raise ValueError(f"the metrics of the {missing[0]} split are missing")
         for scores in self.metrics.values():
             _check_classes(scores.confusions, self.labels)
         return self

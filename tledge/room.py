@@ -84,6 +84,16 @@ def _left_of_the_address_space() -> Iterator[int]:
         yield most - int(pages[0]) * resource.getpagesize()
 
 
+def require_address_space(num_bytes: int, what: str) -> None:
+    """Raise EnvironmentFault where the process's limit leaves less address space than ``what`` needs."""
+    for left in _left_of_the_address_space():
+        if left < num_bytes:
+            raise EnvironmentFault(
+                f"too little address space: {what} needs about {num_bytes / 1e6:,.0f} MB and this process may take "
+                f"{left / 1e6:,.0f} MB. Allow more: ulimit -v unlimited"
+            )
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text()

@@ -17,6 +17,7 @@ from pathlib import Path
 from tledge.errors import ArtifactError, InputError, TledgeError, unknown
 from tledge.files import read_file, sha256_file
 from tledge.locks import reserved
+from tledge.printable import one_line
 from tledge.records import MIXED_SUFFIX, ExportRecord, Manifest, Record
 
 MANIFEST = "manifest.json"
@@ -69,9 +70,13 @@ class Run:
     def export_names(self) -> list[str]:
         """List the formats that something was exported to, whole or not.
 
-        Hidden files are left by an export that was stopped, and do not count.
+        Hidden files are left by an export that was stopped, and do not count. Raises ArtifactError for a folder whose
+        name no format can have.
         """
         folders = sorted(path for path in (self.folder / "exports").glob("*") if path.is_dir())
+        for folder in folders:
+            if folder.name.encode(errors="replace") != os.fsencode(folder.name):
+                raise ArtifactError(f"{folder}: its name is not UTF-8, so it is no format's; move it out of the run")
         return [path.name for path in folders if any(not inner.name.startswith(".") for inner in path.iterdir())]
 
     def exports(self, format_names: Iterable[str] | None = None) -> dict[str, ExportRecord]:
@@ -179,7 +184,7 @@ def list_runs(root: Path) -> list[RunSummary]:
                 test_accuracy=run.manifest.metrics["test"].accuracy if run else None,
                 artifacts=artifacts,
                 is_latest=name == latest,
-                problem=problem,
+                problem=problem and one_line(problem),  # JSON holds no part of a name that isn't UTF-8
             )
         )
     return summaries

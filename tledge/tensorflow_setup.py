@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from tledge.errors import REINSTALL, EnvironmentFault
+from tledge.machine import cpu_name, usable_cores
 from tledge.records import DeviceRecord
+from tledge.room import require_address_space
 from tledge.search_paths import require_no_gpu_tools
+
+# What the build of a small network takes, and each core's threads. These were measured with TensorFlow 2.21 on Linux.
+_ADDRESS_SPACE_BYTES, _BYTES_OF_A_CORE = 2_700_000_000, 150_000_000
 
 
 def tensorflow(seed: int | None = None) -> Any:
@@ -18,8 +27,7 @@ def tensorflow(seed: int | None = None) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read once, when the C++ library loads
     # Makes TensorFlow's own lazy tf.keras the one that we import by name, and saves importing Keras 3: a second.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    import tensorflow as tf
-
+    tf = _imported()
     tf.get_logger().setLevel("ERROR")  # its warnings concern deprecated calls inside the libraries, not in tledge
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -37,6 +45,29 @@ def tensorflow(seed: int | None = None) -> Any:
     return tf
 
 
+def _imported() -> Any:
+    """Import TensorFlow.
+
+    Raises EnvironmentFault where the machine refuses it. Where the address space is too small, TensorFlow would end the
+    process in the middle of the work.
+    """
+    if sys.flags.optimize >= 2:
+        raise EnvironmentFault(
+            "TensorFlow can't be loaded by a Python that leaves out docstrings. Drop PYTHONOPTIMIZE=2, or -OO; "
+            "PYTHONOPTIMIZE=1 is fine."
+        )
+    if "tensorflow" not in sys.modules:
+        require_address_space(_ADDRESS_SPACE_BYTES + _BYTES_OF_A_CORE * usable_cores(), "TensorFlow")
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - a user without a home folder, for whom Keras would make ./~
+        os.environ.setdefault("KERAS_HOME", str(Path(tempfile.gettempdir(), ".keras")))
+    try:
+        import tensorflow as tf
+    except Exception as error:  # a damaged library raises whatever its first lines run into
+        told = EnvironmentFault(f"TensorFlow can't be loaded ({type(error).__name__}: {error}). {REINSTALL}")
+        raise told from error
+    return tf
+
+
 def device() -> DeviceRecord:
     """Name the device that TensorFlow computes on: the GPUs it sees, else the CPU."""
     tf = tensorflow()
@@ -44,6 +75,4 @@ def device() -> DeviceRecord:
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
         return DeviceRecord(kind="GPU", name=details.get("device_name", gpus[0].name), count=len(gpus))
-    from tledge.machine import cpu_name, usable_cores
-
     return DeviceRecord(kind="CPU", name=cpu_name(), count=usable_cores())

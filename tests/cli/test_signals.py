@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -45,6 +47,21 @@ def endless(x):
 endless.get_concrete_function()
 print("computing", flush=True)
 endless(tf.constant(1.0))
+"""
+
+IN_BARS = """
+import sys, time
+import tledge.cli.main
+from tledge.cli.console import TerminalProgress
+
+def command():
+    with TerminalProgress(quiet=False).step("counting", int(sys.argv[1])) as advance:
+        for _ in range(int(sys.argv[1])):
+            time.sleep(0.05)
+            advance(1)
+
+tledge.cli.main.app = command
+tledge.cli.main.main()
 """
 
 
@@ -101,6 +118,24 @@ def test_a_build_ends_with_a_signal_while_tensorflow_is_inside_an_operator_and_t
     assert subprocess.run([*command, str(tiny_backbone)], capture_output=True, check=False).returncode == 0
     assert open_run(tmp_path / "artifacts").name == "first"
     assert sorted(path.name for path in (tmp_path / "artifacts").iterdir()) == [".tledge", "first", "latest"]
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["with SIGHUP", "without SIGHUP"])
+def test_a_terminal_that_goes_away_while_bars_are_drawn_ends_in_129(tmp_path: Path, is_told: bool) -> None:
+    take_terminal = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n" if is_told else ""
+    count = "10000" if is_told else "40"  # A command that hears no signal hears of it at the end of a step.
+    terminal, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", take_terminal + IN_BARS, count], stdin=slave, stdout=slave, stderr=slave,
+        start_new_session=True, env={**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    while b"counting" not in shown:
+        shown += os.read(terminal, 4096)
+    os.close(terminal)
+    assert process.wait(SECONDS) == 128 + signal.SIGHUP
+    assert list(tmp_path.iterdir()) == []  # no log of a bug
 
 
 def test_a_caller_of_the_library_keeps_his_signals() -> None:

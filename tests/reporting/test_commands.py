@@ -62,7 +62,7 @@ def test_a_report_that_was_edited_is_refused(tledge: Callable[..., Any], runs: P
     path.write_text(path.read_text().replace('"failed"', '"passed"'))
     outcome = tledge("report", "--run", "a", "--artifacts", runs)
     assert outcome.code == 3
-    assert "verify again: tledge verify --run a" in outcome.err
+    assert "Verify again: tledge verify --run a" in outcome.err
 
 
 def test_a_report_of_another_build_or_of_an_older_version_is_refused(tledge: Callable[..., Any], runs: Path) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.workers.process import WorkerFailed, WorkerProcess
+from tledge.bench.answers import require_logits
+from tledge.errors import EnvironmentFault
+from tledge.workers.process import OutOfMemory, WorkerFailed, WorkerProcess
 
 from .jobs import job
 
@@ -47,6 +49,22 @@ def test_a_crash_by_signal_is_named(ends: Any, name: str) -> None:
 def test_a_signal_without_a_name_of_its_own_is_numbered(ends: Any) -> None:
     with pytest.raises(WorkerFailed, match="signal 40"):
         ends("os.kill(os.getpid(), 40); time.sleep(5)")
+
+
+@pytest.mark.parametrize(
+    "work",
+    ["raise MemoryError", "raise RuntimeError('std::bad_alloc')", "sys.stderr.write('bad_alloc'); sys.stderr.flush(); os.abort()",
+     "os.kill(os.getpid(), 9); time.sleep(5)"],
+)  # fmt: skip
+def test_a_process_that_ended_for_lack_of_memory_is_told_as_that(ends: Any, work: str) -> None:
+    with pytest.raises(OutOfMemory, match="memory"):
+        ends(work)
+
+
+def test_an_original_without_memory_is_no_reason_to_build_again() -> None:
+    with pytest.raises(EnvironmentFault, match="too little memory for the original: gone") as told:
+        require_logits(OutOfMemory("gone"), "model")
+    assert "build" not in str(told.value)
 
 
 def test_a_native_crash_is_a_failed_worker(ends: Any) -> None:

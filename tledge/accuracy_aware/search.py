@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tledge.accuracy_aware.scoring import Judge, Score
 from tledge.accuracy_aware.sensitivity import NUM_PHOTOS, choices, ranked
+from tledge.backbones.own_graph import errors_of
 from tledge.cache import scratch_folder
 from tledge.compression.codes import Grid
 from tledge.errors import ArtifactError, EnvironmentFault, InputError, PromiseBroken
@@ -72,7 +73,7 @@ def export_within(
     require_readers(options, [form for one in wanted for form in (one, formats()[f"{one.name}{_TRAINED}"])])
     materials = Materials(run, options, progress)
     ways = [f"{form.name}{end}" for form in wanted for end in _ENDS]
-    with reserved_formats(run, ways), scratch_folder() as folder:
+    with reserved_formats(run, ways), scratch_folder() as folder, errors_of(run.manifest.backbone.handle):
         judge = Judge(run, folder, progress)
         if why := too_few(judge.num_photos, max_drop_points):
             progress.warn(why)

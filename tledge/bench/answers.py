@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tledge.errors import ArtifactError
+from tledge.errors import ArtifactError, EnvironmentFault
 from tledge.printable import sentence
-from tledge.workers.process import WorkerFailed
+from tledge.workers.process import OutOfMemory, WorkerFailed
 
 Floats = npt.NDArray[np.floating]
 _TOLERANCE = 0.01  # about two scales of an 8-bit output, whose range need not end at 0 and 1
@@ -56,10 +56,15 @@ def probabilities_or_fault(answers: Floats | WorkerFailed) -> Floats | WorkerFai
 def require_logits(answers: Floats | WorkerFailed, model: object) -> Floats:
     """Return the original's answers, finite logits (N, C).
 
-    Raises ArtifactError where the original failed or a logit is not finite. The error names ``model``, its path.
+    Raises EnvironmentFault where the original's process ran out of memory, and ArtifactError where it failed otherwise or
+    a logit is not finite. The error names ``model``, its path.
     """
-    # The files of a run have the hashes of its manifest. So a build on this machine would fail as well, or the memory is short.
-    remedy = "Free some memory, or use the machine and the libraries that built the run."
+    if isinstance(answers, OutOfMemory):
+        raise EnvironmentFault(
+            f"{model}: too little memory for the original: {sentence(str(answers))} Free some, or take a larger machine."
+        )
+    # The files of a run have the hashes of its manifest. So a build on this machine would fail as well.
+    remedy = "Use the machine and the libraries that built the run."
     if isinstance(answers, WorkerFailed):
         raise ArtifactError(f"{model}: the original does not run on this machine: {sentence(str(answers))} {remedy}")
     if num_not_finite(answers):

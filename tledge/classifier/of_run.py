@@ -14,7 +14,7 @@ from tledge.classifier.network import NETWORK, HeadShape, classifier, load_netwo
 from tledge.errors import ArtifactError, InputError
 from tledge.preprocessing import Pixels
 from tledge.run import Run
-from tledge.tensorflow_setup import tensorflow
+from tledge.saved_models import saved_variables
 
 Floats = npt.NDArray[np.float32]
 
@@ -68,12 +68,12 @@ def _backbone_of(run: Run, weights: str | None) -> Backbone:
 
 def _head_layers(run: Run, count: int) -> list[tuple[Floats, Floats]]:
     """Return kernel and bias of each layer of the head, as the SavedModel holds them."""
-    stored = tensorflow().train.load_checkpoint(str(run.folder / "model" / "variables" / "variables"))
-    held = stored.get_variable_to_shape_map()
-    # A head that was trained on features has its own name. Otherwise it is last in the list of the network's weights.
-    listed = sum(name.startswith("weights/") for name in held)
-    places = [f"weights/{listed - 2 * count + number}" for number in range(2 * count)]
-    if not listed:
-        places = [f"head/{number // 2}/{number % 2}" for number in range(2 * count)]
-    values = [np.asarray(stored.get_tensor(f"{place}/.ATTRIBUTES/VARIABLE_VALUE"), np.float32) for place in places]
+    with saved_variables(run.folder / "model") as stored:
+        held = stored.get_variable_to_shape_map()
+        # A head that was trained on features has its own name. Otherwise it is last in the list of the network's weights.
+        listed = sum(name.startswith("weights/") for name in held)
+        places = [f"weights/{listed - 2 * count + number}" for number in range(2 * count)]
+        if not listed:
+            places = [f"head/{number // 2}/{number % 2}" for number in range(2 * count)]
+        values = [np.asarray(stored.get_tensor(f"{place}/.ATTRIBUTES/VARIABLE_VALUE"), np.float32) for place in places]
     return list(zip(values[::2], values[1::2], strict=True))

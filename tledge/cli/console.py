@@ -8,6 +8,7 @@ nor hide anything.
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import io
 import os
@@ -135,7 +136,8 @@ def run_guarded(command: Callable[[], Any]) -> int:
     """Run a Typer app, and return its exit code. Every error becomes one message.
 
     Where the reader of our output is gone (``tledge runs | head -1``), the command ends quietly with the code of a
-    program that SIGPIPE ended, whatever its result. The code 1 would read as a failed gate.
+    program that SIGPIPE ended, whatever its result. The code 1 would read as a failed gate. Where a terminal is gone, the
+    code is that of SIGHUP.
     """
     with _outputs() as outputs:
         try:
@@ -143,11 +145,11 @@ def run_guarded(command: Callable[[], Any]) -> int:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:  # closed by whoever started us
                     stream.flush()
-        except BrokenPipeError:
+        except OSError as error:  # _run lets no other through
             nowhere = os.open(os.devnull, os.O_WRONLY)
             for number in (1, 2):
                 os.dup2(nowhere, number)  # At the end, what is still in the buffers is flushed again.
-            return READER_GONE
+            return READER_GONE if isinstance(error, BrokenPipeError) else HUNG_UP
     return code
 
 
@@ -165,8 +167,13 @@ def _outputs() -> Iterator[list[int]]:
             os.close(copy)
 
 
-def _reader_is_gone(outputs: list[int]) -> bool:
-    """Tell whether the reader of stdout or stderr is gone: a BrokenPipeError may also come from a socket or worker."""
+def _says_that_the_reader_is_gone(error: Exception, outputs: list[int]) -> bool:
+    """Tell whether an error came from writing to a pipe or a terminal that is gone.
+
+    A socket, a worker or a disk may raise the same error, so stdout and stderr are looked at.
+    """
+    if not isinstance(error, BrokenPipeError) and getattr(error, "errno", None) != errno.EIO:
+        return False
     poll = select.poll()
     for number in outputs:
         poll.register(number, 0)  # errors are always told
@@ -200,7 +207,7 @@ def _run(command: Callable[[], Any], outputs: list[int]) -> int:
             _say_error(str(error))
             return error.exit_code
         except Exception as error:
-            if isinstance(error, BrokenPipeError) and _reader_is_gone(outputs):
+            if _says_that_the_reader_is_gone(error, outputs):
                 raise
             fault = environment_fault(error)
             if fault:

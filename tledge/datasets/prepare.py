@@ -37,14 +37,14 @@ from tledge.datasets.splits import (
     without_near_copies,
 )
 from tledge.datasets.unreadable import SkippedPhotos
-from tledge.errors import InputError, TledgeError
+from tledge.errors import ArtifactError, InputError, TledgeError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
 from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage, as_recorded
 from tledge.printable import counted, few
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
-from tledge.run import Run
+from tledge.run import MANIFEST, Run
 
 SPLITS_FILE = "splits.csv"
 FINGERPRINTS_FILE = "fingerprints.npy"
@@ -370,13 +370,27 @@ class Member(NamedTuple):
 
 
 def members(run: Run, split: SplitName) -> list[Member]:
-    """Return the photos of a split of a run, in the order of splits.csv, without their pixels."""
-    with (run.folder / SPLITS_FILE).open(newline="", encoding="utf-8") as file:
-        return [
-            Member(entry["id"], bytes.fromhex(entry["content_sha256"]), int(entry["label"]))
-            for entry in csv.DictReader(file)
-            if entry["split"] == split
-        ]
+    """Return the photos of a split of a run, in the order of splits.csv, without their pixels.
+
+    Raises ArtifactError where they are not the photos that the manifest tells of.
+    """
+    path, labels, recorded = run.folder / SPLITS_FILE, run.manifest.labels, run.manifest.splits[split]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = [
+                Member(entry["id"], bytes.fromhex(entry["content_sha256"]), int(entry["label"]))
+                for entry in csv.DictReader(file)
+                if entry["split"] == split
+            ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
+        reason = f"{type(error).__name__}: {error}"
+        raise ArtifactError(f"{path}: no list of the run's photos ({reason}); build the run again") from error
+    is_known = all(0 <= one.label < len(labels) for one in found)
+    if not is_known or recorded.sha256 != split_digest(
+        [one.content_sha256 for one in found], [labels[one.label] for one in found]
+    ):
+        raise ArtifactError(f"{path}: its {split} photos are not those of {MANIFEST}; build the run again")
+    return found
 
 
 def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tledge.datasets.photo_source import Source
 from tledge.errors import InputError
+from tledge.home import expanded
 
 
 def open_moved(spec: str) -> Source:
@@ -16,7 +17,7 @@ def open_moved(spec: str) -> Source:
     """
     from tledge.datasets import folder
 
-    path = Path(spec).expanduser()
+    path = expanded(spec, "data set")
     return folder.open_any(path) if path.is_dir() else open_source(spec)
 
 
@@ -31,7 +32,7 @@ def open_source(spec: str) -> Source:
 
     if spec.startswith("tfds:"):
         return tfds.open_tfds(spec.removeprefix("tfds:"))
-    path = Path(spec).expanduser()
+    path = expanded(spec, f"data set {spec}")
     looks_like_path = os.sep in spec or spec.startswith((".", "~"))
     if looks_like_path and (path.exists() or spec.startswith((".", "~", os.sep)) or not tfds.is_known(spec)):
         return folder.open_folder(path)

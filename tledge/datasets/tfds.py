@@ -116,6 +116,10 @@ def _near_only(name: str, names: list[str]) -> list[str]:
 
 def _download(builder: Any, spec: str) -> None:
     where = f"Prepared data is looked for in TFDS_DATA_DIR, now {builder.data_path}."
+    if str(builder.data_path).startswith("~"):  # the library would make a folder of this name in the working directory
+        raise EnvironmentFault(
+            f"data set {spec!r}: no home folder is known for this user. Set TFDS_DATA_DIR to a folder that holds it."
+        )
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         _require_fetched_by_hand(builder, spec)
     elif builder.url_infos:

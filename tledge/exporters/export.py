@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import re
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -16,6 +15,7 @@ from pathlib import Path
 from tledge._version import __version__
 from tledge.audit import audit, require_promise
 from tledge.backbones import is_address
+from tledge.backbones.own_graph import errors_of
 from tledge.errors import InputError, PromiseBroken, disk_full
 from tledge.exporters.format import ONE_PHOTO, ConverterInput, Format
 from tledge.exporters.known_formats import chosen, formats, require_batch, require_readers
@@ -23,7 +23,7 @@ from tledge.exporters.materials import Materials
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material
 from tledge.exporters.processes import Processes, with_room
-from tledge.files import compressed_bytes, sealed, write_together
+from tledge.files import compressed_bytes, sealed, temporary_folder, write_together
 from tledge.progress import Progress, Silent
 from tledge.records import ExportRecord
 from tledge.run import Run, find_run, library_versions, now_utc, reserved_part
@@ -86,7 +86,8 @@ def export_formats(
         for form in wanted:
             if form.on_request and not form.is_trained:
                 progress.warn(f"{form.name}: {form.on_request}")
-        outcomes = _outcomes(run, wanted, materials, jobs, progress)
+        with errors_of(run.manifest.backbone.handle):
+            outcomes = _outcomes(run, wanted, materials, jobs, progress)
     made = [one for one in outcomes if isinstance(one, ExportRecord)]
     refused = [str(one) for one in outcomes if isinstance(one, PromiseBroken)]
     if refused:
@@ -256,7 +257,7 @@ def artifact(run: Run, form: Format, material: Material | None, progress: Progre
     with progress.step(f"exporting {form.name}"):
         data = _converted(form, model_of(run, form.name, material, form.batch))
     seconds = time.perf_counter() - started
-    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+    with temporary_folder() as folder:
         candidate = Path(folder, form.file)
         candidate.write_bytes(data)
         found = audit(candidate)

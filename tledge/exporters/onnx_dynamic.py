@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tledge.exporters.onnx_graph import quantizable
+from tledge.files import temporary_folder
 
 
 def quantize_weights(graph: Any) -> Any:
@@ -27,7 +27,7 @@ def quantize_weights(graph: Any) -> Any:
     )  # its error names an operator that ONNX does not know; the quantizer's speaks of a missing type
     model = quantizable(graph)
     _channels_to_one_scale(model)
-    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+    with temporary_folder() as folder:
         quantized = Path(folder, "quantized.onnx")
         quantize_dynamic(
             model,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tledge.exporters.float16 import require_within
+from tledge.files import temporary_folder
 
 OPSET = 17  # tf2onnx 1.17 writes 15 to 18
 INPUT, OUTPUT = "pixels", "probabilities"
@@ -239,7 +239,7 @@ def quantizable(model: Any) -> Any:
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+    with temporary_folder() as folder:
         plain, ready = (Path(folder, f"{stage}.onnx") for stage in ("plain", "ready"))
         onnx.save(model, plain)
         # Symbolic shape inference needs one more package, and every shape here is fixed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from tledge.exporters.onnx_graph import (
     subtractions_to_additions,
 )
 from tledge.exporters.onnx_pairs import bound_pairs
+from tledge.files import temporary_folder
 
 Floats = npt.NDArray[np.float32]
 
@@ -88,7 +88,7 @@ class OnnxDraft:
         import onnx
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        with tempfile.TemporaryDirectory(prefix="tledge-") as folder:
+        with temporary_folder() as folder:
             ready, quantized = (Path(folder, f"{stage}.onnx") for stage in ("ready", "quantized"))
             onnx.save(self._ready, ready)
             quantize_static(

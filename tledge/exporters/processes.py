@@ -10,7 +10,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any, Self, TypeVar
 
 from tledge.confinement import die_with_parent
 from tledge.errors import EnvironmentFault, TledgeError, environment_fault
+from tledge.files import temporary_folder
 from tledge.room import available_memory
 from tledge.search_paths import safe_environment
 
@@ -59,7 +59,8 @@ class Processes:
 
     def __enter__(self) -> Self:
         # The processes write temporary files here. A process that is killed does not remove its files.
-        self._folder = tempfile.TemporaryDirectory(prefix="tledge-", ignore_cleanup_errors=True)
+        self._stack = contextlib.ExitStack()
+        self._folder = self._stack.enter_context(temporary_folder())
         return self
 
     def __exit__(
@@ -71,7 +72,7 @@ class Processes:
             process.kill()
         for process in self._started:
             process.exit_code()
-        self._folder.cleanup()
+        self._stack.close()
 
     def call(self, what: str, function: Callable[..., T], *arguments: Any) -> T:
         """Return ``function(*arguments)``, computed by the next process that is free. The calling thread waits for it.
@@ -106,7 +107,7 @@ class Processes:
         with self._lock:
             if not self._is_open:
                 raise CancelledError
-            self._started.append(_Process(self._folder.name))
+            self._started.append(_Process(str(self._folder)))
             return self._started[-1]
 
 

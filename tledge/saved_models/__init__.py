@@ -6,6 +6,14 @@ from tledge.saved_models.load import (
     load_original,
     load_saved_model,
     require_image_network,
+    saved_variables,
 )
 
-__all__ = ["GRAPH", "DamagedSavedModel", "load_original", "load_saved_model", "require_image_network"]
+__all__ = [
+    "GRAPH",
+    "DamagedSavedModel",
+    "load_original",
+    "load_saved_model",
+    "require_image_network",
+    "saved_variables",
+]

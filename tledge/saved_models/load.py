@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tledge.errors import InputError
+from tledge.errors import ArtifactError, InputError
+from tledge.plain_path import plain_path
 from tledge.tensorflow_setup import tensorflow
 
 GRAPH = "saved_model.pb"
@@ -26,15 +29,29 @@ def load_saved_model(folder: Path, what: str, loader: Callable[[str], Any] | Non
     Errors of the loader are raised as they are.
     """
     require_image_network(folder, what)
-    return (loader or tensorflow().saved_model.load)(str(folder))
+    with contextlib.ExitStack() as stack:
+        loaded = (loader or tensorflow().saved_model.load)(stack.enter_context(plain_path(folder)))
+        # Saving what was loaded copies its assets from this path, so the path lasts as long as the object.
+        weakref.finalize(loaded, stack.pop_all().close)
+    return loaded
+
+
+@contextlib.contextmanager
+def saved_variables(folder: Path) -> Iterator[Any]:
+    """Give TensorFlow's reader of the variables of a SavedModel. Errors of the reader are raised as they are."""
+    with plain_path(folder) as path:
+        yield tensorflow().train.load_checkpoint(f"{path}/variables/variables")
 
 
 def load_original(folder: Path) -> Any:
     """Load the original of a run; ``folder`` is the folder of its SavedModel.
 
-    Raises what :func:`load_saved_model` raises.
+    Raises what :func:`load_saved_model` raises, but ArtifactError where its graph can't be read.
     """
-    return load_saved_model(folder, f"the original in {folder}")
+    try:
+        return load_saved_model(folder, f"the original in {folder}")
+    except DamagedSavedModel as error:
+        raise ArtifactError(f"{error}; build the run again") from error
 
 
 def require_image_network(folder: Path, what: str) -> None:

@@ -13,12 +13,14 @@ import numpy as np
 
 from tledge._version import __version__
 from tledge.backbones import DEFAULT, IMAGENET, NO_WEIGHTS, Backbone, is_name, open_backbone
+from tledge.backbones.own_graph import errors_of
 from tledge.cache import scratch_folder
 from tledge.datasets import open_source
 from tledge.datasets.prepare import prepare_dataset, require_classes
 from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.files import atomic_write
+from tledge.home import expanded
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Preparation
 from tledge.progress import Progress, Silent
@@ -100,9 +102,9 @@ def build(
             name = stack.enter_context(reserved_new_run(root, name))
         request = Request(
             dataset=source.spec,
-            backbone=backbone if is_name(backbone) else _absolute(backbone),
+            backbone=backbone if is_name(backbone) else _absolute(backbone, "backbone"),
             input_size=input_size,
-            weights=weights if weights in (None, IMAGENET, NO_WEIGHTS) else _absolute(weights),
+            weights=weights if weights in (None, IMAGENET, NO_WEIGHTS) else _absolute(weights, "--weights"),
             recipe=recipe,
             seed=seed,
             run=name,
@@ -122,6 +124,7 @@ def build(
         progress.say(f"recipe: {recipe.name}")
         with progress.step("loading the backbone"):
             extractor = stack.enter_context(contextlib.closing(open_backbone(backbone, input_size, weights, seed)))
+        stack.enter_context(errors_of(backbone))
         _check(recipe, extractor, where, progress)
         method = by_features if recipe.method == "features" else by_network
         plan = Plan(extractor, recipe, source.num_photos, len(source.labels), state)
@@ -200,8 +203,8 @@ def _check_asked(seed: int, run: str | None, tensorboard: Path | None, mlflow: b
     require_trackers(tensorboard, mlflow)
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+def _absolute(path: str, option: str) -> str:
+    return str(expanded(path, f"{option} {path}").absolute())
 
 
 def _check(recipe: Recipe, backbone: Backbone, where: DeviceRecord, progress: Progress) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones import RESCALE, Backbone
+from tledge.plain_path import plain_path
 from tledge.preprocessing import PIXEL_SCALE
 from tledge.tensorflow_setup import tensorflow
 from tledge.training.fit import Head
@@ -104,7 +105,10 @@ def save(model: Any, folder: Path) -> None:
     """Write the SavedModel, with both functions of photos as signatures."""
     tf = tensorflow()
     signatures = {"serving_default": model.serve, "float_pixels": model.serve_float}
-    tf.saved_model.save(model, str(folder), signatures, tf.saved_model.SaveOptions(save_debug_info=False))
+    with plain_path(folder.parent) as parent:
+        tf.saved_model.save(
+            model, f"{parent}/{folder.name}", signatures, tf.saved_model.SaveOptions(save_debug_info=False)
+        )
 
 
 def logits_of(model: Any, features: Floats) -> Floats:

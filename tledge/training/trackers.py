@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tledge.errors import EnvironmentFault
 from tledge.files import make_folder, require_folder
+from tledge.plain_path import plain_path
 from tledge.records import Manifest
 
 Row = dict[str, float]
@@ -41,8 +42,8 @@ class TensorBoard:
         from tledge.tensorflow_setup import tensorflow
 
         make_folder(folder / run, _ANOTHER)
-        path = folder / run / f"events.out.tfevents.{time.time_ns()}.tledge"
-        self._writer = tensorflow().io.TFRecordWriter(str(path))
+        with plain_path(folder / run) as path:  # the writer opens its file at once
+            self._writer = tensorflow().io.TFRecordWriter(f"{path}/events.out.tfevents.{time.time_ns()}.tledge")
         self._write(0, {})
 
     def epoch(self, number: int, row: Row) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +29,17 @@ def reference_logits(run: Run, photos: SplitPhotos, folder: Path) -> Floats:
     Raises ArtifactError where the stored logits belong to other photos, or their shape or dtype does not fit the run.
     """
     path, remedy = run.folder / REFERENCE, "Build the run again."
-    with np.load(path, allow_pickle=False) as stored:
-        if tuple(stored["ids"].tolist()) != photos.ids:
-            raise ArtifactError(f"{path}: its photos are not the test split's. {remedy}")
-    unpacked = folder / "reference-logits.npy"
-    with zipfile.ZipFile(path) as archive, archive.open("logits.npy") as packed, unpacked.open("wb") as file:
-        shutil.copyfileobj(packed, file)
-    logits: Floats = np.load(unpacked, mmap_mode="r", allow_pickle=False)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            ids = tuple(np.asarray(stored["ids"]).tolist())  # what is no array is bytes
+        unpacked = folder / "reference-logits.npy"
+        with zipfile.ZipFile(path) as archive, archive.open("logits.npy") as packed, unpacked.open("wb") as file:
+            shutil.copyfileobj(packed, file)
+        logits: Floats = np.load(unpacked, mmap_mode="r", allow_pickle=False)
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArtifactError(f"{path}: does not hold the original's answers ({error}). {remedy}") from error
+    if ids != photos.ids:
+        raise ArtifactError(f"{path}: its photos are not the test split's. {remedy}")
     if logits.shape != (len(photos.ids), len(run.manifest.labels)) or logits.dtype != np.float32:
         raise ArtifactError(f"{path}: logits {logits.dtype} {logits.shape} do not fit the run. {remedy}")
     return logits

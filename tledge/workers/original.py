@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tledge.errors import InputError
+from tledge.errors import ArtifactError, InputError
 from tledge.saved_models import load_original
 from tledge.tensorflow_setup import tensorflow
 from tledge.workers.worker import Worker, serve
@@ -47,11 +47,15 @@ class OriginalWorker(Worker):
     def load(self) -> dict[str, Any]:
         """Load the original, and time this as for an artifact.
 
-        If tledge refuses the SavedModel, the only key of the answer is ``refused``, a sentence that says why."""
+        If tledge refuses the SavedModel, the only key of the answer is ``refused``, a sentence that says why. For a damaged
+        SavedModel the only key is ``damaged``.
+        """
         try:
             return super().load()
         except InputError as error:
             return {"refused": str(error)}
+        except ArtifactError as error:
+            return {"damaged": str(error)}
 
     def opener(self) -> Callable[[], SavedModelSession]:
         return self._open

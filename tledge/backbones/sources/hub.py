@@ -20,9 +20,10 @@ from tledge.backbones.layer import Given, given_for_one
 from tledge.backbones.source import BUNDLED, BackboneSource, Claim, is_address
 from tledge.errors import EnvironmentFault, InputError, disk_full
 from tledge.files import sha256_file
+from tledge.home import expanded
 from tledge.preprocessing import Pixels
 from tledge.reachable import require_reachable
-from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
+from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model, saved_variables
 from tledge.tensorflow_setup import device, tensorflow
 
 _REMEDY = (
@@ -39,7 +40,7 @@ def _claims(handle: str) -> Claim | None:
     """
     if handle == BUNDLED or is_address(handle):
         return "name"
-    return "path" if Path(handle).expanduser().is_dir() else None
+    return "path" if expanded(handle, f"backbone {handle}").is_dir() else None
 
 
 def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -> Backbone:
@@ -123,7 +124,7 @@ def _resolve(handle: str) -> Path:
     if handle == BUNDLED:
         return Path(__file__).parent.parent / "bundled"
     if not is_address(handle):
-        folder = Path(handle).expanduser()
+        folder = expanded(handle, f"backbone {handle}")
         if (folder / GRAPH).is_file():
             return folder
         raise InputError(f"backbone folder {handle}: holds no {GRAPH}")
@@ -160,9 +161,9 @@ def _is_whole(folder: Path) -> bool:
     import tensorflow as tf
 
     try:
-        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
+        with saved_variables(folder) as reader:
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
     except (ValueError, RuntimeError, IndexError, tf.errors.OpError):  # IndexError comes from a file cut short
         return False
     return (folder / GRAPH).stat().st_size > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tledge.backbones.graph import initialise, of_graph
 from tledge.backbones.source import IMAGENET, MAX_INPUT_SIZE, NO_WEIGHTS, BackboneSource
 from tledge.backbones.structure import parsed, structure_fault
 from tledge.errors import EnvironmentFault, InputError, unknown
+from tledge.home import expanded
 from tledge.reachable import require_reachable
 from tledge.records import Record
 from tledge.tensorflow_setup import tensorflow
@@ -106,7 +108,7 @@ def _open(handle: str, input_size: int | None, weights: str | None, seed: int) -
         graph = _flat(_construct(structure), preprocessing(network))
         initialise(graph, seed)
     else:
-        trained = _published(structure) if published else _from_file(structure, Path(source).expanduser())
+        trained = _published(structure) if published else _from_file(structure, expanded(source, f"--weights {source}"))
         graph = _flat(trained, preprocessing(network))
         _transfer(trained, graph, preprocessing(network), published)
         if not all(np.isfinite(values).all() for values in graph.get_weights()):
@@ -194,7 +196,8 @@ def _is_cached(network: str) -> bool:
     The names of the files follow one rule only: the name of the network, in some spelling, stands before "no top".
     """
     name = re.compile(rf"(?<![a-z]){network.lower()}(?!v\d).*notop")
-    files = Path("~/.keras/models").expanduser().glob("*.h5")
+    base = os.path.expanduser("~/.keras")  # noqa: PTH111 - without a home folder it stays as it is, as in Keras
+    files = Path(base if os.access(base, os.W_OK) else "/tmp/.keras", "models").glob("*.h5")  # noqa: S108 - Keras' choice
     return any(name.search(re.sub(r"^weights|[^a-z0-9]", "", path.name.lower())) for path in files)
 
 
