@@ -163,7 +163,7 @@ def _opened(lock: Path, create: int) -> int:
         return os.open(lock, os.O_RDWR | os.O_NOFOLLOW | create, 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR):
-            raise EnvironmentFault(f"{lock}: stands where tledge locks a name; move it away") from error
+            raise EnvironmentFault(f"{lock}: stands where tledge locks a name. Move it away.") from error
         if error.errno != errno.EACCES or not create or not lock.exists():
             raise
     try:

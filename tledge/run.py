@@ -76,7 +76,7 @@ class Run:
         folders = sorted(path for path in (self.folder / "exports").glob("*") if path.is_dir())
         for folder in folders:
             if folder.name.encode(errors="replace") != os.fsencode(folder.name):
-                raise ArtifactError(f"{folder}: its name is not UTF-8, so it is no format's; move it out of the run")
+                raise ArtifactError(f"{folder}: its name is not UTF-8, so it is no format's. Move it out of the run.")
         return [path.name for path in folders if any(not inner.name.startswith(".") for inner in path.iterdir())]
 
     def exports(self, format_names: Iterable[str] | None = None) -> dict[str, ExportRecord]:

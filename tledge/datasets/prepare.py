@@ -384,12 +384,12 @@ def members(run: Run, split: SplitName) -> list[Member]:
             ]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
         reason = f"{type(error).__name__}: {error}"
-        raise ArtifactError(f"{path}: no list of the run's photos ({reason}); build the run again") from error
+        raise ArtifactError(f"{path}: no list of the run's photos ({reason}). Build the run again.") from error
     is_known = all(0 <= one.label < len(labels) for one in found)
     if not is_known or recorded.sha256 != split_digest(
         [one.content_sha256 for one in found], [labels[one.label] for one in found]
     ):
-        raise ArtifactError(f"{path}: its {split} photos are not those of {MANIFEST}; build the run again")
+        raise ArtifactError(f"{path}: its {split} photos are not those of {MANIFEST}. Build the run again.")
     return found
 
 

@@ -51,7 +51,7 @@ def load_original(folder: Path) -> Any:
     try:
         return load_saved_model(folder, f"the original in {folder}")
     except DamagedSavedModel as error:
-        raise ArtifactError(f"{error}; build the run again") from error
+        raise ArtifactError(f"{error}. Build the run again.") from error
 
 
 def require_image_network(folder: Path, what: str) -> None:
