@@ -63,7 +63,7 @@ def test_one_class_is_refused_by_name(build: Command, photo_folder: Any, tmp_pat
     outcome = build(photo_folder({"cat": 8}))
     assert outcome.code == INPUT
     assert "one class (cat)" in outcome.err
-    assert "at least two class folders" in outcome.err
+    assert "one class (cat), and a classifier needs at least two" in outcome.err
     assert _runs(tmp_path) == []
 
 
@@ -79,13 +79,13 @@ def test_over_5_percent_unreadable_photos_are_an_error_that_names_them(build: Co
     folder = photo_folder({"cat": 20, "dog": 20})
     whole = (folder / "cat" / "000.png").read_bytes()
     (folder / "cat" / "torn.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "dog" / "notes.txt").write_text("feed at noon")
+    (folder / "dog" / "notes.jpg").write_text("feed at noon")
     (folder / "dog" / "zero.jpg").write_bytes(b"")
     outcome = build(folder)
     assert outcome.code == INPUT
     assert "3 of 43 photos can't be read, over 5%" in outcome.err
     assert "cat/torn.png (OSError: image file is truncated" in outcome.err
-    assert "dog/notes.txt (no image of a format that Pillow reads)" in outcome.err
+    assert "dog/notes.jpg (no image of a format that Pillow reads)" in outcome.err
     assert "dog/zero.jpg (an empty or unreadable file)" in outcome.err
     assert "Repair or remove them" in outcome.err
     assert " at 0x" not in outcome.err
@@ -97,7 +97,7 @@ def test_unreadable_photos_are_skipped_by_name_counted_and_warned_of(
     folder = photo_folder({"cat": 30, "dog": 30})
     whole = (folder / "cat" / "000.png").read_bytes()
     (folder / "cat" / "torn.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "dog" / "notes.txt").write_text("feed at noon")
+    (folder / "dog" / "notes.jpg").write_text("feed at noon")
     (folder / "dog" / "bomb.png").write_bytes(b"")
     Image.new("1", (12_000, 12_000)).save(folder / "dog" / "bomb.png")
     outcome = build(folder, "--json", "--max-epochs", "1")
@@ -106,7 +106,7 @@ def test_unreadable_photos_are_skipped_by_name_counted_and_warned_of(
     dataset = json.loads(outcome.out)["manifest"]["dataset"]
     assert dataset["num_photos"] == 60
     reasons = {entry["id"]: entry["reason"] for entry in dataset["skipped"]}
-    assert sorted(reasons) == ["cat/torn.png", "dog/bomb.png", "dog/notes.txt"]
+    assert sorted(reasons) == ["cat/torn.png", "dog/bomb.png", "dog/notes.jpg"]
     assert reasons["dog/bomb.png"] == "12000 x 12000 pixels, and the limit is 100,000,000"
     for name in reasons:
         assert name in outcome.err

@@ -64,7 +64,7 @@ def test_an_edited_list_of_photos_is_named_with_the_way_out(lenet_copy: Run, edi
     path = lenet_copy.folder / "splits.csv"
     path.write_bytes(edit(path.read_bytes()))
     run = _sealed_again(lenet_copy)
-    with pytest.raises(ArtifactError, match=r"splits\.csv: .*build the run again"):
+    with pytest.raises(ArtifactError, match=r"splits\.csv: .*Build the run again"):
         for split in SPLITS:
             members(run, split)
 
@@ -95,7 +95,7 @@ def test_a_manifest_without_what_every_run_has_is_damaged(
     write_sealed(path, {**written, key: change(written[key])})
     outcome = tledge("verify", "--artifacts", lenet_copy.folder.parent)
     assert outcome.code == ENVIRONMENT, outcome.err
-    assert f"{path}: {told}; build the run again" in outcome.err
+    assert f"{path}: {told}. Build the run again" in outcome.err
 
 
 @pytest.mark.parametrize("content", [b"no array", b"\x93NUMPY cut short"])
@@ -111,7 +111,7 @@ def test_answers_of_the_original_that_can_not_be_read_are_named(
     outcome = tledge("verify", "--accuracy-only", "--artifacts", run.folder.parent)
     assert outcome.code == ENVIRONMENT, outcome.err
     assert f"{path}: does not hold the original's answers" in outcome.err
-    assert "build the run again" in outcome.err
+    assert "Build the run again" in outcome.err
 
 
 def test_a_folder_of_an_artifact_whose_name_is_not_utf_8_is_named(tledge: Command, exported_lenet: Run) -> None:
@@ -119,7 +119,7 @@ def test_a_folder_of_an_artifact_whose_name_is_not_utf_8_is_named(tledge: Comman
     shutil.copytree(exports / "tflite-float32", exports / os.fsdecode(b"\xff\xfe"))
     outcome = tledge("verify", "--accuracy-only", "--artifacts", exports.parent.parent)
     assert outcome.code == ENVIRONMENT, outcome.err
-    assert "its name is not UTF-8, so it is no format's; move it out of the run" in outcome.err
+    assert "its name is not UTF-8, so it is no format's. Move it out of the run" in outcome.err
     listed = json.loads(tledge("runs", "--json", "--artifacts", exports.parent.parent).out)["runs"]
     assert "its name is not UTF-8" in listed[0]["problem"]
 

@@ -76,7 +76,7 @@ def test_predict_answers_the_readable_photos_and_ends_in_2_for_the_others(
     outcome = tledge("predict", digits / "0" / "torn.png", "--json", *_options(exported))
     assert outcome.code == INPUT
     assert json.loads(outcome.out)["photos"] == []
-    assert "error: 1 of 1 photos can't be read\n" in outcome.err
+    assert "error: 1 of 1 photo can't be read\n" in outcome.err
 
 
 def test_predict_reads_one_photo_from_standard_input(exported: Exported, digits: Path) -> None:

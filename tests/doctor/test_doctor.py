@@ -149,7 +149,7 @@ def test_a_limit_that_is_too_low_is_named_with_the_command_that_raises_it(
     limit: int, name: str, tmp_path: Path
 ) -> None:
     before = resource.getrlimit(limit)
-    resource.setrlimit(limit, (100, before[1]))
+    resource.setrlimit(limit, (50, before[1]))
     try:
         found = {finding.name: finding for finding in limits.CHECK.find(tmp_path)}
     finally:

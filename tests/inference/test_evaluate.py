@@ -15,12 +15,13 @@ from PIL import Image
 from tledge import preprocessing
 from tledge.datasets import open_source
 from tledge.datasets.prepare import load_split, members, prepare_dataset
+from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
 from tledge.files import write_sealed
 from tledge.inference.evaluate import Evaluation, evaluate, parse_class_map
 from tledge.inference.run_model import RunModel, open_model
 from tledge.progress import Silent
-from tledge.records import ExportRecord, Report
+from tledge.records import SPLITS, ExportRecord, Report
 from tledge.run import Run, open_run
 from tledge.runtimes import runtime
 from tledge.statistics import wilson_interval
@@ -46,7 +47,7 @@ def test_on_the_runs_own_data_set_the_test_split_alone_is_scored_as_verify_score
     assert scored.photos_sha256 == manifest.splits["test"].sha256
     assert scored.own_photos == {name: split.num_photos for name, split in manifest.splits.items()}
     train, validation = (manifest.splits[name].num_photos for name in ("train", "validation"))
-    assert f"left out {train} photos that run digits was trained on and {validation}" in progress.warnings[0]
+    assert f"left out {train:,} photos that run digits was trained on and {validation}" in progress.warnings[0]
     assert "are of the test split of run digits itself" in progress.warnings[1]
     assert progress.warnings == scored.warnings
 
@@ -80,7 +81,7 @@ def test_classes_are_matched_by_name_and_missing_ones_warned_of(model: RunModel,
     assert {one.label: one.num_photos for one in scored.per_class if one.num_photos} == {"2": 3, "7": 1}
     assert scored.own_photos == {}
     (warning,) = scored.warnings
-    assert "no photo of 0, 1, 3, 4, 5, 6, 8, 9" in warning
+    assert "no photo of 0, 1, 3, 4, 5, and 3 more" in warning
 
 
 def test_classes_that_the_run_does_not_know_are_named(model: RunModel, photo_folder: Folder) -> None:
@@ -95,7 +96,12 @@ def named(lenet_copy: Run) -> RunModel:
     """A run whose first classes have names, one of them in the Unicode form of macOS."""
     path = lenet_copy.folder / "manifest.json"
     manifest = {**lenet_copy.manifest.as_json()}
-    manifest["labels"] = ["roses", unicodedata.normalize("NFD", "caf\u00e9"), "daisy", *manifest["labels"][3:]]
+    labels = ["roses", unicodedata.normalize("NFD", "caf\u00e9"), "daisy", *manifest["labels"][3:]]
+    manifest["labels"] = labels
+    for split in SPLITS:  # the digest of a split is over the names of the classes, too
+        photos = members(lenet_copy, split)
+        names = [labels[photo.label] for photo in photos]
+        manifest["splits"][split]["sha256"] = split_digest([photo.content_sha256 for photo in photos], names)
     write_sealed(path, manifest)
     return open_model("lenet", artifacts=lenet_copy.folder.parent)
 
@@ -218,7 +224,7 @@ def test_photos_that_were_learned_from_are_left_out_and_named_when_they_come_enc
     assert Counter(copy.split for copy in scored.near_copies) == counts
     assert all(Path(copy.id).stem == copy.of.replace("/", "-") for copy in scored.near_copies)
     left_out, named, of_test = scored.warnings
-    assert f"left out {counts['train']} photos that run digits was trained on and {counts['validation']}" in left_out
+    assert f"left out {counts['train']:,} photos that run digits was trained on and {counts['validation']}" in left_out
     assert f"{counts['train'] + counts['validation']} of these are no files of the run, but its photos" in named
     assert "0/digits-0000.jpg (of digits/0000)" in named
     assert (
@@ -233,7 +239,7 @@ def test_nothing_but_near_copies_of_what_was_learned_from_is_an_error(model: Run
     for member in members(model.run, "test"):
         (path,) = enlarged.glob(f"*/{member.id.replace('/', '-')}.jpg")
         path.unlink()
-    with pytest.raises(InputError, match=r"nothing but \d+ photos that run digits was trained on"):
+    with pytest.raises(InputError, match=r"nothing but [\d,]+ photos that run digits was trained on"):
         evaluate(model, str(enlarged))
 
 

@@ -161,7 +161,7 @@ def test_an_artifact_is_a_plain_file_of_its_own_folder(lenet_as_onnx: Run, file:
     shutil.copy(outside, folder / "inner" / "model.onnx")
     record = run.export_record("onnx-float32").model_copy(update={"file": file.format(folder=root)})
     record.save(folder / "export.json")  # sealed, and of the same content
-    with pytest.raises(ArtifactError, match=r"export\.json: .*file.*tledge export"):
+    with pytest.raises(ArtifactError, match=r"export\.json: .*file.*Export it again"):
         open_model(run, format_name="onnx-float32")
     (row,) = verify(run, wanted=Wanted(accuracy_only=True)).rows
     assert row.verdict == "failed"
@@ -179,7 +179,7 @@ def test_an_artifact_that_was_changed_since_its_export_is_not_run(run_copy: Run)
     [
         ("tflite-int9", None, "unknown artifact of run digits 'tflite-int9'. Did you mean 'tflite-int8'.*onnx-int8"),
         ("../digits", None, "unknown artifact"),
-        ("onnx-int8", "litert", "litert does not run model.onnx, .*use --runtime onnxruntime"),
+        ("onnx-int8", "litert", "litert does not run model.onnx, .*Use --runtime onnxruntime"),
         ("onnx-int8", "onnx", "unknown runtime 'onnx'. Did you mean 'onnxruntime'"),
         (None, "litert", "--runtime litert is for an artifact"),
     ],
