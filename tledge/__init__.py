@@ -16,31 +16,17 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from tledge.api import build, export, verify
-    from tledge.exporters.options import Options
-    from tledge.progress import Progress
-    from tledge.progress_by_default import TledgeWarning
-    from tledge.records import Report
-    from tledge.run import Run
-    from tledge.training.recipe import Recipe
-    from tledge.verification.measurement import Wanted
-
-# The names are imported on first use, because TensorFlow takes seconds to import.
-_HOMES = {
-    "Options": "tledge.exporters.options", "Progress": "tledge.progress", "Recipe": "tledge.training.recipe",
-    "Report": "tledge.records", "Run": "tledge.run", "TledgeWarning": "tledge.progress_by_default",
-    "Wanted": "tledge.verification.measurement",
-    "build": "tledge.api", "export": "tledge.api", "verify": "tledge.api",
-}  # fmt: skip
+    from tledge.api import Options, Progress, Recipe, Report, Run, TledgeWarning, Wanted, build, export, verify
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    """Import a public name on first use, because what is behind it takes a moment."""
+    if name not in __all__:
         raise AttributeError(f"module 'tledge' has no attribute {name!r}")
-    import importlib
-
     from tledge.systems import unsupported
 
     if reason := unsupported():
         raise ImportError(reason)
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    from tledge import api
+
+    return getattr(api, name)

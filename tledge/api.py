@@ -16,7 +16,7 @@ from tledge.backbones import DEFAULT
 from tledge.exporters.options import Options
 from tledge.pixel_range import PixelRange, checked_pixel_range
 from tledge.progress import Progress
-from tledge.progress_by_default import progress_by_default
+from tledge.progress_by_default import TledgeWarning, progress_by_default
 from tledge.records import ExportRecord, Report
 from tledge.run import Run, find_run, open_run
 from tledge.stage_process import call_stage
@@ -25,6 +25,7 @@ from tledge.training.resolve import resolve
 from tledge.verification import targets
 from tledge.verification.measurement import Wanted
 
+__all__ = ["Options", "Progress", "Recipe", "Report", "Run", "TledgeWarning", "Wanted", "build", "export", "verify"]
 _METHODS = ("step", "say", "warn")
 
 

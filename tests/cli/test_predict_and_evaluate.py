@@ -134,3 +134,15 @@ def test_evaluate_refuses_classes_that_the_run_does_not_know(
     assert outcome.code == INPUT
     assert "run digits does not know 'cat'" in outcome.err
     assert outcome.out == ""
+
+
+def test_a_class_of_another_name_is_mapped_as_the_error_proposes(
+    tledge: Command, lenet_copy: Run, photo_folder: Callable[..., Path]
+) -> None:
+    command = ("evaluate", "--dataset", photo_folder({"7": 1, "one": 2}), "--artifacts", lenet_copy.folder.parent)
+    refused = tledge(*command)
+    assert refused.code == INPUT
+    assert "does not know 'one'" in refused.err
+    mapped = tledge(*command, "--map", "one=1", "--json")
+    assert mapped.code == 0, mapped.err
+    assert json.loads(mapped.out)["class_map"] == {"one": "1"}
