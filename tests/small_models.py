@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from tledge.datasets.splits import split_digest
 from tledge.files import sha256_file
 from tledge.records import ExportRecord, Manifest
-from tledge.run import Run, open_run
+from tledge.run import MANIFEST, Run, open_run
 
 SIZE = 32
 CHANNELS = 128  # its kernel is large enough for the dynamic-range converter, which leaves small weights alone
@@ -159,6 +160,10 @@ def without_split(run: Run, split: str) -> Run:
     fingerprints = io.BytesIO()
     np.save(fingerprints, np.load(run.folder / "fingerprints.npy")[is_other[1:]])  # the first line is the header
     others = "".join(itertools.compress(lines, is_other))
+    empty = run.manifest.splits[split].model_copy(update={"num_photos": 0, "sha256": split_digest([], [])})  # type: ignore[index]
+    splits = {**run.manifest.splits, split: empty}
+    run.manifest.model_copy(update={"splits": splits}).save(run.folder / MANIFEST)
+    run = open_run(run.folder.parent, run.name)
     return with_files(run, {"splits.csv": others.encode(), "fingerprints.npy": fingerprints.getvalue()})
 
 

@@ -103,7 +103,7 @@ def test_a_tensorflow_that_can_not_be_imported_is_told_with_what_it_said(tmp_pat
     ended = _run(*BUILD, str(tmp_path / "artifacts"), PYTHONPATH=str(tmp_path))
     assert ended.returncode == ENVIRONMENT, ended.stderr
     assert f"TensorFlow can't be loaded ({error.partition('(')[0]}: " in ended.stderr
-    assert "pip install tledge" in ended.stderr
+    assert "Install tledge and its libraries again" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,8 @@ def test_a_lock_of_another_user_is_held_while_he_lives_and_free_when_he_is_dead(
         ended = subprocess.run([sys.executable, "-c", SHARED, shared], capture_output=True, text=True, check=False)
     listed = [alive.name, ".reserved-dead.lock", ".work-his", ".work-his.lock"]
     assert (ended.stdout, ended.stderr) == (f"{listed}\nanother process is at it\n", "")
+
+
+def test_a_folder_that_has_the_name_of_a_lock_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "tledge-stranger.lock").mkdir()
+    assert list(abandoned(tmp_path, "tledge-")) == []

@@ -92,7 +92,7 @@ def _stage_process() -> int:
 class Interrupted(Steps):
     """Does something in the middle of the training."""
 
-    def __init__(self, what: Callable[[], None]) -> None:
+    def __init__(self, what: Callable[[], object]) -> None:
         super().__init__()
         self._what = what
 
@@ -114,13 +114,23 @@ def _ctrl_c() -> None:
     ids=["Ctrl-C", "killed"],
 )
 def test_a_call_that_is_stopped_ends_its_process_and_keeps_no_run(
-    what: Callable[[], None], error: type[BaseException], tmp_path: Path
+    what: Callable[[], object], error: type[BaseException], tmp_path: Path
 ) -> None:
     with pytest.raises(error):
         tledge.build("digits", backbone="lenet", artifacts=tmp_path / "artifacts", progress=Interrupted(what))
     with pytest.raises(subprocess.CalledProcessError):
         _stage_process()
     assert not list((tmp_path / "artifacts").glob("[!.]*"))
+
+
+def test_an_error_of_the_progress_reaches_the_caller_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
+    """As in a script that a shell without job control put into the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            tledge.build("digits", backbone="lenet", artifacts=tmp_path, progress=Interrupted(lambda: 1 // 0))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

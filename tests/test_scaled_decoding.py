@@ -81,3 +81,16 @@ def test_a_run_of_an_earlier_version_reads_photos_as_it_did(lenet_copy: Run) -> 
     assert open_model(of_version(FULL_DECODES)).preparation == BEFORE
     with pytest.raises(ArtifactError, match="made by a newer tledge"):
         as_recorded(of_version(VERSION + 1).manifest.preprocessing)
+
+
+@pytest.mark.parametrize(("megapixels", "size", "num_decodes"), [(0.2, 224, 1), (12, 96, 1), (24, 380, 2)])
+def test_a_photo_is_decoded_once_unless_its_part_is_too_small(
+    megapixels: float, size: int, num_decodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    height = round((megapixels * 750_000) ** 0.5)
+    photo = _photo(height * 4 // 3, height)
+    opened: list[object] = []
+    open_image = Image.open
+    monkeypatch.setattr(Image, "open", lambda *given, **named: opened.append(given) or open_image(*given, **named))
+    prepare_photo(photo, size)
+    assert len(opened) == num_decodes

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-REINSTALL = "Install tledge and its libraries again, into a new environment: pip install tledge"
+REINSTALL = "Install tledge and its libraries again, into a new environment (in a checkout: pip install .)."
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EIO)
 
 

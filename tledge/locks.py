@@ -48,7 +48,7 @@ def abandoned(folder: Path, prefix: str) -> Iterator[Path]:
     for lock in folder.glob(f"{prefix}*{_SUFFIX}"):
         try:
             handle = _taken(lock, 0, 1)
-        except (Held, OSError):  # a process is at work there, or has removed it since
+        except (Held, OSError, EnvironmentFault):  # a process is at work there, or removed it; a link is nobody's lock
             continue
         try:
             yield lock

@@ -129,8 +129,8 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
     not a whole image of at most ``MAX_PIXELS`` pixels, and for values outside ``pixel_range``. Raises UnknownRange,
     where that is None, for 16-bit values that are all small.
     """
-    with _opened(data, pixel_range) as image:
-        return np.concatenate(list(_rows(image)))
+    with _opened(data, pixel_range) as opened:
+        return np.concatenate(list(_rows(opened.image)))
 
 
 def prepare_photo(
@@ -149,17 +149,25 @@ def prepare_photo(
         return PreparedPhoto(resize(image, size), pixel_digest(image))
     pixel_range, is_scaled = preparation.pixel_range, preparation.version > FULL_DECODES
     with _opened(data, pixel_range, _LEAST_SIDE if is_scaled else None) as opened:
-        digest = _digest_of_shape(opened.height, opened.width)
-        for rows in _rows(opened):
+        image = opened.image
+        digest = _digest_of_shape(image.height, image.width)
+        for rows in _rows(image):
             digest.update(rows.data)
-        if min(opened.size) >= _LEAST_RATIO * size or not is_scaled:
-            return PreparedPhoto(_resized(opened, size), digest.digest())
+        if not opened.is_part or min(image.size) >= _LEAST_RATIO * size:
+            return PreparedPhoto(_resized(image, size), digest.digest())
     with _opened(data, pixel_range, _LEAST_RATIO * size) as opened:
-        return PreparedPhoto(_resized(opened, size), digest.digest())
+        return PreparedPhoto(_resized(opened.image, size), digest.digest())
+
+
+class _Opened(NamedTuple):
+    """An image as a Pillow image, and whether it was decoded at a part of its size."""
+
+    image: Any
+    is_part: bool
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, pixel_range: PixelRange | None, least_side: int | None = None) -> Iterator[Any]:
+def _opened(data: bytes, pixel_range: PixelRange | None, least_side: int | None = None) -> Iterator[_Opened]:
     """Open an image as a Pillow image, upright and RGB.
 
     A large JPEG is decoded at the smallest part of its size whose sides are ``least_side`` pixels or more; None decodes
@@ -171,14 +179,17 @@ def _opened(data: bytes, pixel_range: PixelRange | None, least_side: int | None 
         with warnings.catch_warnings():
             # Pillow warns of a large picture, and of odd metadata; our own limits decide on size.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_formats(data)) as image, _by_itself_if_large(image, least_side):
+            with (
+                Image.open(io.BytesIO(data), formats=_formats(data)) as image,
+                _by_itself_if_large(image, least_side) as is_part,
+            ):
                 found = wide(data, image)
                 image.load()
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
                 if found is None:
-                    yield _upright(image, orientation)
+                    yield _Opened(_upright(image, orientation), is_part)
                 else:
-                    yield _upright(image, orientation, *_values(found, pixel_range))
+                    yield _Opened(_upright(image, orientation, *_values(found, pixel_range)), is_part)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its own message is the address of our buffer
@@ -192,7 +203,9 @@ def _formats(data: bytes) -> tuple[str, ...]:
     if not heif.is_heif(data):
         return _FORMATS
     if not heif.is_readable():
-        raise UnreadableImage("HEIC: convert it to JPEG, or install what reads it: pip install 'tledge[heic]'")
+        raise UnreadableImage(
+            "HEIC: convert it to JPEG, or install the extra heic (in a checkout of tledge: pip install '.[heic]')"
+        )
     return (_HEIF,)
 
 
@@ -204,10 +217,10 @@ def _why_unread(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _by_itself_if_large(image: Any, least_side: int | None) -> Iterator[None]:
+def _by_itself_if_large(image: Any, least_side: int | None) -> Iterator[bool]:
     """Wait, with a large image, until no other large one is being decoded, and keep others waiting inside the block.
 
-    An image that can be decoded at a part of its size, as :func:`_opened` says, is not large.
+    An image that can be decoded at a part of its size, as :func:`_opened` says, is not large. Yields whether it is.
 
     Raises UnreadableImage for an image that is too large by its header.
     """
@@ -220,9 +233,10 @@ def _by_itself_if_large(image: Any, least_side: int | None) -> Iterator[None]:
     if is_scaled:
         image.draft(None, (least_side, least_side))
     # A progressive JPEG is held whole while it is decoded, whatever comes out.
-    is_held_whole = image.width * image.height == num_pixels or "progressive" in image.info
+    is_part = image.width * image.height < num_pixels
+    is_held_whole = not is_part or "progressive" in image.info
     with _alone if num_pixels > _LARGE_PIXELS and is_held_whole else contextlib.nullcontext():
-        yield
+        yield is_part
 
 
 def _upright(image: Any, orientation: Any, values: Values | None = None, pixel_range: PixelRange = WHOLE) -> Any:

@@ -13,9 +13,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import IO, Any
 
 from tledge import errors
@@ -47,7 +49,7 @@ def call_stage(stage: str, arguments: Mapping[str, Any], progress: Progress) -> 
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "tledge.stage_worker", str(written), str(os.getpid())],
-                env=safe_environment(),
+                env=_environment(),
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=said,
@@ -65,11 +67,25 @@ def call_stage(stage: str, arguments: Mapping[str, Any], progress: Progress) -> 
         raise _ended(stage, process.wait(), said)
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment of the process, in which it finds this very package.
+
+    The session may have found it by way of its own ``sys.path``, of which another process knows nothing.
+    """
+    environment = safe_environment()
+    home = str(Path(__file__).resolve().parent.parent)
+    if home not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), home]))
+    return environment
+
+
 def _heard(told: IO[bytes], progress: Progress) -> Iterator[dict[str, Any]]:
     """Pass on what the process tells until it gives a result, and yield that."""
     steps: dict[int, tuple[AbstractContextManager[Advance], Advance]] = {}
     try:
         for line in told:
+            if not line.endswith(b"\n"):  # the process was killed in the middle of it
+                return
             match json.loads(line):
                 case {"step": int(number), "description": str(description), "total": total}:
                     step = progress.step(description, total)
@@ -126,7 +142,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGINT)
     try:
         process.wait(timeout=2 * TIDY_UP_S)
-    except BaseException:  # a second Ctrl-C, too
+    except BaseException as error:  # a second Ctrl-C, too
         process.kill()
         process.wait()
-        raise
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise

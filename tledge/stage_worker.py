@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -90,6 +91,7 @@ STAGES: dict[str, Callable[..., Any]] = {"build": _build, "export": _export, "ve
 def main(descriptor: int, parent_pid: int) -> None:
     """Run the stage that stdin asks for, and write its result or its error to ``descriptor``."""
     die_with_parent(parent_pid)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # of this session, only the caller sends it
     heed_signals()
     os.set_inheritable(descriptor, False)
     told = Told(descriptor)

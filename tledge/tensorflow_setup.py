@@ -16,6 +16,7 @@ from tledge.search_paths import require_no_gpu_tools
 
 # What the build of a small network takes, and each core's threads. These were measured with TensorFlow 2.21 on Linux.
 _ADDRESS_SPACE_BYTES, _BYTES_OF_A_CORE = 2_700_000_000, 150_000_000
+_MOST_ADDRESSES = 6 * 10**9  # a confined process has 8 GiB, on machines of many cores too
 
 
 def tensorflow(seed: int | None = None) -> Any:
@@ -45,6 +46,11 @@ def tensorflow(seed: int | None = None) -> Any:
     return tf
 
 
+def least_address_space() -> int:
+    """Return how many bytes of addresses TensorFlow takes on this machine, at most what a confined process may take."""
+    return min(_ADDRESS_SPACE_BYTES + _BYTES_OF_A_CORE * usable_cores(), _MOST_ADDRESSES)
+
+
 def _imported() -> Any:
     """Import TensorFlow.
 
@@ -57,7 +63,7 @@ def _imported() -> Any:
             "PYTHONOPTIMIZE=1 is fine."
         )
     if "tensorflow" not in sys.modules:
-        require_address_space(_ADDRESS_SPACE_BYTES + _BYTES_OF_A_CORE * usable_cores(), "TensorFlow")
+        require_address_space(least_address_space(), "TensorFlow")
     if os.path.expanduser("~") == "~":  # noqa: PTH111 - a user without a home folder, for whom Keras would make ./~
         os.environ.setdefault("KERAS_HOME", str(Path(tempfile.gettempdir(), ".keras")))
     try:

@@ -65,4 +65,6 @@ def test_a_folder_without_a_file_holds_no_photo_of_a_run(
     place = ("--dataset", tmp_path / "nothing", "--artifacts", travelled[0])
     refused = tledge("export", "--format", "tflite-int8", *place)
     assert refused.code == 2
-    assert "no file in it" in refused.err
+    assert "no file in it. Restore them, name the folder" in refused.err
+    unset = tledge("export", "--format", "tflite-int8", "--dataset", "", "--artifacts", travelled[0])
+    assert unset.code == 2, "an unset variable of a shell is not the working directory"

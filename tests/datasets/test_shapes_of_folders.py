@@ -123,4 +123,4 @@ def test_split_folders_that_are_one_folder_are_refused_by_name(photo_folder: Pho
 
 def test_too_few_photos_of_a_class_are_known_before_one_is_read(photo_folder: PhotoFolder) -> None:
     root = photo_folder({"cat": 1, "dog": 2, "newt": 0})
-    assert "these have fewer: cat (1), newt (0). Add photos, or remove the class folder." in _said(root)
+    assert "these have fewer: cat (1), newt (0). Add photos, or leave out the class." in _said(root)

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from tledge.datasets.splits import Assignment, assign, fraction, split_digest, without_conflicts
+from tledge.datasets.splits import Assignment, assign, fraction, split_digest, without_conflicts, without_near_copies
 from tledge.errors import InputError
 from tledge.records import SPLITS, SplitName
 
@@ -127,6 +127,18 @@ def test_a_class_without_a_training_photo_gets_its_photo_of_the_lowest_hash() ->
         first: "train"
     }
     assert len(made.rows["train"]) == len(set(made.rows["train"].tolist()))
+
+
+def test_a_photo_that_was_moved_into_training_stays_where_its_class_has_a_near_copy_elsewhere() -> None:
+    others, (first, second, *_) = _pictures(100), _held_out(_pictures(100, first=1000))
+    pictures, labels = [*others, first, second], np.array([0] * 100 + [1] * 2)
+    fingerprints = np.random.default_rng(0).integers(0, 256, (102, 256)).astype(np.uint8)
+    fingerprints[101] = fingerprints[100]
+    made = assign(pictures, labels, [None] * 102, 0)
+    left, copies = without_near_copies(made, fingerprints, labels, [str(row) for row in range(102)])
+    assert made.moved.tolist() == [100]
+    assert 100 in left.rows["train"]
+    assert copies.dropped == ()
 
 
 def test_a_class_with_a_training_photo_keeps_its_places() -> None:

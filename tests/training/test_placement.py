@@ -70,7 +70,7 @@ def test_workers_without_a_good_tf_config_are_shown_one(
     ("options", "said"),
     [
         ({"batch_size": 63}, "--batch-size 63: 2 copies of the network share each batch. Use a multiple of 2"),
-        ({"time_budget_s": 60.0}, "say --unfreeze-from and --max-epochs"),
+        ({"time_budget_s": 60.0}, "Say --unfreeze-from and --max-epochs"),
     ],
 )
 def test_what_workers_can_not_share_is_refused_before_they_wait(

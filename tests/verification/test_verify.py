@@ -32,7 +32,7 @@ OwnTarget = Callable[..., Path]
 
 
 def _report(run: Run) -> Report:
-    return Report.load(run.reports() / "report.json", "verify again")
+    return Report.load(run.reports() / "report.json", "Verify again.")
 
 
 def _keep(run: Run, *format_names: str) -> None:
@@ -176,10 +176,10 @@ def test_an_edited_report_is_refused(report: Report, verified: Run, tmp_path: Pa
     agreement = json.dumps(report.rows[0].drift.agreement if report.rows[0].drift else None)
     path.write_text(text.replace(f'"agreement": {agreement}', '"agreement": 0.123', 1))
     with pytest.raises(ArtifactError, match=r"changed since tledge wrote it.*Verify again"):
-        Report.load(path, "verify again")
+        Report.load(path, "Verify again.")
     path.write_text(text[: len(text) // 2])
     with pytest.raises(ArtifactError, match="not a whole JSON record"):
-        Report.load(path, "verify again")
+        Report.load(path, "Verify again.")
 
 
 def _nan_onnx(data: bytes) -> bytes:

@@ -28,7 +28,7 @@ def errors_of(handle: str) -> Iterator[None]:
         if isinstance(error, TledgeError) or environment_fault(error) or not is_strangers or not _is_of_a_graph(error):
             raise
         raise InputError(
-            f"backbone {handle} fails in its own graph: {_sentence(str(error))}. Choose another --backbone."
+            f"backbone {handle} fails in its own graph: {_sentence(error)}. Choose another --backbone."
         ) from error
 
 
@@ -38,8 +38,8 @@ def _is_of_a_graph(error: Exception) -> bool:
     return isinstance(error, tf.errors.OpError) or _NODE.search(str(error)) is not None
 
 
-def _sentence(said: str) -> str:
+def _sentence(error: Exception) -> str:
     """Return the line that says what happened. In an error of tracing it comes last, after lines of code."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     line = lines[-1] if lines[0].endswith("in user code:") else lines[0]
     return line[:_MOST_CHARACTERS].rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import unicodedata
 from collections import Counter
@@ -33,6 +34,7 @@ _NO_PHOTO_SUFFIXES = frozenset(
         *(".npy", ".npz", ".mat", ".pkl", ".db", ".md5", ".sha256"),
     }
 )
+_MOST_ENTRIES = 100
 _DEEPEST = 5  # folders inside each other in which class folders are looked for, to say what was probably meant
 
 
@@ -116,10 +118,28 @@ def meant_instead(root: Path) -> Path | None:
     if below != root and len(inner) > 1:
         return below
     above = root.resolve().parent
-    if above.name.lower() in _SPLIT_FOLDERS and len(_with_photos(above.parent)) > 1:
-        above = above.parent
     is_class = _holds_photos_itself(root) and not _with_photos(root)
-    return above if is_class and len(_with_photos(above)) > 1 else None
+    if not is_class or len(_classes_in(above)) < 2:
+        return None
+    is_split = above.name.lower() in _SPLIT_FOLDERS
+    beside = itertools.islice(above.parent.iterdir(), _MOST_ENTRIES) if is_split else ()
+    return above.parent if sum(path.name.lower() in _SPLIT_FOLDERS for path in beside) > 1 else above
+
+
+def _classes_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder that hold a photo themselves, of which only some entries are looked at.
+
+    It is asked of a folder that nobody named, such as the root of the disk or a home folder.
+    """
+    try:
+        inner = [path for path in itertools.islice(folder.iterdir(), _MOST_ENTRIES) if _is_visible(path.name)]
+        return [
+            path
+            for path in inner
+            if path.is_dir() and any(map(_is_photo, itertools.islice(path.iterdir(), _MOST_ENTRIES)))
+        ]
+    except OSError:
+        return []
 
 
 def did_you_mean(root: Path) -> str:

@@ -37,11 +37,11 @@ from tledge.datasets.splits import (
     without_near_copies,
 )
 from tledge.datasets.unreadable import SkippedPhotos
-from tledge.errors import ArtifactError, InputError, TledgeError
+from tledge.errors import ArtifactError, EnvironmentFault, InputError, TledgeError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
 from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage, as_recorded
-from tledge.printable import counted, few
+from tledge.printable import counted, few, sentence
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
 from tledge.run import MANIFEST, Run
@@ -316,7 +316,7 @@ def _require_photos(source: Source, counts: Sequence[int]) -> None:
     if poor:
         raise InputError(
             f"data set {source.spec}: a class needs at least two photos, and these have fewer: {few(poor, ', ')}."
-            f"{meant_instead(source)} Add photos, or remove the class folder."
+            f"{meant_instead(source)} Add photos, or leave out the class."
         )
 
 
@@ -358,7 +358,8 @@ def _way_out(absent: Sequence[int], labels: npt.NDArray[np.int64], source_splits
             if len(absent) == 1
             else "Add photos, or choose another --seed."
         )
-    return "Put photos of it into the training split, or remove it from the other splits."
+    of_them = "it" if len(absent) == 1 else "them"
+    return f"Put photos of {of_them} into the training split, or remove {of_them} from the other splits."
 
 
 class Member(NamedTuple):
@@ -423,7 +424,10 @@ def _read_again(run: Run, names: Mapping[bytes, str], progress: Progress) -> Row
     try:
         source = _source_of(run)
     except TledgeError as error:
-        raise type(error)(f"the photos of run {run.name} are needed: {error} Restore them, {elsewhere}.") from error
+        kind = InputError if isinstance(error, InputError) else EnvironmentFault
+        raise kind(
+            f"the photos of run {run.name} are needed: {sentence(str(error))} Restore them, {elsewhere}."
+        ) from error
     *_, unreadable = _ingest(source, size, preparation, progress, names)
     cache = pixel_cache(size, preparation)
     missing = [photo_id for key, photo_id in names.items() if key not in cache]

@@ -17,8 +17,17 @@ def open_moved(spec: str) -> Source:
     """
     from tledge.datasets import folder
 
-    path = expanded(spec, "data set")
-    return folder.open_any(path) if path.is_dir() else open_source(spec)
+    if not spec or not expanded(spec, f"data set {spec}").is_dir() or _is_ambiguous(spec):
+        return open_source(spec)  # which refuses what is ambiguous, or empty
+    return folder.open_any(expanded(spec, f"data set {spec}"))
+
+
+def _is_ambiguous(spec: str) -> bool:
+    """Return whether a name of a folder here is the name of a data set, too."""
+    from tledge.datasets import digits, tfds
+
+    is_path = os.sep in spec or spec.startswith((".", "~"))
+    return not is_path and (spec == digits.NAME or tfds.is_known(spec))
 
 
 def open_source(spec: str) -> Source:

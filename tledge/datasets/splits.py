@@ -209,7 +209,8 @@ def without_near_copies(
 
     ``fingerprints`` are those of all photos, uint8 (N, 256). No test photo is left out. Photos are kept where so many
     are near each other that the data are alike by nature. They are also kept where the near photo is of another class,
-    since then a small difference matters. Raises InputError where a split would be empty.
+    since then a small difference matters, and where a class would lose the photo that was moved into training for it.
+    Raises InputError where a split would be empty.
     """
     rows, num_kept = dict(assigned.rows), 0
     records: list[NearCopy] = []
@@ -217,7 +218,7 @@ def without_near_copies(
         mine, others = rows[earlier], np.concatenate([rows[name] for name in later])
         found = neighbours(fingerprints[mine], fingerprints[others])
         nearest = others[found.nearest]
-        is_dropped = found.is_copy & (labels[mine] == labels[nearest])
+        is_dropped = found.is_copy & (labels[mine] == labels[nearest]) & ~np.isin(mine, assigned.moved)
         num_kept += int(np.count_nonzero(found.is_near & ~is_dropped))
         split_of = {int(row): name for name in later for row in rows[name]}
         for row, of, distance in zip(mine[is_dropped], nearest[is_dropped], found.distance[is_dropped], strict=True):

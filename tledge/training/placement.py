@@ -188,7 +188,7 @@ def connected(met: Workers) -> Iterator[None]:
             raise
         raise EnvironmentFault(
             "another worker ended, or can't be reached any more. Start all workers again. The chief goes on from its last "
-            "epoch with tledge build --resume"
+            "epoch with tledge build --resume."
         ) from error
 
 

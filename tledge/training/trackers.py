@@ -109,7 +109,7 @@ def require_trackers(tensorboard: Path | None, mlflow: bool) -> None:
     if tensorboard is not None:
         require_folder(tensorboard, _ANOTHER)
     if mlflow and importlib.util.find_spec("mlflow") is None:
-        raise EnvironmentFault("--mlflow needs the package mlflow: pip install 'tledge[mlflow]'")
+        raise EnvironmentFault("--mlflow needs the extra mlflow (in a checkout of tledge: pip install '.[mlflow]')")
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def kept_state(root: Path, request: Request, progress: Progress, *, goes_on: boo
         is_new = not (folder / _REQUEST).exists()  # a build killed before its request was written has not begun
         if not goes_on and not is_new:
             raise InputError(
-                f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}. "
+                f"run {request.run!r} was begun and not finished. Go on with: tledge build --resume --run {request.run}, "
                 f"or choose another --run, or remove {folder}"
             ) from error
     except OSError as error:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tledge.confinement import landlock_version
 from tledge.doctor.finding import Check, Finding
+from tledge.tensorflow_setup import least_address_space
 
 _LEAST_FILES = 64  # with so many, a build, an export and a verification run to their end
-_LEAST_ADDRESSES = 3 * 10**9  # a build of digits on the bundled backbone takes 2.9 GB
 _LEAST_FILE_BYTES = 10**9
 
 
@@ -24,11 +24,12 @@ def _find(artifacts: Path) -> Iterator[Finding]:
         "Run: ulimit -n 1024" if few else "",
     )
     addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
-    narrow = 0 <= addresses < _LEAST_ADDRESSES
+    least = least_address_space()
+    narrow = 0 <= addresses < least
     yield Finding(
         "address space",
         _bytes(addresses),
-        f"a build takes {_LEAST_ADDRESSES / 1e9:.0f} GB, most of it libraries" if narrow else None,
+        f"a build takes {least / 1e9:.1f} GB here, most of it libraries" if narrow else None,
         "Run: ulimit -v unlimited" if narrow else "",
     )
     largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)

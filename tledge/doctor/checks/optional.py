@@ -16,7 +16,7 @@ def _find(artifacts: Path) -> Iterator[Finding]:
         needed = [one.name for one in required(extra)]
         missing = [name for name in needed if version(name) is None]
         has = ", ".join(f"{name} {version(name)}" for name in needed if name not in missing)
-        get = f"not installed; to get it: pip install 'tledge[{extra}]'"
+        get = f"not installed; to get it, in a checkout of tledge: pip install '.[{extra}]'"
         yield Finding(f"extra {extra}", get if missing else has)
     added = sorted(f"{entry.name} ({entry.value})" for entry in entry_points(group=ENTRY_POINTS))
     yield Finding("added runtimes", ", ".join(added) or "none")
