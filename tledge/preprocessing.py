@@ -108,8 +108,8 @@ class PreparedPhoto(NamedTuple):
     digest: bytes
 
 
-def as_recorded(record: PreprocessingRecord) -> Preparation:
-    """Return the preparation of a run's record.
+def as_recorded(record: PreprocessingRecord, pixel_range: PixelRange | None = None) -> Preparation:
+    """Return the preparation of a run's record, with ``pixel_range`` in place of its own where one is given.
 
     Raises ArtifactError for a version that this tledge does not know.
     """
@@ -118,7 +118,8 @@ def as_recorded(record: PreprocessingRecord) -> Preparation:
             f"version {record.version} of the preprocessing, and this tledge has {VERSION}: the run was made by a newer "
             "tledge. Update tledge."
         )
-    return Preparation(PixelRange(*record.pixel_range) if record.pixel_range else None, record.version)
+    own = PixelRange(*record.pixel_range) if record.pixel_range else None
+    return Preparation(own if pixel_range is None else pixel_range, record.version)
 
 
 def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:

@@ -33,27 +33,7 @@ def export(
 ) -> list[ExportRecord]:
     """Convert a run to the named formats, and write each artifact into ``exports/FORMAT/`` after its audit.
 
-    Args:
-        run: a run, its name, or None for the latest.
-        format_names: names of formats; ``all`` stands for every format that is not made on request only.
-        options: how integer formats are made.
-        batch: photos that a file takes at a time, ``1`` or ``any``.
-        jobs: formats that are converted at a time.
-        max_drop_points: budget of accuracy on the validation photos, in points. Each int8 format becomes the first file
-            that is shown to lose no more. If there is none, it becomes the best file, and the record's ``search`` says so.
-            A budget needs ``jobs=1``.
-        artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
-        dataset: data set or folder that holds the run's photos now, which are known by their content; None looks where they
-            were.
-        progress: receives steps and warnings; None shows nothing.
-
-    Returns:
-        One record for each format, in the order of the names.
-
-    Raises:
-        InputError: a name or an option is wrong.
-        PromiseBroken: a file does not hold what its format promises. The file is not kept.
-        EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
+    The arguments, the result and the errors are those of :func:`tledge.api.export`, which checks them.
     """
     if dataset is not None:
         run = find_run(run, artifacts, dataset)
@@ -83,22 +63,7 @@ def verify(
     ``report.json``, ``report.md``, ``junit.xml`` and ``report.html`` are written together into the run's folder
     ``verification``.
 
-    Args:
-        run: a run, its name, or None for the latest. No other process may verify it meanwhile.
-        target: name of a target, or path of a ``.toml`` file.
-        format_names: artifacts to verify; empty for all of the run.
-        wanted: what to measure, and budgets in place of the target's.
-        artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
-        dataset: data set or folder that holds the run's photos now, which are known by their content; None looks where they
-            were.
-        progress: receives steps and warnings; None shows nothing.
-
-    Returns:
-        The report. Its ``verdict`` is ``certified``, ``passed`` or ``failed``; a failed gate raises nothing.
-
-    Raises:
-        InputError: a name is wrong, or the run has no artifact for the target.
-        EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
+    The arguments, the result and the errors are those of :func:`tledge.api.verify`, which checks them.
     """
     targets.load(target)  # a wrong target is reported before a run is looked for
     run = find_run(run, artifacts, dataset)

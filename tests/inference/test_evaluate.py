@@ -129,6 +129,13 @@ def test_a_map_of_classes_is_read_from_the_command_line() -> None:
         parse_class_map(["rose=roses", "rose=daisy"])
 
 
+def test_a_map_that_could_not_be_read_is_not_proposed(lenet: Run, photo_folder: Folder) -> None:
+    model = open_model("lenet", artifacts=lenet.folder.parent)
+    with pytest.raises(InputError, match="does not know '1='") as caught:
+        evaluate(model, str(photo_folder({"1=": 1, "7": 1})))
+    assert "--map" not in str(caught.value)
+
+
 def test_one_file_under_two_labels_is_named_and_not_scored(lenet: Run, photo_folder: Folder) -> None:
     model = open_model("lenet", artifacts=lenet.folder.parent)
     folder = photo_folder({"1": 3, "7": 2})

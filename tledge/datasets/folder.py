@@ -34,7 +34,7 @@ _NO_PHOTO_SUFFIXES = frozenset(
         *(".npy", ".npz", ".mat", ".pkl", ".db", ".md5", ".sha256"),
     }
 )
-_MOST_ENTRIES = 100
+_MOST_ENTRIES = 100  # of a folder that nobody named: it may be the root of a disk
 _DEEPEST = 5  # folders inside each other in which class folders are looked for, to say what was probably meant
 
 
@@ -122,8 +122,11 @@ def meant_instead(root: Path) -> Path | None:
     if not is_class or len(_classes_in(above)) < 2:
         return None
     is_split = above.name.lower() in _SPLIT_FOLDERS
-    beside = itertools.islice(above.parent.iterdir(), _MOST_ENTRIES) if is_split else ()
-    return above.parent if sum(path.name.lower() in _SPLIT_FOLDERS for path in beside) > 1 else above
+    return (
+        above.parent
+        if is_split and sum(one.name.lower() in _SPLIT_FOLDERS for one in _some_in(above.parent)) > 1
+        else above
+    )
 
 
 def _classes_in(folder: Path) -> list[Path]:
@@ -131,13 +134,14 @@ def _classes_in(folder: Path) -> list[Path]:
 
     It is asked of a folder that nobody named, such as the root of the disk or a home folder.
     """
+    inner = [path for path in _some_in(folder) if path.is_dir() and _is_visible(path.name)]
+    return [path for path in inner if any(map(_is_photo, _some_in(path)))]
+
+
+def _some_in(folder: Path) -> list[Path]:
+    """List some entries of a folder, and none of one that can't be read."""
     try:
-        inner = [path for path in itertools.islice(folder.iterdir(), _MOST_ENTRIES) if _is_visible(path.name)]
-        return [
-            path
-            for path in inner
-            if path.is_dir() and any(map(_is_photo, itertools.islice(path.iterdir(), _MOST_ENTRIES)))
-        ]
+        return list(itertools.islice(folder.iterdir(), _MOST_ENTRIES))
     except OSError:
         return []
 

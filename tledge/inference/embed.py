@@ -98,9 +98,7 @@ def embed(
     progress = progress or Silent()
     with reserved_out(out):
         run = find_run(run, artifacts)
-        preparation = as_recorded(run.manifest.preprocessing)
-        if pixel_range is not None:
-            preparation = preparation._replace(pixel_range=pixel_range)
+        preparation = as_recorded(run.manifest.preprocessing, pixel_range)
         labelled = Labelled(open_source(dataset), split, preparation)
         return _written(run, labelled, out, layer, weights, progress)
 

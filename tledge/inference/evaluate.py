@@ -203,7 +203,9 @@ def _classes(source: Source, model: RunModel, class_map: Mapping[str, str]) -> d
     if unknown_to_run := [label for label, own in found.items() if own is None]:
         known = few(list(map(repr, model.labels)), ", ")
         nearest_own = {label: nearest(label, model.labels) for label in unknown_to_run[:_MOST_GUESSED]}
-        maps = [f"--map {shlex.quote(f'{label}={own}')}" for label, own in nearest_own.items() if own]
+        maps = [
+            f"--map {shlex.quote(f'{label}={own}')}" for label, own in nearest_own.items() if own and "=" not in label
+        ]
         guess = f" If they mean the same, say so: {' '.join(maps)}." if maps else ""
         raise InputError(
             f"data set {source.spec}: run {model.run.name} does not know {few(list(map(repr, unknown_to_run)), ', ')}. Its "

@@ -132,9 +132,7 @@ def open_model(
         ArtifactError: A file changed since it was written, is no model, or keeps weights outside itself.
     """
     run = find_run(run, artifacts)
-    preparation = as_recorded(run.manifest.preprocessing)
-    if pixel_range is not None:
-        preparation = preparation._replace(pixel_range=pixel_range)
+    preparation = as_recorded(run.manifest.preprocessing, pixel_range)
     if format_name is None:
         if runtime is not None:
             raise InputError(f"--runtime {runtime} is for an artifact: name it with --artifact, or drop --runtime")

@@ -48,8 +48,10 @@ class RuleVerdict(Record):
 
     rule: str
     verdict: Verdict
-    obstacles: list[str] = Field(description="why no artifact can be judged by it; empty where each was looked at")
-    findings: list[Finding] = Field(description="one for each artifact of BASE")
+    obstacles: list[str] = Field(
+        description="These are the reasons why no artifact can be judged by the rule. The list is empty if each was looked at."
+    )
+    findings: list[Finding] = Field(description="This has one finding for each artifact of BASE.")
 
 
 class Gate(Record):

@@ -58,28 +58,8 @@ def build(
 ) -> Run | None:
     """Train a classifier and write its run folder.
 
-    Args:
-        dataset: ``digits``, a folder of class folders, or a TensorFlow Datasets name.
-        backbone: a TensorFlow Hub handle or folder, ``bundled``, ``keras:NAME``, ``lenet`` or ``alexnet``.
-        input_size: height and width of the input in pixels, for a backbone that takes any.
-        weights: weights of a ``keras:`` backbone: ``imagenet``, ``none``, or the path of an ``.h5`` file.
-        recipe: how to train. None takes ``head`` for a trained backbone, and ``scratch`` for an untrained one.
-        seed: the same seed gives the same splits and the same model.
-        run: name of the run. None makes one from data set, backbone and time. No other process may build it meanwhile.
-        artifacts: folder of the runs. None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
-        progress: is told of steps and warnings. None shows nothing.
-        resume: go on with an unfinished build of the same name and arguments.
-        tensorboard: folder for TensorBoard's logs.
-        mlflow: record an MLflow run.
-        pixel_range: values of black and white in 16-bit photos. None refuses photos that leave most of 16 bits unused.
-
-    Returns:
-        The run. With the strategy multi-worker every worker calls the function with the same arguments. The chief
-        writes the run, and the others return None.
-
-    Raises:
-        InputError: the arguments or the data are wrong.
-        EnvironmentFault: the machine lacks network, disk, memory or files.
+    The arguments, the result and the errors are those of :func:`tledge.api.build`, which checks them and calls this in a process
+    of its own. None shows no progress here.
     """
     started = time.perf_counter()
     progress = progress or Silent()

@@ -16,30 +16,18 @@ _LEAST_FILE_BYTES = 10**9
 
 def _find(artifacts: Path) -> Iterator[Finding]:
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = 0 <= files < _LEAST_FILES
-    yield Finding(
-        "open files",
-        f"{_shown(files)}, at most {_shown(most)}",
-        f"a command may need {_LEAST_FILES}" if few else None,
-        "Run: ulimit -n 1024" if few else "",
-    )
     addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
-    least = least_address_space()
-    narrow = 0 <= addresses < least
-    yield Finding(
-        "address space",
-        _bytes(addresses),
-        f"a build takes {least / 1e9:.1f} GB here, most of it libraries" if narrow else None,
-        "Run: ulimit -v unlimited" if narrow else "",
-    )
     largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    small = 0 <= largest < _LEAST_FILE_BYTES
-    yield Finding(
-        "size of a file",
-        _bytes(largest),
-        f"a cache of photos may need {_LEAST_FILE_BYTES / 1e9:.0f} GB" if small else None,
-        "Run: ulimit -f unlimited" if small else "",
-    )
+    least = least_address_space()
+    for name, shown, is_low, problem, remedy in (
+        ("open files", f"{_shown(files)}, at most {_shown(most)}", 0 <= files < _LEAST_FILES,
+         f"a command may need {_LEAST_FILES}", "ulimit -n 1024"),
+        ("address space", _bytes(addresses), 0 <= addresses < least,
+         f"a build takes {least / 1e9:.1f} GB here, most of it libraries", "ulimit -v unlimited"),
+        ("size of a file", _bytes(largest), 0 <= largest < _LEAST_FILE_BYTES,
+         f"a cache of photos may need {_LEAST_FILE_BYTES / 1e9:.0f} GB", "ulimit -f unlimited"),
+    ):  # fmt: skip
+        yield Finding(name, shown, problem if is_low else None, f"Run: {remedy}" if is_low else "")
     version = landlock_version()
     yield Finding("confinement", f"Landlock {version}" if version else "none: a model's process may write files")
 
