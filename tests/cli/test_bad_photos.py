@@ -72,7 +72,7 @@ def test_a_class_with_too_few_photos_is_named_with_its_count(build: Command, pho
     outcome = build(photo_folder({"cat": 20, "dog": 20, "newt": count}))
     assert outcome.code == INPUT
     assert f"these have fewer: newt ({count})" in outcome.err
-    assert "Add photos, or remove the class folder" in outcome.err
+    assert "Add photos, or leave out the class." in outcome.err
 
 
 def test_over_5_percent_unreadable_photos_are_an_error_that_names_them(build: Command, photo_folder: Any) -> None:

@@ -37,7 +37,7 @@ def test_nothing_is_told_where_nothing_was_asked_for() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is not None, reason="mlflow is installed")
 def test_mlflow_that_is_missing_is_an_error_that_says_how_to_have_it() -> None:
-    with pytest.raises(EnvironmentFault, match=r"pip install 'tledge\[mlflow\]'"):
+    with pytest.raises(EnvironmentFault, match=r"pip install '\.\[mlflow\]'"):
         require_trackers(None, mlflow=True)
 
 

@@ -198,5 +198,5 @@ def test_a_build_that_was_to_be_recorded_by_mlflow_is_so_when_it_is_resumed(tmp_
     ):
         (folder / STATE).write_bytes(b"an epoch")
         raise KeyboardInterrupt
-    with pytest.raises(EnvironmentFault, match="--mlflow needs the package mlflow"):
+    with pytest.raises(EnvironmentFault, match="--mlflow needs the extra mlflow"):
         go_on(artifacts=tmp_path)
