@@ -25,11 +25,13 @@ class Change(Record):
     before: float | None
     after: float | None
     change: float | None = Field(
-        description="This is the value in NEW minus the value in BASE. For p50_latency_ms it is NEW divided by BASE. "
-        "The value is None if the figure is not compared."
+        description="This is the value in NEW minus the value in BASE. For p50_latency_ms it is NEW divided by BASE, and "
+        "if the machine changed its speed, the smaller of the changes with and without that. The value is None if the "
+        "figure is not compared."
     )
     change_interval: Interval | None = Field(
-        description="This is the 95% interval of the change. The value is None if the figure is exact or not compared."
+        description="This is the 95% interval of the change. For p50_latency_ms of a machine that changed its speed, it "
+        "covers the change with and without that. The value is None if the figure is exact or not compared."
     )
     outcome: Outcome
     reason: str
@@ -71,15 +73,15 @@ def compare_reports(before: Report, after: Report) -> ReportComparison:
     first = {row.artifact for row in before.rows}
     shared = [(row, second[row.artifact]) for row in before.rows if row.artifact in second]
     originals = before.original.cpu_latency, after.original.cpu_latency
-    speed = _another_speed([originals, *((old.latency, new.latency) for old, new in shared)])
-    differences = [[*_what_makes_latency_differ(before, after, *rows), *speed] for rows in shared]
+    slower = _slower([originals, *((old.latency, new.latency) for old, new in shared)])
+    differences = [_what_makes_latency_differ(before, after, *rows) for rows in shared]
     unlike = what_makes_photos_differ(before, after)
     return ReportComparison(
         base_run=before.run,
         new_run=after.run,
         same_test_split=before.test_split_sha256 == after.test_split_sha256,
         latency_comparable=not any(differences),
-        warnings=_warnings(before, after, list(dict.fromkeys(chain.from_iterable(differences)))),
+        warnings=_warnings(before, after, list(dict.fromkeys(chain.from_iterable(differences))), slower),
         artifacts=[
             ArtifactComparison(
                 artifact=old.artifact,
@@ -87,7 +89,7 @@ def compare_reports(before: Report, after: Report) -> ReportComparison:
                 verdict_after=new.verdict,
                 changes=[
                     *_shares(old, new, unlike),
-                    _latency(old, new, noise(before, after, old), differing),
+                    _latency(old, new, noise(before, after, old), differing, slower),
                     _size(old, new),
                 ],
             )
@@ -206,7 +208,12 @@ def _judge(interval: Interval, *, more_is_better: bool) -> Outcome:
     return "better" if (interval.low > 0) == more_is_better else "worse"
 
 
-def _latency(before: Row, after: Row, floor: float | None, differences: list[str]) -> Change:
+def _latency(before: Row, after: Row, floor: float | None, differences: list[str], slower: float) -> Change:
+    """Compare a latency. Where the machine took ``slower`` times its time for the same work, both readings count.
+
+    It is not known how much of that slowdown the artifact saw. The interval therefore reaches from the ratio as measured
+    to the ratio at equal speed, and the change is the one of the two that is nearer to none.
+    """
     old, new = before.latency, after.latency
     p50s = (old.p50_ms if old else None, new.p50_ms if new else None)
     if old is None or new is None:
@@ -216,6 +223,12 @@ def _latency(before: Row, after: Row, floor: float | None, differences: list[str
     if floor is None:
         return _not_compared("p50_latency_ms", *p50s, "a report has no noise floor at this thread count")
     ratio, interval = _ratio(old, new)
+    reason = f"measured at different times; up to {floor:.1%} is noise on the noisier of the two"
+    if slower != 1.0:
+        readings = sorted((ratio, ratio / slower), key=lambda one: abs(math.log(one)))
+        low, high = interval.low * min(1.0, 1 / slower), interval.high * max(1.0, 1 / slower)
+        ratio, interval = readings[0], Interval(low=low, high=high)
+        reason += f"; x{readings[0]:.3f} or x{readings[1]:.3f}, as the machine took x{slower:.2f} of its time for the same work"
     outcome: Outcome = "inside noise"
     if interval.high < 1 and ratio < 1 / (1 + floor):
         outcome = "better"
@@ -228,7 +241,7 @@ def _latency(before: Row, after: Row, floor: float | None, differences: list[str
         change=ratio,
         change_interval=interval,
         outcome=outcome,
-        reason=f"measured at different times; up to {floor:.1%} is noise on the noisier of the two",
+        reason=reason,
     )
 
 
@@ -308,8 +321,8 @@ def _what_makes_latency_differ(before: Report, after: Report, old: Row, new: Row
     return found
 
 
-def _another_speed(pairs: list[tuple[Latency | None, Latency | None]]) -> list[str]:
-    """Say that the machine ran at another speed, by the reference work in each process; an empty list if it did not.
+def _slower(pairs: list[tuple[Latency | None, Latency | None]]) -> float:
+    """Return how many times its time the machine took for the reference work, NEW over BASE; exactly 1 up to 5%.
 
     One process shows the speed by chance only: the geometric mean over all of them steadies it.
     """
@@ -319,22 +332,22 @@ def _another_speed(pairs: list[tuple[Latency | None, Latency | None]]) -> list[s
         if old and new and old.reference_ms and new.reference_ms
     ]
     slower = math.exp(sum(logs) / len(logs)) if logs else 1.0
-    if max(slower, 1 / slower) <= 1 + SAME_SPEED:
-        return []
-    return [
-        f"another speed of the machine: the same piece of work took x{slower:.2f} of its time in BASE. Verify both again, "
-        "one right after the other, when it is quiet"
-    ]
+    return slower if max(slower, 1 / slower) > 1 + SAME_SPEED else 1.0
 
 
 def _differences(*pairs: tuple[str, object, object]) -> list[str]:
     return [f"another {name} ({one}, then {two})" for name, one, two in pairs if one != two]
 
 
-def _warnings(before: Report, after: Report, differences: list[str]) -> list[str]:
+def _warnings(before: Report, after: Report, differences: list[str], slower: float) -> list[str]:
     made = []
     if differences:
         made.append(f"latency is not compared: {'; '.join(differences)}")
+    elif slower != 1.0:
+        made.append(
+            f"the machine changed its speed: the same piece of work took x{slower:.2f} of its time in BASE. Each change of "
+            "latency is shown with the part of it that this leaves"
+        )
     if before.test_split_sha256 != after.test_split_sha256:
         made.append("the test photos differ: an accuracy difference is one of models and of photos")
     if sorted(before.labels) != sorted(after.labels):
