@@ -1,0 +1,1 @@
+"""Each file of this package reads one format of model files, and declares itself as ``FORMAT``."""

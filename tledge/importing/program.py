@@ -1,0 +1,80 @@
+"""This program opens another program's model in a process of its own: ``python -m tledge.importing.program JOB PARENT_PID``.
+
+The job's ``runtime`` names the format. Photos and answers pass through files, and the layers as JSON and arrays. The process
+is confined before the model is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tledge.backbones.described import to_files
+from tledge.importing.foreign import LayersUnknown, Refused, json_of
+from tledge.workers.worker import Job, Worker, serve
+
+_BATCH = 16
+NETWORK, WEIGHTS = ".network.json", ".weights.npz"  # behind the path of the outputs
+
+
+class ModelWorker(Worker):
+    """A ``ModelWorker`` opens the model, and runs the commands on it."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        # formats/NAME.py is imported by its name here, so that no other format's framework is loaded.
+        self._format = importlib.import_module(f"tledge.importing.formats.{job.runtime}").FORMAT
+
+    def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
+        return {"open": self.open, "answers_to": self.answers_to, "describe": self.describe}
+
+    def open(self) -> dict[str, Any]:
+        """Open the model, and say what it takes. The key ``refused`` says why it can't be taken."""
+        try:
+            self._model = self._format.open(Path(self._job.artifact))
+            return json_of(self._model.taken())
+        except Refused as error:
+            return {"refused": str(error)}
+
+    def answers_to(self, input_size: int, channels: int, scale: str, offset: str, is_bgr: int) -> dict[str, Any]:
+        """Write the logits of the photos in ``job.pixels``, uint8 RGB (N, S, S, 3), to ``job.outputs``.
+
+        The model is given ``pixel * scale + offset``, where ``scale`` and ``offset`` are three numbers with commas between, in the
+        order R, G, B. With ``is_bgr`` the channels are turned around afterwards. One channel is the grey of ITU-R 601.
+        """
+        pixels = np.fromfile(self._job.pixels, np.uint8).reshape(-1, input_size, input_size, 3)
+        factor, summand = (np.array([float(one) for one in text.split(",")], np.float32) for text in (scale, offset))
+        width = 0
+        with Path(self._job.outputs).open("wb") as out:
+            for first in range(0, len(pixels), _BATCH):
+                images = pixels[first : first + _BATCH].astype(np.float32)
+                if channels == 1:
+                    images = images @ np.array([[0.299], [0.587], [0.114]], np.float32)
+                images = images * factor[:channels] + summand[:channels]
+                answers = self._model.answers(np.ascontiguousarray(images[..., ::-1] if is_bgr else images))
+                width = answers.shape[1]
+                out.write(np.ascontiguousarray(answers, np.float32).tobytes())
+        return {"num_outputs": width}
+
+    def describe(self, input_size: int) -> dict[str, Any]:
+        """Write the model's layers and weights beside ``job.outputs``. The key ``unknown`` says why they are not known."""
+        try:
+            described, arrays = to_files(self._model.network(input_size))
+        except LayersUnknown as error:
+            return {"unknown": str(error)}
+        Path(f"{self._job.outputs}{NETWORK}").write_bytes(described)
+        with Path(f"{self._job.outputs}{WEIGHTS}").open("wb") as out:
+            np.savez(out, **arrays)
+        return {}
+
+
+def main() -> None:
+    serve(ModelWorker)
+
+
+if __name__ == "__main__":
+    main()
