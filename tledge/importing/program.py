@@ -1,7 +1,7 @@
 """This program opens another program's model in a process of its own: ``python -m tledge.importing.program JOB PARENT_PID``.
 
-The job's ``runtime`` names the format. Photos and answers pass through files, and the layers as JSON and arrays. The process
-is confined before the model is opened.
+The job's ``runtime`` names the format. Photos, answers and layers pass through files. The process is confined before the model
+is opened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tledge.importing.foreign import LayersUnknown, Refused, json_of
 from tledge.workers.worker import Job, Worker, serve
 
 _BATCH = 16
-NETWORK, WEIGHTS = ".network.json", ".weights.npz"  # behind the path of the outputs
+NETWORK = "network"  # the name of the described structure among the arrays that are written
 
 
 class ModelWorker(Worker):
@@ -61,14 +61,14 @@ class ModelWorker(Worker):
         return {"num_outputs": width}
 
     def describe(self, input_size: int) -> dict[str, Any]:
-        """Write the model's layers and weights beside ``job.outputs``. The key ``unknown`` says why they are not known."""
+        """Write the model's layers and weights to ``job.outputs``. The key ``unknown`` says why they are not known."""
         try:
             described, arrays = to_files(self._model.network(input_size))
         except LayersUnknown as error:
             return {"unknown": str(error)}
-        Path(f"{self._job.outputs}{NETWORK}").write_bytes(described)
-        with Path(f"{self._job.outputs}{WEIGHTS}").open("wb") as out:
-            np.savez(out, **arrays)
+        held: dict[str, Any] = {NETWORK: np.frombuffer(described, np.uint8), **arrays}
+        with Path(self._job.outputs).open("wb") as out:
+            np.savez(out, **held)
         return {}
 
 
