@@ -206,6 +206,44 @@ class PreprocessingRecord(Record):
         return self
 
 
+class TrialRecord(Record):
+    """This record is one preparation that was tried on labelled photos when a model was imported."""
+
+    preparation: str = Field(description="This is the preparation in the words of `--prepare`.")
+    class_order: str = Field(description="This says in which order the classes of the outputs were taken.")
+    log_loss: Figure = Field(description="This is the mean log-loss of the model's answers.")
+    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="This is the share of photos that were answered rightly."
+    )
+
+
+class ImportRecord(Record):
+    """This record says from which file a model was imported, and how its input was found."""
+
+    file: str = Field(description="This is the name of the model's file or folder.")
+    sha256: str = Field(description="This is the SHA-256 of the file, or of the list of a folder's files.")
+    format: str = Field(description="This is the kind of the file.")
+    framework: str = Field(description="This is the library that computed the original's answers, with its version.")
+    takes: str = Field(description="This says in words what the model takes.")
+    preparation: str = Field(description="This is the preparation of its photos in the words of `--prepare`.")
+    class_order: str = Field(description="This says in which order the classes of its outputs stand.")
+    trial_photos: Count = Field(
+        description="This is the number of labelled photos on which preparations were tried. None of them is a test photo."
+    )
+    trials: list[TrialRecord] = Field(description="These are the preparations that were tried, the best first.")
+    max_abs_difference: Figure = Field(
+        description="This is the largest absolute difference between a logit of the network and the same logit of the model in "
+        "its own framework."
+    )
+    output_range: Figure = Field(description="This is the largest logit of the compared photos minus the smallest one.")
+    proof_photos: Count = Field(description="This is the number of photos and noise images that were compared.")
+    training_photos: Literal["known", "unknown"] = Field(
+        description="This says whether it is known on which photos the model was trained. If it is unknown, some of the test "
+        "photos may be among them."
+    )
+    notes: list[str] = Field(description="These sentences say what was read otherwise than it stands in the file.")
+
+
 class Manifest(Record):
     """``manifest.json`` says what a run is, and what it was built from."""
 
@@ -236,6 +274,10 @@ class Manifest(Record):
     device: DeviceRecord = Field(description="This describes the device on which the run was trained.")
     wall_time_s: float = Field(description="This is the duration of the build, in seconds.")
     library_versions: dict[str, str] = Field(description="This gives the version of each library that took part.")
+    imported: ImportRecord | None = Field(
+        default=None,
+        description="This says from which file the model was imported. The value is None for a model that tledge trained.",
+    )
     files_sha256: dict[RelativePath, str] = Field(
         description="This gives the SHA-256 of every other file of the run, by its path below the run's folder."
     )

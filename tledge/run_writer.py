@@ -25,7 +25,7 @@ from tledge.errors import InputError
 from tledge.files import atomic_write, sync_folder, sync_tree, working_folder
 from tledge.locks import reserved, reserved_new
 from tledge.outputs import make_root
-from tledge.records import DeviceRecord, FeatureRecord, Manifest, PreprocessingRecord
+from tledge.records import DeviceRecord, FeatureRecord, ImportRecord, Manifest, PreprocessingRecord
 from tledge.run import ELSEWHERE, LATEST, MANIFEST, UNFINISHED, check_name, library_versions, now_utc, tree_hashes
 from tledge.scores import metrics_of
 
@@ -39,7 +39,8 @@ class MadeModel:
     """This record says how a model was made, and holds its answers.
 
     Logits are float32 (N, C), in the order of the splits' rows, as ``device`` computed them. ``recipe`` has plain JSON
-    values. ``features`` says what computed frozen features; it is None where none were used.
+    values. ``features`` says what computed frozen features; it is None where none were used. ``imported`` says from which file the
+    model came; it is None for one that was trained here.
     """
 
     recipe: dict[str, Any]
@@ -51,6 +52,7 @@ class MadeModel:
     features: FeatureRecord | None
     device: DeviceRecord
     wall_time_s: float
+    imported: ImportRecord | None = None
 
 
 @contextlib.contextmanager
@@ -145,6 +147,7 @@ def finish(folder: Path, name: str, data: Dataset, backbone: Backbone, made: Mad
         device=made.device,
         wall_time_s=made.wall_time_s,
         library_versions=library_versions(*LIBRARIES),
+        imported=made.imported,
         files_sha256=tree_hashes(folder),
     )
     manifest.save(folder / MANIFEST)

@@ -13,7 +13,21 @@ import typer
 from typer.core import TyperGroup
 
 from tledge._version import __version__
-from tledge.cli import build, compare, doctor, embed, evaluate, export, predict, report, runs, targets, tune, verify
+from tledge.cli import (
+    build,
+    compare,
+    doctor,
+    embed,
+    evaluate,
+    export,
+    import_model,
+    predict,
+    report,
+    runs,
+    targets,
+    tune,
+    verify,
+)
 from tledge.cli.console import run_guarded
 from tledge.cli.recipe_options import RecipeCommand
 from tledge.printable import one_line
@@ -52,6 +66,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=RecipeCommand)(build.build)
+app.command("import")(import_model.import_model)
 app.command(cls=export.FormatsCommand)(export.export)
 app.command()(verify.verify)
 app.command()(predict.predict)

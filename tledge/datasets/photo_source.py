@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -61,3 +61,21 @@ class Source(Protocol):
 
     def photos(self) -> Iterator[Photo]:
         """Yield every photo, one at a time, so that a data set may be larger than memory."""
+
+
+class Relabelled:
+    """A ``Relabelled`` source gives the photos of another one, with its labels in another order."""
+
+    def __init__(self, source: Source, labels: tuple[str, ...]) -> None:
+        self._source = source
+        self.labels = labels
+        self.spec, self.name, self.num_photos = source.spec, source.name, source.num_photos
+        self.notes, self.warnings = source.notes, source.warnings
+        self._numbers = [labels.index(label) for label in source.labels]
+        counts = source.class_counts
+        self.class_counts = None if counts is None else tuple(counts[source.labels.index(label)] for label in labels)
+
+    def photos(self) -> Iterator[Photo]:
+        """Yield every photo, with the new number of its label."""
+        for photo in self._source.photos():
+            yield replace(photo, label=self._numbers[photo.label])

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from tledge.datasets.caches import (
     pixel_cache,
     remedy,
 )
-from tledge.datasets.photo_source import Photo, Source
+from tledge.datasets.photo_source import Photo, Relabelled, Source
 from tledge.datasets.spec import meant_instead, open_moved, open_source
 from tledge.datasets.splits import (
     Assignment,
@@ -66,6 +66,12 @@ class Dataset:
     conflicts: Conflicts
     near_copies: NearCopies
     skipped: tuple[SkippedPhoto, ...]
+
+    def relabelled(self, labels: Sequence[str]) -> Dataset:
+        """Return the same data with its labels in another order. ``labels`` are the source's own, each once."""
+        number = {label: at for at, label in enumerate(labels)}
+        to_new = np.array([number[label] for label in self.source.labels], np.int64)
+        return replace(self, source=Relabelled(self.source, tuple(labels)), labels=to_new[self.labels])
 
     def pixels_key(self, row: int) -> bytes:
         """Return 32 bytes that name what a photo's pixels were made from: its content, and the range if given."""

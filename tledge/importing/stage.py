@@ -1,0 +1,324 @@
+"""This module imports a model that another program trained: it finds out what the model takes, and writes a run of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tledge.backbones import Backbone
+from tledge.backbones.described import DescribedNetwork
+from tledge.backbones.graph import of_graph
+from tledge.cache import scratch_folder
+from tledge.classifier.network import HeadShape, save_network, set_head, with_head
+from tledge.datasets import open_source
+from tledge.datasets.prepare import Dataset, prepare_dataset, require_classes
+from tledge.doubts import doubts
+from tledge.errors import InputError
+from tledge.home import expanded
+from tledge.importing.class_order import ClassOrder, read_labels, usual_orders
+from tledge.importing.foreign import LayersUnknown
+from tledge.importing.given_preparation import Given, parse_given
+from tledge.importing.model import OpenedModel, format_of, opened_model
+from tledge.importing.normalization import Normalization
+from tledge.importing.tidy import tidy, with_input
+from tledge.importing.trial import MOST_PHOTOS, Found, find
+from tledge.pixel_range import PixelRange
+from tledge.preprocessing import Pixels, Preparation
+from tledge.printable import counted, sentence
+from tledge.progress import Advance, Progress, Silent
+from tledge.records import ImportRecord, TrialRecord
+from tledge.resizing import Resize
+from tledge.run import Run, artifacts_root, check_name, open_run
+from tledge.run_writer import MadeModel, finish, reserved_new_run, reserved_run, staged_run
+
+TOLERANCE = 1e-4  # a share of the output range
+_NUM_NOISE, _NUM_PROOF = 8, 32
+_TRIALS_KEPT = 20
+_BATCH = 64
+Floats = npt.NDArray[np.float32]
+
+
+def import_model(
+    model: str,
+    dataset: str,
+    *,
+    prepare: str | None = None,
+    labels: str | None = None,
+    trained_on: str | None = None,
+    seed: int = 0,
+    run: str | None = None,
+    artifacts: Path | None = None,
+    pixel_range: PixelRange | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Write the run of a model that another program trained.
+
+    The arguments, the result and the errors are those of :func:`tledge.api.import_model`, which checks them and calls this in a
+    process of its own.
+    """
+    started = time.perf_counter()
+    progress = progress or Silent()
+    given, path = parse_given(prepare), expanded(model, f"model {model}")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed {seed}: use a whole number from 0 to 4294967295")
+    if run is not None:
+        check_name(run)
+    root = artifacts_root(artifacts)
+    format_of(path)
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(_reserved(root, run, path))
+        with progress.step("opening the data set"):
+            source = open_source(dataset)
+        require_classes(source)
+        folder = stack.enter_context(scratch_folder())
+        with progress.step("opening the model"):
+            opened = stack.enter_context(opened_model(path, folder))
+        for note in opened.taken.notes:
+            progress.say(note)
+        _require_classes(opened, source.labels)
+        size = _size(opened, given)
+        orders = (
+            [read_labels(expanded(labels, f"--labels {labels}"), source.labels)]
+            if labels
+            else usual_orders(source.labels, opened.taken.labels)
+        )
+        data = prepare_dataset(source, size, seed, progress, Preparation(pixel_range))
+        found = _found(opened, data, given, size, orders, progress)
+        _tell(found, progress)
+        if found.best.resize != data.preparation.resize:
+            data = prepare_dataset(
+                source, size, seed, _Steps(progress), data.preparation._replace(resize=found.best.resize)
+            )
+        data = data.relabelled(found.best.order.labels)
+        answers = {}
+        for split in ("validation", "test"):
+            rows = data.splits.rows[split]
+            with progress.step(f"the model's own answers to the {split} photos", len(rows)) as advance:
+                answers[split] = opened.logits(_told(data, rows, advance), found.best.normalization)
+        with progress.step("loading TensorFlow"):
+            from tledge.tensorflow_setup import device, tensorflow
+
+            tensorflow(seed)
+        with progress.step("the network as a flat graph"):
+            flat = _flat(opened, size, found.best.normalization)
+            proof = _proved(flat, opened, data, found.best.normalization, answers["test"])
+        staging = stack.enter_context(staged_run(root, name))
+        backbone = _written(flat, opened, staging)
+        made = MadeModel(
+            recipe={"name": "import", "method": "import"},
+            seed=seed,
+            num_epochs=0,
+            best_epoch=0,
+            validation_logits=answers["validation"],
+            test_logits=answers["test"],
+            features=None,
+            device=device(),
+            wall_time_s=round(time.perf_counter() - started, 2),
+            imported=_record(opened, size, found, proof, trained_on),
+        )
+        finish(staging, name, data, backbone, made)
+    whole = open_run(root, name)
+    for doubt in doubts(whole.manifest):
+        progress.warn(doubt)
+    return whole
+
+
+class _Steps:
+    """This progress passes steps on, and drops what was said already."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.step = progress.step
+
+    def say(self, message: str) -> None:
+        """Drop a sentence."""
+
+    def warn(self, message: str) -> None:
+        """Drop a warning."""
+
+
+@contextlib.contextmanager
+def _reserved(root: Path, run: str | None, path: Path) -> Iterator[str]:
+    """Hold the name of the new run: ``run``, or one made from the model's name and the time."""
+    if run is not None:
+        with reserved_run(root, run):
+            yield run
+        return
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "model"
+    with reserved_new_run(root, f"{plain[:80]}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}") as name:
+        yield name
+
+
+def _require_classes(opened: OpenedModel, labels: tuple[str, ...]) -> None:
+    if opened.taken.num_outputs == len(labels):
+        return
+    raise InputError(
+        f"model {opened.path} tells {opened.taken.num_outputs:,} classes apart, and the data set has {len(labels):,} "
+        f"({', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''}). Give the data set that it was trained for, with one folder "
+        "for each of its classes."
+    )
+
+
+def _size(opened: OpenedModel, given: Given) -> int:
+    own = opened.taken.input_size
+    if own is None and given.size is None:
+        raise InputError(
+            f"model {opened.path} takes photos of any size. Say the one that it was trained with, as in --prepare size=224."
+        )
+    if own is not None and given.size not in (None, own):
+        raise InputError(
+            f"--prepare size={given.size}: model {opened.path} takes {own} x {own} pixels. Leave size out."
+        )
+    size = own or given.size
+    assert size is not None
+    return size
+
+
+def _found(
+    opened: OpenedModel, data: Dataset, given: Given, size: int, orders: list[ClassOrder], progress: Progress
+) -> Found:
+    """Try preparations on photos of the validation split, and of the training split where that is too small."""
+    rows = np.concatenate([data.splits.rows["validation"], data.splits.rows["train"]])[:MOST_PHOTOS]
+    photos = _TrialPhotos(data, rows, size)
+    return find(
+        given, size, opened.taken.channels, orders, data.source.labels, data.labels[rows], photos,
+        lambda pixels, normalization: opened.logits([pixels], normalization), progress,
+    )  # fmt: skip
+
+
+class _TrialPhotos:
+    """The photos of a trial are read from the data set once, and resized in any way."""
+
+    def __init__(self, data: Dataset, rows: npt.NDArray[np.int64], size: int) -> None:
+        self._data, self._rows, self._size = data, rows, size
+        self._photos: Mapping[str, Any] | None = None
+        self._made: dict[Resize, Pixels] = {}
+
+    def __call__(self, resize: Resize, count: int) -> Pixels:
+        if resize not in self._made:
+            self._made[resize] = self._resized(resize)
+        return self._made[resize][:count]
+
+    def _resized(self, resize: Resize) -> Pixels:
+        if resize == self._data.preparation.resize:
+            return np.asarray(self._data.pixels[self._rows], np.uint8)
+        if self._photos is None:
+            wanted = {self._data.ids[row] for row in self._rows}
+            self._photos = {photo.id: photo for photo in self._data.source.photos() if photo.id in wanted}
+        preparation = self._data.preparation._replace(resize=resize)
+        return np.stack(
+            [self._photos[self._data.ids[row]].prepared(self._size, preparation).pixels for row in self._rows]
+        )
+
+
+def _tell(found: Found, progress: Progress) -> None:
+    """Say what was found, with the runner-up and the resizes that do as well."""
+    best = found.best
+    progress.say(
+        f"preparation found on {counted(found.num_photos, 'photo')}: {best}, {best.accuracy:.1%} right, log-loss {best.loss:.3f}; "
+        f"order of classes: {best.order.name}"
+    )
+    others = [one for one in found.tried if one is not best]
+    if others:
+        second = others[0]
+        progress.say(f"runner-up: {second}, {second.accuracy:.1%} right, log-loss {second.loss:.3f}")
+    if found.ties:
+        same = ", ".join(str(one.resize) for one in found.ties)
+        progress.say(
+            f"these resizes can't be told from it: {same}. Choose one with --prepare if you know which was trained with."
+        )
+
+
+def _told(data: Dataset, rows: npt.NDArray[np.int64], advance: Advance) -> Iterable[Pixels]:
+    for first in range(0, len(rows), _BATCH):
+        batch = np.asarray(data.pixels[rows[first : first + _BATCH]], np.uint8)
+        yield batch
+        advance(len(batch))
+
+
+def _flat(opened: OpenedModel, size: int, normalization: Normalization) -> DescribedNetwork:
+    """Return the model as layers that take RGB in [0, 1]. Raises InputError where they are not known."""
+    try:
+        scale, offset = ([255 * one for one in normalization.scale], list(normalization.offset))
+        return tidy(with_input(tidy(opened.network(size)), scale, offset, normalization.is_bgr))
+    except LayersUnknown as error:
+        raise InputError(f"model {opened.path} can't be taken apart into layers: {sentence(str(error))}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Proof:
+    """A proof holds how far the flat graph is from the model, and on how many images."""
+
+    max_abs_difference: float
+    output_range: float
+    num_images: int
+
+
+def _proved(
+    flat: DescribedNetwork, opened: OpenedModel, data: Dataset, normalization: Normalization, test_logits: Floats
+) -> _Proof:
+    """Compare the flat graph with the model on photos and on noise. Raises InputError where they differ."""
+    rows = data.splits.rows["test"][:_NUM_PROOF]
+    noise = np.random.default_rng(0).integers(0, 256, (_NUM_NOISE, data.input_size, data.input_size, 3), np.uint8)
+    pixels = np.concatenate([noise, np.asarray(data.pixels[rows], np.uint8)])
+    expected = np.concatenate([opened.logits([noise], normalization), test_logits[: len(rows)]])
+    answered = flat.graph()(pixels.astype(np.float32) / np.float32(255), training=False).numpy()
+    difference, output_range = float(np.max(np.abs(answered - expected))), float(np.ptp(expected))
+    if not difference <= TOLERANCE * output_range:
+        raise InputError(
+            f"model {opened.path}: the layers that were read answer otherwise than the model itself, by up to {difference:.3g} "
+            f"over a range of {output_range:.3g}. Please report this model as a bug of tledge."
+        )
+    return _Proof(difference, output_range, len(pixels))
+
+
+def _written(flat: DescribedNetwork, opened: OpenedModel, folder: Path) -> Backbone:
+    """Write the network and its SavedModel into the folder of the run, and return the backbone under its last layer."""
+    from tledge.training.saved_model import of_network, save
+
+    *features, last = flat.layers
+    if last.kind != "Dense":
+        raise InputError(
+            f"model {opened.path} ends in {last.kind}, and not in a dense layer. Put one behind it, and train that."
+        )
+    body = flat.with_layers(features)
+    backbone = of_graph(f"import:{opened.path.name}", body.graph(), body.structure(), is_pretrained=True)
+    backbone = dataclasses.replace(backbone, sha256=opened.sha256())
+    head = HeadShape((), opened.taken.num_outputs, 0.0)
+    network = with_head(backbone.graph.input, backbone.graph.output, head, seed=0)  # type: ignore[union-attr]
+    kernel, *bias = last.weights
+    set_head(network, [(kernel, bias[0] if bias else np.zeros(kernel.shape[1], np.float32))])
+    save(of_network(network, flat.input_size), folder / "model")
+    (folder / "network").mkdir()
+    save_network(network, backbone, head, folder / "network")
+    return backbone
+
+
+def _record(opened: OpenedModel, size: int, found: Found, proof: _Proof, trained_on: str | None) -> ImportRecord:
+    best = found.best
+    return ImportRecord(
+        file=opened.path.name,
+        sha256=opened.sha256(),
+        format=opened.form.name,
+        framework=opened.taken.framework,
+        takes=f"{size} x {size} pixels, {best.normalization.in_words()}",
+        preparation=f"size={size} {best}",
+        class_order=best.order.name,
+        trial_photos=found.num_photos,
+        trials=[
+            TrialRecord(preparation=str(one), class_order=one.order.name, log_loss=one.loss, accuracy=one.accuracy)
+            for one in found.tried[:_TRIALS_KEPT]
+        ],
+        max_abs_difference=proof.max_abs_difference,
+        output_range=proof.output_range,
+        proof_photos=proof.num_images,
+        training_photos="unknown" if trained_on is None else "known",
+        notes=list(opened.taken.notes),
+    )
