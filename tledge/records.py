@@ -231,6 +231,10 @@ class ImportRecord(Record):
         description="This is the number of labelled photos on which preparations were tried. None of them is a test photo."
     )
     trials: list[TrialRecord] = Field(description="These are the preparations that were tried, the best first.")
+    layers_unknown: str | None = Field(
+        description="This says why the model's layers are not known, so that formats which need them can't be made. The value is "
+        "None if they are known."
+    )
     max_abs_difference: Figure = Field(
         description="This is the largest absolute difference between a logit of the network and the same logit of the model in "
         "its own framework."

@@ -50,7 +50,9 @@ def backbone_of(run: Run, weights: str | None = None) -> Backbone | None:
 
 
 def _backbone_of(run: Run, weights: str | None) -> Backbone:
-    recorded = run.manifest.backbone
+    recorded, imported = run.manifest.backbone, run.manifest.imported
+    if imported is not None:
+        raise InputError(f"the layers of the imported model {imported.file} are not known: {imported.layers_unknown}")
     # tledge 0.1 had a method ``plain``, which also left the backbone unchanged.
     if run.manifest.recipe["method"] not in ("features", "plain"):
         raise InputError(

@@ -66,6 +66,12 @@ class ForeignModel(Protocol):
         Raises LayersUnknown where that can't be done.
         """
 
+    def saved_model(self, folder: Path) -> Path | None:
+        """Return the folder of a SavedModel of the same model, which may be written to ``folder``; None where there is none.
+
+        Its signature ``serving_default`` takes the model's own images, and gives the model's own output.
+        """
+
 
 @dataclass(frozen=True)
 class ModelFormat:

@@ -7,6 +7,7 @@ import functools
 import importlib
 import io
 import pkgutil
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,20 @@ class OpenedModel:
                 return from_files(arrays[NETWORK].tobytes(), arrays)
         except (ArtifactError, ValueError, KeyError, OSError) as error:
             raise InputError(f"model {self.path}: its layers can't be read ({sentence(str(error))})") from error
+
+    def saved_model(self, folder: Path) -> Path | None:
+        """Return the folder of a SavedModel of the model, in ``folder`` if it had to be made; None where there is none."""
+        answer = self._asked("save", _DESCRIBE_S)
+        told = answer.get("folder")
+        if not isinstance(told, str):
+            return None
+        if Path(told) == self.path.resolve():
+            return self.path
+        # The process may have been taken over by the model: only what lies in its own folder is taken.
+        source, own = Path(told).resolve(), Path(self._process.folder).resolve()
+        if own not in source.parents or any(path.is_symlink() for path in source.rglob("*")):
+            raise InputError(f"model {self.path}: its process names a folder that is not its own")
+        return Path(shutil.copytree(source, folder / "saved", symlinks=True))
 
     def _logits(self, pixels: Pixels, normalization: Normalization) -> Floats:
         Path(self._process.job.pixels).write_bytes(np.ascontiguousarray(pixels).data)

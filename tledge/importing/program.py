@@ -7,6 +7,7 @@ is opened.
 from __future__ import annotations
 
 import importlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class ModelWorker(Worker):
         self._format = importlib.import_module(f"tledge.importing.formats.{job.runtime}").FORMAT
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
-        return {"open": self.open, "answers_to": self.answers_to, "describe": self.describe}
+        return {"open": self.open, "answers_to": self.answers_to, "describe": self.describe, "save": self.save}
 
     def open(self) -> dict[str, Any]:
         """Open the model, and say what it takes. The key ``refused`` says why it can't be taken."""
@@ -70,6 +71,11 @@ class ModelWorker(Worker):
         with Path(self._job.outputs).open("wb") as out:
             np.savez(out, **held)
         return {}
+
+    def save(self) -> dict[str, Any]:
+        """Make a SavedModel of the model, and say where. The key ``folder`` is left out where there is none."""
+        folder = self._model.saved_model(Path(tempfile.gettempdir(), "saved"))
+        return {} if folder is None else {"folder": str(folder)}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,12 @@ from tledge.importing.foreign import LayersUnknown
 from tledge.importing.given_preparation import Given, parse_given
 from tledge.importing.model import OpenedModel, format_of, opened_model
 from tledge.importing.normalization import Normalization
+from tledge.importing.opaque import wrapped
 from tledge.importing.tidy import tidy, with_input
 from tledge.importing.trial import MOST_PHOTOS, Found, find
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, Preparation
-from tledge.printable import counted, sentence
+from tledge.printable import counted, few, sentence
 from tledge.progress import Advance, Progress, Silent
 from tledge.records import ImportRecord, TrialRecord
 from tledge.resizing import Resize
@@ -108,10 +109,15 @@ def import_model(
 
             tensorflow(seed)
         with progress.step("the network as a flat graph"):
-            flat = _flat(opened, size, found.best.normalization)
-            proof = _proved(flat, opened, data, found.best.normalization, answers["test"])
+            network = _network(opened, size, found.best.normalization, folder)
+            proof = _proved(network, opened, data, found.best.normalization, answers["test"])
+        if network.unknown:
+            progress.warn(
+                f"the model's layers are not known ({network.unknown}): formats that need them can't be made, and int8 weights "
+                "are rounded as they are"
+            )
         staging = stack.enter_context(staged_run(root, name))
-        backbone = _written(flat, opened, staging)
+        network.write(staging)
         made = MadeModel(
             recipe={"name": "import", "method": "import"},
             seed=seed,
@@ -122,9 +128,9 @@ def import_model(
             features=None,
             device=device(),
             wall_time_s=round(time.perf_counter() - started, 2),
-            imported=_record(opened, size, found, proof, trained_on),
+            imported=_record(opened, size, found, network.unknown, proof, trained_on),
         )
-        finish(staging, name, data, backbone, made)
+        finish(staging, name, data, network.backbone, made)
     whole = open_run(root, name)
     for doubt in doubts(whole.manifest):
         progress.warn(doubt)
@@ -161,8 +167,7 @@ def _require_classes(opened: OpenedModel, labels: tuple[str, ...]) -> None:
         return
     raise InputError(
         f"model {opened.path} tells {opened.taken.num_outputs:,} classes apart, and the data set has {len(labels):,} "
-        f"({', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''}). Give the data set that it was trained for, with one folder "
-        "for each of its classes."
+        f"({few(labels, ', ')}). Give the data set that it was trained for, with one folder for each of its classes."
     )
 
 
@@ -243,13 +248,69 @@ def _told(data: Dataset, rows: npt.NDArray[np.int64], advance: Advance) -> Itera
         advance(len(batch))
 
 
-def _flat(opened: OpenedModel, size: int, normalization: Normalization) -> DescribedNetwork:
-    """Return the model as layers that take RGB in [0, 1]. Raises InputError where they are not known."""
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """A network is what becomes the run's original.
+
+    ``module`` is the tf.Module to save, with ``serve``. ``write`` writes the run's files of it. ``unknown`` says why its layers are
+    not known, and is None where they are.
+    """
+
+    backbone: Backbone
+    module: Any
+    write: Callable[[Path], None]
+    unknown: str | None
+
+
+def _network(opened: OpenedModel, size: int, normalization: Normalization, folder: Path) -> _Network:
+    """Return the model as a flat graph, or where its layers are not known, as one opaque function.
+
+    Raises InputError where it is neither.
+    """
     try:
-        scale, offset = ([255 * one for one in normalization.scale], list(normalization.offset))
-        return tidy(with_input(tidy(opened.network(size)), scale, offset, normalization.is_bgr))
+        scale, offset = [255 * one for one in normalization.scale], list(normalization.offset)
+        flat = tidy(with_input(tidy(opened.network(size)), scale, offset, normalization.is_bgr))
+        if flat.layers[-1].kind != "Dense":
+            raise LayersUnknown(f"it ends in {flat.layers[-1].kind}, and not in a dense layer")
+        return _of_layers(flat, opened)
     except LayersUnknown as error:
-        raise InputError(f"model {opened.path} can't be taken apart into layers: {sentence(str(error))}") from error
+        saved = opened.saved_model(folder)
+        if saved is None:
+            raise InputError(f"model {opened.path} can't be taken apart into layers: {sentence(str(error))}") from error
+        return _of_saved_model(saved, opened, size, normalization, str(error))
+
+
+def _of_layers(flat: DescribedNetwork, opened: OpenedModel) -> _Network:
+    from tledge.training.saved_model import of_network, save
+
+    *features, last = flat.layers
+    body = flat.with_layers(features)
+    backbone = of_graph(f"import:{opened.path.name}", body.graph(), body.structure(), is_pretrained=True)
+    backbone = dataclasses.replace(backbone, sha256=opened.sha256())
+    head = HeadShape((), opened.taken.num_outputs, 0.0)
+    graph: Any = backbone.graph
+    network = with_head(graph.input, graph.output, head, seed=0)
+    kernel, *bias = last.weights
+    set_head(network, [(kernel, bias[0] if bias else np.zeros(kernel.shape[1], np.float32))])
+    module = of_network(network, flat.input_size)
+
+    def write(folder: Path) -> None:
+        save(module, folder / "model")
+        (folder / "network").mkdir()
+        save_network(network, backbone, head, folder / "network")
+
+    return _Network(backbone, module, write, None)
+
+
+def _of_saved_model(
+    saved: Path, opened: OpenedModel, size: int, normalization: Normalization, unknown: str
+) -> _Network:
+    from tledge.training.saved_model import save
+
+    taken = opened.taken
+    module = wrapped(saved, size, taken.channels, normalization, gives_probabilities=taken.ending == "softmax")
+    backbone = Backbone(f"import:{opened.path.name}", opened.sha256(), size, taken.num_outputs, None)
+    return _Network(backbone, module, lambda folder: save(module, folder / "model"), unknown)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,14 +323,14 @@ class _Proof:
 
 
 def _proved(
-    flat: DescribedNetwork, opened: OpenedModel, data: Dataset, normalization: Normalization, test_logits: Floats
+    network: _Network, opened: OpenedModel, data: Dataset, normalization: Normalization, test_logits: Floats
 ) -> _Proof:
-    """Compare the flat graph with the model on photos and on noise. Raises InputError where they differ."""
+    """Compare the network with the model on photos and on noise. Raises InputError where they differ."""
     rows = data.splits.rows["test"][:_NUM_PROOF]
     noise = np.random.default_rng(0).integers(0, 256, (_NUM_NOISE, data.input_size, data.input_size, 3), np.uint8)
     pixels = np.concatenate([noise, np.asarray(data.pixels[rows], np.uint8)])
     expected = np.concatenate([opened.logits([noise], normalization), test_logits[: len(rows)]])
-    answered = flat.graph()(pixels.astype(np.float32) / np.float32(255), training=False).numpy()
+    answered = network.module.serve(pixels)["logits"].numpy()
     difference, output_range = float(np.max(np.abs(answered - expected))), float(np.ptp(expected))
     if not difference <= TOLERANCE * output_range:
         raise InputError(
@@ -279,29 +340,9 @@ def _proved(
     return _Proof(difference, output_range, len(pixels))
 
 
-def _written(flat: DescribedNetwork, opened: OpenedModel, folder: Path) -> Backbone:
-    """Write the network and its SavedModel into the folder of the run, and return the backbone under its last layer."""
-    from tledge.training.saved_model import of_network, save
-
-    *features, last = flat.layers
-    if last.kind != "Dense":
-        raise InputError(
-            f"model {opened.path} ends in {last.kind}, and not in a dense layer. Put one behind it, and train that."
-        )
-    body = flat.with_layers(features)
-    backbone = of_graph(f"import:{opened.path.name}", body.graph(), body.structure(), is_pretrained=True)
-    backbone = dataclasses.replace(backbone, sha256=opened.sha256())
-    head = HeadShape((), opened.taken.num_outputs, 0.0)
-    network = with_head(backbone.graph.input, backbone.graph.output, head, seed=0)  # type: ignore[union-attr]
-    kernel, *bias = last.weights
-    set_head(network, [(kernel, bias[0] if bias else np.zeros(kernel.shape[1], np.float32))])
-    save(of_network(network, flat.input_size), folder / "model")
-    (folder / "network").mkdir()
-    save_network(network, backbone, head, folder / "network")
-    return backbone
-
-
-def _record(opened: OpenedModel, size: int, found: Found, proof: _Proof, trained_on: str | None) -> ImportRecord:
+def _record(
+    opened: OpenedModel, size: int, found: Found, unknown: str | None, proof: _Proof, trained_on: str | None
+) -> ImportRecord:
     best = found.best
     return ImportRecord(
         file=opened.path.name,
@@ -316,6 +357,7 @@ def _record(opened: OpenedModel, size: int, found: Found, proof: _Proof, trained
             TrialRecord(preparation=str(one), class_order=one.order.name, log_loss=one.loss, accuracy=one.accuracy)
             for one in found.tried[:_TRIALS_KEPT]
         ],
+        layers_unknown=unknown,
         max_abs_difference=proof.max_abs_difference,
         output_range=proof.output_range,
         proof_photos=proof.num_images,

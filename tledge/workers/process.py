@@ -49,7 +49,8 @@ class WorkerProcess:
     def __init__(self, module: str, job: Job, folder: Path) -> None:
         self.job, self._module = job, module
         self._own = tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True)  # all that it may write
-        asked = Path(self._own.name, "job.json")
+        self.folder = Path(self._own.name)
+        asked = self.folder / "job.json"
         asked.write_text(json.dumps(asdict(job)), encoding="utf-8")
         self._said: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed at the end of the context
         self._process = subprocess.Popen(

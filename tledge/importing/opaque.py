@@ -1,0 +1,54 @@
+"""A model whose layers are not known becomes a SavedModel that takes raw pixels, with the model inside as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tledge.importing.normalization import Normalization
+from tledge.saved_models import load_saved_model
+from tledge.tensorflow_setup import tensorflow
+
+GREY = (0.299, 0.587, 0.114)  # the shares of R, G and B in ITU-R 601, which Pillow's mode L has too
+LEAST_PROBABILITY = 1e-30  # a probability of zero has no logarithm
+
+
+def wrapped(folder: Path, size: int, channels: int, normalization: Normalization, *, gives_probabilities: bool) -> Any:
+    """Wrap a SavedModel in the kind of tf.Module that :func:`tledge.training.saved_model.compose` returns, without ``classify``.
+
+    Args:
+        folder: The folder of the SavedModel, whose signature ``serving_default`` takes one image tensor and gives one tensor.
+        size: The side S of its photos in pixels.
+        channels: 3, or 1 for grey photos.
+        normalization: What it takes for a pixel.
+        gives_probabilities: Whether it gives probabilities. Their logarithms are the logits then.
+    """
+    tf = tensorflow()
+    loaded = load_saved_model(folder, "the imported model")
+    inner = loaded.signatures["serving_default"]
+    ((name, takes),) = inner.structured_input_signature[1].items()
+    scale, offset = (np.array(values[:channels], np.float32) for values in (normalization.scale, normalization.offset))
+    grey = np.array(GREY, np.float32)[:, None]
+    shape = [None, size, size, 3]
+
+    class Wrapped(tf.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__(name="classifier")
+            self.model = loaded
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
+        def serve(self, pixels: Any) -> Any:
+            return self.serve_float(tf.cast(pixels, tf.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="pixels")], autograph=False)  # type: ignore[untyped-decorator]
+        def serve_float(self, pixels: Any) -> Any:
+            images = (tf.tensordot(pixels, grey, 1) if channels == 1 else pixels) * scale + offset
+            images = tf.reverse(images, [-1]) if normalization.is_bgr else images
+            (given,) = inner(**{name: tf.cast(images, takes.dtype)}).values()
+            given = tf.cast(given, tf.float32)
+            logits = tf.math.log(tf.maximum(given, LEAST_PROBABILITY)) if gives_probabilities else given
+            return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+    return Wrapped()
