@@ -12,11 +12,24 @@ from typing import TYPE_CHECKING, Any
 from tledge._version import __version__
 
 __all__ = [
-    "Options", "Progress", "Recipe", "Report", "Run", "TledgeWarning", "Wanted", "__version__", "build", "export", "verify",
+    "Options", "Progress", "Recipe", "Report", "Run", "TledgeWarning", "Wanted", "__version__", "build", "export", "import_model",
+    "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from tledge.api import Options, Progress, Recipe, Report, Run, TledgeWarning, Wanted, build, export, verify
+    from tledge.api import (
+        Options,
+        Progress,
+        Recipe,
+        Report,
+        Run,
+        TledgeWarning,
+        Wanted,
+        build,
+        export,
+        import_model,
+        verify,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,19 @@ from tledge.training.resolve import resolve
 from tledge.verification import targets
 from tledge.verification.measurement import Wanted
 
-__all__ = ["Options", "Progress", "Recipe", "Report", "Run", "TledgeWarning", "Wanted", "build", "export", "verify"]
+__all__ = [
+    "Options",
+    "Progress",
+    "Recipe",
+    "Report",
+    "Run",
+    "TledgeWarning",
+    "Wanted",
+    "build",
+    "export",
+    "import_model",
+    "verify",
+]
 _METHODS = ("step", "say", "warn")
 
 
@@ -90,6 +102,60 @@ def build(
         pixel_range=checked_pixel_range(pixel_range),
     )
     return None if folder is None else open_run(Path(folder).parent, Path(folder).name)
+
+
+def import_model(
+    model: NameOrPath,
+    dataset: NameOrPath,
+    *,
+    prepare: str | None = None,
+    labels: NameOrPath | None = None,
+    trained_on: NameOrPath | None = None,
+    seed: int = 0,
+    run: str | None = None,
+    artifacts: NameOrPath | None = None,
+    progress: Progress | None = None,
+    pixel_range: PixelRange | tuple[int, int] | str | None = None,
+) -> Run:
+    """Take in an image classifier that another program trained, and write its run folder.
+
+    Args:
+        model: a ``.keras``, ``.h5`` or ``.onnx`` file, or the folder of a SavedModel.
+        dataset: a folder of class folders, or a TensorFlow Datasets name, with photos of the model's own classes.
+        prepare: how photos become the model's input, as in ``"size=160 resize=squeeze scale=0..255 order=rgb"``. Words that are
+            left out are found by trial on labelled photos outside the test split; None leaves all out.
+        labels: text file with the classes of the outputs in their order, one a line. None finds the order by trial.
+        trained_on: photos on which the model was trained, which are kept out of the test split: a folder, or a CSV file with a
+            column ``content_sha256``. None says that nobody knows.
+        seed: seed of the splits.
+        run: name of the run. None makes one from the model's name and the time.
+        artifacts: folder of the runs. None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
+        progress: is told of steps and warnings. None shows steps in a notebook, and passes warnings to Python's
+            ``warnings``.
+        pixel_range: values of black and white in 16-bit photos, as for :func:`build`.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: the file is no classifier that can be taken in, the data do not fit it, or its preparation can't be
+            decided.
+        EnvironmentFault: the machine lacks disk, memory or files.
+    """
+    folder = _called(
+        "import",
+        progress,
+        model=text("model", model),
+        dataset=text("dataset", dataset),
+        prepare=or_none(plain_name, "prepare", prepare),
+        labels=or_none(text, "labels", labels),
+        trained_on=or_none(text, "trained_on", trained_on),
+        seed=whole("seed", seed),
+        run=or_none(plain_name, "run", run),
+        artifacts=or_none(path, "artifacts", artifacts),
+        pixel_range=checked_pixel_range(pixel_range),
+    )
+    return open_run(Path(folder).parent, Path(folder).name)
 
 
 def export(

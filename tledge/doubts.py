@@ -12,7 +12,17 @@ def doubts(manifest: Manifest) -> list[str]:
 
     The list is empty where the training came to its end and the model is better than guessing without a photo.
     """
-    return [*_of_training(manifest), *_of_test(manifest)]
+    return [*_of_import(manifest), *_of_training(manifest), *_of_test(manifest)]
+
+
+def _of_import(manifest: Manifest) -> list[str]:
+    """Return a doubt where a model was trained elsewhere, on photos that nobody named."""
+    if manifest.imported is None or manifest.imported.training_photos == "known":
+        return []
+    return [
+        "trained elsewhere; whether the test photos are disjoint from the training photos is unknown, so the original's accuracy may "
+        "be too high. Name the training photos with --trained-on"
+    ]
 
 
 def _of_training(manifest: Manifest) -> list[str]:

@@ -77,6 +77,12 @@ def _build(**arguments: Any) -> str | None:
     return None if run is None else str(Path(run.folder).absolute())
 
 
+def _import(**arguments: Any) -> str:
+    from tledge.importing.stage import import_model
+
+    return str(Path(import_model(**arguments).folder).absolute())
+
+
 def _export(**arguments: Any) -> list[dict[str, Any]]:
     return [record.as_json() for record in stages.export(**arguments)]
 
@@ -85,7 +91,7 @@ def _verify(**arguments: Any) -> dict[str, Any]:
     return stages.verify(**arguments).as_json()
 
 
-STAGES: dict[str, Callable[..., Any]] = {"build": _build, "export": _export, "verify": _verify}
+STAGES: dict[str, Callable[..., Any]] = {"build": _build, "import": _import, "export": _export, "verify": _verify}
 
 
 def main(descriptor: int, parent_pid: int) -> None:

@@ -41,6 +41,15 @@ def import_model(
             show_default="found by trial",
         ),
     ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|CSV",
+            help="Keep these photos, on which the model was trained, out of the test split: a folder, or a table with a column "
+            "content_sha256. Use it wherever you have them.",
+            show_default="unknown",
+        ),
+    ] = None,
     run: Annotated[
         str | None,
         typer.Option(
@@ -64,6 +73,7 @@ def import_model(
         dataset,
         prepare=prepare,
         labels=labels,
+        trained_on=trained_on,
         seed=seed,
         run=run,
         artifacts=artifacts,

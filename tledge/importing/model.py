@@ -198,7 +198,7 @@ def _taken(answer: dict[str, Any]) -> Taken:
         raise InputError("the model's process does not say what the model takes")
     assert isinstance(count, int)
     labels, notes = (tuple(text[:200] for text in (texts[name] or ())) for name in ("labels", "notes"))
-    return Taken(size, int(channels or 0), count, ending or "logits", labels, (framework or "")[:100], notes)  # type: ignore[arg-type]
+    return Taken(size, int(channels or 0), count, ending or "logits", labels, (framework or "")[:100], notes)
 
 
 def listed(names: Iterable[str]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tledge.importing.model import OpenedModel, format_of, opened_model
 from tledge.importing.normalization import Normalization
 from tledge.importing.opaque import wrapped
 from tledge.importing.tidy import tidy, with_input
+from tledge.importing.trained_on import without_trained_on
 from tledge.importing.trial import MOST_PHOTOS, Found, find
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, Preparation
@@ -92,12 +93,13 @@ def import_model(
             else usual_orders(source.labels, opened.taken.labels)
         )
         data = prepare_dataset(source, size, seed, progress, Preparation(pixel_range))
+        if trained_on is not None:
+            data = without_trained_on(data, trained_on, progress)
         found = _found(opened, data, given, size, orders, progress)
         _tell(found, progress)
         if found.best.resize != data.preparation.resize:
-            data = prepare_dataset(
-                source, size, seed, _Steps(progress), data.preparation._replace(resize=found.best.resize)
-            )
+            resized = data.preparation._replace(resize=found.best.resize)
+            data = replace(prepare_dataset(source, size, seed, _Steps(progress), resized), splits=data.splits)
         data = data.relabelled(found.best.order.labels)
         answers = {}
         for split in ("validation", "test"):
@@ -248,7 +250,7 @@ def _told(data: Dataset, rows: npt.NDArray[np.int64], advance: Advance) -> Itera
         advance(len(batch))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Network:
     """A network is what becomes the run's original.
 
@@ -286,7 +288,7 @@ def _of_layers(flat: DescribedNetwork, opened: OpenedModel) -> _Network:
     *features, last = flat.layers
     body = flat.with_layers(features)
     backbone = of_graph(f"import:{opened.path.name}", body.graph(), body.structure(), is_pretrained=True)
-    backbone = dataclasses.replace(backbone, sha256=opened.sha256())
+    backbone = replace(backbone, sha256=opened.sha256())
     head = HeadShape((), opened.taken.num_outputs, 0.0)
     graph: Any = backbone.graph
     network = with_head(graph.input, graph.output, head, seed=0)
@@ -313,7 +315,7 @@ def _of_saved_model(
     return _Network(backbone, module, lambda folder: save(module, folder / "model"), unknown)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Proof:
     """A proof holds how far the flat graph is from the model, and on how many images."""
 
