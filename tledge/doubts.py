@@ -20,8 +20,8 @@ def _of_import(manifest: Manifest) -> list[str]:
     if manifest.imported is None or manifest.imported.training_photos == "known":
         return []
     return [
-        "trained elsewhere; whether the test photos are disjoint from the training photos is unknown, so the original's accuracy may "
-        "be too high. Name the training photos with --trained-on"
+        "trained elsewhere: it is unknown whether the test photos are disjoint from the training photos, so the accuracy of the "
+        "original may be too high. Name the photos that it was trained on with --trained-on"
     ]
 
 
