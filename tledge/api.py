@@ -18,6 +18,7 @@ from tledge.pixel_range import PixelRange, checked_pixel_range
 from tledge.progress import Progress
 from tledge.progress_by_default import TledgeWarning, progress_by_default
 from tledge.records import ExportRecord, Report
+from tledge.resizing import Resize, checked_resize
 from tledge.run import Run, find_run, open_run
 from tledge.stage_process import call_stage
 from tledge.training.recipe import Recipe
@@ -56,6 +57,7 @@ def build(
     tensorboard: NameOrPath | None = None,
     mlflow: bool = False,
     pixel_range: PixelRange | tuple[int, int] | str | None = None,
+    resize: Resize | str | None = None,
 ) -> Run | None:
     """Train a classifier and write its run folder.
 
@@ -76,6 +78,8 @@ def build(
         mlflow: record an MLflow run.
         pixel_range: values of black and white in 16-bit photos, as ``(0, 4095)`` or ``"0..4095"``. None refuses photos
             that leave most of 16 bits unused.
+        resize: how a photo becomes a square of the input's size, as ``"crop:256,bicubic"``. None squeezes it bilinearly,
+            with antialiasing.
 
     Returns:
         The run. With the strategy multi-worker every worker calls the function with the same arguments. The chief
@@ -100,6 +104,7 @@ def build(
         tensorboard=or_none(path, "tensorboard", tensorboard),
         mlflow=flag("mlflow", mlflow),
         pixel_range=checked_pixel_range(pixel_range),
+        resize=checked_resize(resize),
     )
     return None if folder is None else open_run(Path(folder).parent, Path(folder).name)
 

@@ -12,7 +12,7 @@ import hashlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from tledge import heif
 from tledge.errors import ArtifactError, InputError
 from tledge.pixel_range import OPTION, WHOLE, PixelRange, leaves_range_unknown, way_out
+from tledge.resizing import SQUEEZE, Resize, is_line, parse_resize, resized
 from tledge.wide_pixels import Values, Wide, wide
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 
 VERSION = 3
-DESCRIPTION = (
-    "Pillow decode (a JPEG over 8 megapixels at a half, a quarter or an eighth of its size), EXIF orientation, RGB, bilinear "
-    "resize with antialiasing to the input size (aspect not kept)"
-)
 FULL_DECODES = 2  # the version before, of runs that were built with it: every JPEG is decoded at its full size
 PIXEL_SCALE = 1.0 / 255.0
 # Photo formats that Pillow decodes by itself: EPS, for one, would start another program.
@@ -60,6 +57,7 @@ _MAX_SIDE = 1 << 17  # a longer side is a mistake or an attack; a resize may nee
 _SCALED_PIXELS = 8_000_000
 _LEAST_RATIO = 3
 _LEAST_SIDE = 768  # for the digest, which must not depend on the input size
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # values of the EXIF orientation
 _STRIP_PIXELS = 1 << 20
 _LARGE_PIXELS = 1 << 24
 _alone = threading.Lock()  # large pictures are decoded one at a time: a decoder needs up to 20 bytes a pixel
@@ -81,18 +79,35 @@ class UnknownRange(UnreadableImage):
 
 
 class Preparation(NamedTuple):
-    """A preparation says how photos become pixels: the range of 16-bit photos if one was given, and the version.
+    """A preparation says how photos become pixels: the range of 16-bit photos if one was given, the version, the resize.
 
     A run keeps the version with which it was built, because another version may give other pixels.
     """
 
     pixel_range: PixelRange | None = None
     version: int = VERSION
+    resize: Resize = SQUEEZE
 
     @property
     def name(self) -> str:
         """Name the preparation, for the names under which pixels are kept."""
-        return f"v{self.version}" if self.pixel_range is None else f"v{self.version}-{self.pixel_range}"
+        pixel_range = "" if self.pixel_range is None else f"-{self.pixel_range}"
+        return f"v{self.version}{pixel_range}{'' if self.resize == SQUEEZE else f'-{self.resize.name}'}"
+
+    @property
+    def squeezed(self) -> Preparation:
+        """Return the preparation with the default resize.
+
+        Digests are of the picture before its resize, and fingerprints are of the squeezed one. So no split depends on
+        the resize.
+        """
+        return self._replace(resize=SQUEEZE)
+
+    def description(self) -> str:
+        """Describe the steps from a photo's file to the network's input."""
+        is_scaled = self.resize.antialias and self.version > FULL_DECODES
+        part = " (a JPEG over 8 megapixels at a half, a quarter or an eighth of its size)" if is_scaled else ""
+        return f"Pillow decode{part}, EXIF orientation, RGB, {self.resize.in_words()}"
 
 
 AS_BUILDS_DO = Preparation()
@@ -101,11 +116,13 @@ AS_BUILDS_DO = Preparation()
 class PreparedPhoto(NamedTuple):
     """A prepared photo has ``pixels``, uint8 RGB (S, S, 3), and a ``digest``.
 
-    The digest is the SHA-256 of all pixels before the resize, as :func:`pixel_digest` makes it.
+    The digest is the SHA-256 of all pixels before the resize, as :func:`pixel_digest` makes it. ``others`` are the
+    pixels by other resizes that were asked for, in their order.
     """
 
     pixels: Pixels
     digest: bytes
+    others: tuple[Pixels, ...] = ()
 
 
 def as_recorded(record: PreprocessingRecord, pixel_range: PixelRange | None = None) -> Preparation:
@@ -119,7 +136,7 @@ def as_recorded(record: PreprocessingRecord, pixel_range: PixelRange | None = No
             "tledge. Update tledge."
         )
     own = PixelRange(*record.pixel_range) if record.pixel_range else None
-    return Preparation(own if pixel_range is None else pixel_range, record.version)
+    return Preparation(own if pixel_range is None else pixel_range, record.version, parse_resize(record.resize))
 
 
 def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
@@ -135,44 +152,96 @@ def decode(data: bytes, pixel_range: PixelRange | None = None) -> Pixels:
 
 
 def prepare_photo(
-    data: bytes | npt.NDArray[np.uint8], size: int, preparation: Preparation = AS_BUILDS_DO
+    data: bytes | npt.NDArray[np.uint8],
+    size: int,
+    preparation: Preparation = AS_BUILDS_DO,
+    others: Sequence[Resize] = (),
 ) -> PreparedPhoto:
     """Bring an image to the model's input size, as :func:`resize` after :func:`decode` would, in less memory.
 
-    A JPEG over 8 megapixels is decoded at a part of its size, unless the version of ``preparation`` did not do so. The pixels then
-    differ by up to three grey levels from those of a full decode.
+    A JPEG over 8 megapixels is decoded at a part of its size, unless the version of ``preparation`` did not do so, or its
+    resize samples without antialiasing. The pixels then differ by a few grey levels from those of a full decode.
 
-    ``data`` is an encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C). Raises what :func:`decode`
-    raises.
+    Args:
+        data: is an encoded image as :func:`decode` takes it, or uint8 (H, W) or (H, W, C).
+        size: is the side of the model's input, in pixels.
+        preparation: says how the photo becomes pixels.
+        others: are more resizes of the same photo. Each costs a resize, and mostly no decode.
+
+    Raises:
+        UnreadableImage: :func:`decode` raises it, or the picture is a line of which nothing can be cropped.
+        InputError: a resize gives no pixels of this size.
     """
+    wanted = (preparation.resize, *others)
+    for one in wanted:
+        one.checked(size)
     if not isinstance(data, bytes):
         image = to_rgb(data)
-        return PreparedPhoto(resize(image, size), pixel_digest(image))
-    pixel_range, is_scaled = preparation.pixel_range, preparation.version > FULL_DECODES
-    with _opened(data, pixel_range, _LEAST_SIDE if is_scaled else None) as opened:
-        image = opened.image
-        digest = _digest_of_shape(image.height, image.width)
-        for rows in _rows(image):
+        pixels = [resize(image, size, one) for one in wanted]
+        return PreparedPhoto(pixels[0], pixel_digest(image), tuple(pixels[1:]))
+    is_scaled = preparation.version > FULL_DECODES
+    made: dict[Resize, Pixels] = {}
+    # The digest must not depend on the resize, so the first decode is the same for all.
+    with _opened(data, preparation.pixel_range, (_LEAST_SIDE, _LEAST_SIDE) if is_scaled else None) as opened:
+        digest = _digest_of_shape(opened.image.height, opened.image.width)
+        for rows in _rows(opened.image):
             digest.update(rows.data)
-        if not opened.is_part or min(image.size) >= _LEAST_RATIO * size:
-            return PreparedPhoto(_resized(image, size), digest.digest())
-    with _opened(data, pixel_range, _LEAST_RATIO * size) as opened:
-        return PreparedPhoto(_resized(opened.image, size), digest.digest())
+        _resize_all(opened, size, wanted, made)
+        whole = opened.whole
+    # What is still missing needs a larger part of the picture, or all of it.
+    least = [_least_size(whole, size, one) for one in wanted if one not in made]
+    if least:
+        with _opened(data, preparation.pixel_range, _largest(least)) as opened:
+            _resize_all(opened, size, wanted, made)
+    return PreparedPhoto(made[wanted[0]], digest.digest(), tuple(made[one] for one in wanted[1:]))
+
+
+def _resize_all(opened: _Opened, size: int, wanted: Sequence[Resize], made: dict[Resize, Pixels]) -> None:
+    """Add to ``made`` the pixels of each resize for which the image was decoded at a sufficient size."""
+    for one in wanted:
+        least = _least_size(opened.whole, size, one)
+        is_enough = least is not None and all(side >= few for side, few in zip(opened.image.size, least, strict=True))
+        if one not in made and (is_enough or opened.image.size == opened.whole):
+            _refuse_line(*opened.whole, size, one)
+            made[one] = resized(opened.image, size, one, opened.whole)
+
+
+def _least_size(whole: tuple[int, int], size: int, resize: Resize) -> tuple[int, int] | None:
+    """Return the width and height at which a picture must be decoded for a resize; None stands for its full size.
+
+    Sampling without antialiasing takes single pixels, and a decoder that scales would average them.
+    """
+    if not resize.antialias:
+        return None
+    width, height = resize.resized_size(*whole, size)
+    return _LEAST_RATIO * width, _LEAST_RATIO * height
+
+
+def _largest(sizes: Sequence[tuple[int, int] | None]) -> tuple[int, int] | None:
+    known = [one for one in sizes if one is not None]
+    return None if len(known) < len(sizes) else (max(one[0] for one in known), max(one[1] for one in known))
+
+
+def _refuse_line(width: int, height: int, size: int, resize: Resize) -> None:
+    if is_line(width, height, size, resize):
+        raise UnreadableImage(f"{width} x {height} pixels, too long and thin a picture for the resize {resize}")
 
 
 class _Opened(NamedTuple):
-    """An image as a Pillow image, and whether it was decoded at a part of its size."""
+    """An image as a Pillow image, and the width and height of the whole picture, of which it may be a scaled decode."""
 
     image: Any
-    is_part: bool
+    whole: tuple[int, int]
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, pixel_range: PixelRange | None, least_side: int | None = None) -> Iterator[_Opened]:
+def _opened(
+    data: bytes, pixel_range: PixelRange | None, least_size: tuple[int, int] | None = None
+) -> Iterator[_Opened]:
     """Open an image as a Pillow image, upright and RGB.
 
-    A large JPEG is decoded at the smallest part of its size whose sides are ``least_side`` pixels or more; None decodes
-    every image at its full size. Any error of the image inside the block is raised as UnreadableImage too.
+    A large JPEG is decoded at the smallest part of its size that has the upright width and height ``least_size`` or
+    more; None decodes every image at its full size. Any error of the image inside the block is raised as UnreadableImage too.
     """
     from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -182,15 +251,14 @@ def _opened(data: bytes, pixel_range: PixelRange | None, least_side: int | None 
             warnings.simplefilter("ignore")
             with (
                 Image.open(io.BytesIO(data), formats=_formats(data)) as image,
-                _by_itself_if_large(image, least_side) as is_part,
+                _by_itself_if_large(image, least_size) as stored,
             ):
                 found = wide(data, image)
                 image.load()
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-                if found is None:
-                    yield _Opened(_upright(image, orientation), is_part)
-                else:
-                    yield _Opened(_upright(image, orientation, *_values(found, pixel_range)), is_part)
+                upright = _upright(image, orientation, *(() if found is None else _values(found, pixel_range)))
+                whole = stored and (stored[::-1] if orientation in _ON_THEIR_SIDE else stored)
+                yield _Opened(upright, whole or upright.size)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its own message is the address of our buffer
@@ -218,10 +286,11 @@ def _why_unread(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _by_itself_if_large(image: Any, least_side: int | None) -> Iterator[bool]:
+def _by_itself_if_large(image: Any, least_size: tuple[int, int] | None) -> Iterator[tuple[int, int] | None]:
     """Wait, with a large image, until no other large one is being decoded, and keep others waiting inside the block.
 
-    An image that can be decoded at a part of its size, as :func:`_opened` says, is not large. Yields whether it is.
+    An image that can be decoded at a part of its size, as :func:`_opened` says, is not large. Yields the width and height
+    of its whole as it is stored, and None for any other image.
 
     Raises UnreadableImage for an image that is too large by its header.
     """
@@ -230,14 +299,16 @@ def _by_itself_if_large(image: Any, least_side: int | None) -> Iterator[bool]:
         raise UnreadableImage(f"{image.width} x {image.height} pixels, and the limit is {MAX_PIXELS:,}")
     if max(image.size) > _MAX_SIDE:
         raise UnreadableImage(f"{image.width} x {image.height} pixels, and the limit of a side is {_MAX_SIDE:,}")
-    is_scaled = least_side is not None and num_pixels > _SCALED_PIXELS and image.format in ("JPEG", "MPO")
-    if is_scaled:
-        image.draft(None, (least_side, least_side))
+    stored = image.size
+    if least_size is not None and num_pixels > _SCALED_PIXELS and image.format in ("JPEG", "MPO"):
+        # The picture may be stored on its side. The longer side of what is asked for is that of the picture, if they differ.
+        shorter, longer = sorted(least_size)
+        image.draft(None, (longer, shorter) if image.width >= image.height else (shorter, longer))
     # A progressive JPEG is held whole while it is decoded, whatever comes out.
     is_part = image.width * image.height < num_pixels
     is_held_whole = not is_part or "progressive" in image.info
     with _alone if num_pixels > _LARGE_PIXELS and is_held_whole else contextlib.nullcontext():
-        yield is_part
+        yield stored if is_part else None
 
 
 def _upright(image: Any, orientation: Any, values: Values | None = None, pixel_range: PixelRange = WHOLE) -> Any:
@@ -255,7 +326,7 @@ def _upright(image: Any, orientation: Any, values: Values | None = None, pixel_r
     }.get(orientation)  # fmt: skip
     if turn is None and values is None and image.mode == "RGB" and "transparency" not in image.info:
         return image
-    is_on_its_side = turn is not None and orientation >= 5
+    is_on_its_side = orientation in _ON_THEIR_SIDE
     is_reversed = orientation in (3, 4, 7, 8)  # upright rows count from the far end of what is stored
     width, height = image.size[::-1] if is_on_its_side else image.size
     made = Image.new("RGB", (width, height))
@@ -321,17 +392,17 @@ def to_rgb(values: npt.NDArray[np.uint8]) -> Pixels:
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
 
 
-def resize(image: Pixels, size: int) -> Pixels:
-    """Resize uint8 (H, W, 3) to (size, size, 3), bilinearly with antialiasing."""
+def resize(image: Pixels, size: int, how: Resize = SQUEEZE) -> Pixels:
+    """Resize uint8 (H, W, 3) to (size, size, 3), by default both sides, bilinearly with antialiasing.
+
+    Raises InputError where ``how`` gives no pixels of this size, and UnreadableImage for a line of pixels.
+    """
     from PIL import Image
 
-    return image if image.shape[:2] == (size, size) else _resized(Image.fromarray(image), size)
-
-
-def _resized(image: Any, size: int) -> Pixels:
-    from PIL import Image
-
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    if how.fit != "crop" and image.shape[:2] == (size, size):
+        return image
+    _refuse_line(image.shape[1], image.shape[0], size, how.checked(size))
+    return resized(Image.fromarray(image), size, how)
 
 
 def pixel_digest(image: Pixels) -> bytes:

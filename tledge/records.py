@@ -8,8 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tledge import earlier_records
+from tledge.errors import InputError
 from tledge.pixel_range import PixelRange
 from tledge.record_base import Record as Record  # noqa: PLC0414 - a module that imports records finds their base here
+from tledge.resizing import SQUEEZE, Resize, parse_resize
 
 SplitName = Literal["train", "validation", "test"]
 Promise = Literal[
@@ -198,11 +200,19 @@ class PreprocessingRecord(Record):
         description="These are the two 16-bit values that stand for black and for white. The value is None if the build was "
         "given no `--pixel-range`.",
     )
+    resize: str = Field(
+        default=str(SQUEEZE),  # records of an earlier tledge, which knew no other, lack the key
+        description="This text says how a photo becomes a square of the input's size, in the words of `--resize`.",
+    )
 
     @model_validator(mode="after")
-    def _the_range_is_possible(self) -> Self:
+    def _the_range_and_the_resize_are_possible(self) -> Self:
         if self.pixel_range and not PixelRange(*self.pixel_range).is_possible():
             raise ValueError(f"no range of 16-bit values: {self.pixel_range}")
+        try:
+            parse_resize(self.resize)
+        except InputError as error:
+            raise ValueError(str(error)) from error
         return self
 
 
@@ -303,6 +313,11 @@ class Manifest(Record):
         """Return the range of 16-bit photos; None where the build was told of none."""
         named = self.preprocessing.pixel_range
         return PixelRange(*named) if named else None
+
+    @property
+    def resize(self) -> Resize:
+        """Return how photos become squares of the input's size."""
+        return parse_resize(self.preprocessing.resize)
 
 
 class OperatorCount(Record):

@@ -132,10 +132,11 @@ def finish(folder: Path, name: str, data: Dataset, backbone: Backbone, made: Mad
         seed=made.seed,
         preprocessing=PreprocessingRecord(
             version=data.preparation.version,
-            description=preprocessing.DESCRIPTION,
+            description=data.preparation.description(),
             input=f"uint8 RGB, NHWC, {backbone.input_size} x {backbone.input_size}",
             scale_in_graph=preprocessing.PIXEL_SCALE,
             pixel_range=None if data.preparation.pixel_range is None else list(data.preparation.pixel_range),
+            resize=str(data.preparation.resize),
         ),
         features=made.features,
         metrics={

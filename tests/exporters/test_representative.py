@@ -64,11 +64,11 @@ def test_a_calibration_photo_that_is_also_a_test_photo_is_refused() -> None:
 def test_no_near_copy_of_a_test_photo_is_calibrated_on(lenet: Run) -> None:
     test, train = (fingerprints_of(lenet, split, Silent()) for split in ("test", "train"))
     photos, seed = load_split(lenet, "train", Silent()), lenet.manifest.seed
-    usual = choose_apart(photos, 50, seed, test)
+    usual = choose_apart(photos, 50, seed, train, test)
     assert usual.rows.tolist() == choose_representative(photos.content_sha256, photos.labels, 50, seed).tolist()
     assert (usual.num_copies, usual.num_alike) == (0, 0)
     copied = usual.rows[:3]
-    others = choose_apart(photos, 50, seed, np.concatenate([test, train[copied]]))
+    others = choose_apart(photos, 50, seed, train, np.concatenate([test, train[copied]]))
     assert len(others.rows) == 50
     assert not set(copied.tolist()) & set(others.rows.tolist())
     assert (others.num_copies, others.num_alike) == (3, 0)

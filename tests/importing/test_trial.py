@@ -79,7 +79,7 @@ def test_the_scale_the_channels_and_the_classes_are_found(
 
 
 def test_the_resize_of_the_lowest_loss_is_found() -> None:
-    crop = parse_resize("crop:9")
+    crop = parse_resize("crop:9")  # what a model of 224 pixels gets by crop:256
     found = Model(IMAGENET, LABELS, resize=crop).find()
     assert found.best.resize == crop
     assert found.tried[0] is found.best

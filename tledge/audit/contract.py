@@ -13,10 +13,15 @@ from tledge.audit.findings import FREE, Interface, printable
 from tledge.audit.reading import read_with
 from tledge.pixel_range import PixelRange
 from tledge.records import TensorRecord
+from tledge.resizing import SQUEEZE, Resize
 
 
 def contract_problems(
-    path: Path, labels: Sequence[str], input_size: int, pixel_range: PixelRange | None = None
+    path: Path,
+    labels: Sequence[str],
+    input_size: int,
+    pixel_range: PixelRange | None = None,
+    resize: Resize = SQUEEZE,
 ) -> list[str]:
     """Say in sentences where an artifact differs from its run. The list is empty where nothing differs.
 
@@ -27,12 +32,13 @@ def contract_problems(
         labels: the labels of the run, in the order of its outputs.
         input_size: side of the input, in pixels.
         pixel_range: range of 16-bit photos; None where the run was given none.
+        resize: how photos become squares of the input's size.
 
     Raises:
         ArtifactError: The file can't be read.
     """
     found = interface(path)
-    problems = _metadata_problems(found, labels, input_size, pixel_range)
+    problems = _metadata_problems(found, labels, input_size, pixel_range, resize)
     return [*problems, *_tensor_problems(found, len(labels), input_size, FREE if _takes_any_batch(found) else 1)]
 
 
@@ -59,7 +65,7 @@ def _takes_any_batch(found: Interface) -> bool:
 
 
 def _metadata_problems(
-    found: Interface, labels: Sequence[str], input_size: int, pixel_range: PixelRange | None
+    found: Interface, labels: Sequence[str], input_size: int, pixel_range: PixelRange | None, resize: Resize
 ) -> list[str]:
     if found.metadata is None:
         return ["The file holds no metadata of tledge: neither its labels nor its input are described."]
@@ -67,6 +73,7 @@ def _metadata_problems(
         inside = json.loads(found.metadata)
         own_labels, own_input = inside["labels"], inside["input"]["input"]
         own_range = inside["input"].get("pixel_range")
+        own_resize = inside["input"].get("resize", str(SQUEEZE))  # files of an earlier tledge lack the key
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return [f"The file's metadata can't be read ({type(error).__name__}): labels and input are not described."]
     problems = []
@@ -86,6 +93,10 @@ def _metadata_problems(
             else f"the range {printable(str(own_range))} of 16-bit photos"
         )
         problems.append(f"The file's metadata says {said}, the run {pixel_range or 'none'}.")
+    if own_resize != str(resize):
+        problems.append(
+            f"The file's metadata says photos are resized by {printable(str(own_resize))!r}, the run says {str(resize)!r}."
+        )
     return problems
 
 

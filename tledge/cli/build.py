@@ -16,6 +16,7 @@ from tledge.cli.shared_options import (
     ImageSizeOption,
     JsonOption,
     PixelRangeOption,
+    ResizeOption,
     SeedOption,
     WeightsOption,
 )
@@ -74,6 +75,7 @@ def build(
         ),
     ] = False,
     pixel_range: PixelRangeOption = None,
+    resize: ResizeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,6 +83,7 @@ def build(
     from tledge.cli.console import TerminalProgress
     from tledge.errors import InputError
     from tledge.pixel_range import parse_pixel_range
+    from tledge.resizing import checked_resize
     from tledge.training.build import build as build_run
     from tledge.training.build import go_on
     from tledge.training.resolve import default, resolve
@@ -108,6 +111,7 @@ def build(
         tensorboard=tensorboard,
         mlflow=mlflow,
         pixel_range=parse_pixel_range(pixel_range),
+        resize=checked_resize(resize),
     )
     _tell(made, as_json)
 

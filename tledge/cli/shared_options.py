@@ -81,6 +81,17 @@ PixelRangeOption = Annotated[
 OtherPixelRangeOption = Annotated[
     str | None, typer.Option("--pixel-range", metavar="LOW..HIGH", help=_RANGE_HELP, show_default="the run's")
 ]
+ResizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--resize",
+        metavar="FIT",
+        help="Make photos squares of the input's size by this: squeeze; crop:N, which resizes the shorter side to N pixels "
+        "and crops the centre; or pad. An interpolation may follow (nearest, bilinear, bicubic, lanczos), and no-antialias, "
+        "as in crop:256,bicubic. Use it where an app prepares photos in its own way.",
+        show_default="squeeze, which is bilinear and antialiased",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of text and bars, for other programs to read.")
 ]

@@ -15,6 +15,7 @@ from tledge.cli.shared_options import (
     JsonOption,
     PixelRangeOption,
     RequiredDatasetOption,
+    ResizeOption,
     SeedOption,
     WeightsOption,
 )
@@ -55,6 +56,7 @@ def tune(
     ] = None,
     image_size: ImageSizeOption = None,
     pixel_range: PixelRangeOption = None,
+    resize: ResizeOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,6 +69,7 @@ def tune(
     from tledge.cli.output import print_json, print_line
     from tledge.cli.shared_options import seconds
     from tledge.pixel_range import parse_pixel_range
+    from tledge.resizing import checked_resize
     from tledge.training.resolve import resolve
     from tledge.training.tune import tune as search
 
@@ -81,6 +84,7 @@ def tune(
         seed=seed,
         study=study,
         pixel_range=parse_pixel_range(pixel_range),
+        resize=checked_resize(resize),
         artifacts=artifacts,
         progress=TerminalProgress(quiet=as_json),
     )
@@ -92,6 +96,7 @@ def tune(
         "--recipe": tuned.recipe_file,
         "--seed": seed,
         "--pixel-range": pixel_range,
+        "--resize": resize,
         "--artifacts": artifacts,
     }
     given = [str(word) for option, value in options.items() if value is not None for word in (option, value)]

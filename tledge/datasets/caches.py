@@ -18,6 +18,7 @@ from tledge.near_copies import Fingerprints
 from tledge.preprocessing import Pixels, Preparation, UnreadableImage
 from tledge.printable import counted, few, sentence
 from tledge.progress import Progress
+from tledge.resizing import SQUEEZE
 
 Part = Literal["pixels", "digest", "fingerprint"]
 
@@ -43,14 +44,14 @@ def pixel_cache(input_size: int, preparation: Preparation, progress: Progress | 
 def digest_cache(input_size: int, preparation: Preparation, progress: Progress | None = None) -> RowCache:
     """Open the cache of digests. A digest is the SHA-256 of a photo's pixels before the resize.
 
-    ``input_size`` has no effect. The argument is there because the three caches are opened alike.
+    ``input_size`` and the resize have no effect. The arguments are there because the three caches are opened alike.
     """
-    return RowCache(f"pixel-digests-{preparation.name}", (32,), np.uint8, progress)
+    return RowCache(f"pixel-digests-{preparation.squeezed.name}", (32,), np.uint8, progress)
 
 
 def fingerprint_cache(input_size: int, preparation: Preparation, progress: Progress | None = None) -> RowCache:
-    """Open the cache of fingerprints. A fingerprint is made from a photo resized to this size."""
-    namespace = f"fingerprints-v{near_copies.VERSION}-{preparation.name}/{input_size}"
+    """Open the cache of fingerprints. A fingerprint is made from a photo squeezed to this size, whatever its resize."""
+    namespace = f"fingerprints-v{near_copies.VERSION}-{preparation.squeezed.name}/{input_size}"
     return RowCache(namespace, (near_copies.LENGTH,), np.uint8, progress)
 
 
@@ -59,7 +60,7 @@ class CachedPhoto:
     """A photo is kept as three arrays of uint8.
 
     ``pixels`` (S, S, 3) is the resized photo. ``digest`` (32,) is the SHA-256 of the decoded photo before the resize.
-    ``fingerprint`` (256,) is made from ``pixels``.
+    ``fingerprint`` (256,) is made from the photo squeezed to S x S.
     """
 
     pixels: Pixels
@@ -69,10 +70,12 @@ class CachedPhoto:
 
 def made(photo: Photo, input_size: int, preparation: Preparation) -> CachedPhoto:
     """Decode a photo, and make its digest and fingerprint. A photo that can't be read raises UnreadableImage."""
-    found = photo.prepared(input_size, preparation)
+    others = () if preparation.resize == SQUEEZE else (SQUEEZE,)
+    found = photo.prepared(input_size, preparation, others)
     if isinstance(found, UnreadableImage):
         raise found
-    return CachedPhoto(found.pixels, np.frombuffer(found.digest, np.uint8), near_copies.fingerprint(found.pixels))
+    squeezed = found.others[0] if others else found.pixels
+    return CachedPhoto(found.pixels, np.frombuffer(found.digest, np.uint8), near_copies.fingerprint(squeezed))
 
 
 def remedy(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tledge import preprocessing
 from tledge.preprocessing import Preparation, PreparedPhoto, UnreadableImage
 from tledge.records import SplitName
+from tledge.resizing import Resize
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,14 @@ class Photo:
             return 0
         return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
 
-    def prepared(self, size: int, preparation: Preparation) -> PreparedPhoto | UnreadableImage:
+    def prepared(
+        self, size: int, preparation: Preparation, others: Sequence[Resize] = ()
+    ) -> PreparedPhoto | UnreadableImage:
         """Decode and resize the photo by :func:`tledge.preprocessing.prepare_photo`, or return why it can't be read."""
         if isinstance(self.data, UnreadableImage):
             return self.data
         try:
-            return preprocessing.prepare_photo(self.data, size, preparation)
+            return preprocessing.prepare_photo(self.data, size, preparation, others)
         except UnreadableImage as error:
             return error
 

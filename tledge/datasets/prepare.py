@@ -44,6 +44,7 @@ from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage, as_
 from tledge.printable import counted, few, sentence
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
+from tledge.resizing import SQUEEZE
 from tledge.run import MANIFEST, Run
 
 SPLITS_FILE = "splits.csv"
@@ -74,13 +75,10 @@ class Dataset:
         return replace(self, source=Relabelled(self.source, tuple(labels)), labels=to_new[self.labels])
 
     def pixels_key(self, row: int) -> bytes:
-        """Return 32 bytes that name what a photo's pixels were made from: its content, and the range if given."""
-        content = self.content_sha256[row]
-        return (
-            content
-            if self.preparation.pixel_range is None
-            else hashlib.sha256(f"{self.preparation.pixel_range} ".encode() + content).digest()
-        )
+        """Return 32 bytes that name what a photo's pixels were made from: its content, and range and resize if given."""
+        content, (pixel_range, _, resize) = self.content_sha256[row], self.preparation
+        given = [str(one) for one in (pixel_range, None if resize == SQUEEZE else resize) if one is not None]
+        return hashlib.sha256(f"{' '.join(given)} ".encode() + content).digest() if given else content
 
     def record(self) -> DatasetRecord:
         """Return what the manifest says of the data."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tledge.datasets.prepare import Member, SplitPhotos
 from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
-from tledge.near_copies import Fingerprints, fingerprint, neighbours
+from tledge.near_copies import Fingerprints, neighbours
 from tledge.records import CalibrationRecord
 
 DEFAULT_SAMPLES = 200
@@ -70,18 +70,24 @@ class Chosen:
     num_alike: int
 
 
-def choose_apart(train: SplitPhotos, num_samples: int, seed: int, test_fingerprints: Fingerprints) -> Chosen:
+def choose_apart(
+    train: SplitPhotos,
+    num_samples: int,
+    seed: int,
+    train_fingerprints: Fingerprints,
+    test_fingerprints: Fingerprints,
+) -> Chosen:
     """Choose as :func:`choose_representative` does, but leave out near copies of test photos.
 
-    Only a run that an earlier tledge built has such copies. ``test_fingerprints``: uint8 (N, 256).
+    Only a run that an earlier tledge built has such copies. The fingerprints are uint8 (N, 256), those of the training
+    photos in the order of ``train``.
     """
     left, num_copies = np.arange(len(train.labels)), 0
     while True:
         rows = left[
             choose_representative([train.content_sha256[row] for row in left], train.labels[left], num_samples, seed)
         ]
-        photos = (fingerprint(np.asarray(train.pixels[int(row)], np.uint8)) for row in rows)
-        found = neighbours(np.stack(list(photos)), test_fingerprints)
+        found = neighbours(train_fingerprints[rows], test_fingerprints)
         if not found.is_copy.any():
             return Chosen(rows, num_copies, int(np.count_nonzero(found.is_near)))
         num_copies += int(np.count_nonzero(found.is_copy))

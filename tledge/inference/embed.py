@@ -22,6 +22,7 @@ from tledge.pixel_range import PixelRange
 from tledge.preprocessing import PIXEL_SCALE, Pixels, as_recorded
 from tledge.progress import Progress, Silent
 from tledge.records import Record, SkippedPhoto
+from tledge.resizing import SQUEEZE
 from tledge.run import Run, find_run
 from tledge.tensorflow_setup import tensorflow
 
@@ -55,6 +56,10 @@ class Embedding(Record):
         default=None,
         description="These are the two 16-bit values that stand for black and for white. The value is None if the build was "
         "given no `--pixel-range`.",
+    )
+    resize: str = Field(
+        default=str(SQUEEZE),
+        description="This text says how a photo became a square of the input's size, in the words of `--resize`.",
     )
 
     @property
@@ -138,6 +143,7 @@ def _written(
             skipped=labelled.skipped,
             preprocessing_version=labelled.preparation.version,
             pixel_range=None if labelled.preparation.pixel_range is None else list(labelled.preparation.pixel_range),
+            resize=str(labelled.preparation.resize),
         )
         file.finish(made)
     for warning in warnings:

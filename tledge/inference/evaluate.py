@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import shlex
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +19,7 @@ from tledge.errors import InputError, nearest, unknown
 from tledge.inference.labelled import Entry, Labelled, Part
 from tledge.inference.run_model import RunModel
 from tledge.inference.seen import SeenPhotos
-from tledge.near_copies import LENGTH, Fingerprints, fingerprint
-from tledge.preprocessing import Pixels
+from tledge.near_copies import LENGTH
 from tledge.printable import counted, few
 from tledge.progress import Progress, Silent
 from tledge.records import Interval, Metrics, NearCopy, Record, SkippedPhoto, SplitName
@@ -112,24 +111,21 @@ def evaluate(
         progress.say(note)
     seen = SeenPhotos(model.run, progress)
 
-    def photos() -> Iterator[tuple[tuple[Entry, Fingerprints], Pixels]]:
-        # A photo that was learned from is counted, also where it is scored.
-        stream = labelled.photos(model.input_size, lambda key: not seen.is_learnt_from(key) or include_seen)
-        return (((entry, fingerprint(pixels)), pixels) for entry, pixels in stream)
-
+    # A photo that was learned from is counted, also where it is scored.
+    photos = labelled.photos(
+        model.input_size, lambda key: not seen.is_learnt_from(key) or include_seen, fingerprinted=True
+    )
     entries: list[Entry] = []
-    fingerprints: list[Fingerprints] = []
     predicted: list[int] = []
-    answers = model.answers(photos(), source.num_photos, progress)
+    answers = model.answers(photos, source.num_photos, progress)
     with contextlib.closing(answers):
         for marks, probabilities in answers:
-            entries += [entry for entry, _ in marks]
-            fingerprints += [one for _, one in marks]
+            entries += marks
             predicted += np.argmax(probabilities, axis=1).tolist()
     entries = [replace(entry, label=classes[entry.label]) for entry in entries]
     # Whether near photos are copies is known only once all were compared. So answers to copies are
     # dropped here, unless they are to be scored.
-    is_copy = seen.judge(entries, np.array(fingerprints, np.uint8).reshape(-1, LENGTH))
+    is_copy = seen.judge(entries, np.array([entry.fingerprint for entry in entries], np.uint8).reshape(-1, LENGTH))
     is_scored = np.ones(len(entries), np.bool_) if include_seen else ~is_copy
     conflicts = _conflicts(list(itertools.compress(entries, is_scored)))
     is_scored &= np.array([entry.id not in conflicts for entry in entries], np.bool_)

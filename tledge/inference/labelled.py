@@ -10,23 +10,29 @@ import numpy as np
 
 from tledge.ahead import ahead
 from tledge.datasets import Photo, Source
-from tledge.datasets.caches import content_key, pixel_cache
+from tledge.datasets.caches import content_key, fingerprint_cache, pixel_cache
 from tledge.datasets.unreadable import SkippedPhotos
 from tledge.errors import InputError, unknown
+from tledge.near_copies import Fingerprints, fingerprint
 from tledge.preprocessing import Pixels, Preparation, UnreadableImage
 from tledge.printable import counted
 from tledge.records import SkippedPhoto
+from tledge.resizing import SQUEEZE
 
 Part = Literal["all", "train", "validation", "test"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry holds a photo's id, the name of its class in the data set, and the SHA-256 of its content."""
+    """An entry holds a photo's id, the name of its class in the data set, and the SHA-256 of its content.
+
+    ``fingerprint`` is uint8 (256,), and None where it was not asked for.
+    """
 
     id: str
     label: str
     key: bytes
+    fingerprint: Fingerprints | None = None
 
 
 class Labelled:
@@ -51,28 +57,45 @@ class Labelled:
         return self._unreadable.skipped
 
     def photos(
-        self, size: int, is_chosen: Callable[[bytes], bool] = lambda key: True
+        self, size: int, is_chosen: Callable[[bytes], bool] = lambda key: True, *, fingerprinted: bool = False
     ) -> Generator[tuple[Entry, Pixels], None, None]:
         """Yield every readable photo of the split, with uint8 pixels (size, size, 3).
 
-        ``is_chosen`` takes the SHA-256 of a photo's content, and chooses the photos to read.
+        ``is_chosen`` takes the SHA-256 of a photo's content, and chooses the photos to read. ``fingerprinted`` asks for
+        their fingerprints too.
         """
         cached = pixel_cache(size, self.preparation)
+        is_squeezed = self.preparation.resize == SQUEEZE
+        cached_fingerprints = fingerprint_cache(size, self.preparation) if fingerprinted and not is_squeezed else None
 
-        def attempt(photo: Photo, key: bytes) -> Pixels | UnreadableImage:
-            if (found := cached.whole(key)) is not None:
-                return np.asarray(found, np.uint8)
-            made = photo.prepared(size, self.preparation)
-            if isinstance(made, UnreadableImage):
-                return made
-            if key in cached:
+        def kept(key: bytes) -> tuple[Pixels, Fingerprints | None] | None:
+            if (found := cached.whole(key)) is None:
+                return None
+            pixels = np.asarray(found, np.uint8)
+            if cached_fingerprints is None:
+                return pixels, fingerprint(pixels) if fingerprinted else None
+            own = cached_fingerprints.whole(key)
+            return None if own is None else (pixels, np.asarray(own, np.uint8))
+
+        def attempt(photo: Photo, key: bytes) -> tuple[Pixels, Fingerprints | None] | UnreadableImage:
+            if (found := kept(key)) is not None:
+                return found
+            others = (SQUEEZE,) if cached_fingerprints is not None else ()
+            prepared = photo.prepared(size, self.preparation, others)
+            if isinstance(prepared, UnreadableImage):
+                return prepared
+            if key in cached and cached.whole(key) is None:
                 self._damaged.append(photo.id)
-                cached.rewrite(key, made.pixels)
-            return made.pixels
+                cached.rewrite(key, prepared.pixels)
+            squeezed = prepared.others[0] if others else prepared.pixels
+            return prepared.pixels, fingerprint(squeezed) if fingerprinted else None
 
         def work(item: tuple[Photo, bytes]) -> tuple[Entry, Pixels | UnreadableImage]:
             photo, key = item
-            return Entry(photo.id, self.source.labels[photo.label], key), attempt(photo, key)
+            found, label = attempt(photo, key), self.source.labels[photo.label]
+            if isinstance(found, UnreadableImage):
+                return Entry(photo.id, label, key), found
+            return Entry(photo.id, label, key, found[1]), found[0]
 
         for entry, outcome in ahead(work, self._selected(is_chosen), lambda item: item[0].num_bytes):
             if isinstance(outcome, UnreadableImage):

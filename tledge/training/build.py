@@ -25,6 +25,7 @@ from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Preparation
 from tledge.progress import Progress, Silent
 from tledge.records import DeviceRecord
+from tledge.resizing import SQUEEZE, Resize, parse_resize
 from tledge.run import Run, artifacts_root, check_name, library_versions, open_run
 from tledge.run_writer import LIBRARIES, MadeModel, finish, reserved_new_run, reserved_run, staged_run
 from tledge.training.augmentation import contact_sheet
@@ -55,6 +56,7 @@ def build(
     tensorboard: Path | None = None,
     mlflow: bool = False,
     pixel_range: PixelRange | None = None,
+    resize: Resize = SQUEEZE,
 ) -> Run | None:
     """Train a classifier and write its run folder.
 
@@ -91,6 +93,7 @@ def build(
             tensorboard=None if tensorboard is None else str(tensorboard.absolute()),
             mlflow=mlflow,
             pixel_range=None if pixel_range is None else list(pixel_range),
+            resize=str(resize),
         )
         keeps = recipe.method != "features" and met.is_chief
         state = stack.enter_context(
@@ -108,7 +111,8 @@ def build(
         _check(recipe, extractor, where, progress)
         method = by_features if recipe.method == "features" else by_network
         plan = Plan(extractor, recipe, source.num_photos, len(source.labels), state)
-        preparation = Preparation(pixel_range)
+        resize.checked(extractor.input_size)
+        preparation = Preparation(pixel_range, resize=resize)
         require_room(method.needs(plan), source, extractor.input_size, preparation)
         data = prepare_dataset(source, extractor.input_size, seed, progress, preparation)
         wanted = (tensorboard, mlflow) if met.is_chief else (None, False)
@@ -164,6 +168,7 @@ def go_on(run: str | None = None, artifacts: Path | None = None, progress: Progr
         tensorboard=None if request.tensorboard is None else Path(request.tensorboard),
         mlflow=request.mlflow,
         pixel_range=None if request.pixel_range is None else PixelRange(*request.pixel_range),
+        resize=parse_resize(request.resize),
     )
 
 

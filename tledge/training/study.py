@@ -14,6 +14,7 @@ from tledge.classifier import LINEAR
 from tledge.errors import InputError
 from tledge.files import make_folder
 from tledge.records import Fraction, Record
+from tledge.resizing import SQUEEZE
 from tledge.run import ELSEWHERE
 from tledge.training.recipe import Recipe, without_unread
 
@@ -99,6 +100,10 @@ class Study(Record):
         description="These are the two 16-bit values that stand for black and for white. The value is None if no "
         "`--pixel-range` was given.",
     )
+    resize: str = Field(
+        default=str(SQUEEZE),
+        description="This text says how a photo becomes a square of the input's size, in the words of `--resize`.",
+    )
     trials: list[Trial] = Field(default=[])
 
     def best(self) -> int | None:
@@ -118,7 +123,7 @@ def begun(folder: Path, asked: Study) -> Iterator[Study]:
     """Yield the study that is kept in ``folder``, or ``asked`` where the folder is new.
 
     Precondition: this process holds the folder's name. Raises InputError where the study has other photos or another
-    backbone, recipe, seed, input size or pixel range; ArtifactError where its file is damaged.
+    backbone, recipe, seed, input size, pixel range or resize; ArtifactError where its file is damaged.
     """
     make_folder(folder, ELSEWHERE)
     if not (folder / STUDY).is_file():
@@ -136,6 +141,7 @@ def begun(folder: Path, asked: Study) -> Iterator[Study]:
         f"--recipe (was {kept.recipe.name})": kept.recipe != asked.recipe,
         f"--seed (was {kept.seed})": kept.seed != asked.seed,
         f"--pixel-range (was {_range(kept)})": kept.pixel_range != asked.pixel_range,
+        f"--resize (was {kept.resize})": kept.resize != asked.resize,
     }
     others = [what for what, differs in compared.items() if differs]
     if others:

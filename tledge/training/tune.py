@@ -23,6 +23,7 @@ from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Preparation
 from tledge.progress import Progress, Silent
 from tledge.records import Fraction, Record
+from tledge.resizing import SQUEEZE, Resize
 from tledge.run import ELSEWHERE, artifacts_root
 from tledge.training.build import default_name
 from tledge.training.by_features import material, needs
@@ -75,6 +76,7 @@ def tune(
     seed: int = 0,
     study: str | None = None,
     pixel_range: PixelRange | None = None,
+    resize: Resize = SQUEEZE,
     artifacts: Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
@@ -124,7 +126,8 @@ def tune(
                 f"backbone {backbone} was never trained: its features mean nothing, and no head is tuned on them"
             )
         plan = Plan(extractor, recipe, source.num_photos, len(source.labels))
-        preparation = Preparation(pixel_range)
+        resize.checked(extractor.input_size)
+        preparation = Preparation(pixel_range, resize=resize)
         require_room(needs(plan), source, extractor.input_size, preparation)
         data = prepare_dataset(source, extractor.input_size, seed, progress, preparation)
         folder = studies / name
@@ -137,6 +140,7 @@ def tune(
             recipe=recipe,
             seed=seed,
             pixel_range=None if pixel_range is None else list(pixel_range),
+            resize=str(resize),
         )
         found = stack.enter_context(begun(folder, asked))
         if found.trials:

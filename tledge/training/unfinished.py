@@ -11,6 +11,7 @@ from tledge.errors import ArtifactError, EnvironmentFault, InputError, unknown
 from tledge.outputs import make_root
 from tledge.progress import Progress
 from tledge.records import Record
+from tledge.resizing import SQUEEZE
 from tledge.run import ELSEWHERE, UNFINISHED, check_name, open_run
 from tledge.training.checkpoint import STATE
 from tledge.training.recipe import Recipe
@@ -35,6 +36,7 @@ class Request(Record):
     tensorboard: str | None
     mlflow: bool
     pixel_range: list[int] | None = None
+    resize: str = str(SQUEEZE)
 
 
 def recall(root: Path, run: str | None) -> Request:

@@ -279,7 +279,7 @@ class Measurement:
         try:
             self.audits[subject.name] = audit(subject.path)
             self.contracts[subject.name] = contract_problems(
-                subject.path, manifest.labels, manifest.backbone.input_size, manifest.pixel_range
+                subject.path, manifest.labels, manifest.backbone.input_size, manifest.pixel_range, manifest.resize
             )
         except ArtifactError as error:
             self.contracts[subject.name] = [str(error)]

@@ -127,8 +127,8 @@ class Sources:
         """Return the record of the representative data set for export.json, and its photos, uint8 (N, S, S, 3)."""
         run, num_samples = self.run, self.options.calibration_samples or DEFAULT_SAMPLES
         train = load_split(run, "train", self.progress)
-        test = fingerprints_of(run, "test", self.progress)
-        chosen = choose_apart(train, num_samples, run.manifest.seed, test)
+        own, test = fingerprints_of(run, "train", self.progress), fingerprints_of(run, "test", self.progress)
+        chosen = choose_apart(train, num_samples, run.manifest.seed, own, test)
         rows = chosen.rows
         if chosen.num_copies:
             self.progress.warn(
