@@ -44,7 +44,7 @@ class Model:
     def photos(self, resize: Resize, count: int) -> Pixels:
         self.asked.append((resize, count))
         rows = self.made[SQUEEZE][:count]
-        return rows if resize == self.resize else (rows // 2 + 60).astype(np.uint8)
+        return rows if resize == self.resize else (rows // 6 + 100).astype(np.uint8)
 
     def logits(self, pixels: Pixels, normalization: Normalization) -> npt.NDArray[np.float32]:
         given = pixels.astype(np.float64).mean(axis=(1, 2)) * normalization.scale + normalization.offset
