@@ -43,7 +43,8 @@ _OTHERS = _names(
     "BinaryCrossentropy BinaryFocalCrossentropy CategoricalCrossentropy CategoricalFocalCrossentropy CategoricalHinge Hinge Huber",
     "CosineSimilarity KLDivergence LogCosh MeanAbsoluteError MeanSquaredError Poisson SparseCategoricalCrossentropy SquaredHinge",
     "AUC Accuracy BinaryAccuracy CategoricalAccuracy F1Score FBetaScore FalseNegatives FalsePositives Mean MeanMetricWrapper",
-    "Precision Recall SparseCategoricalAccuracy SparseTopKCategoricalAccuracy Sum TopKCategoricalAccuracy TrueNegatives TruePositives",
+    "Precision Recall SparseCategoricalAccuracy SparseTopKCategoricalAccuracy Sum TopKCategoricalAccuracy",
+    "TrueNegatives TruePositives",
     "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lion Nadam RMSprop SGD LossScaleOptimizer",
     "CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay PolynomialDecay",
     # how Keras writes values that JSON lacks
@@ -56,7 +57,8 @@ _FUNCTIONS = _names(
     "math.add math.subtract math.multiply math.truediv math.divide math.negative math.reduce_mean math.sigmoid math.tanh",
     "math.maximum math.minimum math.square math.sqrt math.rsqrt math.pow math.exp math.abs math.l2_normalize math.reduce_max",
     "__operators__.add __operators__.getitem __operators__.ragged_getitem nn.bias_add nn.relu nn.relu6 nn.sigmoid nn.silu nn.swish",
-    "nn.softmax nn.tanh nn.gelu nn.elu nn.leaky_relu nn.softplus nn.max_pool nn.avg_pool nn.l2_normalize reshape transpose concat pad",
+    "nn.softmax nn.tanh nn.gelu nn.elu nn.leaky_relu nn.softplus nn.max_pool nn.avg_pool nn.l2_normalize",
+    "reshape transpose concat pad",
     "cast clip_by_value expand_dims squeeze stack split tile shape compat.v1.shape compat.v1.transpose image.resize stop_gradient",
     "convert_to_tensor identity reduce_mean reduce_max compat.v1.nn.softmax nn.depth_to_space nn.space_to_depth",
 )
@@ -105,8 +107,8 @@ def _require_plain_object(one: dict[str, Any], what: str) -> None:
         function = config.get("function") if isinstance(config, dict) else None
         if function not in _FUNCTIONS:
             raise Refused(
-                f"{what} is refused: its layer {layer[:100]} calls tf.{str(function)[:60]}, which tledge doesn't know. Replace it by "
-                f"Keras' own layers, or {EXPORT_ONNX}"
+                f"{what} is refused: its layer {layer[:100]} calls tf.{str(function)[:60]}, which tledge doesn't know. Replace "
+                f"it by Keras' own layers, or {EXPORT_ONNX}"
             )
         return
     module = one.get("module")

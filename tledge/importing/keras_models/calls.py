@@ -193,9 +193,11 @@ def _replaced(value: Any, known: dict[int, Any]) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return value
     if isinstance(value, list | tuple):
-        return type(value)([_replaced(one, known) for one in value]) if type(value) in (list, tuple) else [
-            _replaced(one, known) for one in value
-        ]
+        return (
+            type(value)([_replaced(one, known) for one in value])
+            if type(value) in (list, tuple)
+            else [_replaced(one, known) for one in value]
+        )
     if isinstance(value, dict):
         return {name: _replaced(one, known) for name, one in value.items()}
     return value

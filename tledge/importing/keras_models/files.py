@@ -103,7 +103,9 @@ def _read(archive: zipfile.ZipFile, name: str, most: int, what: str) -> bytes:
             data = member.read(most + 1)
         if len(data) <= most:
             return data
-    raise Refused(f"{what} is refused: {name} unpacks to {declared / 1e6:.0f} MB or more, beyond the {most / 1e6:.0f} MB allowed")
+    raise Refused(
+        f"{what} is refused: {name} unpacks to {declared / 1e6:.0f} MB or more, beyond the {most / 1e6:.0f} MB allowed"
+    )
 
 
 def _json(text: bytes, what: str) -> Any:
@@ -112,7 +114,9 @@ def _json(text: bytes, what: str) -> Any:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"{what} is damaged: its description is no JSON ({type(error).__name__}). Save it again by model.save") from error
+        raise Refused(
+            f"{what} is damaged: its description is no JSON ({type(error).__name__}). Save it again by model.save"
+        ) from error
     if not isinstance(value, dict):
         raise Refused(f"{what} is damaged: its description is no JSON object. Save it again by model.save")
     return value

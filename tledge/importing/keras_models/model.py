@@ -53,7 +53,9 @@ class KerasModel:
         self._ending: Ending = self._find_ending()
         self._is_one_unit = units == 1
         if self._is_one_unit and self._ending == "softmax":
-            raise Refused(f"{what} has one output unit behind a softmax, which always answers 1. Train it with a sigmoid instead")
+            raise Refused(
+                f"{what} has one output unit behind a softmax, which always answers 1. Train it with a sigmoid instead"
+            )
         self._infer = tensorflow().function(self._logits, reduce_retracing=True)
         counts = self._require_same()
         self._taken = Taken(
@@ -117,14 +119,18 @@ class KerasModel:
     def _input(self, network: Any) -> tuple[Any, int | None, int]:
         if len(network.inputs) != 1:
             names = ", ".join(f"{_name(one)} {_shape(one)}" for one in network.inputs)
-            raise Refused(f"{self._what} takes {len(network.inputs)} inputs ({names}). tledge takes models of one photo")
+            raise Refused(
+                f"{self._what} takes {len(network.inputs)} inputs ({names}). tledge takes models of one photo"
+            )
         (given,) = network.inputs
         shape, dtype = tuple(given.shape), tensorflow().as_dtype(given.dtype)
         told = f"{self._what} takes {_name(given)} of shape {_shape(given)}"
         if dtype == tensorflow().string or any(kind_of(layer) == "Embedding" for layer in self._model.layers):
             raise Refused(f"{told}: it is a text model. tledge takes image classifiers")
         if len(shape) != 4:
-            raise Refused(f"{told}, which is no photo. tledge takes image classifiers of input (N, S, S, 3) or (N, S, S, 1)")
+            raise Refused(
+                f"{told}, which is no photo. tledge takes image classifiers of input (N, S, S, 3) or (N, S, S, 1)"
+            )
         height, width, channels = shape[1:]
         if channels not in (1, 3):
             raise Refused(
@@ -146,8 +152,8 @@ class KerasModel:
         shape = tuple(network.outputs[0].shape)
         if len(shape) != 2 or shape[1] is None:
             raise Refused(
-                f"{self._what} gives {_shape(network.outputs[0])} for photos, as detectors and segmentation models do. tledge takes "
-                "image classifiers, which give (N, classes)"
+                f"{self._what} gives {_shape(network.outputs[0])} for photos, as detectors and segmentation models do. "
+                "tledge takes image classifiers, which give (N, classes)"
             )
         return int(shape[1])
 
@@ -194,12 +200,15 @@ class KerasModel:
             notes.append(f"layers that only training needs were left out: {', '.join(dropped)}")
         shared = sorted(name for (name, kind), count in counts.items() if count > 1 and kind not in IDLE)
         if shared:
-            notes.append(f"layers that are used more than once get weights of their own at each use: {', '.join(shared[:5])}")
+            notes.append(
+                f"layers that are used more than once get weights of their own at each use: {', '.join(shared[:5])}"
+            )
         if self._is_one_unit:
             notes.append("its one output unit was made two classes: the unit answers for the second one")
         elif self._ending == "sigmoid":
             notes.append(
-                f"its {units} outputs are sigmoids, each by itself. tledge takes the highest one, and makes probabilities by a softmax"
+                f"its {units} outputs are sigmoids, each by itself. tledge takes the highest one, and makes probabilities by "
+                "a softmax"
             )
         if self._channels == 1:
             notes.append("it takes grey photos: they are made from R, G and B as 0.299, 0.587 and 0.114")

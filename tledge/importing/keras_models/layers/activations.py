@@ -12,6 +12,7 @@ from tledge.importing.keras_models.writer import Value, Writer, affine, floats
 # Both libraries compute these alike. Each name is that of tf_keras.
 _SAME = {
     "elu": "elu",
+    "gelu": "gelu",  # as the name of an activation it is the exact one, by the error function
     "selu": "selu",
     "sigmoid": "sigmoid",
     "silu": "swish",
@@ -19,6 +20,11 @@ _SAME = {
     "softplus": "softplus",
     "swish": "swish",
     "tanh": "tanh",
+}
+_LAYERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "leaky_relu": ("LeakyReLU", {"alpha": 0.2}),
+    "relu": ("ReLU", {}),
+    "relu6": ("ReLU", {"max_value": 6.0}),
 }
 
 
@@ -32,14 +38,9 @@ def function(writer: Writer, call: Call, name: str, named: str, value: Value) ->
     """Add an activation function by its name in Keras. The layer will be called ``named``."""
     if name in _SAME:
         return writer.add(named, "Activation", {"activation": _SAME[name]}, value)
-    if name == "gelu":  # as the name of an activation it is the exact one, by the error function
-        return writer.add(named, "Activation", {"activation": "gelu"}, value)
-    if name == "relu":
-        return writer.add(named, "ReLU", {}, value)
-    if name == "relu6":
-        return writer.add(named, "ReLU", {"max_value": 6.0}, value)
-    if name == "leaky_relu":
-        return writer.add(named, "LeakyReLU", {"alpha": 0.2}, value)
+    if name in _LAYERS:
+        kind, config = _LAYERS[name]
+        return writer.add(named, kind, config, value)
     if name == "hard_sigmoid":
         return _hard_sigmoid(writer, call, named, value)
     if name in ("hard_silu", "hard_swish"):

@@ -12,7 +12,10 @@ from tledge.importing.keras_models.writer import Value, Writer, affine
 
 def _operands(call: Call) -> tuple[Any, Any]:
     """Return both operands; each is a Value or an array of one number, or one number a channel."""
-    given = [*call.args, *(call.kwargs[name] for name in ("x", "x1", "y", "x2", "value", "bias") if name in call.kwargs)]
+    given = [
+        *call.args,
+        *(call.kwargs[name] for name in ("x", "x1", "y", "x2", "value", "bias") if name in call.kwargs),
+    ]
     if len(given) < 2:
         raise call.unknown("it has no two operands")
     left, right = given[:2]

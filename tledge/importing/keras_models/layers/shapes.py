@@ -26,7 +26,11 @@ def _reshape(writer: Writer, call: Call, value: Value) -> Value:
 def _reshape_operation(writer: Writer, call: Call, value: Value) -> Value:
     asked = call.kwargs.get("newshape", call.kwargs.get("shape", getattr(call.layer, "newshape", None)))
     asked = call.args[1] if asked is None and len(call.args) > 1 else asked
-    if not isinstance(asked, list | tuple) or any(not isinstance(one, int) for one in asked[1:]) or None in call.shape[1:]:
+    if (
+        not isinstance(asked, list | tuple)
+        or any(not isinstance(one, int) for one in asked[1:])
+        or None in call.shape[1:]
+    ):
         raise call.unknown("its shape is computed")
     target = [int(one or 0) for one in call.shape[1:]]
     return writer.add(call.layer.name, "Reshape", {"target_shape": target}, value, shape=call.shape)
