@@ -29,7 +29,9 @@ def read(path: Path) -> Any:
     except Refused:
         raise
     except Exception as error:  # damaged fields raise ValueError, TypeError, KeyError of the libraries that read them
-        raise Refused(f"the file is damaged ({type(error).__name__}: {one_line(str(error))}). Export it again.") from error
+        raise Refused(
+            f"the file is damaged ({type(error).__name__}: {one_line(str(error))}). Export it again."
+        ) from error
     _check_versions(model)
     _check_numbers(model)
     return model
@@ -126,9 +128,7 @@ def _check_numbers(model: Any) -> None:
     import numpy as np
     from onnx import numpy_helper
 
-    floats = {
-        onnx_type for name, onnx_type in _types().items() if name in ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
-    }
+    floats = {onnx_type for name, onnx_type in _types().items() if name in ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")}
     for tensor in _all_tensors(model.graph):
         if tensor.data_type in floats and np.isnan(numpy_helper.to_array(tensor).astype(np.float32)).any():
             raise Refused(

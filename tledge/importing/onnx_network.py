@@ -29,7 +29,9 @@ def described(model: Any, input_size: int, channels: int, is_channels_first: boo
     layers = Layers()
     layer = IMAGES
     if channels == 1:
-        layer = layers.add("grey", "Conv2D", IMAGES, (_GREY.reshape(1, 1, 3, 1),), filters=1, kernel_size=[1, 1], use_bias=False)
+        layer = layers.add(
+            "grey", "Conv2D", IMAGES, (_GREY.reshape(1, 1, 3, 1),), filters=1, kernel_size=[1, 1], use_bias=False
+        )
     sides = (input_size, input_size)
     images = plain(layer, (channels, *sides), NHWC) if is_channels_first else plain(layer, (*sides, channels))
     output = _walk(model, images, layers, photos)[graph.output[0].name]

@@ -122,7 +122,9 @@ class Node:
         """Return what it reads at a place, which must depend on the photo."""
         found = self.reads[place] if place < len(self.reads) else None
         if not isinstance(found, Value):
-            raise self.unknown(f"reads a constant as its input {place + 1}, where tledge reads what depends on the photo")
+            raise self.unknown(
+                f"reads a constant as its input {place + 1}, where tledge reads what depends on the photo"
+            )
         return found
 
     def constant(self, place: int) -> Array | None:
@@ -156,9 +158,7 @@ class Layers:
     _views: dict[tuple[str, str, str], str] = field(default_factory=dict)
     _by_name: dict[str, int] = field(default_factory=dict)
 
-    def add(
-        self, name: str, kind: str, reads: Sequence[str] | str, weights: Sequence[Any] = (), **config: Any
-    ) -> str:
+    def add(self, name: str, kind: str, reads: Sequence[str] | str, weights: Sequence[Any] = (), **config: Any) -> str:
         """Make a layer, and return its name, which is like ``name``."""
         if len(self.made) >= MOST_LAYERS:
             raise LayersUnknown(f"the graph has over {MOST_LAYERS:,} layers")
@@ -166,7 +166,9 @@ class Layers:
         self._names.add(chosen)
         self._by_name[chosen] = len(self.made)
         held = tuple(np.ascontiguousarray(one, np.float32) for one in weights)
-        self.made.append(DescribedLayer(chosen, kind, config, (reads,) if isinstance(reads, str) else tuple(reads), held))
+        self.made.append(
+            DescribedLayer(chosen, kind, config, (reads,) if isinstance(reads, str) else tuple(reads), held)
+        )
         return chosen
 
     def layer(self, name: str) -> DescribedLayer | None:
@@ -199,7 +201,9 @@ class Layers:
     def as_map(self, value: Value, node: Node) -> Value:
         """Return a tensor of ONNX's axes (N, C, H, W) as a layer that gives (N, H, W, C)."""
         if len(value.shape) != 3:
-            raise node.unknown(f"reads {len(value.shape) + 1} axes, where tledge reads 4: photos, channels, rows and columns")
+            raise node.unknown(
+                f"reads {len(value.shape) + 1} axes, where tledge reads 4: photos, channels, rows and columns"
+            )
         return self.in_order(value, NHWC)
 
     def flat(self, value: Value, node: Node) -> tuple[str, npt.NDArray[np.int64]]:

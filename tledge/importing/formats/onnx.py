@@ -89,7 +89,9 @@ class OnnxModel:
         else:
             logits = self._run(self._session, noise)
         if not np.isfinite(logits).all():
-            raise Refused("its answers to noise are no finite numbers (NaN or infinite). Its training may have diverged.")
+            raise Refused(
+                "its answers to noise are no finite numbers (NaN or infinite). Its training may have diverged."
+            )
         count = logits.shape[1]
         if self._ending != "logits":
             self._check_ending(self._run(_opened(whole), noise), logits)
@@ -97,7 +99,9 @@ class OnnxModel:
             raise Refused("its softmax is over one class, so it always answers 1. Export it before the softmax.")
         if count == 1:
             ending = "with a sigmoid" if self._ending == "sigmoid" else "without a sigmoid"
-            notes.append(f"its one output unit {ending} is the logit of the second of two classes; the first has logit 0")
+            notes.append(
+                f"its one output unit {ending} is the logit of the second of two classes; the first has logit 0"
+            )
         elif self._ending == "sigmoid":
             notes.append("its classes have a sigmoid each; tledge takes the class with the largest")
         if given.data_type == "UINT8":
@@ -125,7 +129,9 @@ class OnnxModel:
         else:
             expected = [softmax(logits, axis=1), np.log(softmax(logits.astype(np.float64), axis=1) + 1e-38)]
         if not any(scores.shape == one.shape and np.allclose(scores, one, atol=2e-3, rtol=1e-3) for one in expected):
-            raise Refused(f"its last {self._ending} is not over the classes. Export it so that it ends in one score a class.")
+            raise Refused(
+                f"its last {self._ending} is not over the classes. Export it so that it ends in one score a class."
+            )
 
     def _run(self, opened: Any, images: Floats) -> Floats:
         """Return one row of scores a photo, float32 (N, C)."""
@@ -156,7 +162,9 @@ class OnnxModel:
             )
         rows = np.asarray(scores, np.float32).reshape(step, -1)
         if rows.shape[1] > _MOST_OUTPUTS:
-            raise Refused(f"it gives {rows.shape[1]:,} numbers a photo, and tledge takes up to {_MOST_OUTPUTS:,} classes")
+            raise Refused(
+                f"it gives {rows.shape[1]:,} numbers a photo, and tledge takes up to {_MOST_OUTPUTS:,} classes"
+            )
         return rows[:count]
 
 

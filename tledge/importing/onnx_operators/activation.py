@@ -64,7 +64,10 @@ def prelu(node: Node, layers: Layers) -> Value:
     slope = node.weights(1)
     if slope.size and np.all(slope == slope.flat[0]):
         return value.of(layers.add(node.name, "LeakyReLU", value.layer, alpha=float(slope.flat[0])))
-    if len(value.shape) not in (1, 3) or slope.shape[-len(value.shape) :] != (value.shape[0], *[1] * (len(value.shape) - 1)):
+    if len(value.shape) not in (1, 3) or slope.shape[-len(value.shape) :] != (
+        value.shape[0],
+        *[1] * (len(value.shape) - 1),
+    ):
         raise node.unknown(f"has slopes {slope.shape}, where tledge knows one or one for each channel")
     value = layers.in_order(value, NHWC if len(value.shape) == 3 else (0,))
     held = slope.reshape((1, 1, -1) if len(value.shape) == 3 else (-1,))

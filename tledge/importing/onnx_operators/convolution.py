@@ -48,9 +48,7 @@ def conv(node: Node, layers: Layers) -> Value:
     if is_depthwise:
         each = filters // channels
         held = held.reshape(*held.shape[:2], channels, each)
-        made = layers.add(
-            node.name, "DepthwiseConv2D", layer, (held, *biases), depth_multiplier=each, **config
-        )
+        made = layers.add(node.name, "DepthwiseConv2D", layer, (held, *biases), depth_multiplier=each, **config)
     else:
         made = layers.add(node.name, "Conv2D", layer, (held, *biases), filters=filters, groups=groups, **config)
     return feature_map(made, (rows.count, columns.count, filters))

@@ -28,7 +28,9 @@ def cast(node: Node, layers: Layers) -> Value:
     import onnx
 
     if node.attributes["to"] != onnx.TensorProto.FLOAT:
-        raise node.unknown(f"computes in {onnx.TensorProto.DataType.Name(node.attributes['to']).lower()}, not in float32")
+        raise node.unknown(
+            f"computes in {onnx.TensorProto.DataType.Name(node.attributes['to']).lower()}, not in float32"
+        )
     return node.value()
 
 

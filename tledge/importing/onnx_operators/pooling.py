@@ -25,7 +25,9 @@ def max_pool(node: Node, layers: Layers) -> Value:
 def average_pool(node: Node, layers: Layers) -> Value:
     """Describe AveragePool, which counts its padding into the mean or does not."""
     value = layers.as_map(node.value(), node)
-    return _pool(node, layers, value, "AveragePooling2D", zeros_are_exact=bool(node.attributes.get("count_include_pad")))
+    return _pool(
+        node, layers, value, "AveragePooling2D", zeros_are_exact=bool(node.attributes.get("count_include_pad"))
+    )
 
 
 def _pool(node: Node, layers: Layers, value: Value, kind: str, zeros_are_exact: bool) -> Value:
