@@ -45,6 +45,7 @@ from tledge.printable import counted, few, sentence
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
 from tledge.resizing import SQUEEZE
+from tledge.resizing import Resize
 from tledge.run import MANIFEST, Run
 
 SPLITS_FILE = "splits.csv"
@@ -256,6 +257,22 @@ def _ingest(
     for number, cache in enumerate(small_caches):
         cache.add(((key, parts[number]) for key, parts in small.items() if key not in cache), len(small))
     return ids, labels, keys, source_splits, unreadable
+
+
+def resized_pixels(
+    data: Dataset, resize: Resize, splits: Sequence[SplitName], progress: Progress
+) -> dict[SplitName, CachedRows]:
+    """Return the pixels of some splits, resized otherwise than those of the data. Photos that are not cached so are read now."""
+    preparation = data.preparation._replace(resize=resize)
+    keys = {split: [data.content_sha256[row] for row in data.splits.rows[split]] for split in splits}
+    named = dict(zip(data.content_sha256, data.ids, strict=True))
+    wanted = {key: named[key] for of_split in keys.values() for key in of_split}
+    cache = pixel_cache(data.input_size, preparation, progress)
+    if any(key not in cache for key in wanted):
+        _ingest(data.source, data.input_size, preparation, progress, wanted)
+        cache = pixel_cache(data.input_size, preparation, progress)
+    again = remedy(lambda: data.source, data.input_size, preparation, "pixels", wanted, progress)
+    return {split: cache.rows(of_split, again) for split, of_split in keys.items()}
 
 
 class _Read(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from tledge.backbones import Backbone
 from tledge.backbones.described import DescribedNetwork
 from tledge.backbones.graph import of_graph
-from tledge.cache import scratch_folder
+from tledge.cache import CachedRows, scratch_folder
 from tledge.classifier.network import HeadShape, save_network, set_head, with_head
 from tledge.datasets import open_source
-from tledge.datasets.prepare import Dataset, prepare_dataset, require_classes
+from tledge.datasets.prepare import Dataset, prepare_dataset, require_classes, resized_pixels
 from tledge.doubts import doubts
 from tledge.errors import InputError
 from tledge.home import expanded
@@ -97,22 +97,21 @@ def import_model(
             data = without_trained_on(data, trained_on, progress)
         found = _found(opened, data, given, size, orders, progress)
         _tell(found, progress)
-        if found.best.resize != data.preparation.resize:
-            resized = data.preparation._replace(resize=found.best.resize)
-            data = replace(prepare_dataset(source, size, seed, _Steps(progress), resized), splits=data.splits)
+        pixels = resized_pixels(data, found.best.resize, ("validation", "test"), progress)
+        # From here on the data's own pixels, which are squeezed, are not read.
+        data = replace(data, preparation=data.preparation._replace(resize=found.best.resize))
         data = data.relabelled(found.best.order.labels)
         answers = {}
-        for split in ("validation", "test"):
-            rows = data.splits.rows[split]
-            with progress.step(f"the model's own answers to the {split} photos", len(rows)) as advance:
-                answers[split] = opened.logits(_told(data, rows, advance), found.best.normalization)
+        for split, photos in pixels.items():
+            with progress.step(f"the model's own answers to the {split} photos", len(photos)) as advance:
+                answers[split] = opened.logits(_told(photos, advance), found.best.normalization)
         with progress.step("loading TensorFlow"):
             from tledge.tensorflow_setup import device, tensorflow
 
             tensorflow(seed)
         with progress.step("the network as a flat graph"):
             network = _network(opened, size, found.best.normalization, folder)
-            proof = _proved(network, opened, data, found.best.normalization, answers["test"])
+            proof = _proved(network, opened, pixels["test"], found.best.normalization, answers["test"])
         if network.unknown:
             progress.warn(
                 f"the model's layers are not known ({network.unknown}): formats that need them can't be made, and int8 weights "
@@ -137,19 +136,6 @@ def import_model(
     for doubt in doubts(whole.manifest):
         progress.warn(doubt)
     return whole
-
-
-class _Steps:
-    """This progress passes steps on, and drops what was said already."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.step = progress.step
-
-    def say(self, message: str) -> None:
-        """Drop a sentence."""
-
-    def warn(self, message: str) -> None:
-        """Drop a warning."""
 
 
 @contextlib.contextmanager
@@ -243,10 +229,9 @@ def _tell(found: Found, progress: Progress) -> None:
         )
 
 
-def _told(data: Dataset, rows: npt.NDArray[np.int64], advance: Advance) -> Iterable[Pixels]:
-    for first in range(0, len(rows), _BATCH):
-        batch = np.asarray(data.pixels[rows[first : first + _BATCH]], np.uint8)
-        yield batch
+def _told(pixels: CachedRows, advance: Advance) -> Iterator[Pixels]:
+    for batch in pixels.batches(_BATCH):
+        yield np.asarray(batch, np.uint8)
         advance(len(batch))
 
 
@@ -325,13 +310,13 @@ class _Proof:
 
 
 def _proved(
-    network: _Network, opened: OpenedModel, data: Dataset, normalization: Normalization, test_logits: Floats
+    network: _Network, opened: OpenedModel, photos: CachedRows, normalization: Normalization, test_logits: Floats
 ) -> _Proof:
     """Compare the network with the model on photos and on noise. Raises InputError where they differ."""
-    rows = data.splits.rows["test"][:_NUM_PROOF]
-    noise = np.random.default_rng(0).integers(0, 256, (_NUM_NOISE, data.input_size, data.input_size, 3), np.uint8)
-    pixels = np.concatenate([noise, np.asarray(data.pixels[rows], np.uint8)])
-    expected = np.concatenate([opened.logits([noise], normalization), test_logits[: len(rows)]])
+    noise = np.random.default_rng(0).integers(0, 256, (_NUM_NOISE, *photos.row_shape), np.uint8)
+    some = np.asarray(photos[:_NUM_PROOF], np.uint8)
+    pixels = np.concatenate([noise, some])
+    expected = np.concatenate([opened.logits([noise], normalization), test_logits[: len(some)]])
     answered = network.module.serve(pixels)["logits"].numpy()
     difference, output_range = float(np.max(np.abs(answered - expected))), float(np.ptp(expected))
     if not difference <= TOLERANCE * output_range:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +111,10 @@ def find(
         for one in normalizations:
             begun += attempt(first, one, few_photos)
             advance(1)
-    kept = list(dict.fromkeys(one.normalization for one in sorted(begun, key=lambda one: one.loss)))[:_KEPT]
+    ahead = min(begun, key=lambda one: one.loss)
+    open_still = [one for one in sorted(begun, key=lambda one: one.loss) if not _is_worse(one, ahead)]
+    kept = list(dict.fromkeys(one.normalization for one in open_still))[:_KEPT]
+    given_up = [one for one in begun if one.normalization not in kept]
     with progress.step("trying the best of them on more photos", len(kept)) as advance:
         made: list[Tried] = []
         for one in kept:
@@ -120,24 +123,41 @@ def find(
     made.sort(key=lambda one: one.loss)
     best = made[0]
     _require_usual_order(made, labels, targets)
-    _require_better_than_chance(best, made, len(labels))
+    _require_better_than_chance(best, [*made, *given_up], len(labels))
     _require_decided(best, made, given)
-    tried = made
+    tried = [*made, *given_up]
     if given.resize is None:
-        resizes = _resizes(size)
-        with progress.step("trying resizes", len(resizes)) as advance:
-            others: list[Tried] = []
-            for resize in resizes:
-                found = attempt(resize, best.normalization, num_photos)
-                others += [one for one in found if one.order == best.order]
-                advance(1)
-        best = min([best, *others], key=lambda one: one.loss)
-        tried = [*others, *made]
+        others = _of_resizes(best, _resizes(size), attempt, num_photos, progress)
+        best = min([best, *(one for one in others if len(one.losses) == num_photos)], key=lambda one: one.loss)
+        tried += others
     ranked = tuple(sorted(tried, key=lambda one: one.loss))
     same = [
         one for one in ranked if (one.normalization, one.order) == (best.normalization, best.order) and one is not best
     ]
+    same = [one for one in same if len(one.losses) == num_photos]
     return Found(best, ranked, tuple(one for one in same if not _is_worse(one, best)), num_photos)
+
+
+def _of_resizes(
+    best: Tried,
+    resizes: Sequence[Resize],
+    attempt: Callable[[Resize, Normalization, int], list[Tried]],
+    num_photos: int,
+    progress: Progress,
+) -> list[Tried]:
+    """Try other resizes with the best normalization: all of them on a few photos, and those that may be better on all."""
+    few_photos = min(_FIRST_PHOTOS, num_photos)
+    squeezed = replace(best, losses=best.losses[:few_photos], answered=best.answered[:few_photos])
+    made = []
+    with progress.step("trying resizes", len(resizes)) as advance:
+        for resize in resizes:
+            for count in (few_photos, num_photos):
+                (found,) = (one for one in attempt(resize, best.normalization, count) if one.order == best.order)
+                if count < num_photos and _is_worse(found, squeezed):
+                    break
+            made.append(found)
+            advance(1)
+    return made
 
 
 def _normalizations(given: Given, channels: int) -> list[Normalization]:
@@ -152,14 +172,7 @@ def _normalizations(given: Given, channels: int) -> list[Normalization]:
 def _resizes(size: int) -> list[Resize]:
     """Return the resizes that are tried beside a squeeze: how libraries of training bring photos to their size."""
     larger = round(size * 256 / 224)  # the crop of ImageNet's networks
-    texts = [
-        "squeeze,no-antialias",
-        f"crop:{larger}",
-        f"crop:{larger},bicubic",
-        f"crop:{size}",
-        "pad",
-        "squeeze,bicubic",
-    ]
+    texts = ["squeeze,no-antialias", f"crop:{larger}", f"crop:{larger},bicubic", f"crop:{size}", "pad"]
     return [parse_resize(text) for text in texts]
 
 
