@@ -44,8 +44,7 @@ from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage, as_
 from tledge.printable import counted, few, sentence
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
-from tledge.resizing import SQUEEZE
-from tledge.resizing import Resize
+from tledge.resizing import SQUEEZE, Resize
 from tledge.run import MANIFEST, Run
 
 SPLITS_FILE = "splits.csv"
