@@ -37,9 +37,17 @@ def read_labels(path: Path, known: Sequence[str]) -> ClassOrder:
         lines = read_file(path, _MOST_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"--labels {path}: can't be read as UTF-8 text ({error})") from error
-    labels = tuple(line.strip() for line in lines if line.strip())
+    labels = _without_numbers([line.strip() for line in lines if line.strip()])
     require_same(f"--labels {path}", labels, known)
     return ClassOrder("that of --labels", labels)
+
+
+def _without_numbers(lines: list[str]) -> tuple[str, ...]:
+    """Drop the number before each label, if every line begins with its own, counted from 0, as Teachable Machine writes them."""
+    begins = [f"{number} " for number in range(len(lines))]
+    if all(line.startswith(begin) for line, begin in zip(lines, begins, strict=True)):
+        return tuple(line[len(begin) :].strip() for line, begin in zip(lines, begins, strict=True))
+    return tuple(lines)
 
 
 def require_same(what: str, labels: Sequence[str], known: Sequence[str]) -> None:
