@@ -26,11 +26,15 @@ Body = Callable[[Any, Any], Any]
 def nested(library: Any, images: Any) -> Any:
     """Sequential models inside a model, with what only training needs."""
     layers = library.layers
-    augmentation = library.Sequential([layers.RandomFlip("horizontal"), layers.RandomRotation(0.1)], name="augmentation")
+    augmentation = library.Sequential(
+        [layers.RandomFlip("horizontal"), layers.RandomRotation(0.1)], name="augmentation"
+    )
     block = library.Sequential([layers.Conv2D(8, 3, activation="relu"), layers.MaxPooling2D()], name="block")
     x = layers.Rescaling(1 / 255)(augmentation(images))
     x = layers.GaussianNoise(0.1)(block(x))
-    head = library.Sequential([layers.Flatten(), layers.Dropout(0.5), layers.Dense(CLASSES, activation="softmax")], name="head")
+    head = library.Sequential(
+        [layers.Flatten(), layers.Dropout(0.5), layers.Dense(CLASSES, activation="softmax")], name="head"
+    )
     return head(x)
 
 
@@ -209,7 +213,9 @@ def _make_strange(folder: Path, library: Any, suffix: str) -> None:
 
     images = library.Input((SIZE, SIZE, 3), name="photo")
     logits = layers.Dense(2)(layers.GlobalAveragePooling2D()(images))
-    lambda_model = saved("with_lambda", images, layers.Lambda(lambda x: x + 1, name="secret", output_shape=(2,))(logits))
+    lambda_model = saved(
+        "with_lambda", images, layers.Lambda(lambda x: x + 1, name="secret", output_shape=(2,))(logits)
+    )
     custom_model = saved("with_custom", images, Doubled(name="doubled")(logits))
     if library is tf_keras:
         lambda_model.save(folder / "with_lambda", save_format="tf")
