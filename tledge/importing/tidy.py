@@ -21,6 +21,8 @@ from tledge.importing.shapes import Shape, pair, shapes_of, sides
 
 LOGITS = "logits"  # the name of the last layer of a tidy network
 Doubles = npt.NDArray[np.float64]
+# Float32 numbers that were divided by 255 and multiplied by it again differ by no more.
+_ROUNDING = 5e-7
 _INPUT, _ORDER = "input_range", "input_order"
 # These layers change each value by itself, or each channel by itself, so that it does not matter how values are laid out.
 _POINTWISE = ("Activation", "BatchNormalization", "LeakyReLU", "ReLU", "Rescaling")
@@ -278,7 +280,7 @@ def _input_layers(made: _Linear, names: set[str]) -> tuple[list[DescribedLayer],
     for place, channel in enumerate(order):
         scale[channel], shift[channel] = matrix[place, channel], offset[place]
     exchanged = None if order == [0, 1, 2] else tuple(order)
-    if np.all(scale == 1) and not np.any(shift):
+    if np.allclose(scale, 1, rtol=0, atol=_ROUNDING) and np.allclose(shift, 0, rtol=0, atol=_ROUNDING):
         return [], exchanged
     weights = (scale.reshape(1, 1, 3, 1).astype(np.float32), shift.astype(np.float32))
     # tledge.backbones.flat makes the layer in the same way.

@@ -48,7 +48,7 @@ _OTHERS = _names(
     "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lion Nadam RMSprop SGD LossScaleOptimizer",
     "CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay PolynomialDecay",
     # how Keras writes values that JSON lacks
-    "__keras_tensor__ __tuple__ __slice__ __ellipsis__ __numpy__ __tensor__ TensorShape",
+    "__keras_tensor__ __tuple__ __slice__ __ellipsis__ __numpy__ __tensor__ TensorShape TypeSpec InputSpec",
 )
 _PLAIN = _MODELS | _LAYERS | _OTHERS
 _TEXT = _names("TextVectorization StringLookup IntegerLookup Hashing HashedCrossing CategoryEncoding Discretization")

@@ -31,6 +31,14 @@ class Value:
         return int(self.shape[-1] or 0)
 
 
+@dataclass(frozen=True)
+class Channel:
+    """A ``Channel`` is one channel of a value. It has no layer of its own; layers that stack channels read it."""
+
+    value: Value
+    number: int
+
+
 class Writer:
     """A ``Writer`` collects layers with names that no two share."""
 

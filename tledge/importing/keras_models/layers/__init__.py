@@ -15,9 +15,9 @@ from tledge.importing.keras_models.layers import (
     pooling,
     shapes,
 )
-from tledge.importing.keras_models.writer import Value, Writer
+from tledge.importing.keras_models.writer import Channel, Value, Writer
 
-Describe = Callable[[Writer, Call, Any], Value]
+Describe = Callable[[Writer, Call, Any], Value | Channel]
 _FAMILIES = (activations, arithmetic, convolutions, merging, normalizations, pooling, shapes)
 LAYERS: dict[str, Describe] = {kind: one for family in _FAMILIES for kind, one in family.LAYERS.items()}
 
@@ -25,6 +25,8 @@ LAYERS: dict[str, Describe] = {kind: one for family in _FAMILIES for kind, one i
 def describe(writer: Writer, call: Call) -> Any:
     """Describe one call of a layer, and return its output. Raises LayersUnknown."""
     given = call.args[0] if call.args else next(iter(call.kwargs.values()), None)
+    if any(isinstance(one, Channel) for one in call.args):
+        raise call.unknown("it reads one channel by itself")
     if call.is_idle:
         return given
     if call.kind not in LAYERS:

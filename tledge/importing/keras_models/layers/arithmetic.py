@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from tledge.importing.keras_models.calls import Call
-from tledge.importing.keras_models.writer import Value, Writer, affine
+from tledge.importing.keras_models.writer import Channel, Value, Writer, affine
+
+_MOST_EXCHANGED = 4
 
 
 def _operands(call: Call) -> tuple[Any, Any]:
@@ -75,21 +77,44 @@ def _negative(writer: Writer, call: Call, given: Any) -> Value:
     return affine(writer, call.layer.name, given, -1.0, 0.0)
 
 
-def _item(writer: Writer, call: Call, given: Any) -> Value:
-    """Describe ``x[..., ::-1]``, by which networks of Caffe turn RGB to BGR, as a convolution that exchanges channels."""
+def _item(writer: Writer, call: Call, given: Any) -> Value | Channel:
+    """Describe ``x[..., ::-1]``, by which networks of Caffe turn RGB to BGR, and ``x[..., 0]``, which is one channel."""
     key = call.args[1] if len(call.args) > 1 else call.kwargs.get("key", call.kwargs.get("slice_spec"))
     parts = [_as_slice(one) for one in key] if isinstance(key, list | tuple) else [_as_slice(key)]
-    whole = all(one is Ellipsis or one == "Ellipsis" or one == slice(None) for one in parts[:-1])
-    if not whole or parts[-1] != slice(None, None, -1) or given.rank != 4 or given.channels > 4:
+    is_open = any(one is Ellipsis for one in parts[:-1])
+    is_whole = all(one is Ellipsis or one == slice(None) for one in parts[:-1])
+    if given.rank != 4 or not is_whole or (len(parts) != given.rank and not is_open):
         raise call.unknown("it takes a part of its input")
-    if len(parts) < given.rank and not any(one is Ellipsis or one == "Ellipsis" for one in parts):
-        raise call.unknown("it turns another axis around than the channels")
-    kernel = np.eye(given.channels)[None, None, :, ::-1]
-    config = {"filters": given.channels, "kernel_size": [1, 1], "use_bias": False}
-    return writer.add(call.layer.name, "Conv2D", config, given, [kernel])
+    if type(parts[-1]) is int and -given.channels <= parts[-1] < given.channels:
+        return Channel(given, parts[-1] % given.channels)
+    if parts[-1] != slice(None, None, -1):
+        raise call.unknown("it takes a part of its input")
+    return _chosen(writer, call, given, list(range(given.channels))[::-1])
+
+
+def _stack(writer: Writer, call: Call, given: Any) -> Value:
+    """Describe ``stack([x[..., 2], x[..., 1], x[..., 0]], axis=-1)``."""
+    axis = call.kwargs.get("axis", getattr(call.layer, "axis", None))
+    channels = [one for one in given if isinstance(one, Channel)] if isinstance(given, list | tuple) else []
+    if axis not in (-1, len(call.shape) - 1) or not channels or len(channels) < len(given):
+        raise call.unknown("it stacks other things than channels")
+    if any(one.value != channels[0].value for one in channels):
+        raise call.unknown("it stacks channels of several layers")
+    return _chosen(writer, call, channels[0].value, [one.number for one in channels])
+
+
+def _chosen(writer: Writer, call: Call, value: Value, channels: list[int]) -> Value:
+    """Add a convolution that gives some channels of a value, in their order."""
+    if value.channels > _MOST_EXCHANGED:
+        raise call.unknown("it exchanges many channels")
+    kernel = np.eye(value.channels)[None, None, :, channels]
+    config = {"filters": len(channels), "kernel_size": [1, 1], "use_bias": False}
+    return writer.add(call.layer.name, "Conv2D", config, value, [kernel], call.shape)
 
 
 def _as_slice(part: Any) -> Any:
+    if isinstance(part, str) and part == "Ellipsis":
+        return Ellipsis
     if isinstance(part, dict) and part.keys() <= {"start", "stop", "step"}:
         return slice(part.get("start"), part.get("stop"), part.get("step"))
     return part
@@ -110,6 +135,7 @@ LAYERS = {
     "ops.GetItem": _item,
     "ops.Multiply": _multiply,
     "ops.Negative": _negative,
+    "ops.Stack": _stack,
     "ops.Subtract": _subtract,
     "ops.TrueDivide": _divide,
     "tf.__operators__.add": _add,
