@@ -45,7 +45,7 @@ class Case:
 
 def node(operator: str, reads: str = "x", writes: str = "y", **attributes: Any) -> Any:
     names = ["" if one == "-" else one for one in reads.split()]
-    return helper.make_node(operator, names, writes.split(), name=f"at/{writes.split()[0]}", **attributes)
+    return helper.make_node(operator, names, writes.split(), name=f"at/{writes.split(maxsplit=1)[0]}", **attributes)
 
 
 def conv(

@@ -158,7 +158,7 @@ class OnnxModel:
         shape = list(np.shape(scores))
         if not shape or shape[0] != step or sum(1 for size in shape[1:] if size > 1) > 1 or not np.size(scores):
             raise Refused(
-                f"its output has the shape {shape} for {step} photos, and a classifier gives one row of class scores a photo"
+                f"its output has the shape {shape}, and a classifier gives one row of class scores for each of {step} photos"
             )
         rows = np.asarray(scores, np.float32).reshape(step, -1)
         if rows.shape[1] > _MOST_OUTPUTS:

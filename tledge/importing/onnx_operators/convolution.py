@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tledge.backbones.described import Floats
-from tledge.importing.onnx_windows import padded, windows
 from tledge.importing.onnx_values import Layers, Node, Value, feature_map
+from tledge.importing.onnx_windows import padded, windows
 
 
 def conv(node: Node, layers: Layers) -> Value:
