@@ -599,6 +599,18 @@ def test_layouts_cost_no_layers_where_an_operator_can_read_the_numbers_as_they_l
     assert shuffled[:4] == ["Reshape", "Permute", "Reshape", "Conv2D"]
 
 
+def test_a_convolution_in_groups_can_be_written_as_onnx_again(tmp_path: Path) -> None:
+    from tledge.exporters.onnx_graph import of_function
+
+    case = by_name("Conv", "groups and stride")
+    graph = layers_of(case, tmp_path).graph()
+    model = of_function(lambda images: graph(images, training=False), case.size, "float32")
+    runtime = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    photo = np.random.default_rng(2).normal(size=(1, case.size, case.size, 3)).astype(np.float32)
+    (found,) = runtime.run(None, {runtime.get_inputs()[0].name: photo})
+    np.testing.assert_allclose(found, graph(photo).numpy(), atol=1e-4)
+
+
 UNKNOWN = {
     "an operator that is none": (Case("", [node("Erf")]), "Erf 'at/y'"),
     "an operator of another domain": (
