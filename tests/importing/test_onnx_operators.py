@@ -45,7 +45,7 @@ class Case:
 
 def node(operator: str, reads: str = "x", writes: str = "y", **attributes: Any) -> Any:
     names = ["" if one == "-" else one for one in reads.split()]
-    return helper.make_node(operator, names, writes.split(), name=f"at/{writes.split()[0]}", **attributes)
+    return helper.make_node(operator, names, writes.split(), name=f"at/{writes.split(maxsplit=1)[0]}", **attributes)
 
 
 def conv(
@@ -215,6 +215,11 @@ CASES: dict[str, list[Case]] = {
         Case(
             "no bias of a Conv that is read twice",
             [node("Conv", "x w", "k"), node("Add", "k c", "a"), node("Mul", "k a")],
+            {"w": noise(4, 8, 3, 3), "c": noise(4, 1, 1)},
+        ),
+        Case(
+            "no bias of a Conv that is read under two names",
+            [node("Conv", "x w", "k"), node("Identity", "k", "i"), node("Add", "i c", "a"), node("Mul", "k a")],
             {"w": noise(4, 8, 3, 3), "c": noise(4, 1, 1)},
         ),
         named("bias of MatMul", vector(node("MatMul", "f w", "k"), node("Add", "k c"), w=noise(648, 5), c=noise(5))),
@@ -483,6 +488,30 @@ FOLDED = [
         {"one": i64(1), "two": i64(2), "zero": i64(0), "all": i64(-1)},
     ),
     Case(
+        "pads as PyTorch writes them",
+        [
+            node("ConstantOfShape", "four", "none", value=numpy_helper.from_array(i64(0))),
+            node("Concat", "given none", "p", axis=0),
+            node("Reshape", "p two", "q"),
+            node("Slice", "q last first axis back", "r"),
+            node("Transpose", "r", "s", perm=[1, 0]),
+            node("Reshape", "s all", "t"),
+            node("Cast", "t", "u", to=TensorProto.INT64),
+            node("Pad", "x u", "v"),
+            node("Relu", "v"),
+        ],
+        {
+            "four": i64(4),
+            "given": i64(0, 1, 2, 3),
+            "two": i64(-1, 2),
+            "last": i64(-1),
+            "first": i64(-(2**62)),
+            "axis": i64(0),
+            "back": i64(-1),
+            "all": i64(-1),
+        },
+    ),
+    Case(
         "arithmetic of constants",
         [node("Sqrt", "v", "q"), node("Div", "g q", "k"), node("Mul", "x k")],
         {"v": np.abs(noise(8, 1, 1)) + 0.5, "g": noise(8, 1, 1)},
@@ -493,8 +522,8 @@ ALL = [(operator, case) for operator, cases in CASES.items() for case in cases]
 
 def file_of(case: Case, folder: Path, channels: int | None = None) -> Path:
     channels = channels or case.channels
-    first = [helper.make_node("Conv", ["images", "first"], ["x"], name="first/Conv")]
-    tensors = {"first": np.random.default_rng(7).normal(size=(channels, 3, 1, 1)).astype(np.float32), **case.tensors}
+    first = [helper.make_node("Conv", ["images", "grown"], ["x"], name="first/Conv")]
+    tensors = {"grown": np.random.default_rng(7).normal(size=(channels, 3, 1, 1)).astype(np.float32), **case.tensors}
     graph = helper.make_graph(
         [*first, *case.nodes],
         "g",
@@ -540,7 +569,16 @@ def test_an_operators_layers_answer_as_onnx_runtime(operator: str, case: Case, t
 def test_constants_are_computed_when_the_graph_is_read(case: Case, tmp_path: Path) -> None:
     assert difference(case, tmp_path) <= 1e-5
     kinds = {layer.kind for layer in layers_of(case, tmp_path).layers}
-    assert kinds <= {"Conv2D", "BatchNormalization", "Rescaling", "Permute", "Reshape", "Flatten"}
+    assert kinds <= {
+        "Conv2D",
+        "BatchNormalization",
+        "Rescaling",
+        "Permute",
+        "Reshape",
+        "Flatten",
+        "ZeroPadding2D",
+        "ReLU",
+    }
 
 
 def kinds_of(case: Case, folder: Path) -> list[str]:
@@ -559,6 +597,18 @@ def test_layouts_cost_no_layers_where_an_operator_can_read_the_numbers_as_they_l
     assert kinds_of(by_name("Add", "bias of Conv"), tmp_path)[:1] == ["Conv2D"]
     shuffled = kinds_of(by_name("Reshape", "channels shuffled"), tmp_path)
     assert shuffled[:4] == ["Reshape", "Permute", "Reshape", "Conv2D"]
+
+
+def test_a_convolution_in_groups_can_be_written_as_onnx_again(tmp_path: Path) -> None:
+    from tledge.exporters.onnx_graph import of_function
+
+    case = by_name("Conv", "groups and stride")
+    graph = layers_of(case, tmp_path).graph()
+    model = of_function(lambda images: graph(images, training=False), case.size, "float32")
+    runtime = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    photo = np.random.default_rng(2).normal(size=(1, case.size, case.size, 3)).astype(np.float32)
+    (found,) = runtime.run(None, {runtime.get_inputs()[0].name: photo})
+    np.testing.assert_allclose(found, graph(photo).numpy(), atol=1e-4)
 
 
 UNKNOWN = {

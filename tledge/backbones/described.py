@@ -179,7 +179,11 @@ def _made(layer: LayerStructure) -> Any:
     config = dict(layer.config)
     if config.get("activation") == "hard_swish":
         raise ValueError("hard_swish is described as its operators")
-    return getattr(layers, layer.kind)(name=layer.name, **config)
+    made = getattr(layers, layer.kind)(name=layer.name, **config)
+    if layer.kind == "Conv2D" and config.get("groups", 1) > 1:
+        # Keras lets XLA compile it, from the time when TensorFlow had no such kernel for the CPU. tf2onnx can't convert that call.
+        made._jit_compiled_convolution_op = made.convolution_op
+    return made
 
 
 def plain_name(name: str, taken: Sequence[str] | set[str]) -> str:

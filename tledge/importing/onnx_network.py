@@ -63,11 +63,17 @@ def _walk(model: Any, images: Value, layers: Layers, photos: int) -> dict[str, V
     needed = _needed(graph)
     table = operators()
     counts: Counter[str] = Counter()
+    # Tensors whose layer has one reader: reshaping makes a tensor of the same layer, and both may be read.
+    alone = {value.name: False for value in graph.input}
     for number, node in enumerate(graph.node):
         if number not in needed:
             continue
         counts[node.op_type] += 1
         name = one_line(node.name) or f"{node.op_type}_{counts[node.op_type]}"
+        if missing := [one for one in node.input if one and one not in known]:
+            raise LayersUnknown(
+                f"the operator {node.op_type} {name!r} reads {one_line(missing[0])!r}, which is no dense tensor"
+            )
         reads = tuple(known[one] if one else None for one in node.input)
         attributes = {one.name: _plain(onnx.helper.get_attribute_value(one)) for one in node.attribute}
         first = next((one for one in node.input if isinstance(known.get(one), Value)), "")
@@ -78,7 +84,7 @@ def _walk(model: Any, images: Value, layers: Layers, photos: int) -> dict[str, V
             attributes=attributes,
             opset=opset,
             readers=tuple(readers[node.output[0]]) if node.output[0] not in leaves else (),
-            is_only_reader=len(readers[first]) == 1 and first not in leaves,
+            is_only_reader=alone.get(first, False),
             num_outputs=sum(1 for one in node.output if one),
             photos=photos,
         )
@@ -88,7 +94,11 @@ def _walk(model: Any, images: Value, layers: Layers, photos: int) -> dict[str, V
         elif not any(isinstance(one, Value) for one in reads):
             known |= _folded(node, made, opset)
         elif made.operator in table:
-            known[node.output[0]] = table[made.operator](made, layers)
+            output = known[node.output[0]] = table[made.operator](made, layers)
+            before = known.get(first)
+            is_same_layer = isinstance(before, Value) and isinstance(output, Value) and before.layer == output.layer
+            is_read_once = len(readers[node.output[0]]) == 1 and node.output[0] not in leaves
+            alone[node.output[0]] = is_read_once and (alone.get(first, False) or not is_same_layer)
         else:
             raise made.unknown("is none of those that tledge describes as layers")
     return known

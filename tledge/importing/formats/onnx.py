@@ -153,12 +153,13 @@ class OnnxModel:
             (scores,) = opened.run(None, {given.name: fed})
         except Exception as error:  # onnxruntime's errors have no common class
             raise Refused(
-                f"ONNX Runtime can't compute its answers at {images.shape[1]} pixels: {one_line(str(error))[:300]}"
+                f"ONNX Runtime can't compute its answers at {images.shape[1]} pixels: {one_line(str(error))[:300]} "
+                "Where the file leaves its input's size open, set it by onnx.tools.update_model_dims."
             ) from error
         shape = list(np.shape(scores))
         if not shape or shape[0] != step or sum(1 for size in shape[1:] if size > 1) > 1 or not np.size(scores):
             raise Refused(
-                f"its output has the shape {shape} for {step} photos, and a classifier gives one row of class scores a photo"
+                f"its output has the shape {shape}, and a classifier gives one row of class scores for each of {step} photos"
             )
         rows = np.asarray(scores, np.float32).reshape(step, -1)
         if rows.shape[1] > _MOST_OUTPUTS:
@@ -173,7 +174,9 @@ def _opened(model: bytes) -> Any:
     try:
         return session(model, cores)
     except Exception as error:  # onnxruntime's errors have no common class
-        raise Refused(f"ONNX Runtime can't load it: {one_line(str(error))[:300]}") from error
+        raise Refused(
+            f"ONNX Runtime can't load it: {one_line(str(error))[:300]} Export it again with opset_version=17."
+        ) from error
 
 
 def _image_input(model: Any) -> _Input:
@@ -184,7 +187,9 @@ def _image_input(model: Any) -> _Input:
     inputs = [value for value in model.graph.input if value.name not in held]
     if len(inputs) != 1:
         names = few([repr(one_line(value.name)) for value in inputs], ", ") or "none"
-        raise Refused(f"it has {len(inputs)} inputs ({names}), and tledge takes networks of one photo")
+        raise Refused(
+            f"it has {len(inputs)} inputs ({names}), and tledge takes networks of one photo. Export it with that one."
+        )
     (value,) = inputs
     kind = value.type.tensor_type
     data_type = onnx.TensorProto.DataType.Name(kind.elem_type)
@@ -206,7 +211,7 @@ def _image_input(model: Any) -> _Input:
     if sides[0] != sides[1]:
         raise Refused(f"{told}, and tledge takes square photos. Export it with an input as high as it is wide.")
     if sides[0] is not None and sides[0] > MAX_INPUT_SIZE:
-        raise Refused(f"{told}, and tledge takes photos of up to {MAX_INPUT_SIZE} pixels")
+        raise Refused(f"{told}, and tledge takes photos of up to {MAX_INPUT_SIZE} pixels a side. Export it smaller.")
     assert channels is not None
     return _Input(value.name, data_type, dims[0], channels, sides[0], is_channels_first)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def _between(node: Node, layers: Layers, layer: str, at_least: float, at_most: f
         turned = layers.add(f"{node.name}_below", "Rescaling", layer, scale=-1.0, offset=at_most)
         turned = layers.add(f"{node.name}_relu", "ReLU", turned)
         return layers.add(node.name, "Rescaling", turned, scale=-1.0, offset=at_most)
-    config = {} if at_most == math.inf else {"max_value": at_most - at_least}
+    config: dict[str, Any] = {} if at_most == math.inf else {"max_value": at_most - at_least}
     if at_least == 0:
         return layers.add(node.name, "ReLU", layer, **config)
     moved = layers.add(f"{node.name}_above", "Rescaling", layer, scale=1.0, offset=-at_least)

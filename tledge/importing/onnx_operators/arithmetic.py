@@ -101,9 +101,8 @@ def _along_one_axis(
 ) -> tuple[Numbers, Numbers, int | None]:
     """Return a scale and an offset as vectors along an axis; as single numbers, with None, where all are alike."""
     shape = (1, *value.shape)
-    both = []
-    for one in (np.asarray(scale, np.float64), np.asarray(offset, np.float64)):
-        both.append(one.reshape((1,) * (len(shape) - one.ndim) + one.shape) if one.ndim <= len(shape) else one)
+    given = (np.asarray(scale, np.float64), np.asarray(offset, np.float64))
+    both = [one.reshape((1,) * max(len(shape) - one.ndim, 0) + one.shape) for one in given]
     axes = set()
     for one in both:
         if one.ndim > len(shape) or any(size not in (1, whole) for size, whole in zip(one.shape, shape, strict=True)):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tledge.backbones.described import Floats
-from tledge.importing.onnx_windows import padded, windows
 from tledge.importing.onnx_values import Layers, Node, Value, feature_map
+from tledge.importing.onnx_windows import padded, windows
 
 
 def conv(node: Node, layers: Layers) -> Value:
@@ -26,11 +26,11 @@ def conv(node: Node, layers: Layers) -> Value:
     steps = tuple(node.attributes.get("strides", (1, 1)))
     dilations = tuple(node.attributes.get("dilations", (1, 1)))
     is_depthwise = groups == channels and groups > 1 and len(set(steps)) == 1
+    sizes = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel.shape[2:], dilations, strict=True))
+    rows, columns = windows(node, sizes, height, width)
     # TensorFlow has no kernel that strides and dilates, and no depthwise one with two dilations: zeros do the same.
     if (max(steps) > 1 and max(dilations) > 1) or (is_depthwise and len(set(dilations)) > 1):
         kernel, dilations = _spread(kernel, dilations), (1, 1)
-    sizes = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel.shape[2:], dilations, strict=True))
-    rows, columns = windows(node, sizes, height, width)
     is_same = node.attributes.get("auto_pad") == "SAME_UPPER"
     layer = value.layer if is_same else padded(node, layers, value.layer, rows, columns)
     if is_same and rows.is_valid and columns.is_valid and (rows.step, columns.step) == (1, 1):

@@ -39,7 +39,7 @@ def _dense(node: Node, layers: Layers, value: Value, kernel: Floats, bias: Float
         value = plain(layer, value.shape)
     else:
         rank = len(value.shape)
-        order = next((one for one in (value.order, tuple(range(rank))) if len(one) == rank and one[-1] == rank - 1))
+        order = next(one for one in (value.order, tuple(range(rank))) if len(one) == rank and one[-1] == rank - 1)
         value = layers.in_order(value, order)
     weights = (kernel,) if bias is None else (kernel, bias)
     made = layers.add(node.name, "Dense", value.layer, weights, units=kernel.shape[1], use_bias=bias is not None)

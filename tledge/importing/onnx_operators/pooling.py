@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tledge.importing.onnx_windows import Windows, padded, windows
 from tledge.importing.onnx_values import Layers, Node, Value, feature_map, plain
+from tledge.importing.onnx_windows import Windows, padded, windows
 
 _SHAPES_ONLY = {"Flatten", "Reshape", "Squeeze"}
 _NEVER_BELOW_ZERO = {"relu", "relu6", "sigmoid", "softmax", "softplus", "hard_sigmoid"}
