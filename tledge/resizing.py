@@ -42,7 +42,8 @@ class Resize(NamedTuple):
             to ``int(shorter_side * longer / shorter)``, and crops the centre of S x S; the crop begins at
             ``int(round((side - S) / 2))``, as torchvision's does. ``pad`` resizes the longer side to S, the shorter one
             to ``int(S * shorter / longer)``, and puts black around. Of an odd number of black lines the one more is at
-            the right or at the bottom, as in ``tf.image.resize_with_pad``.
+            the right or at the bottom. ``tf.image.resize_with_pad`` makes the same picture, and puts it a line higher or
+            further to the left where the number is even and the shorter side was rounded.
         shorter_side: is for ``crop`` alone: N of ``crop:N``, in pixels.
         interpolation: with antialiasing it is the filter of Pillow's ``resize``, whose support grows with the shrinking.
             Without, the picture is sampled at half-pixel centres, as ``tf.image.resize`` does. ``nearest`` takes the
@@ -170,10 +171,17 @@ def is_line(width: int, height: int, size: int, resize: Resize) -> bool:
     return resize.fit == "crop" and wide * high > _MOST_CROPPED
 
 
-def resized(image: Any, size: int, resize: Resize, whole: tuple[int, int] | None = None) -> Pixels:
+def resized(
+    image: Any,
+    size: int,
+    resize: Resize,
+    whole: tuple[int, int] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+) -> Pixels:
     """Bring a Pillow image in RGB to uint8 (size, size, 3).
 
-    ``whole`` is the width and height of the picture where ``image`` was decoded at a part of its size.
+    ``whole`` is the width and height of the picture where ``image`` was decoded at a part of its size, and ``box`` the
+    area of ``image`` that shows the picture. Such an image must not be sampled without antialiasing.
 
     Raises InputError where ``resize`` gives no pixels of this size.
     """
@@ -191,7 +199,7 @@ def resized(image: Any, size: int, resize: Resize, whole: tuple[int, int] | None
         how = {"bilinear": filters.BILINEAR, "bicubic": filters.BICUBIC, "lanczos": filters.LANCZOS}[
             resize.interpolation
         ]
-        made = image.resize((width, height), how)
+        made = image.resize((width, height), how, box)
         if resize.fit == "crop":
             made = made.crop((columns.start, rows.start, columns.stop, rows.stop))
         pixels = np.asarray(made)
