@@ -203,7 +203,9 @@ def _resize_all(opened: _Opened, size: int, wanted: Sequence[Resize], made: dict
         is_enough = least is not None and all(side >= few for side, few in zip(opened.image.size, least, strict=True))
         if one not in made and (is_enough or opened.image.size == opened.whole):
             _refuse_line(*opened.whole, size, one)
-            made[one] = resized(opened.image, size, one, opened.whole)
+            # Version 3 of the default resize takes the whole image for the picture, and runs rely on its pixels.
+            box = None if one == SQUEEZE else opened.box
+            made[one] = resized(opened.image, size, one, opened.whole, box)
 
 
 def _least_size(whole: tuple[int, int], size: int, resize: Resize) -> tuple[int, int] | None:
@@ -228,10 +230,27 @@ def _refuse_line(width: int, height: int, size: int, resize: Resize) -> None:
 
 
 class _Opened(NamedTuple):
-    """An image as a Pillow image, and the width and height of the whole picture, of which it may be a scaled decode."""
+    """An image as a Pillow image, and the width and height of the whole picture, of which it may be a scaled decode.
+
+    ``box`` is the area of such an image that shows the picture, in fractions of its pixels. It is None for the whole image.
+    """
 
     image: Any
     whole: tuple[int, int]
+    box: tuple[float, float, float, float] | None
+
+
+def _part(image: Any, stored: tuple[int, int], orientation: Any) -> _Opened:
+    """Describe an upright scaled decode of a picture that is stored with the width and height ``stored``.
+
+    A decoder that makes a half of 4,031 pixels returns 2,016, and the last is a half of one.
+    """
+    whole = stored[::-1] if orientation in _ON_THEIR_SIDE else stored
+    scale = round(whole[0] / image.width)
+    width, height = (side / scale for side in whole)
+    left = image.width - width if orientation in (2, 3, 6, 7) else 0.0  # what was last is first, after a turn
+    top = image.height - height if orientation in (3, 4, 7, 8) else 0.0
+    return _Opened(image, whole, (left, top, left + width, top + height))
 
 
 @contextlib.contextmanager
@@ -257,8 +276,7 @@ def _opened(
                 image.load()
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
                 upright = _upright(image, orientation, *(() if found is None else _values(found, pixel_range)))
-                whole = stored and (stored[::-1] if orientation in _ON_THEIR_SIDE else stored)
-                yield _Opened(upright, whole or upright.size)
+                yield _Opened(upright, upright.size, None) if stored is None else _part(upright, stored, orientation)
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its own message is the address of our buffer

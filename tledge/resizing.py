@@ -42,7 +42,8 @@ class Resize(NamedTuple):
             to ``int(shorter_side * longer / shorter)``, and crops the centre of S x S; the crop begins at
             ``int(round((side - S) / 2))``, as torchvision's does. ``pad`` resizes the longer side to S, the shorter one
             to ``int(S * shorter / longer)``, and puts black around. Of an odd number of black lines the one more is at
-            the right or at the bottom, as in ``tf.image.resize_with_pad``.
+            the right or at the bottom. ``tf.image.resize_with_pad`` makes the same picture, and puts it a line higher or
+            further to the left where the number is even and the shorter side was rounded.
         shorter_side: is for ``crop`` alone: N of ``crop:N``, in pixels.
         interpolation: with antialiasing it is the filter of Pillow's ``resize``, whose support grows with the shrinking.
             Without, the picture is sampled at half-pixel centres, as ``tf.image.resize`` does. ``nearest`` takes the
@@ -92,21 +93,20 @@ class Resize(NamedTuple):
         for word, known in ((fit, _FITS), (self.interpolation, _INTERPOLATIONS)):
             if word not in known:
                 return str(unknown("word", word, known))
-        problems = {
-            "say to how many pixels the shorter side is resized before the crop, as in crop:256": fit == "crop"
-            and side is None,
-            f"{fit} takes no number of pixels: drop it, or use crop:{side}": fit != "crop" and side is not None,
-            f"the shorter side can have from 1 to {LARGEST_SIDE:,} pixels": side is not None
-            and not 1 <= side <= LARGEST_SIDE,
-            "lanczos is always antialiased. Drop no-antialias, or use bicubic.": self.interpolation == "lanczos"
-            and not self.antialias,
-            "nearest is never antialiased. Drop antialias, or use bilinear.": self.interpolation == "nearest"
-            and self.antialias,
-            f"no {size} x {size} pixels can be cropped from a side of {side}. Use crop:{size} or more.": None
-            not in (size, side)
-            and (side or 0) < (size or 0),
-        }
-        return next((problem for problem, is_so in problems.items() if is_so), None)
+        is_crop, too_small = fit == "crop", size is not None and side is not None and side < size
+        is_lanczos, is_nearest = self.interpolation == "lanczos", self.interpolation == "nearest"
+        problems = (
+            (is_crop and side is None, "say to how many pixels the shorter side is resized, as in crop:256"),
+            (not is_crop and side is not None, f"{fit} takes no number of pixels: drop it, or use crop:{side}"),
+            (
+                side is not None and not 1 <= side <= LARGEST_SIDE,
+                f"the shorter side can have from 1 to {LARGEST_SIDE:,} pixels",
+            ),
+            (too_small, f"no {size} x {size} pixels can be cropped from a side of {side}. Use crop:{size} or more."),
+            (is_lanczos and not self.antialias, "lanczos is always antialiased. Drop no-antialias, or use bicubic."),
+            (is_nearest and self.antialias, "nearest is never antialiased. Drop antialias, or use bilinear."),
+        )
+        return next((problem for is_so, problem in problems if is_so), None)
 
     def resized_size(self, width: int, height: int, size: int) -> tuple[int, int]:
         """Return the width and height of a picture after its resize, before it is cropped or padded to ``size``."""
@@ -171,17 +171,25 @@ def is_line(width: int, height: int, size: int, resize: Resize) -> bool:
     return resize.fit == "crop" and wide * high > _MOST_CROPPED
 
 
-def resized(image: Any, size: int, resize: Resize, whole: tuple[int, int] | None = None) -> Pixels:
+def resized(
+    image: Any,
+    size: int,
+    resize: Resize,
+    whole: tuple[int, int] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+) -> Pixels:
     """Bring a Pillow image in RGB to uint8 (size, size, 3).
 
-    ``whole`` is the width and height of the picture where ``image`` was decoded at a part of its size.
+    ``whole`` is the width and height of the picture where ``image`` was decoded at a part of its size, and ``box`` the
+    area of ``image`` that shows the picture. Such an image must not be sampled without antialiasing.
 
     Raises InputError where ``resize`` gives no pixels of this size.
     """
     from PIL import Image
 
     resize.checked(size)
-    width, height = resize.resized_size(*(image.size if whole is None else whole), size)
+    whole_width, whole_height = whole or image.size
+    width, height = resize.resized_size(whole_width, whole_height, size)
     left, top = (_crop_start(side, size) for side in (width, height))
     columns, rows = (
         range(max(0, first), max(0, first) + min(side, size)) for first, side in ((left, width), (top, height))
@@ -191,7 +199,7 @@ def resized(image: Any, size: int, resize: Resize, whole: tuple[int, int] | None
         how = {"bilinear": filters.BILINEAR, "bicubic": filters.BICUBIC, "lanczos": filters.LANCZOS}[
             resize.interpolation
         ]
-        made = image.resize((width, height), how)
+        made = image.resize((width, height), how, box)
         if resize.fit == "crop":
             made = made.crop((columns.start, rows.start, columns.stop, rows.stop))
         pixels = np.asarray(made)
