@@ -14,6 +14,7 @@ import pytest
 from tledge.datasets.prepare import members
 from tledge.errors import InputError
 from tledge.importing.stage import import_model
+from tledge.progress import Silent
 from tledge.run import Run, open_run
 from tledge.stages import export, verify
 from tledge.verification.measurement import Wanted
@@ -75,7 +76,9 @@ def test_what_was_found_and_from_what_is_in_the_manifest(runs: Path, file: str) 
     assert manifest.recipe["method"] == "import"
 
 
-@pytest.mark.parametrize("file", [pytest.param(one, marks=pytest.mark.long) if one != "model.keras" else one for one in FILES])
+@pytest.mark.parametrize(
+    "file", [pytest.param(one, marks=pytest.mark.long) if one != "model.keras" else one for one in FILES]
+)
 def test_an_imported_run_is_exported_and_verified_as_any_other(runs: Path, tmp_path: Path, file: str) -> None:
     shutil.copytree(_run(runs, file).folder, tmp_path / "one")
     run = open_run(tmp_path, "one")
@@ -95,7 +98,9 @@ def test_an_imported_run_is_exported_and_verified_as_any_other(runs: Path, tmp_p
 
 
 def test_a_format_that_trains_is_refused_for_a_model_whose_layers_are_not_known(runs: Path) -> None:
-    with pytest.raises(InputError, match="the layers of the imported model plain are not known: a SavedModel without Keras"):
+    with pytest.raises(
+        InputError, match="the layers of the imported model plain are not known: a SavedModel without Keras"
+    ):
         export(_run(runs, "plain"), ["tflite-int8-qat"])
 
 
@@ -106,6 +111,34 @@ def test_a_format_that_trains_is_made_of_a_model_whose_layers_are_known(runs: Pa
     shutil.copytree(_run(runs, "model.onnx").folder, tmp_path / "one")
     (record,) = export(open_run(tmp_path, "one"), ["tflite-int8-qat"], options=Options(epochs=1))
     assert record.options["epochs"] == 1
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_keras_model_with_a_layer_that_is_not_known_is_imported_as_one_opaque_function(
+    models: Path, runs: Path, tmp_path: Path
+) -> None:
+    import tf_keras
+
+    whole = tf_keras.models.load_model(models / "model.h5", compile=False)
+    inputs = tf_keras.Input((8, 8, 3))
+    padded = tf_keras.layers.ZeroPadding2D(2)(inputs)
+    cropped = tf_keras.layers.Cropping2D(2)(padded)
+    tf_keras.Model(inputs, whole(cropped)).save(tmp_path / "cropped.h5")
+    warned: list[str] = []
+
+    class Told(Silent):
+        def warn(self, message: str) -> None:
+            warned.append(message)
+
+    run = import_model(str(tmp_path / "cropped.h5"), "digits", run="one", artifacts=tmp_path, progress=Told())
+    assert run.manifest.metrics["test"] == _run(runs, "model.h5").manifest.metrics["test"]
+    assert run.manifest.imported is not None
+    assert "Cropping2D" in (run.manifest.imported.layers_unknown or "")
+    assert any("the model's layers are not known" in one for one in warned)
+    export(run, ["tflite-float32", "tflite-int8", "onnx-float32"])
+    rows = verify(run, wanted=Wanted(accuracy_only=True)).rows
+    assert [row.verdict for row in rows].count("failed") == 0
 
 
 def test_photos_that_it_was_trained_on_are_kept_out_of_the_test_split(models: Path, runs: Path, tmp_path: Path) -> None:
@@ -138,8 +171,8 @@ def test_photos_of_a_folder_are_known_when_they_come_as_other_files(models: Path
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        (None, "no such file"),
-        ("", "neither a folder of photos nor a table"),
+        (None, "No such file"),
+        ("", "names no photo"),
         ("id\nphoto\n", "no column content_sha256"),
         ("content_sha256\nxyz\n", "neither a folder of photos nor a table"),
         ("content_sha256\n", "names no photo"),
@@ -179,7 +212,9 @@ def test_the_command_prints_the_run_and_asks_for_what_it_can_not_take(
     told = json.loads(made.out)
     assert told["manifest"]["imported"]["file"] == "model.onnx"
     assert "trained elsewhere" in told["warnings"][0]
-    wrong = tledge("import", models / "model.onnx", "--dataset", "digits", "--prepare", "scale=0..1", "--artifacts", tmp_path)
+    wrong = tledge(
+        "import", models / "model.onnx", "--dataset", "digits", "--prepare", "scale=0..1", "--artifacts", tmp_path
+    )
     assert wrong.code == 2
     pickled = tmp_path / "model.pth"
     pickled.write_bytes(b"\x80\x04K\x01.")

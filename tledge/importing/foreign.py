@@ -67,9 +67,9 @@ class ForeignModel(Protocol):
         """
 
     def saved_model(self, folder: Path) -> Path | None:
-        """Return the folder of a SavedModel of the same model, which may be written to ``folder``; None where there is none.
+        """Write a SavedModel of the same model to ``folder``, and return the folder; None where there can be none.
 
-        Its signature ``serving_default`` takes the model's own images, and gives the model's own output.
+        Its signature ``serving_default`` takes one tensor of images, and gives one of logits, as ``answers`` does.
         """
 
 

@@ -127,8 +127,6 @@ class OpenedModel:
         told = answer.get("folder")
         if not isinstance(told, str):
             return None
-        if Path(told) == self.path.resolve():
-            return self.path
         # The process may have been taken over by the model: only what lies in its own folder is taken.
         source, own = Path(told).resolve(), Path(self._process.folder).resolve()
         if own not in source.parents or any(path.is_symlink() for path in source.rglob("*")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,32 @@ from tledge.saved_models import load_saved_model
 from tledge.tensorflow_setup import tensorflow
 
 GREY = (0.299, 0.587, 0.114)  # the shares of R, G and B in ITU-R 601, which Pillow's mode L has too
-LEAST_PROBABILITY = 1e-30  # a probability of zero has no logarithm
 
 
-def wrapped(folder: Path, size: int, channels: int, normalization: Normalization, *, gives_probabilities: bool) -> Any:
+def save_logits(logits: Callable[[Any], Any], holds: Any, shape: tuple[int | None, ...], folder: Path) -> Path:
+    """Write a SavedModel whose signature ``serving_default`` maps images, float32 of ``shape``, to ``logits`` of them.
+
+    ``holds`` are the objects whose variables the function reads.
+    """
+    tf = tensorflow()
+    module = tf.Module()
+    module.holds = holds
+    spec = tf.TensorSpec(shape, tf.float32, name="images")
+    serve = tf.function(lambda images: {"logits": logits(images)}, input_signature=[spec], autograph=False)
+    tf.saved_model.save(
+        module, str(folder), {"serving_default": serve}, tf.saved_model.SaveOptions(save_debug_info=False)
+    )
+    return folder
+
+
+def wrapped(folder: Path, size: int, channels: int, normalization: Normalization) -> Any:
     """Wrap a SavedModel in the kind of tf.Module that :func:`tledge.training.saved_model.compose` returns, without ``classify``.
 
     Args:
-        folder: The folder of the SavedModel, whose signature ``serving_default`` takes one image tensor and gives one tensor.
+        folder: The folder of the SavedModel, whose signature ``serving_default`` takes one tensor of images and gives logits.
         size: The side S of its photos in pixels.
         channels: 3, or 1 for grey photos.
         normalization: What it takes for a pixel.
-        gives_probabilities: Whether it gives probabilities. Their logarithms are the logits then.
     """
     tf = tensorflow()
     loaded = load_saved_model(folder, "the imported model")
@@ -46,9 +61,7 @@ def wrapped(folder: Path, size: int, channels: int, normalization: Normalization
         def serve_float(self, pixels: Any) -> Any:
             images = (tf.tensordot(pixels, grey, 1) if channels == 1 else pixels) * scale + offset
             images = tf.reverse(images, [-1]) if normalization.is_bgr else images
-            (given,) = inner(**{name: tf.cast(images, takes.dtype)}).values()
-            given = tf.cast(given, tf.float32)
-            logits = tf.math.log(tf.maximum(given, LEAST_PROBABILITY)) if gives_probabilities else given
+            (logits,) = inner(**{name: tf.cast(images, takes.dtype)}).values()
             return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
     return Wrapped()

@@ -295,7 +295,7 @@ def _of_saved_model(
     from tledge.training.saved_model import save
 
     taken = opened.taken
-    module = wrapped(saved, size, taken.channels, normalization, gives_probabilities=taken.ending == "softmax")
+    module = wrapped(saved, size, taken.channels, normalization)
     backbone = Backbone(f"import:{opened.path.name}", opened.sha256(), size, taken.num_outputs, None)
     return _Network(backbone, module, lambda folder: save(module, folder / "model"), unknown)
 

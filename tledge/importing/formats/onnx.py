@@ -71,6 +71,10 @@ class OnnxModel:
             raise LayersUnknown("it computes in float16, and tledge describes float32. Export it in float32")
         return described(self._model, input_size, given.channels, given.is_channels_first, given.photos or 1)
 
+    def saved_model(self, folder: Path) -> Path | None:
+        """Return None: nothing here makes a SavedModel of operators that are not known."""
+        return None
+
     def _tried(self, whole: bytes) -> Taken:
         """Let the model answer noise, and say what it takes and gives."""
         given = self._input

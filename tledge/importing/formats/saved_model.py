@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tledge.backbones.described import DescribedNetwork
 from tledge.errors import InputError
 from tledge.importing.foreign import LayersUnknown, ModelFormat, Refused, Taken
+from tledge.importing.opaque import save_logits
 from tledge.saved_models import GRAPH, load_saved_model
 
 Floats = npt.NDArray[np.float32]
@@ -25,7 +26,7 @@ class SavedModel:
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
 
-        self._tf, self._folder = tf, folder
+        self._tf = tf
         try:
             loaded = load_saved_model(folder, "the SavedModel")
         except InputError as error:
@@ -70,7 +71,12 @@ class SavedModel:
         raise LayersUnknown("a SavedModel without Keras' own description holds operators, and no layers")
 
     def saved_model(self, folder: Path) -> Path:
-        return self._folder
+        def logits(images: Any) -> Any:
+            (output,) = self._serve(**{self._name: self._tf.cast(images, self._takes.dtype)}).values()
+            given = self._tf.cast(output, self._tf.float32)
+            return self._tf.math.log(self._tf.maximum(given, _LEAST)) if self._is_probabilities else given
+
+        return save_logits(logits, self._loaded, (None, self._size, self._size, self._channels), folder)
 
     def _given(self, images: Floats) -> Floats:
         values = self._tf.cast(self._tf.constant(images), self._takes.dtype)

@@ -14,6 +14,7 @@ from tledge.importing.foreign import Ending, Floats, LayersUnknown, Refused, Tak
 from tledge.importing.keras_models.calls import IDLE, Call, activation_of, ending_of, graph_of, kind_of, run_layer, walk
 from tledge.importing.keras_models.layers import describe
 from tledge.importing.keras_models.writer import Value, Writer, images
+from tledge.importing.opaque import save_logits
 from tledge.tensorflow_setup import tensorflow
 
 _ENDINGS: dict[str, Ending] = {
@@ -91,6 +92,19 @@ class KerasModel:
         if not isinstance(output, Value) or output.name == IMAGES:
             raise LayersUnknown("the model has no layers")
         return writer.network(input_size, output)
+
+    def saved_model(self, folder: Path) -> Path:
+        """Write a SavedModel that gives the logits."""
+        # A variable of Keras 3 holds TensorFlow's.
+        variables = [one if isinstance(one, tensorflow().Variable) else one.value for one in self._model.variables]
+        factors = np.asarray(_TWO, np.float32)
+
+        def logits(images: Any) -> Any:
+            given = self._logits(self._cast(images))
+            return given * factors if self._is_one_unit else given
+
+        shape = (None, self._size, self._size, self._channels)
+        return save_logits(logits, variables, shape, folder)
 
     def _described(self, writer: Writer, call: Call) -> Any:
         if call.node is not self._end or self._ending == "logits":
