@@ -21,7 +21,13 @@ from tledge.verification.measurement import Wanted
 
 from .small_classifiers import digits, save_all
 
-FILES = ["model.h5", "keras", "model.keras", "model.onnx", "plain"]
+FILES = [
+    "model.keras",
+    "model.onnx",
+    "plain",
+    *(pytest.param(one, marks=pytest.mark.long) for one in ("model.h5", "keras")),
+]
+Imported = Callable[[str], Run]
 
 
 @pytest.fixture(scope="session")
@@ -31,26 +37,24 @@ def models(once: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def runs(models: Path, once: Callable[..., Path]) -> Path:
-    """The artifacts folder of a run of each file."""
+def imported(models: Path, once: Callable[..., Path]) -> Imported:
+    """The run of a file, imported once. Read only."""
 
-    def make(folder: Path) -> None:
-        for file in FILES:
-            import_model(str(models / file), "digits", run=file.replace(".", "-"), artifacts=folder)
+    def run(file: str) -> Run:
+        made = once(
+            f"imported-{file}", lambda folder: import_model(str(models / file), "digits", run="one", artifacts=folder)
+        )
+        return open_run(made, "one")
 
-    return once("imported-runs", make)
-
-
-def _run(runs: Path, file: str) -> Run:
-    return open_run(runs, file.replace(".", "-"))
+    return run
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_reference_is_what_the_models_own_framework_answers(runs: Path, models: Path, file: str) -> None:
+def test_the_reference_is_what_the_models_own_framework_answers(imported: Imported, models: Path, file: str) -> None:
     import tensorflow as tf
     import tf_keras
 
-    run = _run(runs, file)
+    run = imported(file)
     pixels, labels = digits()
     rows = [int(one.id.partition("/")[2]) for one in members(run, "test")]
     expected = tf_keras.models.load_model(models / "model.h5", compile=False)(pixels[rows], training=False).numpy()
@@ -61,8 +65,8 @@ def test_the_reference_is_what_the_models_own_framework_answers(runs: Path, mode
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_what_was_found_and_from_what_is_in_the_manifest(runs: Path, file: str) -> None:
-    manifest = _run(runs, file).manifest
+def test_what_was_found_and_from_what_is_in_the_manifest(imported: Imported, file: str) -> None:
+    manifest = imported(file).manifest
     found = manifest.imported
     assert found is not None
     assert (found.file, found.training_photos) == (file, "unknown")
@@ -71,7 +75,7 @@ def test_what_was_found_and_from_what_is_in_the_manifest(runs: Path, file: str) 
     assert found.trials[0].log_loss == min(one.log_loss for one in found.trials)
     assert found.max_abs_difference <= 1e-4 * found.output_range
     assert (found.layers_unknown is None) == (file != "plain")
-    framework = {"model.onnx": "onnxruntime", "model.keras": "keras", "plain": "tensorflow"}.get(file, "tf-keras")
+    framework = {"model.onnx": "onnxruntime", "model.keras": "keras", "plain": "tensorflow"}.get(file, "tf_keras")
     assert found.framework.split()[0] == framework
     assert manifest.recipe["method"] == "import"
 
@@ -79,8 +83,8 @@ def test_what_was_found_and_from_what_is_in_the_manifest(runs: Path, file: str) 
 @pytest.mark.parametrize(
     "file", [pytest.param(one, marks=pytest.mark.long) if one != "model.keras" else one for one in FILES]
 )
-def test_an_imported_run_is_exported_and_verified_as_any_other(runs: Path, tmp_path: Path, file: str) -> None:
-    shutil.copytree(_run(runs, file).folder, tmp_path / "one")
+def test_an_imported_run_is_exported_and_verified_as_any_other(imported: Imported, tmp_path: Path, file: str) -> None:
+    shutil.copytree(imported(file).folder, tmp_path / "one")
     run = open_run(tmp_path, "one")
     records = {record.format: record for record in export(run, ["tflite-float32", "onnx-float32", "tflite-int8"])}
     is_fitted = not str(records["tflite-int8"].options["fitting"]).startswith("none")
@@ -97,18 +101,18 @@ def test_an_imported_run_is_exported_and_verified_as_any_other(runs: Path, tmp_p
     assert any("trained elsewhere" in warning for warning in report.warnings)
 
 
-def test_a_format_that_trains_is_refused_for_a_model_whose_layers_are_not_known(runs: Path) -> None:
+def test_a_format_that_trains_is_refused_for_a_model_whose_layers_are_not_known(imported: Imported) -> None:
     with pytest.raises(
         InputError, match="the layers of the imported model plain are not known: a SavedModel without Keras"
     ):
-        export(_run(runs, "plain"), ["tflite-int8-qat"])
+        export(imported("plain"), ["tflite-int8-qat"])
 
 
 @pytest.mark.long
-def test_a_format_that_trains_is_made_of_a_model_whose_layers_are_known(runs: Path, tmp_path: Path) -> None:
+def test_a_format_that_trains_is_made_of_a_model_whose_layers_are_known(imported: Imported, tmp_path: Path) -> None:
     from tledge.exporters.options import Options
 
-    shutil.copytree(_run(runs, "model.onnx").folder, tmp_path / "one")
+    shutil.copytree(imported("model.onnx").folder, tmp_path / "one")
     (record,) = export(open_run(tmp_path, "one"), ["tflite-int8-qat"], options=Options(epochs=1))
     assert record.options["epochs"] == 1
 
@@ -116,7 +120,7 @@ def test_a_format_that_trains_is_made_of_a_model_whose_layers_are_known(runs: Pa
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_a_keras_model_with_a_layer_that_is_not_known_is_imported_as_one_opaque_function(
-    models: Path, runs: Path, tmp_path: Path
+    models: Path, imported: Imported, tmp_path: Path
 ) -> None:
     import tf_keras
 
@@ -132,7 +136,7 @@ def test_a_keras_model_with_a_layer_that_is_not_known_is_imported_as_one_opaque_
             warned.append(message)
 
     run = import_model(str(tmp_path / "cropped.h5"), "digits", run="one", artifacts=tmp_path, progress=Told())
-    assert run.manifest.metrics["test"] == _run(runs, "model.h5").manifest.metrics["test"]
+    assert run.manifest.metrics["test"] == imported("model.h5").manifest.metrics["test"]
     assert run.manifest.imported is not None
     assert "Cropping2D" in (run.manifest.imported.layers_unknown or "")
     assert any("the model's layers are not known" in one for one in warned)
@@ -141,8 +145,10 @@ def test_a_keras_model_with_a_layer_that_is_not_known_is_imported_as_one_opaque_
     assert [row.verdict for row in rows].count("failed") == 0
 
 
-def test_photos_that_it_was_trained_on_are_kept_out_of_the_test_split(models: Path, runs: Path, tmp_path: Path) -> None:
-    before = {one.content_sha256 for one in members(_run(runs, "model.onnx"), "test")}
+def test_photos_that_it_was_trained_on_are_kept_out_of_the_test_split(
+    models: Path, imported: Imported, tmp_path: Path
+) -> None:
+    before = {one.content_sha256 for one in members(imported("model.onnx"), "test")}
     known = sorted(before)[:40]
     table = tmp_path / "trained.csv"
     table.write_text("content_sha256\n" + "\n".join(one.hex() for one in known) + "\n")
@@ -153,11 +159,13 @@ def test_photos_that_it_was_trained_on_are_kept_out_of_the_test_split(models: Pa
     assert run.manifest.imported.training_photos == "known"
 
 
-def test_photos_of_a_folder_are_known_when_they_come_as_other_files(models: Path, runs: Path, tmp_path: Path) -> None:
+def test_photos_of_a_folder_are_known_when_they_come_as_other_files(
+    models: Path, imported: Imported, tmp_path: Path
+) -> None:
     from PIL import Image
 
     pixels, _ = digits()
-    rows = [int(one.id.partition("/")[2]) for one in members(_run(runs, "model.onnx"), "test")][:5]
+    rows = [int(one.id.partition("/")[2]) for one in members(imported("model.onnx"), "test")][:5]
     (tmp_path / "trained").mkdir()
     for row in rows:
         Image.fromarray(pixels[row].astype(np.uint8)).save(tmp_path / "trained" / f"{row}.png")
