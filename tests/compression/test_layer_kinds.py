@@ -61,6 +61,13 @@ def _examples() -> dict[str, list[Callable[[Maps], Any]]]:
         ],
         "add": [lambda x: layers.Add()([x, layers.Conv2D(8, 3, padding="same")(x)])],
         "max_pooling2d": [layers.MaxPooling2D(2), layers.MaxPooling2D(3, 1, "same")],
+        "zero_padding2d": [
+            lambda x: conv(layers.ZeroPadding2D(1)(x), strides=2),  # as PyTorch pads
+            lambda x: layers.DepthwiseConv2D(3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x)),
+            lambda x: conv(layers.ZeroPadding2D(1)(x)),  # what padding="same" is
+            lambda x: layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x)),
+            lambda x: layers.ZeroPadding2D(((0, 2), (3, 1)))(conv(x)),
+        ],
         "global_average_pooling2d": [layers.GlobalAveragePooling2D()],
         "flatten": [layers.Flatten()],
     }
