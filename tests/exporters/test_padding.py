@@ -23,7 +23,10 @@ from tledge.progress import Silent
 from tledge.tensorflow_setup import tensorflow
 
 SIZE = 32
-MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # of ImageNet, as PyTorch subtracts it
+MEAN, DEVIATION = (
+    np.array([0.485, 0.456, 0.406]),
+    np.array([0.229, 0.224, 0.225]),
+)  # of ImageNet, as PyTorch subtracts it
 RESCALINGS = {"one scale": (np.full(3, 2.0), np.full(3, -1.0)), "scales": (1 / DEVIATION, -MEAN / DEVIATION)}
 FORMATS = ["tflite-int8", "onnx-int8", "tflite-int16x8"]
 Answers = Callable[..., np.ndarray]
@@ -71,9 +74,11 @@ def _network(rescaling: str) -> Any:
     network = tf_keras.Model(images, layers.Dense(4, name="logits")(x))
     scale, offset = RESCALINGS[rescaling]
     network.get_layer("rescale").set_weights([scale.reshape(1, 1, 3, 1), offset])
-    network(_pictures(48, seed=1).astype(np.float32) / 255, training=True)  # takes the statistics of the photos
+    images = _pictures(48, seed=1).astype(np.float32) / 255
+    network(images, training=True)  # takes the statistics of the photos
     kernel, bias = network.get_layer("logits").get_weights()
-    network.get_layer("logits").set_weights([4 * kernel, bias])  # answers that differ from photo to photo
+    middle = network(images).numpy().mean(axis=0)
+    network.get_layer("logits").set_weights([4 * kernel, bias - 4 * middle])  # answers that differ from photo to photo
     return network
 
 

@@ -348,7 +348,7 @@ def _zeros_around(node: Any, constants: dict[str, Any]) -> tuple[list[int], list
 
     mode = next((attribute.s for attribute in node.attribute if attribute.name == "mode"), b"constant")
     settings = [constants.get(name) for name in node.input[1:] if name]
-    if mode != b"constant" or len(node.input) > 3 or not settings or None in settings:  # noqa: PLR2004 - no axes
+    if mode != b"constant" or len(node.input) > 3 or not settings or None in settings:
         return None
     sizes, *value = (numpy_helper.to_array(setting) for setting in settings)
     counts = [int(count) for count in sizes]
