@@ -53,7 +53,7 @@ def _strange() -> dict[str, Callable[[Any], Any]]:
         "a normalization that is not alone behind its convolution": shared,
         "a ReLU of a sum": lambda x: layers.ReLU(name="strange")(layers.Add()([x, layers.Conv2D(3, 1)(x)])),
         "a ReLU with a slope": lambda x: layers.ReLU(negative_slope=0.1, name="strange")(layers.Conv2D(3, 1)(x)),
-        "padding": lambda x: layers.Conv2D(3, 3)(layers.ZeroPadding2D(name="strange")(x)),
+        "a cropping": lambda x: layers.Conv2D(3, 3)(layers.Cropping2D(name="strange")(x)),
         "a grouped convolution": layers.Conv2D(6, 1, groups=3, name="strange"),
         "a sum with a number": lambda x: layers.Conv2D(3, 1)(x) + 3.0,
         "a gate": lambda x: layers.Multiply(name="strange")([x, layers.Conv2D(3, 1, activation="sigmoid")(x)]),
@@ -80,3 +80,18 @@ def test_a_layer_that_is_used_twice_is_named() -> None:
     network = tf_keras.Model(images, layers.GlobalAveragePooling2D()(twice(twice(images))))
     with pytest.raises(InputError, match="used more than once.*: twice"):
         fold(network)
+
+
+def test_zeros_before_the_rescaling_are_black_pixels_and_the_rescaling_stays(network: Any, photos: np.ndarray) -> None:
+    import tf_keras
+    from tf_keras import layers
+
+    inputs = tf_keras.Input(photos.shape[1:])
+    rescaled = layers.DepthwiseConv2D(1, name="rescale")(layers.ZeroPadding2D(1)(inputs))
+    maps = layers.Conv2D(3, 3, name="stem")(rescaled)
+    padded = tf_keras.Model(inputs, layers.GlobalAveragePooling2D()(maps))
+    padded.get_layer("rescale").set_weights(network.get_layer("rescale").get_weights())
+    folded = fold(padded)
+    assert (folded.input_codes.scale, folded.input_codes.zero_point) == (pytest.approx(1 / 255), 0)
+    expected = padded(photos.astype(np.float32) / 255).numpy()
+    assert np.abs(folded.network(folded.images(photos)).numpy() - expected).max() < 1e-5 * np.ptp(expected)

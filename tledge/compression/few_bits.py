@@ -24,9 +24,12 @@ _OF_A_STEP = 1 / 4  # a bias is rounded to at most this part of a step of the la
 def with_short_ranges(prepared: PreparedNetwork, bits: int) -> PreparedNetwork:
     """Return ``prepared`` with ranges that are widened until each scale has only ``bits`` significant bits.
 
-    Zero still has an exact quantized value in each range.
+    Zero still has an exact quantized value in each range. The input's range stays, because its quantized values are
+    the pixels, and so does that of a layer that passes them on.
     """
-    return replace(prepared, ranges={name: _short(one, bits) for name, one in prepared.ranges.items()})
+    pixels = prepared.input_codes.range
+    ranges = {name: one if one == pixels else _short(one, bits) for name, one in prepared.ranges.items()}
+    return replace(prepared, ranges=ranges)
 
 
 def with_short_biases(prepared: PreparedNetwork, grids: Mapping[str, Grid]) -> PreparedNetwork:

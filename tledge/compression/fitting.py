@@ -118,9 +118,8 @@ def fit_network(
         require_memory(
             twice_float32, f"fitting to {len(calibration_photos)} photos", "Use fewer --calibration-samples."
         )
-        outputs = {
-            network.layers[0].name: _Output(folded.images(calibration_photos), quantized=codes.real(calibration_photos))
-        }
+        pixels = _Output(folded.images(calibration_photos), quantized=codes.real(calibration_photos))
+        outputs = {network.layers[0].name: pixels}
 
         # The outputs that this layer reads are still stored, because this layer is not done.
         def in_float(number: int) -> tuple[_Output, _Wanted]:
@@ -148,11 +147,15 @@ def fit_network(
             made.quantized = stored(made.paths[1], run, last.output_shape[1:], np.float32)
             if kind_of(layer).keeps_values:
                 made.seen, made.range = before[0].seen, before[0].range
+                if before[0] is pixels:
+                    made.range = codes.range
             elif not _is_among(last, float_layers):
                 made.seen = _seen(made.quantized)
                 made.range = METHODS[range_method](made.seen[0] + made.seen[1])
-            if made.range is not None and made.seen is not None:
-                ranges[last.name], seen[last.name] = made.range, made.seen
+            if made.range is not None:
+                ranges[last.name] = made.range
+            if made.seen is not None:
+                seen[last.name] = made.seen
             done |= {layer.name, last.name}
             for name in outputs.keys() - _live(network, done):
                 for path in outputs.pop(name).paths:

@@ -56,8 +56,9 @@ def fold(network: Any) -> Folded:
 
     The network goes from float32 RGB (N, S, S, 3) in [0, 1] to logits. A batch normalization becomes part of a layer
     with weights if it alone reads that layer. An activation inside a layer becomes a layer named ``NAME/activation``.
-    Layers that do nothing outside training are dropped. The layer that rescales the input is dropped if one scale and
-    one zero point do the same: the pixel bytes are then the quantized values of the network's input.
+    Layers that do nothing outside training are dropped. The layer that rescales the input is dropped if it alone reads
+    the input, and if one scale and one zero point do the same: the pixel bytes are then the quantized values of the
+    network's input.
 
     Raises InputError where a layer is used more than once, or where a layer's integer arithmetic is not known.
     """
@@ -94,8 +95,13 @@ def fold(network: Any) -> Folded:
 
 def _input_codes(network: Any) -> tuple[InputCodes, float, bool]:
     """Return the input's scale and zero point, the exact byte of zero, and whether the rescaling layer can be dropped."""
-    names = [layer.name for layer in network.layers]
-    if RESCALE not in names:
+    first = network.layers[0].name
+    reads_pixels = [
+        layer.name
+        for layer in network.layers[1:]
+        if first in [node.layer.name for node in layer.inbound_nodes[0].parent_nodes]
+    ]
+    if reads_pixels != [RESCALE]:  # before the rescaling, a layer's zeros are other pixels
         return InputCodes(PIXEL_SCALE, 0), 0.0, False
     kernel, offset = (values.reshape(-1) for values in network.get_layer(RESCALE).get_weights())
     scale, zero_point = float(kernel[0]) * PIXEL_SCALE, -float(offset[0]) / (float(kernel[0]) * PIXEL_SCALE)

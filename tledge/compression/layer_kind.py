@@ -89,6 +89,9 @@ class LayerKind:
         part_of: the kinds whose operator also computes this one, if this layer alone reads them. The output of the
             other layer is not quantized then.
         keeps_values: whether quantized values pass through unchanged, with their scale and zero point.
+        merges_into: the kinds whose operator may also compute this one, if only such layers read it. A converter
+            decides, because it depends on the sizes. A file then has no tensor with this layer's output. So the kind
+            also has to keep quantized values.
         is_idle: whether it does nothing outside training.
         normalization: ``normalization(layer)`` returns what the layer does to each channel, for a layer that is
             folded into the weights before it.
@@ -104,6 +107,7 @@ class LayerKind:
     kernel: Kernel | None = None
     part_of: tuple[str, ...] = ()
     keeps_values: bool = False
+    merges_into: tuple[str, ...] = ()
     is_idle: bool = False
     normalization: Callable[[Any], Normalization] | None = None
     copied: Callable[[Any, list[Any]], tuple[Any, Mapping[str, list[Floats]]]] = as_it_is

@@ -71,6 +71,12 @@ def host_of(layer: Any) -> Any | None:
     return before[0] if kind and other and other.name in kind.part_of else None
 
 
+def may_merge(layer: Any) -> bool:
+    """Return whether a converter may make a layer part of all layers that read it, such as padding of a convolution."""
+    into, readers = kind_of(layer).merges_into, [find_kind(node.layer) for node in layer.outbound_nodes]
+    return bool(readers) and all(reader is not None and reader.name in into for reader in readers)
+
+
 def is_fused(layer: Any) -> bool:
     """Return whether a layer's output is never quantized, because its only reader is part of the same operator."""
     readers = layer.outbound_nodes

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.compression.codes import SMALLEST
+from tledge.compression.layer_roles import may_merge
 from tledge.compression.notes import FittingNotes
 from tledge.compression.ranges import Histogram, Range
 
@@ -91,9 +92,10 @@ class PreparedNetwork:
 
         ``found`` has the names of the layers in each tensor. A layer may be missing if its output is the same for
         every photo, such as one behind a ReLU that lets nothing through. Converters fold it into its reader, where it
-        needs no range.
+        needs no range. So it is with padding that became part of a convolution, which reads the tensor before it.
         """
-        lost = self.ranges.keys() - {name for names in found for name in names}
+        held = {name for names in found for name in names}
+        lost = {name for name in self.ranges.keys() - held if not may_merge(self.network.get_layer(name))}
         if lost and (lost := lost & self._varying()):
             raise RuntimeError(f"the converted model has no tensor with the output of {', '.join(sorted(lost))}")
 

@@ -50,6 +50,7 @@ def of_function(function: Any, input_size: int, dtype: str) -> Any:
         )
         model = optimize_graph(converted, catch_errors=False).make_model("converted from unknown")
     _drop_idle_reshapes(model)
+    paddings_to_convolutions(model, only_misread=True)
     return canonical(model)
 
 
@@ -294,3 +295,80 @@ def batch_normalizations_to_convolutions(model: Any) -> None:
             "Conv", [taken, *names.values()], node.output[:1], node.name, kernel_shape=[1, 1], group=len(factor)
         )
         node.CopyFrom(convolution)
+
+
+def paddings_to_convolutions(model: Any, *, only_misread: bool = False) -> None:
+    """Replace each Pad that puts zeros around maps by a depthwise 1 x 1 convolution of ones, which pads in the same way.
+
+    ONNX Runtime has no integer kernel for Pad. It makes a Pad part of the Conv or MaxPool that reads it, but a MaxPool pads
+    with minus infinity. So a Pad stays only if one Conv alone reads it, or one MaxPool that ignores the zeros: behind a ReLU
+    no value is smaller than zero, and every window holds one.
+
+    ``only_misread``: whether a Pad stays, too, where ONNX Runtime computes it as it is written, in float.
+    """
+    from onnx import helper, numpy_helper
+
+    graph, shapes = model.graph, shapes_of(model)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producer = {name: node for node in graph.node for name in node.output}
+    outputs = {value.name for value in graph.output}
+    for node in graph.node:
+        taken, shape = node.input[0] if node.input else "", shapes.get(node.input[0] if node.input else "", ())
+        around = _zeros_around(node, constants) if node.op_type == "Pad" else None
+        if around is None or len(shape) != 4 or any((*around[0][:2], *around[1][:2])):
+            continue
+        readers = [other for other in graph.node for name in other.input if name == node.output[0]]
+        reader = readers[0] if len(readers) == 1 and node.output[0] not in outputs else None
+        is_pooled = reader is not None and reader.op_type == "MaxPool"
+        if only_misread and not is_pooled:
+            continue
+        if reader is not None and (
+            reader.op_type == "Conv"
+            or (is_pooled and _is_never_negative(producer.get(taken), constants) and _is_within(reader, around))
+        ):
+            continue
+        name, num_channels = node.name or node.output[0], shape[1]
+        weights = numpy_helper.from_array(np.ones((num_channels, 1, 1, 1), np.float32), f"{name}/ones")
+        graph.initializer.append(weights)
+        convolution = helper.make_node(
+            "Conv",
+            [taken, weights.name],
+            node.output[:1],
+            node.name,
+            kernel_shape=[1, 1],
+            group=num_channels,
+            pads=[*around[0][2:], *around[1][2:]],
+        )
+        node.CopyFrom(convolution)
+
+
+def _zeros_around(node: Any, constants: dict[str, Any]) -> tuple[list[int], list[int]] | None:
+    """Return how many zeros a Pad puts before and behind each axis, or None where it does something else."""
+    from onnx import numpy_helper
+
+    mode = next((attribute.s for attribute in node.attribute if attribute.name == "mode"), b"constant")
+    settings = [constants.get(name) for name in node.input[1:] if name]
+    if mode != b"constant" or len(node.input) > 3 or not settings or None in settings:
+        return None
+    sizes, *value = (numpy_helper.to_array(setting) for setting in settings)
+    counts = [int(count) for count in sizes]
+    if min(counts) < 0 or np.any(value):
+        return None
+    return counts[: len(counts) // 2], counts[len(counts) // 2 :]
+
+
+def _is_never_negative(node: Any, constants: dict[str, Any]) -> bool:
+    from onnx import numpy_helper
+
+    if node is None or node.op_type not in ("Relu", "Clip"):
+        return False
+    least = constants.get(node.input[1]) if node.op_type == "Clip" and len(node.input) > 1 else None
+    return node.op_type == "Relu" or (least is not None and float(numpy_helper.to_array(least)) >= 0)
+
+
+def _is_within(pool: Any, around: tuple[list[int], list[int]]) -> bool:
+    """Return whether every window of a MaxPool reads more than padding; ONNX Runtime refuses to load others."""
+    kernel = next(list(attribute.ints) for attribute in pool.attribute if attribute.name == "kernel_shape")
+    before = next((list(attribute.ints) for attribute in pool.attribute if attribute.name == "pads"), [0] * 4)
+    added = [*around[0][2:], *around[1][2:]]
+    return all(one + own < size for one, own, size in zip(added, before, kernel * 2, strict=True))

@@ -17,6 +17,7 @@ from tledge.exporters.onnx_graph import (
     INPUT,
     OUTPUT,
     batch_normalizations_to_convolutions,
+    paddings_to_convolutions,
     quantizable,
     subtractions_to_additions,
 )
@@ -52,6 +53,7 @@ class OnnxDraft:
         """
         subtractions_to_additions(graph)
         batch_normalizations_to_convolutions(graph)
+        paddings_to_convolutions(graph)
         self._calibration_values, self._prepared = calibration_values, prepared
         self._ready = quantizable(graph)
         names: dict[str, list[str]] = {}
