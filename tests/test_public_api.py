@@ -146,6 +146,8 @@ def test_an_error_of_the_progress_reaches_the_caller_where_ctrl_c_is_ignored(tmp
         ({"run": Path("a")}, "run=.*: give a name as text"),
         ({"resume": 1}, "resume=1: give True or False"),
         ({"pixel_range": [0, 4095, 1]}, "pixel_range=.*: give the values of black and white"),
+        ({"resize": 3}, "resize=3: give a text such as 'crop:256,bicubic'"),
+        ({"resize": "crob:9"}, "Did you mean 'crop:N'"),
         ({"artifacts": 5}, "artifacts=5: give a name or a path"),
         ({"progress": print}, "progress=.*: give an object with the methods step, say and warn"),
     ],

@@ -40,6 +40,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(24):
             values = rng.normal(250 - bright, 40, (80, 240, 3))
             values[:, 80:160] = rng.normal(bright, 40, (80, 80, 3))
+            values += np.kron(rng.normal(0, 35, (4, 12, 1)), np.ones((20, 20, 1)))  # so that no two are alike
             Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).save(root / label / f"{number:02d}.png")
     return root
 
