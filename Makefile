@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TESTERS := 2  # test processes; each takes up to 4 GB of memory, and what it runs more than one core
+TESTERS := 3  # test processes on two cores, as some wait; each takes up to 4 GB of memory
 READY := $(VENV)/.ready
 
 .PHONY: all demo test test-long check docs lock wheel clean

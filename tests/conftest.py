@@ -43,9 +43,17 @@ class Outcome:
     err: str
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: Tests) -> None:
-    """The README's commands first: of few tests that take long, the last would run while other processes have no more."""
+    """The README's commands first: of few tests that take long, the last would run while other processes have no more.
+
+    A test of a format that trains is long, since making its file is.
+    """
     items.sort(key=lambda item: item.path.name != "test_readme.py")
+    for item in items:
+        form = item.callspec.params.get("form") if hasattr(item, "callspec") else None
+        if getattr(form, "is_trained", False):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -152,14 +160,19 @@ def short_name(names: Iterable[str]) -> str:
 def exported(built: Run, once: Once, request: pytest.FixtureRequest) -> tuple[Run, dict[str, ExportRecord]]:
     """A copy of the run with every format exported. Read only.
 
-    Where the chosen tests are about some formats alone, as with ``-k`` and a format's name, it has these.
+    Where the chosen tests are about some formats alone, as with ``-k`` and a format's name, it has these. Where no chosen test is
+    long, it has no format that trains.
     """
     from tledge.exporters import formats
     from tledge.exporters.options import Options
     from tledge.stages import export
 
-    asked = asked_for(request.session.items, "exported", "form")
-    forms = [form for form in formats().values() if asked is None or form in asked]
+    chosen = request.session.items
+    asked = asked_for(chosen, "exported", "form")
+    trains = any(test.get_closest_marker("long") for test in chosen)
+    forms = [
+        form for form in formats().values() if (asked is None or form in asked) and (trains or not form.is_trained)
+    ]
     names = [form.name for form in forms]
     epochs = 1 if any(form.is_trained for form in forms) else None
 

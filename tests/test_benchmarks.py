@@ -240,7 +240,7 @@ def test_verify_is_compared_with_a_bare_loop_over_the_same_photos(run_copy: Run)
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
-    assert result["num_artifacts"] == len(formats())
+    assert result["num_artifacts"] == len(run.exports())
     assert result["num_photos"] == run.manifest.splits["test"].num_photos
     assert result["whole_command_ratio"] > result["pass_ratio"] > 0
 

@@ -31,6 +31,7 @@ del os.sched_getaffinity, os.sched_setaffinity
 """
 
 
+@pytest.mark.long
 def test_without_a_limit_of_memory_as_on_macos_a_good_artifact_is_verified(
     lenet_copy: Run, tledge: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_two_products_of_weights_of_the_largest_sum_fit_into_16_bits_and_of_one_
     assert 255 * LARGEST_SUM < 2**15 <= 255 * (LARGEST_SUM + 1)
 
 
+@pytest.mark.long
 def test_onnx_runtime_cuts_off_the_sums_of_these_pairs_and_of_no_others(tmp_path: Path) -> None:
     """Two weights of 127 in each place of a kernel in turn: their sum is too small exactly where they are a pair."""
     inputs, is_pair = {}, {}

@@ -33,6 +33,7 @@ def test_a_name_in_any_script_stays_as_it_is(name: str) -> None:
     assert one_line(name) == name
 
 
+@pytest.mark.long
 def test_every_character_is_told_to_the_letter_by_json_that_a_terminal_does_not_obey() -> None:
     value = {"every": "".join(map(chr, range(sys.maxunicode + 1)))}
     for indent in (None, 2):

@@ -37,6 +37,7 @@ class Steps:
     def warn(self, message: str) -> None: ...
 
 
+@pytest.mark.long
 def test_a_recipe_says_how_a_run_is_trained_and_a_progress_hears_it(tmp_path: Path) -> None:
     recipe, progress = Recipe(name="short", method="whole", batch_norm="trained", max_epochs=1), Steps()
     heard: Progress = progress
@@ -123,6 +124,7 @@ def test_a_call_that_is_stopped_ends_its_process_and_keeps_no_run(
     assert not list((tmp_path / "artifacts").glob("[!.]*"))
 
 
+@pytest.mark.long
 def test_an_error_of_the_progress_reaches_the_caller_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
     """As in a script that a shell without job control put into the background."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -199,12 +201,14 @@ def test_a_notebook_shows_each_step_on_a_line_that_counts(capsys: pytest.Capture
     assert shown[3:] == ["dividing ...", "dividing: stopped", "device: CPU"]
 
 
+@pytest.mark.long
 def test_options_say_how_an_integer_format_is_made(lenet_copy: Run) -> None:
     (record,) = tledge.export(lenet_copy, ["tflite-int8"], options=Options(calibration_samples=20))
     assert record.calibration is not None
     assert record.calibration.num_samples == 20
 
 
+@pytest.mark.long
 def test_what_is_wanted_of_a_verification_is_in_its_report(lenet_copy: Run) -> None:
     tledge.export(lenet_copy, ["tflite-float32"])
     wanted = Wanted(accuracy_only=True, limits={"max_accuracy_drop_points": 2.0})
@@ -216,6 +220,7 @@ def test_what_is_wanted_of_a_verification_is_in_its_report(lenet_copy: Run) -> N
     assert report.target.budget.max_accuracy_drop_points == 2.0
 
 
+@pytest.mark.long
 def test_a_run_is_opened_by_its_name_in_every_stage(lenet_copy: Run) -> None:
     (record,) = tledge.export(lenet_copy.name, "tflite-float32", artifacts=str(lenet_copy.folder.parent))
     assert lenet_copy.export_names() == [record.format]

@@ -49,6 +49,7 @@ def test_a_run_that_another_process_builds_is_refused_and_nobody_is_told_to_remo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_of_two_unnamed_builds_in_one_second_the_second_has_a_name_of_its_own(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

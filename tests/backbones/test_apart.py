@@ -81,6 +81,7 @@ def endless(save_module: SaveModule) -> Iterator[Backbone]:
         yield backbone
 
 
+@pytest.mark.long
 def test_a_module_that_does_not_end_is_ended_at_its_time_limit(
     endless: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_module_that_does_not_end_is_ended_at_its_time_limit(
     assert not _is_running()
 
 
+@pytest.mark.long
 def test_a_module_that_crashes_is_told_and_asked_again_in_a_new_process(tiny_backbone: Path) -> None:
     with closing(open_backbone(str(tiny_backbone))) as backbone:
         before = backbone.features(_photos(16))
@@ -104,6 +106,7 @@ def test_a_module_that_crashes_is_told_and_asked_again_in_a_new_process(tiny_bac
         np.testing.assert_array_equal(backbone.features(_photos(16)), before)
 
 
+@pytest.mark.long
 def test_a_build_leaves_no_process(tiny_backbone: Path, photo_folder: Callable[..., Path], tmp_path: Path) -> None:
     build(
         str(photo_folder({"cat": 30, "dog": 30})),

@@ -93,6 +93,7 @@ def _saved(network: Any, folder: Path, name: str = "weights.h5") -> Path:
     return folder / name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_a_flat_graph_of_named_layers(opened: dict[str, Backbone], name: str) -> None:
     backbone = opened[name]
@@ -104,6 +105,7 @@ def test_a_network_is_a_flat_graph_of_named_layers(opened: dict[str, Backbone], 
     _assert_flat(graph)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_graph_is_built_again_from_its_structure(opened: dict[str, Backbone], name: str) -> None:
     backbone = opened[name]

@@ -221,6 +221,7 @@ def test_the_graph_can_be_cut_in_the_middle(bundled: tuple[Backbone, Backbone]) 
     np.testing.assert_array_equal(above(below(pixels)).numpy(), graph(pixels).numpy())
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:distutils Version classes are deprecated:DeprecationWarning")  # tfmot's own
 def test_quantization_aware_training_pruning_and_clustering_take_the_layers(rebuilt: Any) -> None:
     import tensorflow_model_optimization as tfmot
@@ -271,6 +272,7 @@ def test_keras_own_network_of_an_odd_size_keeps_its_features(tmp_path: Path) -> 
     assert np.array_equal(ours, theirs)
 
 
+@pytest.mark.long
 def test_slims_names_are_found_in_any_order_and_below_any_scope(slim: Path) -> None:
     opaque = open_backbone(str(slim))
     flat = flatten(opaque, photos(SIZE))
@@ -280,6 +282,7 @@ def test_slims_names_are_found_in_any_order_and_below_any_scope(slim: Path) -> N
     assert flat.structure["rescale"] is True
 
 
+@pytest.mark.long
 def test_without_names_the_order_decides(tmp_path: Path) -> None:
     weights = slim_weights()
     variables = to_variables(weights, None)
@@ -293,6 +296,7 @@ def test_without_names_the_order_decides(tmp_path: Path) -> None:
     assert "rescale" not in [layer.name for layer in flat.graph.layers]
 
 
+@pytest.mark.long
 def test_without_names_the_averages_may_come_last() -> None:
     variables = to_variables(slim_weights(), None)
     opaque = unsaved(

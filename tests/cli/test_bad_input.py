@@ -383,6 +383,7 @@ def dead_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     listener.close()
 
 
+@pytest.mark.long
 def test_a_backbone_that_is_nowhere_is_an_environment_error_within_30_seconds(
     tledge: Command, dead_proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +416,7 @@ def test_what_the_disk_tells_is_told_before_the_backbone_is_looked_for(
     assert (outcome.code, said in outcome.err) == (INPUT, True), outcome.err
 
 
+@pytest.mark.long
 def test_a_data_set_that_is_nowhere_is_an_environment_error_within_30_seconds(dead_proxy: str, tmp_path: Path) -> None:
     # A process of its own: the library reads TFDS_DATA_DIR once, when it is imported.
     environment = {**os.environ, "TFDS_DATA_DIR": str(tmp_path / "tfds"), "HOME": str(tmp_path)}

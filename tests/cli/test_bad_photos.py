@@ -112,6 +112,7 @@ def test_unreadable_photos_are_skipped_by_name_counted_and_warned_of(
         assert name in outcome.err
 
 
+@pytest.mark.long
 def test_names_in_any_script_are_kept(build: Command, photo_folder: Any, tledge: Command, tmp_path: Path) -> None:
     folder = photo_folder({"Löwenzahn": 20, "猫": 20, "two words": 20}, name="Фото")
     (folder / "猫" / "000.png").rename(folder / "猫" / "写真 №1.png")
@@ -124,6 +125,7 @@ def test_names_in_any_script_are_kept(build: Command, photo_folder: Any, tledge:
     assert [(entry["dataset"], entry["problem"]) for entry in listed] == [("Фото", None)]
 
 
+@pytest.mark.long
 def test_a_file_name_that_is_no_unicode_is_kept(build: Command, photo_folder: Any, tmp_path: Path) -> None:
     folder = photo_folder({"cat": 20, "dog": 20})
     odd = os.fsencode(folder / "cat") + b"/caf\xe9.png"
@@ -172,6 +174,7 @@ def run_of_photos(build: Command, photo_folder: Any, tmp_path: Path) -> Path:
     return tmp_path / "artifacts" / "pets"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", ["removed", "changed"])
 def test_a_photo_that_is_gone_since_the_build_is_named_by_export(
     tledge: Command, run_of_photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photo_bytes: Any, change: str
@@ -193,6 +196,7 @@ def test_a_photo_that_is_gone_since_the_build_is_named_by_export(
     assert "build again" in outcome.err
 
 
+@pytest.mark.long
 def test_a_data_set_folder_that_is_gone_is_no_trouble_while_its_pixels_are_cached(
     tledge: Command, run_of_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def _verify(tledge: Command, run: Run) -> tuple[Any, str]:
     return row["drift"], " ".join(ended.err.split())
 
 
+@pytest.mark.long
 def test_damaged_pixels_change_neither_an_export_nor_a_verification_and_are_told(
     lenet_copy: Run, tledge: Command
 ) -> None:

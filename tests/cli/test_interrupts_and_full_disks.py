@@ -60,6 +60,7 @@ def test_ctrl_c_in_a_build_ends_in_130_and_leaves_the_earlier_run(
     assert open_run(root).name == "digits"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["answers to every test photo", "where it was lost", "latency, 2 threads"])
 def test_ctrl_c_in_a_verification_ends_in_130_at_once_and_leaves_the_run(run_copy: Run, moment: str) -> None:
     before = tree_hashes(run_copy.folder)
@@ -87,6 +88,7 @@ def test_ctrl_c_in_a_verification_ends_in_130_at_once_and_leaves_the_run(run_cop
     assert tree_hashes(run_copy.folder) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_verification_that_is_told_to_end_leaves_nothing(run_copy: Run, empty_cache: Path, number: int) -> None:
     before = tree_hashes(run_copy.folder)
@@ -129,6 +131,7 @@ def _small_disk_with_a_run(small_disk: Callable[[int], Path], run: Run, free_byt
     return disk
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("free_bytes", [0, 200_000])
 def test_a_full_disk_in_a_build_leaves_the_earlier_run_and_no_part_of_the_new_one(
     tledge: Command, built: Run, small_disk: Callable[[int], Path], free_bytes: int
@@ -147,6 +150,7 @@ def test_a_full_disk_in_a_build_leaves_the_earlier_run_and_no_part_of_the_new_on
     assert [(entry["name"], entry["problem"]) for entry in listed] == [("digits", None)]
 
 
+@pytest.mark.long
 def test_a_full_disk_in_an_export_leaves_the_run_and_its_earlier_artifact(
     tledge: Command, exported: tuple[Run, Any], small_disk: Callable[[int], Path]
 ) -> None:

@@ -74,6 +74,7 @@ def _ended(process: subprocess.Popen[str], number: int, *, times: int = 1) -> st
     return said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_read_that_never_ends_ends_with_a_signal(tmp_path: Path, number: int) -> None:
     command = [sys.executable, "-c", HEED + ENDLESS, str(tmp_path / "pipe")]
@@ -84,6 +85,7 @@ def test_a_read_that_never_ends_ends_with_a_signal(tmp_path: Path, number: int) 
     assert "interrupted in the middle of a computation" in _ended(process, number, times=2)
 
 
+@pytest.mark.long
 def test_an_operator_that_never_ends_ends_with_a_signal() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HEED + IN_TENSORFLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -94,6 +96,7 @@ def test_an_operator_that_never_ends_ends_with_a_signal() -> None:
     assert "interrupted in the middle of a computation" in _ended(process, signal.SIGINT)
 
 
+@pytest.mark.long
 def test_a_build_ends_with_a_signal_while_tensorflow_is_inside_an_operator_and_the_next_one_is_not_in_its_way(
     save_module: Callable[..., Path], tiny_backbone: Path, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_every_weight_is_a_code_times_the_scale_of_its_channel(prepared: Prepare
         assert (np.abs(codes).max(0) > 126.9).all(), layer.name
 
 
+@pytest.mark.long
 def test_features_of_new_photos_are_nearer_to_the_float_networks_than_with_rounded_weights() -> None:
     backbone = open_backbone("bundled")
     digits = itertools.islice(open_source("digits").photos(), 64)

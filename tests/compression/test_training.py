@@ -91,6 +91,7 @@ def test_the_answers_come_nearer_to_the_float_networks_and_the_weights_stay_code
     assert all(np.array_equal(a, b) for a, b in zip(before, teacher.network.get_weights(), strict=True))
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_weights(start: PreparedNetwork, teacher: Folded, lessons: Lessons) -> None:
     first, second = (train_quantized(start, lessons, Silent())[0].network.get_weights() for _ in range(2))
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))

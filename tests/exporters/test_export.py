@@ -34,6 +34,7 @@ def test_all_is_every_format_that_is_not_made_on_request_only_and_a_name_counts_
     assert [form.name for form in chosen(["onnx-int8", "onnx-int8"])] == ["onnx-int8"]
 
 
+@pytest.mark.long
 def test_a_format_that_is_slow_on_a_cpu_is_made_with_a_warning_that_says_why(run_copy: Run) -> None:
     progress = Silent()
     export(run_copy, ["onnx-dynamic", "onnx-float32"], progress=progress)
@@ -132,6 +133,7 @@ def test_a_float_format_of_the_same_backbone_is_exported(with_sine: Run, tledge:
     assert "tflite-float32" in with_sine.exports(["tflite-float32"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("format_name", CONVERTED)
 def test_a_backbone_that_captured_a_constant_has_it_inside_the_artifact(with_constant: Run, format_name: str) -> None:
     (made,) = export(with_constant, [format_name])
@@ -159,6 +161,7 @@ def test_a_format_that_trains_layers_of_which_nothing_is_known_is_exit_code_2_an
     assert _files(small_run) == before
 
 
+@pytest.mark.long
 def test_a_network_with_layers_that_cannot_be_trained_in_integers_is_exit_code_2_and_they_are_named(
     photo_folder: Callable[..., Path], tmp_path: Path, tledge: Callable[..., Any]
 ) -> None:

@@ -167,6 +167,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return whats
 
 
+@pytest.mark.long
 def test_formats_converted_at_once_are_the_same_files_as_one_after_another(lenet_copy: Run, asked: list[str]) -> None:
     names = ["tflite-int8", "tflite-float32", "onnx-float32"]
     apart = export(lenet_copy, names, options=FEW, jobs=2)
@@ -178,6 +179,7 @@ def test_formats_converted_at_once_are_the_same_files_as_one_after_another(lenet
     assert {record.format: record for record in in_turn} == lenet_copy.exports(names)
 
 
+@pytest.mark.long
 def test_what_breaks_its_promise_in_a_process_is_named_and_the_others_are_kept(
     with_sine: Run, asked: list[str]
 ) -> None:
@@ -188,6 +190,7 @@ def test_what_breaks_its_promise_in_a_process_is_named_and_the_others_are_kept(
     assert list(with_sine.exports()) == ["onnx-float32"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("asked")
 def test_a_fault_of_one_format_is_told_before_another_is_trained(lenet_copy: Run) -> None:
     place = lenet_copy.export_folder("tflite-float16")

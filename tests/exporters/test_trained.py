@@ -17,6 +17,7 @@ from tledge.records import ExportRecord
 from tledge.run import Run
 
 Exported = tuple[Run, dict[str, ExportRecord]]
+pytestmark = pytest.mark.long  # its files are trained
 
 
 def _operands(path: Path, place: int, *kinds: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -125,7 +126,6 @@ def test_where_codes_are_few_scales_and_biases_take_few_bits_too(exported: Expor
     assert min(zeros["tflite-int8-clustered"], zeros["tflite-int8-pruned"]) > 0.5
 
 
-@pytest.mark.long  # it trains
 def test_training_again_in_a_process_that_did_nothing_else_gives_the_same_bytes(
     exported: Exported, run_copy: Run
 ) -> None:

@@ -90,6 +90,7 @@ def test_any_layer_of_a_hub_module_is_read_by_its_name_and_flattened(
     assert vectors.shape == (6, 512)
 
 
+@pytest.mark.long
 def test_the_heads_own_layers_hold_what_was_trained(built: Run, digits: Path, tmp_path: Path) -> None:
     import tensorflow as tf
 
@@ -114,6 +115,7 @@ def plain_run(photo_folder: Folder, tiny_backbone: Path, tmp_path: Path) -> Run:
     return open_run(root, "pets")
 
 
+@pytest.mark.long
 def test_a_head_that_an_earlier_recipe_saved_with_its_opaque_backbone_is_read(
     plain_run: Run, photo_folder: Folder, tiny_backbone: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +235,7 @@ def test_a_file_that_can_not_be_written_is_an_error_before_any_work(
     assert (tmp_path / "taken.parquet").read_text() == "mine"
 
 
+@pytest.mark.long
 def test_another_backbone_of_the_same_name_is_refused(
     photo_folder: Folder, save_module: Callable[..., Path], tmp_path: Path
 ) -> None:

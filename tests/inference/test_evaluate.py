@@ -136,6 +136,7 @@ def test_a_map_that_could_not_be_read_is_not_proposed(lenet: Run, photo_folder: 
     assert "--map" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_one_file_under_two_labels_is_named_and_not_scored(lenet: Run, photo_folder: Folder) -> None:
     model = open_model("lenet", artifacts=lenet.folder.parent)
     folder = photo_folder({"1": 3, "7": 2})
@@ -250,12 +251,14 @@ def test_nothing_but_near_copies_of_what_was_learned_from_is_an_error(model: Run
         evaluate(model, str(enlarged))
 
 
+@pytest.mark.long
 def test_a_run_of_an_earlier_tledge_makes_its_fingerprints_of_the_pixels(lenet_copy: Run, enlarged: Path) -> None:
     old = _without_fingerprints(lenet_copy, lenet_copy.manifest.dataset.spec)
     scored = evaluate(open_model(old), str(enlarged))
     assert scored.metrics.num_photos == old.manifest.splits["test"].num_photos
 
 
+@pytest.mark.long
 def test_a_run_without_fingerprints_whose_photos_are_gone_says_that_near_copies_are_not_known(
     lenet_copy: Run, photo_folder: Folder, empty_cache: Path
 ) -> None:

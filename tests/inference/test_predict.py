@@ -38,6 +38,7 @@ def test_the_answers_are_the_artifacts_most_probable_classes_the_first_of_equals
         assert len(np.unique(row)) < 10  # equals were there to be ordered
 
 
+@pytest.mark.long
 def test_of_two_classes_nobody_has_to_ask_for_two(
     photo_folder: Callable[..., Path], tiny_backbone: Path, tmp_path: Path
 ) -> None:

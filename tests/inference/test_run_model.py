@@ -51,6 +51,7 @@ def test_blocks_of_any_size_give_each_photo_the_answer_of_its_artifact(
     np.testing.assert_array_equal(found, np.stack([session.predict(photo[None]) for photo in photos]))
 
 
+@pytest.mark.long
 def test_the_original_gives_the_probabilities_of_its_stored_logits(built: Run) -> None:
     model, test = open_model(built), load_split(built, "test", Silent())
     with np.load(built.folder / "reference.npz") as stored:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long  # minutes in all
+
 ROOT = Path(__file__).parents[2]
 HOW_TO = Path("docs", "how-to", "add-a-report-section.md")
 TESTS = Path("tests", "reporting")

@@ -78,6 +78,7 @@ def _draw(report: Report) -> None:
     console.print(comparison_table(compare_reports(report, report)))
 
 
+@pytest.mark.long
 def test_a_mutant_of_a_report_is_refused_in_a_sentence_or_drawn(record: Json, tmp_path: Path) -> None:
     dice = random.Random(0)  # noqa: S311 - repeatable, and no secret
     path, refused = tmp_path / "report.json", 0

@@ -13,6 +13,8 @@ from reporting.samples import sample_report
 from reporting.test_html import SCRIPT, hostile_report
 from tledge.reporting import html
 
+pytestmark = pytest.mark.long  # minutes in all
+
 CHARTS = ("scatter", "forest", "latency")
 LONG = "an unusually long label of a class " * 3
 

@@ -24,6 +24,7 @@ def _reference(run: Run) -> dict[str, np.ndarray]:
         return dict(stored)
 
 
+@pytest.mark.long
 def test_two_builds_with_one_seed_give_the_same_head_and_the_same_answers(
     tiny_backbone: Path, photo_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ def test_training_curves_have_a_row_an_epoch_and_a_picture(built: Run) -> None:
         assert picture.width > 500
 
 
+@pytest.mark.long
 def test_a_run_without_a_name_gets_one_from_its_data_and_backbone(
     tiny_backbone: Path, photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ from tledge.training.recipe import Recipe
 from tledge.training.resolve import resolve
 from tledge.training.unfinished import STATE, Request, kept_state
 
+pytestmark = pytest.mark.long  # minutes in all
+
 BUDGET = {"time_budget_s": 600.0, "max_epochs": 6, "views": 1}
 
 

@@ -176,6 +176,7 @@ def test_features_are_computed_once(tiny_backbone: Path, pets: Dataset, monkeypa
     assert np.array_equal(rows[:], first)
 
 
+@pytest.mark.long
 def test_features_that_differ_from_the_backbones_are_thrown_away_with_a_warning(
     tiny_backbone: Path, pets: Dataset
 ) -> None:
@@ -216,6 +217,7 @@ def test_one_view_of_each_photo_is_what_a_list_of_photos_is(head: str) -> None:
     assert views.layers[0][0] == pytest.approx(_fit(recipe).layers[0][0], rel=1e-4, abs=0 if head == "mlp:8" else 1e-6)
 
 
+@pytest.mark.long
 def test_features_of_views_are_the_backbones_own_of_the_changed_photos(tiny_backbone: Path, pets: Dataset) -> None:
     from tledge.training.batches import view
 
@@ -274,6 +276,7 @@ def test_a_build_with_views_adds_views_of_training_photos_alone_and_is_repeatabl
     assert len(features[1]) == len(features[0]) + 3 * counts["train"]
 
 
+@pytest.mark.long
 def test_what_does_not_fit_into_memory_is_refused_before_anything_is_computed(
     save_module: Callable[..., Path], photo_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -303,6 +306,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_anything_is_computed(
     assert [path.name for path in (tmp_path / "artifacts").iterdir()] == [MARK]
 
 
+@pytest.mark.long
 def test_a_head_whose_weights_do_not_fit_into_memory_is_refused(tiny_backbone: Path, tmp_path: Path) -> None:
     limited = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34)); from tledge.cli.main import main; main()"
     options = [
@@ -320,6 +324,7 @@ def test_a_head_whose_weights_do_not_fit_into_memory_is_refused(tiny_backbone: P
     assert "a smaller --head" in ended.stderr
 
 
+@pytest.mark.long
 def test_views_that_do_not_fit_on_the_disk_are_refused_before_anything_is_computed(
     tledge: Callable[..., Any],
     small_disk: Callable[[int], Path],

@@ -46,6 +46,7 @@ def _is_right(head: Head, test: Split) -> Any:
     return head.logits(test[0]).argmax(axis=1) == test[1]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("empty_cache")
 @pytest.mark.parametrize("head", ["linear", "mlp:64"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -56,6 +57,7 @@ def test_few_photos_of_unequal_classes_are_learnt_better_than_the_most_frequent_
     assert accuracy > 1000 / 1060
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("empty_cache")
 @pytest.mark.parametrize("counts", [(12, 3), (134, 8), (20, 10, 5, 2)], ids=str)
 def test_no_data_is_learnt_worse_than_by_logistic_regression(counts: tuple[int, ...]) -> None:

@@ -56,6 +56,7 @@ class _Killed(Exception):
     pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", ["cosine", "plateau", "constant"])
 def test_a_training_that_was_killed_ends_as_an_unbroken_one(tmp_path: Path, schedule: str) -> None:
     recipe = RECIPE.model_copy(update={"schedule": schedule})
@@ -88,6 +89,7 @@ def test_the_state_of_another_training_and_a_damaged_one_are_refused(tmp_path: P
             _train(folder=tmp_path)
 
 
+@pytest.mark.long
 def test_the_network_ends_with_the_averaged_weights_of_the_best_epoch() -> None:
     state, network = _train()
     losses = [row["val_loss"] for row in state.history]

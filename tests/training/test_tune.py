@@ -30,6 +30,8 @@ from tledge.training.resolve import resolve, to_toml
 from tledge.training.study import STUDY, HeadChoice, Study
 from tledge.training.tune import OnEpoch, Tuned, _outcome, _search, tune
 
+pytestmark = pytest.mark.long  # minutes in all
+
 INPUT, ENVIRONMENT = 2, 3
 Command = Callable[..., Any]
 SHORT = HEAD.model_copy(update={"max_epochs": 4})

@@ -123,6 +123,7 @@ def killed(tmp_path: Path, photo_folder: Callable[..., Path], monkeypatch: pytes
     return tmp_path / "made"
 
 
+@pytest.mark.long
 def test_a_build_is_resumed_from_another_folder(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     run = go_on(artifacts=killed)

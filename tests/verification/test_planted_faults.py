@@ -62,6 +62,7 @@ def _failed(row: Row) -> dict[str, Check]:
     return {check.name: check for check in row.checks if check.verdict == "failed"}
 
 
+@pytest.mark.long
 def test_nothing_is_found_where_nothing_was_planted(colours: Run) -> None:
     report = verify(colours, wanted=ACCURACY)
     assert report.original.accuracy > 0.9
@@ -211,6 +212,7 @@ def _p95_ms(run: Run, name: str) -> float:
     return float(np.percentile(times_ms, 95))
 
 
+@pytest.mark.long
 def test_a_slowdown_fails_the_latency_gate_and_is_measured_against_the_float_artifact(small_copy: Run) -> None:
     """The int8 artifact gets work that changes no answer: it is then slower than float, and over a budget it kept."""
     both = ["onnx-float32", "onnx-int8"]
