@@ -33,7 +33,7 @@ ENDS = {"functional": "logits", "concat": "sigmoid"}
 ANSWERING = (
     *(f"{name}{suffix}" for name in MATRIX for suffix in (".keras", ".h5", "")),
     *("by_keras3.h5", "by_tf_keras.keras", "caffe.keras", "caffe.h5", "shared.keras", "shared.h5", "hard_swish.keras"),
-    *("two_classes.keras", "two_classes.h5", "open_size.keras"),
+    *("two_classes.keras", "two_classes.h5", "open_size.keras", "teachable.keras", "teachable.h5"),
 )
 TOLERANCE = 1e-4  # of the range of the logits: two ways through the same float32 layers differ by rounding
 
