@@ -133,6 +133,20 @@ def resizing(library: Any, images: Any) -> Any:
 MATRIX = (nested, functional, residual, depthwise, concat, squeeze_excite)
 
 
+def teachable(library: Any) -> Any:
+    """Sequential models in a Sequential model, as Teachable Machine saves them."""
+    layers = library.layers
+    images = library.Input((SIZE, SIZE, 3))
+    base = library.Model(
+        images, layers.ReLU(6.0)(layers.Conv2D(8, 3, strides=2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(images)))
+    )
+    features = library.Sequential([base, layers.GlobalAveragePooling2D()])
+    head = [layers.Dense(6, activation="relu"), layers.Dense(CLASSES, activation="softmax", use_bias=False)]
+    made = library.Sequential([library.Input((SIZE, SIZE, 3)), features, library.Sequential(head)])
+    made(np.zeros((1, SIZE, SIZE, 3), np.float32))
+    return made
+
+
 def model(library: Any, body: Body, channels: int = 3, size: int | None = SIZE) -> Any:
     """Build a model whose weights and statistics are all drawn at random."""
     images = library.Input((size, size, channels))
@@ -196,6 +210,9 @@ def make(folder: Path) -> None:
     made.save(folder / "open_size.keras")
     answered(folder, "open_size.keras", made)
     for library, suffix in ((keras, "keras"), (tf_keras, "h5")):
+        made = teachable(library)
+        made.save(folder / f"teachable.{suffix}")
+        answered(folder, f"teachable.{suffix}", made)
         _make_strange(folder, library, suffix)
 
 

@@ -33,7 +33,7 @@ ENDS = {"functional": "logits", "concat": "sigmoid"}
 ANSWERING = (
     *(f"{name}{suffix}" for name in MATRIX for suffix in (".keras", ".h5", "")),
     *("by_keras3.h5", "by_tf_keras.keras", "caffe.keras", "caffe.h5", "shared.keras", "shared.h5", "hard_swish.keras"),
-    *("two_classes.keras", "two_classes.h5", "open_size.keras"),
+    *("two_classes.keras", "two_classes.h5", "open_size.keras", "teachable.keras", "teachable.h5"),
 )
 TOLERANCE = 1e-4  # of the range of the logits: two ways through the same float32 layers differ by rounding
 
@@ -98,13 +98,10 @@ def _softmax(logits: Any) -> Any:
 def test_the_described_and_the_tidy_network_answer_as_the_framework(models: Path, name: str) -> None:
     network, noise, answers, _ = _opened(models, name)
     _assert_same(_answers(network, noise), answers)
-    made = tidy(network)
-    _assert_same(_answers(made, noise), answers)
+    made = tidy(with_input(network, (255.0,) * 3, (0.0,) * 3, is_bgr=False))
+    _assert_same(_answers(made, noise / 255), answers)
     assert made.layers[-1].name == "logits"
-    kinds = {layer.kind for layer in made.layers}
-    assert not kinds & {"Rescaling", "Flatten" if name.startswith("depthwise") else "Rescaling"}
-    prepared = with_input(made, (255.0,) * 3, (0.0,) * 3, is_bgr=False)
-    _assert_same(_answers(prepared, noise / 255), answers)
+    assert "Rescaling" not in {layer.kind for layer in made.layers}
 
 
 @pytest.mark.parametrize("name", [f"{name}{suffix}" for name in MATRIX for suffix in (".keras", ".h5", "")])
@@ -309,6 +306,8 @@ def test_functions_of_tensorflow_are_called_only_where_they_compute() -> None:
         {"class_name": "__lambda__", "config": {"value": "code"}},
         {"class_name": "Dense", "config": {}, "module": "os"},
         {"class_name": "function", "config": "system", "module": "os"},
+        {"class_name": "function", "config": "eval", "module": "builtins"},
+        {"class_name": "Dense", "config": {}, "module": "keras.layers", "registered_name": "Lambda"},
         {"class_name": "TFSMLayer", "config": {"filepath": "elsewhere"}, "module": "keras.layers"},
         {"class_name": "TorchModuleWrapper", "config": {}, "module": "keras.layers"},
     ],

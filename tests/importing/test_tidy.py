@@ -212,6 +212,34 @@ def test_convolutions_on_maps_of_one_place_become_dense_layers(pool: DescribedLa
     assert not made.layers[-1].weights[1].any()
 
 
+def test_gates_on_maps_of_one_place_take_vectors_too() -> None:
+    layers = (
+        _conv("c", IMAGES, 3, 4),
+        _layer("pool", "GlobalAveragePooling2D", "c", keepdims=True),
+        _conv("hidden", "pool", 4, 5, size=1),
+        _layer("gate", "Activation", "hidden", activation="sigmoid"),
+        _layer("gated", "Multiply", ("hidden", "gate")),
+        _layer("both", "Concatenate", ("gated", "pool"), axis=3),
+        _conv("last", "both", 9, 3, size=1),
+        _layer("flat", "Flatten", "last"),
+    )
+    made = _tidied(_network(*layers))
+    assert _kinds(made)[1:] == ["GlobalAveragePooling2D", "Dense", "Activation", "Multiply", "Concatenate", "Dense"]
+
+
+def test_maps_of_one_place_that_other_layers_need_stay() -> None:
+    layers = (
+        _conv("c", IMAGES, 3, 4),
+        _layer("pool", "GlobalAveragePooling2D", "c", keepdims=True),
+        _layer("gated", "Multiply", ("c", "pool")),
+        _layer("flat", "Flatten", "pool"),
+        _dense("out", "flat", 4, 4),
+        _layer("vector", "GlobalAveragePooling2D", "gated"),
+        _layer("sum", "Add", ("vector", "out")),
+    )
+    assert "Flatten" in _kinds(_tidied(_network(*layers)))
+
+
 def test_a_flatten_of_larger_maps_stays() -> None:
     made = _tidied(_network(_conv("c", IMAGES, 3, 4), _layer("flat", "Flatten", "c"), _dense("out", "flat", 400, 3)))
     assert _kinds(made) == ["Conv2D", "Flatten", "Dense"]

@@ -24,8 +24,8 @@ Doubles = npt.NDArray[np.float64]
 # Float32 numbers that were divided by 255 and multiplied by it again differ by no more.
 _ROUNDING = 5e-7
 _INPUT, _ORDER = "input_range", "input_order"
-# These layers change each value by itself, or each channel by itself, so that it does not matter how values are laid out.
-_POINTWISE = ("Activation", "BatchNormalization", "LeakyReLU", "ReLU", "Rescaling")
+# These layers compute along channels alone, so that they take vectors as well as maps.
+_POINTWISE = ("Activation", "Add", "BatchNormalization", "LeakyReLU", "Multiply", "ReLU", "Rescaling", "Subtract")
 
 
 def tidy(network: DescribedNetwork) -> DescribedNetwork:
@@ -99,38 +99,39 @@ def _without_reshapes(network: DescribedNetwork) -> DescribedNetwork:
 def _with_vectors_behind_pooling(network: DescribedNetwork) -> DescribedNetwork:
     """Let a network's end compute on vectors: convolutions of 1 x 1 on maps of 1 x 1 become dense layers.
 
-    A Flatten or Reshape of maps of 1 x 1 moves up to the pooling that made them, whose ``keepdims`` it turns off.
+    A pooling over whole maps then gives vectors, and the Flatten or Reshape that made vectors of its maps is left out.
     """
-    while (moved := _moved_up(network)) is not None:
-        network = moved
+    for pooling in network.layers:
+        if pooling.kind in _POOLINGS and (made := _behind(network, pooling)) is not None:
+            network = made
     return network
 
 
-def _moved_up(network: DescribedNetwork) -> DescribedNetwork | None:
+def _behind(network: DescribedNetwork, pooling: DescribedLayer) -> DescribedNetwork | None:
+    """Return the network with vectors behind ``pooling``; None where a layer there needs maps."""
     shapes = shapes_of(network)
-    layers = {layer.name: layer for layer in network.layers}
-    readers = _readers(network.layers)
-    for flat in network.layers:
-        before = layers.get(flat.reads[0])
-        if flat.kind not in ("Flatten", "Reshape") or before is None or readers[before.name] != 1:
+    if len(shapes[pooling.name]) != 3 or (start := _as_vector(pooling, shapes[pooling.reads[0]])) is None:
+        return None
+    vectors, flattened = {pooling.name: start}, dict[str, str]()
+    for layer in network.layers:
+        if not vectors.keys() & set(layer.reads):
             continue
-        shape = shapes[before.name]
-        if shape[:-1] != (1, 1) or shapes[flat.name] != shape[-1:]:
+        made = None
+        if layer.kind in ("Flatten", "Reshape") and len(shapes[layer.name]) == 1:
+            flattened[layer.name] = layer.reads[0]
             continue
-        if (made := _as_vector(before, shapes[before.reads[0]])) is None:
-            continue
-        # The vector's layer takes the place of both; a Flatten before it takes the place of the maps' layer.
-        is_pooling = before.kind in _POOLINGS
-        end = replace(made, name=flat.name)
-        if is_pooling:
-            pair = [end]
-        else:
-            start = DescribedLayer(before.name, "Flatten", {}, before.reads[:1])
-            pair = [start, replace(end, reads=(start.name,))]
-        at = [one.name for one in network.layers].index(flat.name)
-        kept = [*network.layers[:at], *pair, *network.layers[at + 1 :]]
-        return network.with_layers(one for one in kept if one is not before)
-    return None
+        if vectors.keys() >= set(layer.reads):
+            made = _as_vector(layer, shapes[layer.reads[0]])
+        if made is None:
+            return None
+        vectors[layer.name] = made
+    last = network.layers[-1].name
+    if not flattened or last in vectors:
+        return None
+    if last in flattened and any(flattened[last] in layer.reads for layer in vectors.values()):
+        return None  # another layer stands behind the one that would be the last
+    kept = [vectors.get(layer.name, layer) for layer in network.layers if layer.name not in flattened]
+    return network.with_layers(_reading(kept, flattened))
 
 
 _POOLINGS = ("AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "MaxPooling2D")
@@ -145,7 +146,7 @@ def _as_vector(layer: DescribedLayer, read: Shape) -> DescribedLayer | None:
         return replace(layer, kind=f"Global{layer.kind}", config={"keepdims": False}) if is_whole else None
     if read[:-1] != (1, 1):
         return None
-    if layer.kind in _POINTWISE and layer.config.get("activation") != "softmax" and len(layer.reads) == 1:
+    if layer.kind in _POINTWISE or (layer.kind == "Concatenate" and layer.config.get("axis", -1) in (-1, 3)):
         return replace(layer, config={**layer.config, "axis": -1}) if "axis" in layer.config else layer
     is_dense = layer.kind == "Conv2D" and layer.weights[0].shape[:2] == (1, 1) and layer.config.get("groups", 1) == 1
     if not is_dense:

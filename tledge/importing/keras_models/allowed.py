@@ -5,6 +5,7 @@ A description is a stranger's. It may hold Python's bytecode in a Lambda, or nam
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,6 +93,19 @@ def _objects(value: Any, depth: int, what: str) -> Iterator[dict[str, Any]]:
             yield from _objects(one, depth + 1, what)
 
 
+def _is_plain(one: dict[str, Any]) -> bool:
+    class_name, config, module = one.get("class_name"), one.get("config"), one.get("module")
+    if (
+        class_name == "function"
+    ):  # an activation of Keras, by its name. Keras would look among Python's own functions, too.
+        return module == "builtins" and isinstance(config, str) and not hasattr(builtins, config)
+    if one.get("registered_name") not in (None, class_name):  # Keras looks for that name first
+        return False
+    if str(module).startswith(("keras.src.ops.", "keras.ops.")) or module == "keras.ops":
+        return True
+    return class_name in _PLAIN and (module is None or str(module).split(".")[0] in ("keras", "tf_keras", "builtins"))
+
+
 def _require_plain_object(one: dict[str, Any], what: str) -> None:
     class_name, config = one.get("class_name"), one.get("config")
     named = config.get("name") if isinstance(config, dict) else None
@@ -111,12 +125,7 @@ def _require_plain_object(one: dict[str, Any], what: str) -> None:
                 f"it by Keras' own layers, or {EXPORT_ONNX}"
             )
         return
-    module = one.get("module")
-    if module is not None and str(module).startswith(("keras.src.ops.", "keras.ops")):
-        return
-    if class_name == "function" and module == "builtins" and isinstance(config, str):
-        return  # an activation of Keras, by its name
-    if class_name in _PLAIN and (module is None or str(module).split(".")[0] in ("keras", "tf_keras", "builtins")):
+    if _is_plain(one):
         return
     raise Refused(
         f"{what} is refused: {layer[:100]} is no class of Keras, but its author's own code. Replace it by Keras' own layers, or "
