@@ -558,6 +558,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(Refused, match="can't be read|damaged|no output|ONNX Runtime can't|inputs"):
             FORMAT.open(path)
+    path.write_bytes(whole.replace(b"/features/Conv_0", b"/features/\xff\xfe\xfd\xfc_0"))
+    with pytest.raises(Refused, match="no text of UTF-8"):
+        FORMAT.open(path)
     with pytest.raises(Refused, match="no file"):
         FORMAT.open(tmp_path)
 
@@ -567,6 +570,16 @@ def test_an_operator_without_layers_is_named_and_the_answers_are_there(tmp_path:
     model = opened(net, net.add("Erf", small(net)), tmp_path)
     assert model.answers(images()).shape == (4, 5)
     with pytest.raises(LayersUnknown, match="Erf '/features/Erf_"):
+        model.network(SIZE)
+
+
+def test_settings_of_another_form_are_named(tmp_path: Path) -> None:
+    net = Torch()
+    x = net.add("MaxPool", net.conv("input", 3, 8), kernel_shape=[2, 2])
+    model = opened(net, net.gemm(net.add("Flatten", net.add("GlobalAveragePool", x)), 8, 5), tmp_path)
+    made = vars(model)["_model"]
+    del made.graph.node[1].attribute[:]  # ONNX Runtime would not have loaded it
+    with pytest.raises(LayersUnknown, match="MaxPool '/features/MaxPool_1' has settings that can't be read: KeyError"):
         model.network(SIZE)
 
 

@@ -22,6 +22,7 @@ def read(path: Path) -> Any:
     data = _bytes_of(path)
     try:
         model = parse_onnx(data)
+        _check_texts(model)
         _take_in_weights(model, path)
         checked_graphs(model)
     except ArtifactError as error:
@@ -35,6 +36,23 @@ def read(path: Path) -> Any:
     _check_versions(model)
     _check_numbers(model)
     return model
+
+
+def _check_texts(model: Any) -> None:
+    """Refuse names that are no text. The library that reads protobufs gives them as bytes."""
+    waiting, texts = [model.graph], [entry.domain for entry in model.opset_import]
+    texts += [text for entry in model.metadata_props for text in (entry.key, entry.value)]
+    while waiting:
+        graph = waiting.pop()
+        texts += [one.name for one in (*graph.input, *graph.output, *tensors(graph))]
+        texts += [text for one in tensors(graph) for entry in one.external_data for text in (entry.key, entry.value)]
+        for node in graph.node:
+            texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+            for attribute in node.attribute:
+                texts.append(attribute.name)
+                waiting += ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs)
+    if not all(isinstance(text, str) for text in texts):
+        raise Refused("the file is damaged: a name in it is no text of UTF-8. Export it again.")
 
 
 def _bytes_of(path: Path) -> bytes:

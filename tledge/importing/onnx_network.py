@@ -61,7 +61,6 @@ def _walk(model: Any, images: Value, layers: Layers, photos: int) -> dict[str, V
             readers[name].append(node.op_type)
     leaves = {one.name for one in graph.output}
     needed = _needed(graph)
-    table = operators()
     counts: Counter[str] = Counter()
     # Tensors whose layer has one reader: reshaping makes a tensor of the same layer, and both may be read.
     alone = {value.name: False for value in graph.input}
@@ -93,8 +92,8 @@ def _walk(model: Any, images: Value, layers: Layers, photos: int) -> dict[str, V
             known[node.output[0]] = shape[attributes.get("start", 0) : attributes.get("end")]
         elif not any(isinstance(one, Value) for one in reads):
             known |= _folded(node, made, opset)
-        elif made.operator in table:
-            output = known[node.output[0]] = table[made.operator](made, layers)
+        elif made.operator in operators():
+            output = known[node.output[0]] = _described(made, layers)
             before = known.get(first)
             is_same_layer = isinstance(before, Value) and isinstance(output, Value) and before.layer == output.layer
             is_read_once = len(readers[node.output[0]]) == 1 and node.output[0] not in leaves
@@ -102,6 +101,15 @@ def _walk(model: Any, images: Value, layers: Layers, photos: int) -> dict[str, V
         else:
             raise made.unknown("is none of those that tledge describes as layers")
     return known
+
+
+def _described(node: Node, layers: Layers) -> Value:
+    try:
+        return operators()[node.operator](node, layers)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:  # settings of another form
+        raise node.unknown(
+            f"has settings that can't be read: {type(error).__name__}: {one_line(str(error))[:200]}"
+        ) from error
 
 
 def _needed(graph: Any) -> set[int]:

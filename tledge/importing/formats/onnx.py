@@ -45,13 +45,19 @@ class OnnxModel:
         self._model = read(path)
         self._input = _image_input(self._model)
         _check_output(self._model)
-        whole = self._model.SerializeToString()
-        self._ending: Ending = cut_ending(self._model)
-        # onnxruntime takes a model from its bytes: nothing beside the file is looked for.
-        self._session = _opened(self._model.SerializeToString() if self._ending != "logits" else whole)
         self._photos = self._input.photos
         self._framework = f"onnxruntime {onnxruntime.__version__}"
-        self._taken = self._tried(whole)
+        # onnxruntime takes a model from its bytes: nothing beside the file is looked for.
+        whole = self._model.SerializeToString()
+        self._ending: Ending = cut_ending(self._model)
+        scores = None
+        if self._ending != "logits":
+            # This session ends before the other begins: each holds the weights more than once.
+            scores = self._run(_opened(whole, "not optimized"), self._noise(), self._photos or 1)
+            whole = self._model.SerializeToString()
+        self._session = _opened(whole)
+        del whole
+        self._taken = self._tried(scores)
 
     def taken(self) -> Taken:
         """Say what the model takes and gives."""
@@ -82,6 +88,14 @@ class OnnxModel:
         noise = np.random.default_rng(0).random((2, size, size, given.channels), np.float32)
         if given.data_type == "UINT8":
             noise = np.rint(noise * 255)
+    def _noise(self) -> Floats:
+        size = self._input.size or _USUAL_SIZE
+        noise = np.random.default_rng(0).random((2, size, size, self._input.channels), np.float32)
+        return np.rint(noise * 255) if self._input.data_type == "UINT8" else noise
+
+    def _tried(self, scores: Floats | None) -> Taken:
+        """Let the model answer noise, and say what it takes and gives. ``scores`` are its answers behind its last operator."""
+        given, noise = self._input, self._noise()
         notes = []
         if given.photos is None:
             try:
@@ -97,8 +111,8 @@ class OnnxModel:
                 "its answers to noise are no finite numbers (NaN or infinite). Its training may have diverged."
             )
         count = logits.shape[1]
-        if self._ending != "logits":
-            self._check_ending(self._run(_opened(whole), noise), logits)
+        if scores is not None:
+            self._check_ending(scores, logits)
         if count == 1 and self._ending == "softmax":
             raise Refused("its softmax is over one class, so it always answers 1. Export it before the softmax.")
         if count == 1:
@@ -137,9 +151,9 @@ class OnnxModel:
                 f"its last {self._ending} is not over the classes. Export it so that it ends in one score a class."
             )
 
-    def _run(self, opened: Any, images: Floats) -> Floats:
-        """Return one row of scores a photo, float32 (N, C)."""
-        step = self._photos or max(len(images), 1)
+    def _run(self, opened: Any, images: Floats, photos: int | None = None) -> Floats:
+        """Return one row of scores a photo, float32 (N, C). ``photos`` is how many are given at once."""
+        step = photos or self._photos or max(len(images), 1)
         rows = [self._rows(opened, images[first : first + step], step) for first in range(0, len(images), step)]
         return np.concatenate(rows)
 
@@ -173,10 +187,10 @@ class OnnxModel:
         return rows[:count]
 
 
-def _opened(model: bytes) -> Any:
+def _opened(model: bytes, kernels: str = "optimized") -> Any:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        return session(model, cores)
+        return session(model, cores, kernels)
     except Exception as error:  # onnxruntime's errors have no common class
         raise Refused(
             f"ONNX Runtime can't load it: {one_line(str(error))[:300]} Export it again with opset_version=17."

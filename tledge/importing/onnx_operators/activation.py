@@ -1,4 +1,4 @@
-"""Activations: each number by itself, and softmax."""
+"""Activations change each number by itself; a softmax changes those of one axis together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _named(activation: str) -> Callable[[Node, Layers], Value]:
 
 
 def relu(node: Node, layers: Layers) -> Value:
-    """Describe Relu."""
+    """Describe Relu as the layer ReLU."""
     value = node.value()
     return value.of(layers.add(node.name, "ReLU", value.layer))
 
@@ -54,7 +54,7 @@ def _between(node: Node, layers: Layers, layer: str, at_least: float, at_most: f
 
 
 def leaky_relu(node: Node, layers: Layers) -> Value:
-    """Describe LeakyRelu."""
+    """Describe LeakyRelu with its slope."""
     value = node.value()
     return value.of(layers.add(node.name, "LeakyReLU", value.layer, alpha=float(node.attributes.get("alpha", 0.01))))
 

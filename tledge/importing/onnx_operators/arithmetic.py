@@ -1,4 +1,4 @@
-"""Arithmetic: with constants, which becomes a scale and an offset, and of two tensors."""
+"""Constants that are added and multiplied become a scale and an offset, and two tensors are joined by a layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions: of all channels, of groups, and depthwise."""
+"""Convolutions are described here: those of all channels, those in groups, and depthwise ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tledge.importing.onnx_windows import padded, windows
 
 
 def conv(node: Node, layers: Layers) -> Value:
-    """Describe Conv. Its kernel (M, C / groups, kH, kW) becomes (kH, kW, C / groups, M)."""
+    """Describe Conv as a layer of its kind. Its kernel (M, C / groups, kH, kW) becomes (kH, kW, C / groups, M)."""
     value = node.value()
     kernel = node.weights(1)
     if kernel.ndim != 4:

@@ -1,4 +1,4 @@
-"""Normalizations: a scale and an offset for each channel that training found."""
+"""Normalizations scale and shift each channel by numbers that training found."""
 
 from __future__ import annotations
 

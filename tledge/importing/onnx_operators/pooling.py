@@ -1,4 +1,4 @@
-"""Poolings: the largest or the mean of windows, or of a whole map."""
+"""Poolings take the largest number or the mean of windows, or of a whole map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEEP_SIGN = {"MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "Glo
 
 
 def max_pool(node: Node, layers: Layers) -> Value:
-    """Describe MaxPool. Its padding is never the largest, as TensorFlow's is."""
+    """Describe MaxPool, whose padding is never the largest number of a window."""
     if node.num_outputs > 1:
         raise node.unknown("gives the places of the largest numbers, too")
     value = layers.as_map(node.value(), node)
@@ -88,13 +88,13 @@ def _is_never_negative(layers: Layers, name: str) -> bool:
 
 
 def global_average_pool(node: Node, layers: Layers) -> Value:
-    """Describe GlobalAveragePool."""
+    """Describe GlobalAveragePool as a layer."""
     value = layers.as_map(node.value(), node)
     return _whole(node, layers, value.layer, "GlobalAveragePooling2D", value.shape[0], _kept_shape(value))
 
 
 def global_max_pool(node: Node, layers: Layers) -> Value:
-    """Describe GlobalMaxPool."""
+    """Describe GlobalMaxPool as a layer."""
     value = layers.as_map(node.value(), node)
     return _whole(node, layers, value.layer, "GlobalMaxPooling2D", value.shape[0], _kept_shape(value))
 
