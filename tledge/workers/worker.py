@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from tledge.confinement import confine, die_with_parent
 from tledge.runtimes import Session, runtime
+from tledge.workers.adapter import Adapter
 
 WARMUP_BLOCK_RUNS = 10
 WARMUP_TOLERANCE = 0.02  # The latency has settled when the medians of three blocks differ by no more than this share.
@@ -43,6 +44,7 @@ class Job:
         pixels: path of a raw file of uint8 rows (N, S, S, 3).
         input_size: side of the input, S, in pixels.
         outputs: path of the file to write, raw float32 (N, C).
+        adapter: fields of the :class:`Adapter` of a file from elsewhere; None for an artifact of tledge.
     """
 
     artifact: str
@@ -54,6 +56,7 @@ class Job:
     num_photos: int
     input_size: int
     outputs: str
+    adapter: dict[str, Any] | None = None
 
 
 class Worker:
@@ -63,6 +66,7 @@ class Worker:
         self._job = job
         self._next = 0  # This is the number of the photo of the next timed inference.
         self._session: Session | None = None
+        self._adapter = None if job.adapter is None else Adapter.of_json(job.adapter)
         self._pixels = Path(job.pixels).open("rb")  # noqa: SIM115 - open as long as the process
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
@@ -88,7 +92,7 @@ class Worker:
         started = time.perf_counter_ns()
         self._session = opener()
         loaded = time.perf_counter_ns()
-        photo = self._photo(0)
+        photo = self._input(0)
         began = time.perf_counter_ns()
         self._session.predict(photo)
         return {"load_ns": loaded - started, "first_inference_ns": time.perf_counter_ns() - began}
@@ -106,7 +110,8 @@ class Worker:
         """Yield the outputs of all photos in their order, as blocks of float32 (n, C)."""
         assert self._session is not None
         for number in range(self._job.num_photos):
-            yield self._session.predict(self._photo(number))[None]
+            answers = self._session.predict(self._input(number))
+            yield (self._adapter.output(answers) if self._adapter else answers)[None]
 
     def warm_up(self, limit: int) -> dict[str, Any]:
         """Run until the medians of three blocks agree to ``WARMUP_TOLERANCE``, or ``limit`` runs were made."""
@@ -130,15 +135,17 @@ class Worker:
         assert self._session is not None
         latencies_ns = []
         for _ in range(runs):
-            photo = self._photo(self._next)
+            photo = self._input(self._next)
             self._next += 1
             began = time.perf_counter_ns()
             self._session.predict(photo)
             latencies_ns.append(time.perf_counter_ns() - began)
         return latencies_ns
 
-    def _photo(self, number: int) -> Pixels:
-        return self.photos(number % self._job.num_photos, 1)
+    def _input(self, number: int) -> npt.NDArray[Any]:
+        """Read a photo as the model takes it. This is never timed, since an app prepares its input by code of its own."""
+        photo = self.photos(number % self._job.num_photos, 1)
+        return self._adapter.input(photo) if self._adapter else photo
 
     def photos(self, first: int, count: int) -> Pixels:
         """Read photos from the file as uint8 (count, S, S, 3); fewer at its end.
