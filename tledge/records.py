@@ -722,9 +722,10 @@ class ForeignRecord(Record):
 
     input: str = Field(description="This says in words what the file takes: data type, layout, size and scale.")
     output: str = Field(description="This says in words what the outputs of the file are.")
-    found_by: Literal["trial", "given", "nothing"] = Field(
-        description="This says how the input was found: by a trial on labelled photos, or given by `--file-input`. The value "
-        "is `nothing` if the file does not run."
+    found_by: Literal["trial", "original", "given", "nothing"] = Field(
+        description="This says how the input was found: by a trial on labelled photos (`trial`), by the original's answers to "
+        "these photos if the labels left several alike (`original`), or by `--file-input` (`given`). The value is `nothing` "
+        "if the file does not run."
     )
     num_trial_photos: Count = Field(
         description="This is the number of labelled photos of the trial. None of them is a test photo."

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tledge.bench.bench import TimeLimits
+from tledge.bench.answers import require_logits, softmax
+from tledge.bench.bench import TimeLimits, original_of
 from tledge.bench.photos import PhotosOnDisk, lay_out
 from tledge.datasets.prepare import load_split
 from tledge.errors import EnvironmentFault, InputError
@@ -21,6 +22,8 @@ from tledge.verification.foreign.found import Foreign
 from tledge.verification.foreign.interfaces import Declared, declared
 from tledge.verification.foreign.preparations import candidates, parsed
 from tledge.verification.foreign.trial import (
+    Choice,
+    Floats,
     TrialPhotos,
     Tried,
     chosen,
@@ -49,6 +52,7 @@ class Discovery:
         self._given = parsed(file_input)
         self._trials: dict[int, TrialPhotos] = {}
         self._tests: dict[int, PhotosOnDisk] = {}
+        self._answers: Floats | None = None
 
     def found(self, files: Sequence[Path], usable: Sequence[Runtime], target: str) -> list[tuple[Foreign, Runtime]]:
         """Return each file on each usable runtime that runs files of other tools.
@@ -97,7 +101,8 @@ class Discovery:
                 labels_inside=inside,
             )
             return self._foreign(name, path, data, record, [problem] if problem else [], fault=str(results))
-        best, warning = chosen(one_line(name), results, self._given)
+        choice = chosen(one_line(name), results, self._given, self._trial(shape.side).labels, self._original)
+        best, warning = choice.best, choice.warning
         problems = [class_order.told(best.order, own_labels)] if best.order is not None else []
         # The names inside the file are the better witness where they say the same as the answers.
         if problem and not problems:
@@ -108,12 +113,20 @@ class Discovery:
                 f"the class names in the file are not the run's: {', '.join(map(one_line, inside[:3]))}, ..."
             )
         return self._foreign(
-            name, path, data, self._record(shape, best, results, inside), problems, warnings, best=best, side=shape.side
+            name,
+            path,
+            data,
+            self._record(shape, choice, results, inside),
+            problems,
+            warnings,
+            best=best,
+            side=shape.side,
         )
 
     def _record(
-        self, shape: Declared, best: Tried, results: Sequence[Tried], inside: list[str] | None
+        self, shape: Declared, choice: Choice, results: Sequence[Tried], inside: list[str] | None
     ) -> ForeignRecord:
+        best = choice.best
         words = best.preparation.contract(shape)
         if is_order_of_channels_open(results, best):
             words += "; the order of channels makes no difference on these photos"
@@ -123,7 +136,7 @@ class Discovery:
         return ForeignRecord(
             input=words,
             output=_MEANING[best.adapter.answer],
-            found_by="given" if self._given.is_whole else "trial",
+            found_by="given" if self._given.is_whole else "original" if choice.by_original else "trial",
             num_trial_photos=len(best.losses),
             tried=[
                 TriedPreparation(preparation=one.preparation.words(), accuracy=one.accuracy, log_loss=one.loss)
@@ -157,6 +170,15 @@ class Discovery:
             photos=self._test(side) if side else None,
             fault=fault,
         )
+
+    def _original(self) -> Floats:
+        """Return the original's probabilities (N, C) of the trial photos."""
+        if self._answers is None:
+            model = original_of(self._run)
+            bench = self._trial(self._run.manifest.backbone.input_size).bench
+            (given,) = bench.answers([model], self._progress, "the original's answers to these photos").values()
+            self._answers = softmax(require_logits(given, model.path))
+        return self._answers
 
     def _trial(self, side: int) -> TrialPhotos:
         if side not in self._trials:

@@ -6,7 +6,7 @@ The measure is the log-loss, whose differences are paired by photo.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from tledge.workers.process import WorkerFailed
 Floats = npt.NDArray[np.floating]
 NUM_PHOTOS = 300
 _LEAST = 1e-4  # A smaller probability counts as this one, since 8-bit outputs hold exact zeros.
+_NEAR = 0.1  # Answers are those of one model where half the sum of their differences is no larger on average.
 _SAME = 1e-3  # Answers of which no probability differs by more are the same.
 _SUM = 0.02  # Probabilities add up to one within this, and integers within half a step for each class more.
 
@@ -61,9 +62,26 @@ class Tried:
         """Return the mean log-loss, in nats."""
         return float(np.mean(self.losses))
 
+    @property
+    def ordered(self) -> Floats:
+        """Return the answers in the order of the run's classes."""
+        return self.answers if self.order is None else self.answers[:, self.order]
+
     def words(self) -> str:
         """Say the preparation with its accuracy and its loss."""
         return f"{self.preparation.words()} ({100 * self.accuracy:.1f}%, log-loss {self.loss:.3f})"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A choice is the preparation that fits.
+
+    ``by_original`` says that the labels alone did not decide. ``warning`` names one that fits better than the given one.
+    """
+
+    best: Tried
+    by_original: bool
+    warning: str | None
 
 
 def trial_photos(run: Run, side: int, folder: Path, limits: TimeLimits, progress: Progress) -> TrialPhotos:
@@ -123,29 +141,62 @@ def tried(
     return sorted(results, key=lambda result: result.loss)
 
 
-def chosen(name: str, results: Sequence[Tried], given: Given) -> tuple[Tried, str | None]:
-    """Return the preparation that fits, and a warning where one that was not asked for fits clearly better.
+def chosen(
+    name: str,
+    results: Sequence[Tried],
+    given: Given,
+    labels: npt.NDArray[np.int64],
+    original: Callable[[], Floats],
+) -> Choice:
+    """Return the preparation that fits the photos, whose true classes are ``labels``.
 
-    Raises InputError where several fit about as well and answer otherwise, or where none that was given was tried.
+    The labels decide. Where they leave several alike, the original's answers to the same photos do, if one of them comes
+    near these. ``original`` returns its probabilities (N, C), and is called only then. Where each of them is clearly worse
+    than the original, the file has lost its accuracy whatever it wants: then the best one is taken, with a warning.
+
+    Raises InputError where several still fit about as well and answer otherwise, or where none that was given was tried.
     """
     among = set(allowed([one.preparation for one in results], given))
     left = [one for one in results if one.preparation in among]
     if not left:
         raise InputError(f"--file {name} gives no finite numbers for the preparation that --file-input asks for")
-    best = left[0]
-    alike = [one for one in left[1:] if not _is_same(best, one) and not _is_worse(best, one)]
+    best, by_original = left[0], False
+    alike = [one for one in left[1:] if not _is_same(best, one) and not _is_worse(best.losses, one.losses)]
     if alike and not given.is_whole:
-        shown = " and ".join(one.words() for one in [best, *alike[:2]])
-        raise InputError(
-            f"--file {name}: {len(best.losses)} labelled photos do not tell how it takes its input: {shown} are too alike. "
-            f"Say it, as in {EXAMPLE}."
-        )
-    if _is_worse(results[0], best) and not _is_same(results[0], best):
-        return best, (
+        reference = original()
+        nearest = _nearest([best, *alike], reference)
+        if nearest is None and all(_is_worse(_losses(reference, labels), one.losses) for one in (best, *alike)):
+            return Choice(
+                best,
+                False,
+                f"no usual preparation fits: it is judged by the best of {len(results)}, {best.words()}; {alike[0].words()} is "
+                f"not clearly worse. If it takes another, say so, as in {EXAMPLE}.",
+            )
+        if nearest is None:
+            shown = " and ".join(one.words() for one in [best, *alike[:2]])
+            raise InputError(
+                f"--file {name}: {len(best.losses)} labelled photos do not tell how it takes its input: {shown} are too alike. "
+                f"Say it, as in {EXAMPLE}."
+            )
+        best, by_original = nearest, True
+    if _is_worse(results[0].losses, best.losses) and not _is_same(results[0], best):
+        return Choice(
+            best,
+            by_original,
             f"--file-input was taken as given, {best.words()}, but another one fits better on {len(best.losses)} labelled "
-            f'photos: {results[0].words()}. Ask for it with --file-input "{results[0].preparation.as_given()}".'
+            f'photos: {results[0].words()}. Ask for it with --file-input "{results[0].preparation.as_given()}".',
         )
-    return best, None
+    return Choice(best, by_original, None)
+
+
+def _nearest(alike: Sequence[Tried], original: Floats) -> Tried | None:
+    """Return the one whose answers come clearly nearest to the original's and near enough to be the same model's."""
+    distances = {id(one): np.sum(np.abs(one.ordered - original), axis=1) / 2 for one in alike}
+    best, *others = sorted(alike, key=lambda one: float(np.mean(distances[id(one)])))
+    if np.mean(distances[id(best)]) > _NEAR:
+        return None
+    clear = all(_is_same(best, one) or _is_worse(distances[id(best)], distances[id(one)]) for one in others)
+    return best if clear else None
 
 
 def is_order_of_channels_open(results: Sequence[Tried], best: Tried) -> bool:
@@ -158,9 +209,9 @@ def is_order_of_channels_open(results: Sequence[Tried], best: Tried) -> bool:
     )
 
 
-def _is_worse(best: Tried, other: Tried) -> bool:
-    """Tell whether a preparation's loss is higher than the best one's by more than chance: a paired 95% interval."""
-    difference = other.losses - best.losses
+def _is_worse(best: Floats, other: Floats) -> bool:
+    """Tell whether a preparation's losses (N,) are higher than the best one's by more than chance: a paired 95% interval."""
+    difference = other - best
     error = float(np.std(difference, ddof=1)) / np.sqrt(len(difference)) if len(difference) > 1 else np.inf
     return bool(np.mean(difference) - Z * error > 0)
 
