@@ -37,8 +37,8 @@ class Runnable:
     """A ``Runnable`` is a model that a worker runs.
 
     ``kernels`` names one of the runtime's sets of kernels; empty stands for the deployed set. ``program`` is the module
-    that runs as the worker. ``adapter`` is what a file from elsewhere needs, and ``photos`` are the bench's photos at
-    another size; None stands for the bench's own.
+    that runs as the worker. A file from elsewhere has ``adapters`` and answers all photos with each of them. ``photos``
+    are the bench's photos at another size; None stands for the bench's own.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Runnable:
     runtime: str
     kernels: str = ""
     program: str = ARTIFACT
-    adapter: Adapter | None = None
+    adapters: tuple[Adapter, ...] = ()
     photos: PhotosOnDisk | None = None
 
 
@@ -184,14 +184,15 @@ class Bench:
             num_photos=photos.num_photos,
             input_size=photos.input_size,
             outputs=self.place.new_file(),
-            adapter=None if model.adapter is None else asdict(model.adapter),
+            adapters=[asdict(adapter) for adapter in model.adapters],
         )
         return self.place.start(model.program, job)
 
     def _answer(
         self, model: Runnable, running: set[WorkerProcess], stopping: threading.Event
     ) -> Answers | WorkerFailed:
-        num_photos, process = (model.photos or self.photos).num_photos, self.start(model, 1, [])
+        num_photos = (model.photos or self.photos).num_photos * max(1, len(model.adapters))
+        process = self.start(model, 1, [])
         outputs: Path | None = None
         try:
             with process:

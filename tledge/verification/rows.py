@@ -9,9 +9,8 @@ from tledge.bench.bench import ORIGINAL_NAME, Timed
 from tledge.int8_pairs import LARGEST_SUM
 from tledge.machine import adds_int8_products_in_16_bits
 from tledge.records import Audit, ExportRecord, MachineRecord, Row, Speedup
-from tledge.runtimes import Runtime
 from tledge.verification import gate
-from tledge.verification.foreign.judged import foreign_checks, foreign_warnings
+from tledge.verification.foreign.judged import foreign_contract, foreign_warnings
 from tledge.verification.measurement import Measurement, Wanted
 from tledge.verification.subjects import Subject
 from tledge.verification.targets import Target
@@ -37,7 +36,7 @@ def row(subject: Subject, measured: Measurement, target: Target, machine: Machin
     size_bytes = file.size_bytes if file else 0
     checks = [gate.ran(error)]
     if foreign:
-        checks += foreign_checks(foreign, found)
+        checks.append(foreign_contract(foreign))
     if record:
         broken = (
             broken_promises(found, record.promise, record.file, record.options)
@@ -76,7 +75,7 @@ def row(subject: Subject, measured: Measurement, target: Target, machine: Machin
         checks=checks,
         warnings=[
             *_missed(record),
-            *_saturating(found, subject.runtime, machine, target),
+            *_saturating(subject, found, machine, target),
             *_slower(speedups, found),
             *(foreign_warnings(foreign, found) if foreign else ()),
         ],
@@ -97,12 +96,14 @@ def _missed(record: ExportRecord | None) -> Iterator[str]:
         )
 
 
-def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRecord, target: Target) -> Iterator[str]:
+def _saturating(subject: Subject, found: Audit | None, machine: MachineRecord, target: Target) -> Iterator[str]:
     """Warn of an ONNX file whose answers depend on the CPU, where this CPU or one of the target cuts sums off."""
-    largest = found.largest_pair_sum if found else None
+    largest, runtime = found.largest_pair_sum if found else None, subject.runtime
     if not largest or largest <= LARGEST_SUM or runtime is None or not runtime.cuts_sums_off:
         return
     way_out = "export it again without --target, or with one that says int8_saturates = true"
+    if subject.foreign:
+        way_out = "quantize it again with weights of 7 bits (reduce_range in ONNX Runtime's quantizer)"
     sums = f"two of its int8 weights reach {largest} together, and above {LARGEST_SUM} {runtime.name} cuts sums off"
     if adds_int8_products_in_16_bits(machine):
         yield f"{sums} on this CPU, which has no VNNI: {way_out}"

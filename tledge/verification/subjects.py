@@ -40,7 +40,7 @@ class Subject:
         runtime = self.runtime.name if self.runtime else ""
         if self.foreign is None:
             return Runnable(self.name, self.path, runtime)
-        return Runnable(self.name, self.path, runtime, adapter=self.foreign.adapter, photos=self.foreign.photos)
+        return Runnable(self.name, self.path, runtime, adapters=self.foreign.adapters, photos=self.foreign.photos)
 
 
 def subjects_of(

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ class Job:
         pixels: path of a raw file of uint8 rows (N, S, S, 3).
         input_size: side of the input, S, in pixels.
         outputs: path of the file to write, raw float32 (N, C).
-        adapter: fields of the :class:`Adapter` of a file from elsewhere; None for an artifact of tledge.
+        adapters: fields of each :class:`Adapter` of a file from elsewhere; empty for an artifact of tledge. Every photo is
+            answered with each of them, all photos with the first one first. The first one is timed.
     """
 
     artifact: str
@@ -56,7 +57,7 @@ class Job:
     num_photos: int
     input_size: int
     outputs: str
-    adapter: dict[str, Any] | None = None
+    adapters: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Worker:
@@ -66,7 +67,7 @@ class Worker:
         self._job = job
         self._next = 0  # This is the number of the photo of the next timed inference.
         self._session: Session | None = None
-        self._adapter = None if job.adapter is None else Adapter.of_json(job.adapter)
+        self._adapters = [Adapter.of_json(fields) for fields in job.adapters]
         self._pixels = Path(job.pixels).open("rb")  # noqa: SIM115 - open as long as the process
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
@@ -109,9 +110,12 @@ class Worker:
     def answers(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield the outputs of all photos in their order, as blocks of float32 (n, C)."""
         assert self._session is not None
-        for number in range(self._job.num_photos):
-            answers = self._session.predict(self._input(number))
-            yield (self._adapter.output(answers) if self._adapter else answers)[None]
+        for adapter in self._adapters:
+            for number in range(self._job.num_photos):
+                yield adapter.output(self._session.predict(adapter.input(self._photo(number))))[None]
+        if not self._adapters:
+            for number in range(self._job.num_photos):
+                yield self._session.predict(self._photo(number))[None]
 
     def warm_up(self, limit: int) -> dict[str, Any]:
         """Run until the medians of three blocks agree to ``WARMUP_TOLERANCE``, or ``limit`` runs were made."""
@@ -144,8 +148,11 @@ class Worker:
 
     def _input(self, number: int) -> npt.NDArray[Any]:
         """Read a photo as the model takes it. This is never timed, since an app prepares its input by code of its own."""
-        photo = self.photos(number % self._job.num_photos, 1)
-        return self._adapter.input(photo) if self._adapter else photo
+        photo = self._photo(number)
+        return self._adapters[0].input(photo) if self._adapters else photo
+
+    def _photo(self, number: int) -> Pixels:
+        return self.photos(number % self._job.num_photos, 1)
 
     def photos(self, first: int, count: int) -> Pixels:
         """Read photos from the file as uint8 (count, S, S, 3); fewer at its end.

@@ -164,7 +164,7 @@ class Discovery:
             sha256=hashlib.sha256(data).hexdigest(),
             size_bytes=len(data),
             record=record,
-            adapter=best.adapter if best else None,
+            adapters=(best.adapter,) if best else (),
             problems=tuple(problems),
             warnings=tuple(warnings),
             photos=self._test(side) if side else None,

@@ -17,7 +17,7 @@ class Foreign:
     Attributes:
         name: name of its rows, without the runtime.
         record: how it takes photos and answers them, and how that was found.
-        adapter: what brings photos to it; None where it does not run.
+        adapters: the one that brings photos to it; empty where it does not run.
         problems: what makes it another classifier than the run's, such as another order of classes.
         photos: the test photos at its own input size; None where that is the run's.
         fault: why it does not run; None where it does.
@@ -28,7 +28,7 @@ class Foreign:
     sha256: str
     size_bytes: int
     record: ForeignRecord
-    adapter: Adapter | None
+    adapters: tuple[Adapter, ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     photos: PhotosOnDisk | None

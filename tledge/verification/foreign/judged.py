@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 from tledge.printable import few
@@ -15,22 +14,10 @@ _CALLED_INT8 = re.compile(r"int8|i8\b|quant|qdq|8bit", re.IGNORECASE)
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "Cast", "CAST"})
 
 
-def foreign_checks(foreign: Foreign, found: Audit | None) -> list[Check]:
-    """Return the gates ``promise`` and ``contract`` of a foreign file.
-
-    The first is not judged: its reason says what the file holds. The second fails where the classes stand in another
-    order than the run's.
-    """
-    held = _held(found) if found else "it can't be read"
-    seal = Check(
-        name="promise",
-        limit=None,
-        measured=None,
-        verdict="not judged",
-        reason=f"made elsewhere, without an export record: {held}",
-    )
+def foreign_contract(foreign: Foreign) -> Check:
+    """Return the gate ``contract`` of a foreign file. It fails where the classes stand in another order than the run's."""
     record = foreign.record
-    return [seal, promise_gate("contract", foreign.problems, f"takes {record.input}; gives {record.output}")]
+    return promise_gate("contract", foreign.problems, f"takes {record.input}; gives {record.output}")
 
 
 def foreign_warnings(foreign: Foreign, found: Audit | None) -> Iterator[str]:
@@ -45,10 +32,3 @@ def foreign_warnings(foreign: Foreign, found: Audit | None) -> Iterator[str]:
     ]
     if floats:
         yield f"its name says int8, and it holds float operators: {few(floats, ', ')}"
-
-
-def _held(found: Audit) -> str:
-    counts: Counter[str] = Counter()
-    for operator in found.operators:
-        counts[operator.kind] += operator.count
-    return f"operators by arithmetic: {', '.join(f'{count} {kind}' for kind, count in counts.most_common())}"

@@ -112,13 +112,14 @@ def tried(
     progress: Progress,
 ) -> list[Tried] | WorkerFailed:
     """Try every preparation of a file, and return them with the lowest loss first; or why the file does not run."""
-    models = {Runnable(f"{name}, {one.words()}", path, runtime, adapter=one.adapter): one for one in preparations}
-    given = photos.bench.answers(list(models), progress, f"trying how {name} takes its input")
-    raw = {models[model]: answers for model, answers in given.items() if not isinstance(answers, WorkerFailed)}
+    model = Runnable(name, path, runtime, adapters=tuple(one.adapter for one in preparations))
+    (given,) = photos.bench.answers([model], progress, f"trying how {name} takes its input").values()
+    if isinstance(given, WorkerFailed):
+        return given
+    raw = dict(zip(preparations, np.split(given, len(preparations)), strict=True))
     usable = {one: answers for one, answers in raw.items() if np.all(np.isfinite(answers))}
     if not usable:
-        failures = [answers for answers in given.values() if isinstance(answers, WorkerFailed)]
-        return failures[0] if failures else WorkerFailed("the output holds NaN or infinity under every preparation")
+        return WorkerFailed("the output holds NaN or infinity under every preparation")
     dequantization = declared.output_quantization if path.suffix == ".onnx" else None
     step = declared.output_quantization[0] if declared.output_quantization else 0.0
     kind = _kind(list(usable.values()), dequantization, step)
