@@ -31,9 +31,7 @@ def make(folder: Path) -> None:
             pixels = np.clip(rng.normal(mean, 40, (28, 28, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / name / f"{number:03}.png")
     recipe = resolve("scratch", {"max_epochs": 10, "batch_size": 32})
-    build(
-        str(folder / "photos"), backbone="lenet", recipe=recipe, run="colours", artifacts=folder / "artifacts"
-    )
+    build(str(folder / "photos"), backbone="lenet", recipe=recipe, run="colours", artifacts=folder / "artifacts")
     (folder / "files").mkdir()
     _convert(open_run(folder / "artifacts", "colours"), folder / "files")
 

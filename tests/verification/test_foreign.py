@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign_files import COLOURS, ORDER, make
 
 from tledge.records import Report, Row
 from tledge.run import Run, open_run
 from tledge.verification.measurement import Wanted
 from tledge.verification.verify import verify_artifacts
+
+from .foreign_files import COLOURS, ORDER, make
 
 ACCURACY = Wanted(accuracy_only=True)
 SIGNED, FRACTIONS, IMAGENET = "RGB, 28 x 28, x/127.5 - 1", "RGB, 28 x 28, x/255", "(x/255 - mean)/std of ImageNet"
@@ -115,9 +116,7 @@ def test_calibration_on_noise_fails_the_accuracy_gate(report: Report) -> None:
 
 def test_a_given_input_is_taken_and_a_better_one_is_named(colours: tuple[Run, Path]) -> None:
     run, files = colours
-    report = verify_artifacts(
-        run, files=[files / "bgr.tflite"], file_input="scale=0..1 order=rgb", wanted=ACCURACY
-    )
+    report = verify_artifacts(run, files=[files / "bgr.tflite"], file_input="scale=0..1 order=rgb", wanted=ACCURACY)
     (row,) = report.rows
     assert row.foreign is not None
     assert row.foreign.found_by == "given"
@@ -134,7 +133,17 @@ def test_files_stand_beside_the_runs_own_artifacts_in_every_form_of_the_report(
     shutil.copytree(run.folder, tmp_path / "colours")
     shutil.copytree(files, tmp_path / "vendor")
     assert tledge("export", "--run", "colours", "--artifacts", tmp_path, "--format", "tflite-float32").code == 0
-    asked = ["verify", "--run", "colours", "--artifacts", tmp_path, "--protocol", "quick", "--target", "cpu-single-core"]
+    asked = [
+        "verify",
+        "--run",
+        "colours",
+        "--artifacts",
+        tmp_path,
+        "--protocol",
+        "quick",
+        "--target",
+        "cpu-single-core",
+    ]
     both = ["--file", files / "int8-in.tflite", "--file", tmp_path / "vendor" / "int8-in.tflite"]
     outcome = tledge(*asked, *both, "--p95-ms", "1000", "--max-drop", "5", "--max-memory-mb", "4000")
     assert outcome.code == 0, outcome.err + outcome.out

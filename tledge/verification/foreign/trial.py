@@ -19,7 +19,7 @@ from tledge.datasets.prepare import load_split
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.run import Run
-from tledge.statistics import Z
+from tledge.statistics import CONFIDENCE, Z, mcnemar_p_value
 from tledge.verification.foreign.class_order import other_order
 from tledge.verification.foreign.interfaces import Declared
 from tledge.verification.foreign.preparations import EXAMPLE, Given, Preparation, allowed
@@ -28,6 +28,7 @@ from tledge.workers.place import Here
 from tledge.workers.process import WorkerFailed
 
 Floats = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.int64]
 NUM_PHOTOS = 300
 _LEAST = 1e-4  # A smaller probability counts as this one, since 8-bit outputs hold exact zeros.
 _NEAR = 0.1  # Answers are those of one model where half the sum of their differences is no larger on average.
@@ -40,7 +41,7 @@ class TrialPhotos:
     """Trial photos are laid out at a file's input size. ``labels`` are their true classes, (N,)."""
 
     bench: Bench
-    labels: npt.NDArray[np.int64]
+    labels: Labels
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,16 @@ def chosen(
     name: str,
     results: Sequence[Tried],
     given: Given,
-    labels: npt.NDArray[np.int64],
+    labels: Labels,
     original: Callable[[], Floats],
 ) -> Choice:
     """Return the preparation that fits the photos, whose true classes are ``labels``.
 
-    The labels decide. Where they leave several alike, the original's answers to the same photos do, if one of them comes
-    near these. ``original`` returns its probabilities (N, C), and is called only then. Where each of them is clearly worse
-    than the original, the file has lost its accuracy whatever it wants: then the best one is taken, with a warning.
+    The labels decide, by log-loss and by accuracy. A network that is not sure enough has a lower log-loss on pixels of a
+    wrong, larger scale, so log-loss alone is not trusted. Where both leave several alike, the original's answers to the same
+    photos decide, if one of them comes near these. ``original`` returns its probabilities (N, C), and is called only
+    then. Where each of them is clearly worse than the original, the file has lost its accuracy whatever it wants: then the
+    best one is taken, with a warning.
 
     Raises InputError where several still fit about as well and answer otherwise, or where none that was given was tried.
     """
@@ -161,33 +164,52 @@ def chosen(
     left = [one for one in results if one.preparation in among]
     if not left:
         raise InputError(f"--file {name} gives no finite numbers for the preparation that --file-input asks for")
-    best, by_original = left[0], False
-    alike = [one for one in left[1:] if not _is_same(best, one) and not _is_worse(best.losses, one.losses)]
-    if alike and not given.is_whole:
-        reference = original()
-        nearest = _nearest([best, *alike], reference)
-        if nearest is None and all(_is_worse(_losses(reference, labels), one.losses) for one in (best, *alike)):
-            return Choice(
-                best,
-                False,
-                f"no usual preparation fits: it is judged by the best of {len(results)}, {best.words()}; {alike[0].words()} is "
-                f"not clearly worse. If it takes another, say so, as in {EXAMPLE}.",
-            )
-        if nearest is None:
-            shown = " and ".join(one.words() for one in [best, *alike[:2]])
-            raise InputError(
-                f"--file {name}: {len(best.losses)} labelled photos do not tell how it takes its input: {shown} are too alike. "
-                f"Say it, as in {EXAMPLE}."
-            )
-        best, by_original = nearest, True
-    if _is_worse(results[0].losses, best.losses) and not _is_same(results[0], best):
+    best, by_original, alike = (left[0], False, []) if given.is_whole else _fitting(left, labels, original)
+    if alike and not all(_is_worse(_losses(original(), labels), one.losses) for one in (best, *alike)):
+        shown = " and ".join(one.words() for one in [best, *alike[:2]])
+        raise InputError(
+            f"--file {name}: {len(best.losses)} labelled photos do not tell how it takes its input: {shown} are too alike. "
+            f"Say it, as in {EXAMPLE}."
+        )
+    if alike:
         return Choice(
             best,
-            by_original,
-            f"--file-input was taken as given, {best.words()}, but another one fits better on {len(best.losses)} labelled "
-            f'photos: {results[0].words()}. Ask for it with --file-input "{results[0].preparation.as_given()}".',
+            False,
+            f"no usual preparation fits: it is judged by the best of {len(results)}, {best.words()}; {alike[0].words()} is "
+            f"not clearly worse. If it takes another, say so, as in {EXAMPLE}.",
         )
+    if len(left) < len(results) and _is_worse(results[0].losses, best.losses):
+        better, _, _ = _fitting(results, labels, original)
+        if _is_worse(better.losses, best.losses) and not _is_same(better, best):
+            return Choice(
+                best,
+                by_original,
+                f"--file-input was taken as given, {best.words()}, but another one fits better on {len(best.losses)} labelled "
+                f'photos: {better.words()}. Ask for it with --file-input "{better.preparation.as_given()}".',
+            )
     return Choice(best, by_original, None)
+
+
+def _fitting(
+    results: Sequence[Tried], labels: Labels, original: Callable[[], Floats]
+) -> tuple[Tried, bool, list[Tried]]:
+    """Return the preparation that fits, whether the original decided, and those that are alike where nothing decided."""
+    best = results[0]
+    others = [one for one in results[1:] if not _is_same(best, one)]
+    alike = [one for one in others if not _is_worse(best.losses, one.losses) or not _errs_more(best, one, labels)]
+    if not alike:
+        return best, False, []
+    nearest = _nearest([best, *alike], original())
+    if nearest is not None:
+        return nearest, True, []
+    return best, False, [one for one in alike if not _is_worse(best.losses, one.losses)]
+
+
+def _errs_more(best: Tried, other: Tried, labels: Labels) -> bool:
+    """Tell whether a preparation is wrong on more photos than the best one, by more than chance."""
+    was_right, is_right = (np.argmax(one.ordered, axis=1) == labels for one in (best, other))
+    lost, won = int(np.sum(was_right & ~is_right)), int(np.sum(~was_right & is_right))
+    return lost > won and mcnemar_p_value(lost, won) < 1 - CONFIDENCE
 
 
 def _nearest(alike: Sequence[Tried], original: Floats) -> Tried | None:
@@ -221,7 +243,7 @@ def _is_same(one: Tried, other: Tried) -> bool:
     return bool(np.max(np.abs(one.answers - other.answers)) <= _SAME)
 
 
-def _losses(answers: Floats, labels: npt.NDArray[np.int64]) -> Floats:
+def _losses(answers: Floats, labels: Labels) -> Floats:
     mine = answers[np.arange(len(labels)), labels].astype(np.float64)
     return np.asarray(-np.log(np.clip(mine, _LEAST, 1.0)))
 
