@@ -38,7 +38,7 @@ _SUM = 0.02  # Probabilities add up to one within this, and integers within half
 
 @dataclass(frozen=True)
 class TrialPhotos:
-    """Trial photos are laid out at a file's input size. ``labels`` are their true classes, (N,)."""
+    """The photos of a trial are laid out at a file's input size. ``labels`` are their true classes, (N,)."""
 
     bench: Bench
     labels: Labels
