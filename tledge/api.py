@@ -11,7 +11,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from tledge.arguments import NameOrPath, flag, instance, names, number, or_none, path, plain_name, refused, text, whole
+from tledge.arguments import (
+    NameOrPath,
+    flag,
+    instance,
+    names,
+    number,
+    or_none,
+    path,
+    paths,
+    plain_name,
+    refused,
+    text,
+    whole,
+)
 from tledge.backbones import DEFAULT
 from tledge.exporters.options import Options
 from tledge.pixel_range import PixelRange, checked_pixel_range
@@ -221,6 +234,8 @@ def verify(
     wanted: Wanted | None = None,
     artifacts: NameOrPath | None = None,
     dataset: NameOrPath | None = None,
+    files: NameOrPath | Iterable[NameOrPath] = (),
+    file_input: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run the artifacts of a run against the original, and write the report in four forms.
@@ -236,6 +251,8 @@ def verify(
         artifacts: folder of the runs; None takes ``TLEDGE_ARTIFACTS`` or ``artifacts``.
         dataset: data set or folder that holds the run's photos now, which are known by their content; None looks where they
             were.
+        files: ``.tflite`` and ``.onnx`` files that other tools made, which are judged beside the run's artifacts.
+        file_input: how ``files`` take their pixels, as ``"scale=0..1 order=rgb"``. None finds it on labelled photos.
         progress: is told of steps and warnings. None shows steps in a notebook, and passes warnings to Python's
             ``warnings``.
 
@@ -243,7 +260,7 @@ def verify(
         The report. Its ``verdict`` is ``certified``, ``passed`` or ``failed``; a failed gate raises nothing.
 
     Raises:
-        InputError: a name is wrong, or the run has no artifact for the target.
+        InputError: a name is wrong, the run has no artifact for the target, or a file is no classifier for the run.
         EnvironmentFault: the run is damaged, or the machine lacks disk or memory.
     """
     target_name = text("target", target)
@@ -255,6 +272,8 @@ def verify(
         target=target_name,
         format_names=names("format_names", format_names),
         wanted=None if wanted is None else instance("wanted", wanted, Wanted),
+        files=paths("files", files),
+        file_input=or_none(plain_name, "file_input", file_input),
     )
     return Report.model_validate(report, strict=True)
 

@@ -38,6 +38,14 @@ def path(name: str, value: object) -> Path:
     return Path(text(name, value))
 
 
+def paths(name: str, values: object) -> list[Path]:
+    """Return a list of paths for one path or several."""
+    several = [values] if isinstance(values, str | os.PathLike) else values
+    if not isinstance(several, Iterable) or isinstance(several, bytes):
+        raise refused(name, values, "one path, or several")
+    return [path(name, value) for value in several]
+
+
 def plain_name(name: str, value: object) -> str:
     """Return a name, which is no path."""
     if not isinstance(value, str):

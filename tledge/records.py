@@ -770,17 +770,48 @@ class MachineRecord(Record):
     )
 
 
+class TriedPreparation(Record):
+    """This record says how well a file from elsewhere answers photos that are prepared in one way."""
+
+    preparation: str = Field(description="This says the preparation in words, as `BGR, x/255`.")
+    accuracy: Fraction = Field(description="This is the top-1 accuracy on the trial photos, a fraction from 0 to 1.")
+    log_loss: Figure = Field(description="This is the mean log-loss on the trial photos, in nats.")
+
+
+class ForeignRecord(Record):
+    """This record says how a file that another tool made takes a photo and answers it, and how that was found."""
+
+    input: str = Field(description="This says in words what the file takes: data type, layout, size and scale.")
+    output: str = Field(description="This says in words what the outputs of the file are.")
+    found_by: Literal["trial", "original", "given", "nothing"] = Field(
+        description="This says how the input was found: by a trial on labelled photos (`trial`), by the original's answers to "
+        "these photos if the labels left several alike (`original`), or by `--file-input` (`given`). The value is `nothing` "
+        "if the file does not run."
+    )
+    num_trial_photos: Count = Field(
+        description="This is the number of labelled photos of the trial. None of them is a test photo."
+    )
+    tried: list[TriedPreparation] = Field(
+        description="This lists the preparations that were tried, the one with the lowest log-loss first."
+    )
+    labels_inside: list[str] | None = Field(
+        description="This lists the class names that the file holds. The value is None if it holds none that can be read."
+    )
+
+
 class Row(Record):
     """This record has all that was measured of one artifact on one runtime."""
 
-    format: str = Field(description="This is the name of the artifact's format.")
+    format: str = Field(
+        description="This is the name of the artifact's format, or the name of a file that another tool made."
+    )
     runtime: str = Field(
         description="This is the runtime that ran the artifact. The value is empty if none could be chosen."
     )
     file: str = Field(
         description="This is the name of the artifact's file. The value is empty if the export record can't be read."
     )
-    sha256: str = Field(description="This is the SHA-256 of the file as the export record gives it.")
+    sha256: str = Field(description="This is the SHA-256 of the file as the export record gives it, or as it was read.")
     size_bytes: Count = Field(description="This is the size of the file, in bytes.")
     audit: Audit | None = Field(
         description="This is what the audit read from the file during the verification. The value is None if the file can't be "
@@ -813,6 +844,11 @@ class Row(Record):
         default=None,
         description="This is the machine on which the artifact was measured. The value is None in reports of earlier versions; "
         "there the report's own `machine` applies.",
+    )
+    foreign: ForeignRecord | None = Field(
+        default=None,
+        description="This describes a file that another tool made, which `--file` named. The value is None for an artifact of "
+        "the run.",
     )
     error: str | None = Field(
         description="This says why the artifact did not run to its end. The value is None if the artifact did."

@@ -56,6 +56,8 @@ def verify(
     wanted: Wanted | None = None,
     artifacts: Path | None = None,
     dataset: str | None = None,
+    files: Sequence[Path] = (),
+    file_input: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run the artifacts of a run against the original, and write the report in four forms.
@@ -69,6 +71,14 @@ def verify(
     run = find_run(run, artifacts, dataset)
     with reserved_reports(run):
         require_place(run.reports())
-        report = verify_artifacts(run, target=target, format_names=format_names, wanted=wanted, progress=progress)
+        report = verify_artifacts(
+            run,
+            target=target,
+            format_names=format_names,
+            wanted=wanted,
+            files=files,
+            file_input=file_input,
+            progress=progress,
+        )
         write_all(report, run.reports())
     return report

@@ -9,7 +9,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tledge.bench.photos import PhotosOnDisk
 from tledge.progress import Progress
 from tledge.records import Latency, NoiseFloor
 from tledge.run import Run
+from tledge.workers.adapter import Adapter
 from tledge.workers.place import Place
 from tledge.workers.process import ARTIFACT, ORIGINAL, WorkerFailed, WorkerProcess
 from tledge.workers.worker import Job
@@ -36,7 +37,8 @@ class Runnable:
     """A ``Runnable`` is a model that a worker runs.
 
     ``kernels`` names one of the runtime's sets of kernels; empty stands for the deployed set. ``program`` is the module
-    that runs as the worker.
+    that runs as the worker. A file from elsewhere has ``adapters`` and answers all photos with each of them. ``photos``
+    are the bench's photos at another size; None stands for the bench's own.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Runnable:
     runtime: str
     kernels: str = ""
     program: str = ARTIFACT
+    adapters: tuple[Adapter, ...] = ()
+    photos: PhotosOnDisk | None = None
 
 
 def original_of(run: Run) -> Runnable:
@@ -169,23 +173,26 @@ class Bench:
 
     def start(self, model: Runnable, num_threads: int, cores: list[int]) -> WorkerProcess:
         """Start the worker of a model with all photos. The caller ends the process."""
+        photos = model.photos or self.photos
         job = Job(
             artifact=self.place.put(model.path),
             runtime=model.runtime,
             kernels=model.kernels,
             num_threads=num_threads,
             cores=cores,
-            pixels=self.place.put(self.photos.path),
-            num_photos=self.photos.num_photos,
-            input_size=self.photos.input_size,
+            pixels=self.place.put(photos.path),
+            num_photos=photos.num_photos,
+            input_size=photos.input_size,
             outputs=self.place.new_file(),
+            adapters=[asdict(adapter) for adapter in model.adapters],
         )
         return self.place.start(model.program, job)
 
     def _answer(
         self, model: Runnable, running: set[WorkerProcess], stopping: threading.Event
     ) -> Answers | WorkerFailed:
-        num_photos, process = self.photos.num_photos, self.start(model, 1, [])
+        num_photos = (model.photos or self.photos).num_photos * max(1, len(model.adapters))
+        process = self.start(model, 1, [])
         outputs: Path | None = None
         try:
             with process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,24 @@ def verify(
             metavar="FORMAT",
             help="Verify only the artifact of this format. Repeat the option for several.",
             show_default="all of the run",
+        ),
+    ] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="Judge this .tflite or .onnx file too, which another tool made. Repeat the option for several.",
+            show_default="none",
+        ),
+    ] = None,
+    file_input: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help='Give all pixels to the files of --file in this way, such as "scale=0..1 order=rgb". Use it where tledge '
+            "can't tell by trial.",
+            show_default="found by trial on labelled photos",
         ),
     ] = None,
     max_drop: Annotated[
@@ -117,6 +136,8 @@ def verify(
         wanted=wanted,
         artifacts=artifacts,
         dataset=dataset,
+        files=files or (),
+        file_input=file_input,
         progress=TerminalProgress(quiet=as_json),
     )
     folder = artifacts_root(artifacts) / report.run / "verification"

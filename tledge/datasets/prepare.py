@@ -414,21 +414,22 @@ def members(run: Run, split: SplitName) -> list[Member]:
     return found
 
 
-def load_split(run: Run, split: SplitName, progress: Progress) -> SplitPhotos:
+def load_split(run: Run, split: SplitName, progress: Progress, side: int | None = None) -> SplitPhotos:
     """Return the photos of one split of a run, found by their content.
 
+    They have the size of the run's input, or that of ``side`` where it is given.
     They come from the pixel cache. Where it lacks some, or holds damaged ones, the data set is read again, or what
     ``run.moved_to`` names. Raises
     InputError where photos of the split are no longer in the data set. Reading a damaged photo that can't be made
     again raises EnvironmentFault.
     """
-    photos, size = members(run, split), run.manifest.backbone.input_size
+    photos, size = members(run, split), side or run.manifest.backbone.input_size
     preparation = as_recorded(run.manifest.preprocessing)
     ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
     cache = pixel_cache(size, preparation, progress)
     names = dict(zip(keys, ids, strict=True))
     if any(key not in cache for key in keys):
-        cache = _read_again(run, names, progress)
+        cache = _read_again(run, names, size, progress)
     labels = np.array([photo.label for photo in photos], np.int64)
     again = remedy(lambda: _source_of(run), size, preparation, "pixels", names, progress)
     return SplitPhotos(ids, labels, keys, cache.rows(keys, again))
@@ -438,8 +439,8 @@ def _source_of(run: Run) -> Source:
     return open_source(run.manifest.dataset.spec) if run.moved_to is None else open_moved(run.moved_to)
 
 
-def _read_again(run: Run, names: Mapping[bytes, str], progress: Progress) -> RowCache:
-    size, preparation = run.manifest.backbone.input_size, as_recorded(run.manifest.preprocessing)
+def _read_again(run: Run, names: Mapping[bytes, str], size: int, progress: Progress) -> RowCache:
+    preparation = as_recorded(run.manifest.preprocessing)
     elsewhere = "name the folder or data set that holds them now with --dataset, or build again"
     try:
         source = _source_of(run)

@@ -45,4 +45,5 @@ RUNTIME = Runtime(
     libraries=("ai-edge-litert",),
     rank=10,
     layers=LiteRTLayers,
+    takes_any_input=True,
 )

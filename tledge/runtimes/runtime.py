@@ -60,6 +60,8 @@ class Runtime:
         rank: order of preference among runtimes for one kind of file. The lowest is used where one is needed.
         layers: what reads the layers of its files; None where they can't be read.
         cuts_sums_off: whether it adds two int8 products in 16 bits on an x86 CPU without VNNI.
+        takes_any_input: whether its sessions pass any array on to the model, of the data type and the layout that a file
+            of another tool wants. Only such a runtime runs these files.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Runtime:
     rank: int = 100
     layers: LayerReader | None = None
     cuts_sums_off: bool = False
+    takes_any_input: bool = False
 
     def missing_libraries(self) -> list[str]:
         """List the libraries of this runtime that are not installed. It is available where the list is empty."""

@@ -117,7 +117,7 @@ class Measurement:
         self.attribution = self._attribute(original)
         started = self._lap("attribution", started)
         if self.wanted.layers:
-            artifacts = {subject.format: subject.path for subject in self._running}
+            artifacts = {subject.format: subject.path for subject in self._running if subject.record}
             usable = list(dict.fromkeys(subject.runtime for subject in self._running if subject.runtime))
             self.layers = layer_reports(artifacts, usable, bench, self._progress)
             started = self._lap("layers", started)
@@ -273,11 +273,13 @@ class Measurement:
     def _read(self, subject: Subject) -> None:
         """Audit an artifact's file and compare its labels and input with the run's, which is its contract.
 
-        A file that can't be read breaks the contract.
+        A file that can't be read breaks the contract. The contract of a file from elsewhere was found before.
         """
         manifest = self.run.manifest
         try:
             self.audits[subject.name] = audit(subject.path)
+            if subject.foreign:
+                return
             self.contracts[subject.name] = contract_problems(
                 subject.path, manifest.labels, manifest.backbone.input_size, manifest.pixel_range, manifest.resize
             )

@@ -9,8 +9,8 @@ from tledge.bench.bench import ORIGINAL_NAME, Timed
 from tledge.int8_pairs import LARGEST_SUM
 from tledge.machine import adds_int8_products_in_16_bits
 from tledge.records import Audit, ExportRecord, MachineRecord, Row, Speedup
-from tledge.runtimes import Runtime
 from tledge.verification import gate
+from tledge.verification.foreign.judged import foreign_contract, foreign_warnings
 from tledge.verification.measurement import Measurement, Wanted
 from tledge.verification.subjects import Subject
 from tledge.verification.targets import Target
@@ -20,10 +20,12 @@ from tledge.workers.process import WorkerFailed
 def row(subject: Subject, measured: Measurement, target: Target, machine: MachineRecord, wanted: Wanted) -> Row:
     """Return the row of an artifact, with a check for every gate whether the artifact ran or not.
 
-    Where the artifact's record can't be read, the gate ``runs`` fails and no other gate is judged.
+    Where the artifact's record can't be read, the gate ``runs`` fails and no other gate is judged. A file that another
+    tool made has no record, and its gates are judged all the same.
     """
-    record, found = subject.record, measured.audits.get(subject.name)
-    timed = [timing.timed.get(subject.model) for timing in measured.timings.values()] if record else []
+    record, foreign, found = subject.record, subject.foreign, measured.audits.get(subject.name)
+    file = record or foreign
+    timed = [timing.timed.get(subject.model) for timing in measured.timings.values()] if file else []
     error = subject.problem or measured.fault(subject.model)
     if error is None:
         error = next((f"timing it: {one}" for one in timed if isinstance(one, WorkerFailed)), None)
@@ -31,8 +33,10 @@ def row(subject: Subject, measured: Measurement, target: Target, machine: Machin
     judged = next((one for one in timed if isinstance(one, Timed) and one.latency.num_threads == target.threads), None)
     memory = judged.peak_memory_mb if judged else None
     seen = measured.drift_of(subject)
-    size_bytes = record.size_bytes if record else 0
+    size_bytes = file.size_bytes if file else 0
     checks = [gate.ran(error)]
+    if foreign:
+        checks.append(foreign_contract(foreign))
     if record:
         broken = (
             broken_promises(found, record.promise, record.file, record.options)
@@ -41,6 +45,7 @@ def row(subject: Subject, measured: Measurement, target: Target, machine: Machin
         )
         checks.append(gate.promise_gate("promise", broken, record.promise))
         checks.append(gate.promise_gate("contract", measured.contracts[subject.name], "labels and input are the run's"))
+    if file:
         checks += gate.budget_checks(
             target,
             machine,
@@ -53,12 +58,12 @@ def row(subject: Subject, measured: Measurement, target: Target, machine: Machin
         )
     else:
         checks += gate.unread_gates(target)
-    speedups = measured.speedups(subject) if record else []
+    speedups = measured.speedups(subject) if file else []
     return Row(
         format=subject.format,
         runtime=subject.runtime.name if subject.runtime else "",
-        file=record.file if record else "",
-        sha256=record.sha256 if record else "",
+        file=record.file if record else foreign.path.name if foreign else "",
+        sha256=file.sha256 if file else "",
         size_bytes=size_bytes,
         audit=found,
         peak_memory_mb=memory,
@@ -70,10 +75,12 @@ def row(subject: Subject, measured: Measurement, target: Target, machine: Machin
         checks=checks,
         warnings=[
             *_missed(record),
-            *_saturating(found, subject.runtime, machine, target),
+            *_saturating(subject, found, machine, target),
             *_slower(speedups, found),
+            *(foreign_warnings(foreign, found) if foreign else ()),
         ],
         machine=machine,
+        foreign=foreign.record if foreign else None,
         error=error,
         verdict=gate.verdict_of(checks),
     )
@@ -89,12 +96,14 @@ def _missed(record: ExportRecord | None) -> Iterator[str]:
         )
 
 
-def _saturating(found: Audit | None, runtime: Runtime | None, machine: MachineRecord, target: Target) -> Iterator[str]:
+def _saturating(subject: Subject, found: Audit | None, machine: MachineRecord, target: Target) -> Iterator[str]:
     """Warn of an ONNX file whose answers depend on the CPU, where this CPU or one of the target cuts sums off."""
-    largest = found.largest_pair_sum if found else None
+    largest, runtime = found.largest_pair_sum if found else None, subject.runtime
     if not largest or largest <= LARGEST_SUM or runtime is None or not runtime.cuts_sums_off:
         return
     way_out = "export it again without --target, or with one that says int8_saturates = true"
+    if subject.foreign:
+        way_out = "quantize it again with weights of 7 bits (reduce_range in ONNX Runtime's quantizer)"
     sums = f"two of its int8 weights reach {largest} together, and above {LARGEST_SUM} {runtime.name} cuts sums off"
     if adds_int8_products_in_16_bits(machine):
         yield f"{sums} on this CPU, which has no VNNI: {way_out}"

@@ -1,4 +1,4 @@
-"""This module lists what is verified: the artifacts of a run that a target runs, on each of its runtimes."""
+"""This module lists what is verified: the artifacts of a run that a target runs, and files that other tools made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tledge.errors import ArtifactError, InputError, unknown
 from tledge.records import ExportRecord
 from tledge.run import Run
 from tledge.runtimes import Runtime, runtimes_for
+from tledge.verification.foreign.found import Foreign
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Subject:
     """A subject is one artifact on one runtime.
 
     ``problem`` says why the artifact is not run, where its file or record is broken. ``is_judged`` is False for a
-    float32 artifact that was not asked for and runs only as the other side of a comparison.
+    float32 artifact that was not asked for and runs only as the other side of a comparison. ``foreign`` describes a file
+    that another tool made, which has no record.
     """
 
     format: str
@@ -27,6 +29,7 @@ class Subject:
     path: Path
     problem: str | None
     is_judged: bool = True
+    foreign: Foreign | None = None
 
     @property
     def name(self) -> str:
@@ -34,19 +37,25 @@ class Subject:
 
     @property
     def model(self) -> Runnable:
-        return Runnable(self.name, self.path, self.runtime.name if self.runtime else "")
+        runtime = self.runtime.name if self.runtime else ""
+        if self.foreign is None:
+            return Runnable(self.name, self.path, runtime)
+        return Runnable(self.name, self.path, runtime, adapters=self.foreign.adapters, photos=self.foreign.photos)
 
 
 def subjects_of(
-    run: Run, format_names: Sequence[str], usable: Sequence[Runtime], target: str
+    run: Run, format_names: Sequence[str], usable: Sequence[Runtime], target: str, *, has_files: bool = False
 ) -> tuple[list[Subject], list[str]]:
     """List the artifacts of a run on each usable runtime that runs them, and return a warning for the others.
 
-    Where ``format_names`` are given, only their artifacts are listed.
+    Where ``format_names`` are given, only their artifacts are listed. ``has_files`` says that files of other tools are
+    verified too: then the run need not have artifacts.
 
     Raises InputError for a run without artifacts, an unknown name, or a target that runs none of them.
     """
     names = run.export_names()
+    if not names and not format_names and has_files:
+        return [], []
     if not names:
         raise InputError(
             f"run {run.name} has no artifacts yet. Export one first: tledge export --run {run.name} --format all"
@@ -66,13 +75,18 @@ def subjects_of(
         subjects += found
         if not found:
             left_out.append(name)
-    if not subjects:
+    if not subjects and not has_files:
         raise InputError(
             f"target {target!r} runs {', '.join(one.name for one in usable)}, and no artifact of run {run.name} is for them"
         )
     if left_out:
         return subjects, [f"not verified, because target {target!r} has no runtime for them: {', '.join(left_out)}"]
     return subjects, []
+
+
+def foreign_subjects(found: Sequence[tuple[Foreign, Runtime]]) -> list[Subject]:
+    """Return the subjects of files that other tools made, each with a runtime."""
+    return [Subject(file.name, None, runtime, file.path, file.fault, foreign=file) for file, runtime in found]
 
 
 def partners_of(run: Run, subjects: Sequence[Subject]) -> list[Subject]:

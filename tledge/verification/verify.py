@@ -17,9 +17,10 @@ from tledge.run import Run, find_run, library_versions, now_utc
 from tledge.systems import lacking
 from tledge.verification import gallery, gate, targets
 from tledge.verification.choice import choose_best
+from tledge.verification.foreign.discovery import Discovery
 from tledge.verification.measurement import Measurement, Wanted
 from tledge.verification.rows import row
-from tledge.verification.subjects import Subject, partners_of, subjects_of
+from tledge.verification.subjects import Subject, foreign_subjects, partners_of, subjects_of
 from tledge.verification.targets import Target
 
 
@@ -30,15 +31,19 @@ def verify_artifacts(
     format_names: Sequence[str] = (),
     wanted: Wanted | None = None,
     artifacts: Path | None = None,
+    files: Sequence[Path] = (),
+    file_input: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compare every artifact of a run (or those of ``format_names``) with the original; return the report.
 
+    ``files`` are files that other tools made, which are compared too. ``file_input`` says how they take their pixels.
+
     The verdict is in the report: a failed gate, or an artifact that is broken or crashes, raises nothing.
 
     Raises:
-        InputError: The run, target, protocol or format is unknown, the run has no artifacts, or an option is out of
-            range or excludes another.
+        InputError: The run, target, protocol or format is unknown, the run has no artifacts and no files are given, a
+            file is no classifier for the run, or an option is out of range or excludes another.
         ArtifactError: The run's own files changed since they were written.
         EnvironmentFault: The target names a runtime that is not installed, or there is no room on the disk.
     """
@@ -50,14 +55,21 @@ def verify_artifacts(
         raise InputError(f"--threads: use whole numbers from 1 to {machine.logical_cores}, the cores of this machine")
     if wanted.accuracy_only and (wanted.layers or wanted.thread_counts or wanted.protocol != Wanted().protocol):
         raise InputError("--accuracy-only measures nothing else: drop --layers, --threads and --protocol, or drop it")
+    if file_input is not None and not files:
+        raise InputError(
+            "--file-input says how the files of --file take their pixels: name one with --file, or drop it"
+        )
     run = find_run(run, artifacts)
     usable, left_out = targets.usable_runtimes(loaded, target)
-    subjects, warnings = subjects_of(run, format_names, usable, target)
+    subjects, warnings = subjects_of(run, format_names, usable, target, has_files=bool(files))
     warnings += [*filter(None, [lacking()]), *left_out, *doubts(run.manifest), *_warnings(loaded, target, machine)]
     for warning in warnings:
         progress.warn(warning)
-    partners = [] if wanted.accuracy_only else partners_of(run, subjects)
     with scratch_folder() as folder:
+        if files:
+            discovery = Discovery(run, file_input, folder, wanted.time_limits, progress)
+            subjects = [*subjects, *foreign_subjects(discovery.found(files, usable, target))]
+        partners = [] if wanted.accuracy_only else partners_of(run, subjects)
         measured = Measurement(run, [*subjects, *partners], loaded, wanted, rounds, folder, progress)
         measured.measure()
         for warning in measured.warnings():

@@ -15,6 +15,7 @@ _PARTS = (
     "confinement.py",
     "runtimes",
     "workers/__init__.py",
+    "workers/adapter.py",
     "workers/worker.py",
     "workers/layer_comparison.py",
 )

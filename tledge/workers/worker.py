@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from tledge.confinement import confine, die_with_parent
 from tledge.runtimes import Session, runtime
+from tledge.workers.adapter import Adapter
 
 WARMUP_BLOCK_RUNS = 10
 WARMUP_TOLERANCE = 0.02  # The latency has settled when the medians of three blocks differ by no more than this share.
@@ -43,6 +44,8 @@ class Job:
         pixels: path of a raw file of uint8 rows (N, S, S, 3).
         input_size: side of the input, S, in pixels.
         outputs: path of the file to write, raw float32 (N, C).
+        adapters: fields of each :class:`Adapter` of a file from elsewhere; empty for an artifact of tledge. Every photo is
+            answered with each of them, all photos with the first one first. The first one is timed.
     """
 
     artifact: str
@@ -54,6 +57,7 @@ class Job:
     num_photos: int
     input_size: int
     outputs: str
+    adapters: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Worker:
@@ -63,6 +67,7 @@ class Worker:
         self._job = job
         self._next = 0  # This is the number of the photo of the next timed inference.
         self._session: Session | None = None
+        self._adapters = [Adapter.of_json(fields) for fields in job.adapters]
         self._pixels = Path(job.pixels).open("rb")  # noqa: SIM115 - open as long as the process
 
     def commands(self) -> dict[str, Callable[..., dict[str, Any]]]:
@@ -88,7 +93,7 @@ class Worker:
         started = time.perf_counter_ns()
         self._session = opener()
         loaded = time.perf_counter_ns()
-        photo = self._photo(0)
+        photo = self._input(0)
         began = time.perf_counter_ns()
         self._session.predict(photo)
         return {"load_ns": loaded - started, "first_inference_ns": time.perf_counter_ns() - began}
@@ -105,8 +110,12 @@ class Worker:
     def answers(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield the outputs of all photos in their order, as blocks of float32 (n, C)."""
         assert self._session is not None
-        for number in range(self._job.num_photos):
-            yield self._session.predict(self._photo(number))[None]
+        for adapter in self._adapters:
+            for number in range(self._job.num_photos):
+                yield adapter.output(self._session.predict(adapter.input(self._photo(number))))[None]
+        if not self._adapters:
+            for number in range(self._job.num_photos):
+                yield self._session.predict(self._photo(number))[None]
 
     def warm_up(self, limit: int) -> dict[str, Any]:
         """Run until the medians of three blocks agree to ``WARMUP_TOLERANCE``, or ``limit`` runs were made."""
@@ -130,12 +139,17 @@ class Worker:
         assert self._session is not None
         latencies_ns = []
         for _ in range(runs):
-            photo = self._photo(self._next)
+            photo = self._input(self._next)
             self._next += 1
             began = time.perf_counter_ns()
             self._session.predict(photo)
             latencies_ns.append(time.perf_counter_ns() - began)
         return latencies_ns
+
+    def _input(self, number: int) -> npt.NDArray[Any]:
+        """Read a photo as the model takes it. This is never timed, since an app prepares its input by code of its own."""
+        photo = self._photo(number)
+        return self._adapters[0].input(photo) if self._adapters else photo
 
     def _photo(self, number: int) -> Pixels:
         return self.photos(number % self._job.num_photos, 1)
