@@ -77,21 +77,14 @@ class OnnxModel:
             raise LayersUnknown("it computes in float16, and tledge describes float32. Export it in float32")
         return described(self._model, input_size, given.channels, given.is_channels_first, given.photos or 1)
 
-    def saved_model(self, folder: Path) -> Path | None:
-        """Return None: nothing here makes a SavedModel of operators that are not known."""
-        return None
-
-    def _tried(self, whole: bytes) -> Taken:
-        """Let the model answer noise, and say what it takes and gives."""
-        given = self._input
-        size = given.size or _USUAL_SIZE
-        noise = np.random.default_rng(0).random((2, size, size, given.channels), np.float32)
-        if given.data_type == "UINT8":
-            noise = np.rint(noise * 255)
     def _noise(self) -> Floats:
         size = self._input.size or _USUAL_SIZE
         noise = np.random.default_rng(0).random((2, size, size, self._input.channels), np.float32)
         return np.rint(noise * 255) if self._input.data_type == "UINT8" else noise
+
+    def saved_model(self, folder: Path) -> Path | None:
+        """Return None: nothing here makes a SavedModel of operators that are not known."""
+        return None
 
     def _tried(self, scores: Floats | None) -> Taken:
         """Let the model answer noise, and say what it takes and gives. ``scores`` are its answers behind its last operator."""
