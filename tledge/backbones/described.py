@@ -207,7 +207,10 @@ def to_files(network: DescribedNetwork) -> tuple[bytes, dict[str, Floats]]:
 
 
 def from_files(described: bytes, arrays: Any) -> DescribedNetwork:
-    """Undo :func:`to_files`. Raises ArtifactError for what is damaged: a process that a model took over may have written it."""
+    """Read back the network that :func:`to_files` wrote.
+
+    Raises ArtifactError for what is damaged: a process that a model took over may have written it.
+    """
     try:
         told = json.loads(described)
         structure, counts = parsed(DescribedStructure, told["structure"]), told["counts"]
