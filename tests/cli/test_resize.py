@@ -103,6 +103,7 @@ def test_predict_evaluate_export_and_verify_prepare_photos_as_the_build_was_told
     assert verified.code == 0, verified.err
 
 
+@pytest.mark.long
 def test_a_copy_of_a_photo_is_known_by_all_of_it_and_not_by_its_crop(
     run: Run, photos: Path, tledge: Command, tmp_path: Path
 ) -> None:

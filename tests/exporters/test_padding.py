@@ -150,6 +150,7 @@ def test_zeros_around_the_input_are_the_zero_point_of_the_pixels(padded: Padded)
         assert np.array_equal(values[:, 1:-1, 1:-1], interpreter.get_tensor(read["index"]))
 
 
+@pytest.mark.long
 def test_training_and_ranges_of_few_bits_keep_one_scale_on_both_sides_of_the_padding(
     padded: Padded, tmp_path: Path, answers_of: Answers
 ) -> None:
@@ -167,6 +168,7 @@ def test_training_and_ranges_of_few_bits_keep_one_scale_on_both_sides_of_the_pad
         assert names["QUANTIZE"] == 1  # the pixels; none around a padding
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["tflite", "onnx"])
 @pytest.mark.parametrize("float_layers", [("stem", "re_lu"), ("rescale", "pad_stem", "stem", "re_lu")])
 def test_a_mixed_file_pads_in_float_and_in_integers(

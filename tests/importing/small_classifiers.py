@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 SIZE = 8
+REAL_MODELS = Path(os.environ.get("TFHUB_CACHE_DIR", "/nonexistent")).parent / "models"
+"""This folder holds models that PyTorch and Keras 3 trained, where the machine has the real data."""
 KERAS3 = """
 import sys
 import keras, numpy as np

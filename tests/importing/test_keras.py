@@ -27,6 +27,8 @@ from tledge.importing.tidy import tidy, with_input
 from tledge.workers.process import WorkerProcess
 from tledge.workers.worker import Job
 
+from .small_classifiers import REAL_MODELS
+
 HERE = Path(__file__).parent
 MATRIX = ("nested", "functional", "residual", "depthwise", "concat", "squeeze_excite")
 ENDS = {"functional": "logits", "concat": "sigmoid"}
@@ -48,6 +50,9 @@ def _run(program: str, *arguments: str | Path) -> None:
     command = [sys.executable, str(HERE / program), *map(str, arguments)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+pytestmark = pytest.mark.long  # minutes in all; tests/importing/test_import.py reads a file of each kind
 
 
 @pytest.fixture(scope="session")
@@ -339,7 +344,7 @@ def test_a_saved_model_folder_without_keras_metadata_is_not_claimed(models: Path
     assert not keras2.FORMAT.claims(folder)
 
 
-REAL = Path(os.environ.get("TFHUB_CACHE_DIR", "missing")).parent / "models" / "flowers_keras3_mobilenet_v2.keras"
+REAL = REAL_MODELS / "flowers_keras3_mobilenet_v2.keras"
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason=f"{REAL.name} is missing beside TFHUB_CACHE_DIR")

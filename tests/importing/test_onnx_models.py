@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -218,9 +217,9 @@ def test_a_real_file_of_torchvision_is_described_exactly_in_time_and_memory(
 ) -> None:
     from tledge.backbones.described import from_files
 
-    path = Path(os.environ.get("TLEDGE_MODELS_DIR", "/nonexistent"), "flowers_torch_mobilenet_v2.onnx")
+    path = REAL_MODELS / "flowers_torch_mobilenet_v2.onnx"
     if not path.is_file():
-        pytest.skip(f"needs a real model: set TLEDGE_MODELS_DIR to a folder that holds {path.name}")
+        pytest.skip(f"needs a real model: {path.name} in the folder models beside TFHUB_CACHE_DIR")
     x = images(224, count=8)
     np.save(tmp_path / "x.npy", x)
     began = time.perf_counter()
@@ -249,6 +248,8 @@ import numpy as np
 from tledge.backbones.described import to_files
 from tledge.importing.formats.onnx import FORMAT
 from tledge.workers.worker import peak_memory_bytes
+
+from .small_classifiers import REAL_MODELS
 
 path, folder = map(Path, sys.argv[1:])
 model = FORMAT.open(path)

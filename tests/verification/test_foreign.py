@@ -37,6 +37,9 @@ FAULTY = ["order.tflite", "wrong-mean.tflite", "int8-in-name-only.tflite", "nois
 Command = Callable[..., Any]
 
 
+pytestmark = pytest.mark.long  # minutes in all
+
+
 @pytest.fixture(scope="session")
 def colours(once: Callable[..., Path]) -> tuple[Run, Path]:
     """The run, and the folder of the files. Read only."""
