@@ -236,6 +236,7 @@ def verify(
     dataset: NameOrPath | None = None,
     files: NameOrPath | Iterable[NameOrPath] = (),
     file_input: str | None = None,
+    against: NameOrPath | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run the artifacts of a run against the original, and write the report in four forms.
@@ -252,6 +253,7 @@ def verify(
         dataset: data set or folder that holds the run's photos now, which are known by their content; None looks where they
             were.
         files: ``.tflite`` and ``.onnx`` files that other tools made, which are judged beside the run's artifacts.
+        against: model of another program that ``files`` are judged against on the photos of ``dataset``, in place of a run.
         file_input: how ``files`` take their pixels, as ``"scale=0..1 order=rgb"``. None finds it on labelled photos.
         progress: is told of steps and warnings. None shows steps in a notebook, and passes warnings to Python's
             ``warnings``.
@@ -265,14 +267,17 @@ def verify(
     """
     target_name = text("target", target)
     targets.load(target_name)  # a wrong target is reported before a run is looked for
+    is_of_a_run = against is None
     report = _called(
         "verify",
         progress,
-        run=_run(run, artifacts, dataset),
+        run=_run(run, artifacts, dataset) if is_of_a_run else run,
+        dataset=None if is_of_a_run else or_none(text, "dataset", dataset),
         target=target_name,
         format_names=names("format_names", format_names),
         wanted=None if wanted is None else instance("wanted", wanted, Wanted),
         files=paths("files", files),
+        against=or_none(text, "against", against),
         file_input=or_none(plain_name, "file_input", file_input),
     )
     return Report.model_validate(report, strict=True)

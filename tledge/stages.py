@@ -10,6 +10,7 @@ from tledge.errors import InputError
 from tledge.exporters import ONE_PHOTO
 from tledge.exporters.export import export_formats
 from tledge.exporters.options import Options
+from tledge.importing.reference import reference_run, require_files
 from tledge.progress import Progress
 from tledge.records import ExportRecord, Report
 from tledge.reporting import require_place, write_all
@@ -58,6 +59,7 @@ def verify(
     dataset: str | None = None,
     files: Sequence[Path] = (),
     file_input: str | None = None,
+    against: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Run the artifacts of a run against the original, and write the report in four forms.
@@ -68,6 +70,9 @@ def verify(
     The arguments, the result and the errors are those of :func:`tledge.api.verify`, which checks them.
     """
     targets.load(target)  # a wrong target is reported before a run is looked for
+    if against is not None:
+        require_files(files, run, format_names)
+        run, dataset = reference_run(against, dataset, progress), None
     run = find_run(run, artifacts, dataset)
     with reserved_reports(run):
         require_place(run.reports())

@@ -230,3 +230,29 @@ def test_the_command_prints_the_run_and_asks_for_what_it_can_not_take(
     assert refused.code == 2
     assert "a pickle of PyTorch is a program" in refused.err
     assert "torch.onnx.export" in refused.err
+
+
+def test_files_are_judged_against_a_model_without_a_run(
+    tledge: Callable[..., Any], models: Path, imported: Imported, tmp_path: Path, empty_cache: Path
+) -> None:
+    run = imported("model.keras")
+    shutil.copytree(run.folder, tmp_path / "one")
+    (record,) = export(open_run(tmp_path, "one"), ["tflite-float32"])
+    theirs = tmp_path / "theirs.tflite"
+    shutil.copy(tmp_path / "one" / "exports" / "tflite-float32" / record.file, theirs)
+    asked = ("verify", "--file", theirs, "--against", models / "model.keras", "--accuracy-only")
+    judged = tledge(*asked, "--dataset", "digits", "--json")
+    assert judged.code == 0, judged.err
+    (row,) = json.loads(judged.out)["rows"]
+    assert row["drift"]["agreement"] == 1.0
+    assert len(list((empty_cache / "references").glob("*/verification/report.html"))) == 1
+    again = tledge(*asked, "--dataset", "digits", "--json")
+    assert (again.code, "opening the model" in again.err) == (0, False)
+    for more, said in (
+        ((), "--against needs --dataset"),
+        (("--run", "one", "--dataset", "digits"), "drop --run and --format"),
+    ):
+        refused = tledge(*asked, *more)
+        assert (refused.code, said in refused.err) == (2, True)
+    alone = tledge("verify", "--against", models / "model.keras", "--dataset", "digits")
+    assert (alone.code, "--against needs --file" in alone.err) == (2, True)

@@ -17,6 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tledge.importing.foreign import ForeignModel, LayersUnknown, Refused
 from tledge.importing.formats.onnx import FORMAT
 
+from .small_classifiers import REAL_MODELS
+
 SIZE = 32
 Noise = np.ndarray[Any, Any]
 

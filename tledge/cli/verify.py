@@ -110,6 +110,14 @@ def verify(
             help="Compare int8 artifacts with float32 layer by layer. Use it to find the layers that lose accuracy.",
         ),
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Judge --file against this model of another program on the photos of --dataset, without a run. The model "
+            "is imported into the cache.",
+        ),
+    ] = None,
     dataset: MovedDatasetOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
@@ -118,6 +126,7 @@ def verify(
     from tledge.cli.console import TerminalProgress
     from tledge.cli.output import print_json, print_report
     from tledge.cli.shared_options import whole_numbers
+    from tledge.importing.reference import references_root
     from tledge.run import artifacts_root
     from tledge.stages import verify as verify_run
     from tledge.verification.measurement import Wanted
@@ -138,9 +147,11 @@ def verify(
         dataset=dataset,
         files=files or (),
         file_input=file_input,
+        against=against,
         progress=TerminalProgress(quiet=as_json),
     )
-    folder = artifacts_root(artifacts) / report.run / "verification"
+    root = artifacts_root(artifacts) if against is None else references_root()
+    folder = root / report.run / "verification"
     if as_json:
         print_json(report.as_json())
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib
 import io
 import pkgutil
@@ -86,6 +87,14 @@ def opened_model(path: Path, folder: Path) -> Iterator[OpenedModel]:
         yield OpenedModel(path, found, process)
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a model's file, or of the names and hashes of its folder's files."""
+    if path.is_file():
+        return sha256_file(path)
+    listed = "\n".join(f"{digest} {name}" for name, digest in sorted(tree_hashes(path).items()))
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
 class OpenedModel:
     """An ``OpenedModel`` is a model of another program, in its own process. ``taken`` says what it takes and gives."""
 
@@ -95,15 +104,6 @@ class OpenedModel:
         if isinstance(refused := answer.get("refused"), str):
             raise InputError(f"model {path}: {refused}")
         self.taken = _taken(answer)
-
-    def sha256(self) -> str:
-        """Return the SHA-256 of the file, or of the names and hashes of a folder's files."""
-        if self.path.is_file():
-            return sha256_file(self.path)
-        import hashlib
-
-        listed = "\n".join(f"{digest} {name}" for name, digest in sorted(tree_hashes(self.path).items()))
-        return hashlib.sha256(listed.encode()).hexdigest()
 
     def logits(self, batches: Iterable[Pixels], normalization: Normalization) -> Floats:
         """Compute logits, float32 (N, num_outputs), of batches of photos, uint8 RGB (n, S, S, 3), by the model's own framework."""

@@ -26,7 +26,7 @@ from tledge.home import expanded
 from tledge.importing.class_order import ClassOrder, read_labels, usual_orders
 from tledge.importing.foreign import LayersUnknown
 from tledge.importing.given_preparation import Given, parse_given
-from tledge.importing.model import OpenedModel, format_of, opened_model
+from tledge.importing.model import OpenedModel, format_of, opened_model, sha256_of
 from tledge.importing.normalization import Normalization
 from tledge.importing.opaque import wrapped
 from tledge.importing.tidy import tidy, with_input
@@ -273,7 +273,7 @@ def _of_layers(flat: DescribedNetwork, opened: OpenedModel) -> _Network:
     *features, last = flat.layers
     body = flat.with_layers(features)
     backbone = of_graph(f"import:{opened.path.name}", body.graph(), body.structure(), is_pretrained=True)
-    backbone = replace(backbone, sha256=opened.sha256())
+    backbone = replace(backbone, sha256=sha256_of(opened.path))
     head = HeadShape((), opened.taken.num_outputs, 0.0)
     graph: Any = backbone.graph
     network = with_head(graph.input, graph.output, head, seed=0)
@@ -296,7 +296,7 @@ def _of_saved_model(
 
     taken = opened.taken
     module = wrapped(saved, size, taken.channels, normalization)
-    backbone = Backbone(f"import:{opened.path.name}", opened.sha256(), size, taken.num_outputs, None)
+    backbone = Backbone(f"import:{opened.path.name}", sha256_of(opened.path), size, taken.num_outputs, None)
     return _Network(backbone, module, lambda folder: save(module, folder / "model"), unknown)
 
 
@@ -333,7 +333,7 @@ def _record(
     best = found.best
     return ImportRecord(
         file=opened.path.name,
-        sha256=opened.sha256(),
+        sha256=sha256_of(opened.path),
         format=opened.form.name,
         framework=opened.taken.framework,
         takes=f"{size} x {size} pixels, {best.normalization.in_words()}",
