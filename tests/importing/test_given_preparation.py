@@ -7,7 +7,7 @@ import pytest
 
 from tledge.errors import InputError
 from tledge.importing.given_preparation import Given, parse_given
-from tledge.importing.normalization import CAFFE, IMAGENET, USUAL, of_range
+from tledge.normalization import CAFFE, IMAGENET, USUAL, of_range
 from tledge.resizing import parse_resize
 
 
@@ -33,7 +33,7 @@ def test_mean_and_std_are_those_of_pixels_in_0_to_1() -> None:
 
 
 def test_a_normalization_maps_the_ends_of_the_pixel_range_where_its_name_says() -> None:
-    for one in USUAL:
+    for one in USUAL.values():
         if ".." in one.name:
             low, high = map(float, one.name.split(".."))
             np.testing.assert_allclose([one.offset[0], 255 * one.scale[0] + one.offset[0]], [low, high], atol=1e-12)
@@ -42,8 +42,8 @@ def test_a_normalization_maps_the_ends_of_the_pixel_range_where_its_name_says() 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("160", "--prepare '160': use words such as"),
-        ("size=", "use words such as"),
+        ("160", "--prepare '160': use words as in"),
+        ("size=", "use words as in"),
         ("siz=160", r"unknown word of --prepare 'siz'\. Did you mean 'size'\?"),
         ("size=160 size=160", "names size twice"),
         ("size=0", "size=0: use a whole number of pixels"),

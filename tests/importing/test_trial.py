@@ -12,8 +12,8 @@ import pytest
 from tledge.errors import InputError
 from tledge.importing.class_order import ClassOrder, usual_orders
 from tledge.importing.given_preparation import Given, parse_given
-from tledge.importing.normalization import CAFFE, IMAGENET, Normalization, of_range
 from tledge.importing.trial import Found, find
+from tledge.normalization import CAFFE, IMAGENET, Normalization, of_range
 from tledge.preprocessing import Pixels
 from tledge.progress import Silent
 from tledge.resizing import SQUEEZE, Resize, parse_resize
@@ -98,7 +98,7 @@ def test_resizes_that_do_alike_are_told() -> None:
 def test_what_is_given_is_not_tried() -> None:
     model = Model(of_range(0, 1), LABELS)
     found = model.find(parse_given("scale=0..1 resize=squeeze order=rgb"))
-    assert {str(one.normalization) for one in found.tried} == {"scale=0..1"}
+    assert {str(one.normalization) for one in found.tried} == {"scale=0..1 order=rgb"}
     assert {resize for resize, _ in model.asked} == {SQUEEZE}
 
 
@@ -122,7 +122,7 @@ def test_two_scales_that_do_alike_are_refused_and_asked_for() -> None:
     class Scaleless(Model):
         def logits(self, pixels: Pixels, normalization: Normalization) -> npt.NDArray[np.float32]:
             jitter = np.random.default_rng(len(normalization.name)).normal(0, 0.01, (len(pixels), len(LABELS)))
-            seen = Normalization("", self.takes.scale, self.takes.offset, is_bgr=normalization.is_bgr)
+            seen = self.takes._replace(is_bgr=normalization.is_bgr)
             return (super().logits(pixels, seen) + jitter).astype(np.float32)
 
     with pytest.raises(InputError, match=r"what the model takes can't be decided on 240 photos: .* --prepare"):

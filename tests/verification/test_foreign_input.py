@@ -14,12 +14,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from tledge.errors import InputError
+from tledge.normalization import USUAL
 from tledge.run import Run
 from tledge.verification.foreign.class_order import other_order, told
 from tledge.verification.foreign.files import named
 from tledge.verification.foreign.interfaces import Declared
 from tledge.verification.foreign.labels import labels_inside, problem_of
-from tledge.verification.foreign.preparations import SCALES, Given, adapter_for, candidates, parsed
+from tledge.verification.foreign.preparations import Given, adapter_for, candidates, parsed
 from tledge.workers.adapter import Adapter
 
 Command = Callable[..., Any]
@@ -107,20 +108,20 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
     ("text", "said"),
     [
         ("", "it is empty"),
-        ("scale=0-1", "is none of 0..255"),
-        ("scale=1..0", "is none of 0..255"),
-        ("order=grb", "neither rgb nor bgr"),
-        ("size=224", "is no part of it"),
-        ("mean=0.5,0.5,0.5", "go together"),
-        ("mean=0.5,0.5 std=1,1,1", "three numbers"),
-        ("mean=0,0,0 std=1,0,1", "not above 0"),
-        ("scale=0..1 scale=0..1", "stands there twice"),
+        ("scale=0-1", "unknown scale of --file-input '0-1'"),
+        ("scale=1..0", "begin with the smaller number"),
+        ("order=grb", "use rgb or bgr"),
+        ("size=224", "unknown word of --file-input 'size'"),
+        ("mean=0.5,0.5,0.5", "give mean and std together"),
+        ("mean=0.5,0.5 std=1,1,1", "or three with commas"),
+        ("mean=0,0,0 std=1,0,1", "use numbers above 0"),
+        ("scale=0..1 scale=0..1", "names scale twice"),
     ],
 )
 def test_a_wrong_file_input_is_refused_with_an_example(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as refused:
         parsed(text)
-    assert "scale=0..1 order=rgb" in str(refused.value)
+    assert "--file-input" in str(refused.value)
 
 
 def test_file_input_without_a_file_is_refused(tledge: Command, lenet: Run) -> None:
@@ -135,9 +136,9 @@ def _declared(data_type: str = "float32", quantization: tuple[float, int] | None
 
 def test_an_adapter_scales_swaps_and_moves_channels() -> None:
     pixels = np.arange(2 * 2 * 3, dtype=np.uint8).reshape(1, 2, 2, 3) * 20
-    scale = parsed("mean=0.1,0.2,0.3 std=0.5,0.25,0.125").scale
+    scale = parsed("mean=0.1,0.2,0.3 std=0.5,0.25,0.125 order=bgr").normalization
     assert scale is not None
-    adapter = Adapter.of_json(asdict(adapter_for(_declared(), scale, "bgr")))
+    adapter = Adapter.of_json(asdict(adapter_for(_declared(), scale._replace(is_bgr=True))))
     expected = ((pixels / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.25, 0.125])[..., ::-1]
     assert adapter.input(pixels).dtype == np.float32
     np.testing.assert_allclose(adapter.input(pixels), expected, atol=1e-6)
@@ -147,9 +148,9 @@ def test_an_adapter_scales_swaps_and_moves_channels() -> None:
 
 def test_an_adapter_quantizes_by_the_input_s_parameters_and_cuts_to_its_range() -> None:
     pixels = np.array([0, 128, 255], np.uint8).reshape(1, 1, 1, 3)
-    int8 = adapter_for(_declared("int8", (1 / 127.5, 0)), SCALES["-1..1"], "rgb")
+    int8 = adapter_for(_declared("int8", (1 / 127.5, 0)), USUAL["-1..1"])
     assert int8.input(pixels).ravel().tolist() == [-128 + 0, 0, 127]
-    assert adapter_for(_declared("uint8", None), SCALES["-1..1"], "rgb").input(pixels).ravel().tolist() == [0, 128, 255]
+    assert adapter_for(_declared("uint8", None), USUAL["-1..1"]).input(pixels).ravel().tolist() == [0, 128, 255]
 
 
 def test_an_adapter_makes_probabilities_of_logits_scores_and_integers() -> None:
@@ -162,7 +163,7 @@ def test_an_adapter_makes_probabilities_of_logits_scores_and_integers() -> None:
 
 def test_preparations_that_make_the_same_integers_are_tried_once() -> None:
     assert len(candidates(_declared(), Given())) == 10
-    assert [one.order for one in candidates(_declared("uint8"), Given())] == ["rgb", "bgr"]
+    assert [one.normalization.order for one in candidates(_declared("uint8"), Given())] == ["rgb", "bgr"]
     assert (
         candidates(_declared(), parsed("order=bgr scale=caffe"))[0].words() == "BGR, x - mean of ImageNet, as in Caffe"
     )

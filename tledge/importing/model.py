@@ -21,8 +21,8 @@ from tledge.errors import ArtifactError, InputError, disk_full
 from tledge.files import sha256_file
 from tledge.importing import formats as package
 from tledge.importing.foreign import LayersUnknown, ModelFormat, Taken
-from tledge.importing.normalization import Normalization
 from tledge.importing.program import NETWORK
+from tledge.normalization import Normalization
 from tledge.preprocessing import Pixels
 from tledge.printable import few, sentence
 from tledge.run import tree_hashes

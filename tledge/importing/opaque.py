@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tledge.importing.normalization import Normalization
+from tledge.normalization import Normalization
 from tledge.saved_models import load_saved_model
 from tledge.tensorflow_setup import tensorflow
 

@@ -27,11 +27,11 @@ from tledge.importing.class_order import ClassOrder, read_labels, usual_orders
 from tledge.importing.foreign import LayersUnknown
 from tledge.importing.given_preparation import Given, parse_given
 from tledge.importing.model import OpenedModel, format_of, opened_model, sha256_of
-from tledge.importing.normalization import Normalization
 from tledge.importing.opaque import wrapped
 from tledge.importing.tidy import tidy, with_input
 from tledge.importing.trained_on import without_trained_on
 from tledge.importing.trial import MOST_PHOTOS, Found, find
+from tledge.normalization import Normalization
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, Preparation
 from tledge.printable import counted, few, sentence

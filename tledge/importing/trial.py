@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tledge.errors import InputError
 from tledge.importing.class_order import ClassOrder
 from tledge.importing.given_preparation import Given
-from tledge.importing.normalization import USUAL, Normalization, both_orders
+from tledge.normalization import USUAL, Normalization, both_orders
 from tledge.preprocessing import Pixels
 from tledge.printable import few
 from tledge.progress import Progress
@@ -161,7 +161,7 @@ def _of_resizes(
 
 
 def _normalizations(given: Given, channels: int) -> list[Normalization]:
-    known = list(USUAL) if given.normalization is None else [given.normalization]
+    known = list(USUAL.values()) if given.normalization is None else [given.normalization]
     if channels == 1:
         return known
     if given.is_bgr is not None:
@@ -248,7 +248,7 @@ def _require_decided(best: Tried, made: Sequence[Tried], given: Given) -> None:
             )
         raise InputError(
             f"what the model takes can't be decided on {len(best.losses)} photos: two preparations do alike ({told}). Say which "
-            f'one it is, as in --prepare "{best.normalization}{"" if best.normalization.is_bgr else " order=rgb"}".'
+            f'one it is, as in --prepare "{best.normalization}".'
         )
 
 

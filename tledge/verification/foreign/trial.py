@@ -225,8 +225,8 @@ def _nearest(alike: Sequence[Tried], original: Floats) -> Tried | None:
 def is_order_of_channels_open(results: Sequence[Tried], best: Tried) -> bool:
     """Tell whether the other order of channels gives the same answers, as on grey photos."""
     return any(
-        one.preparation.scale == best.preparation.scale
-        and one.preparation.order != best.preparation.order
+        one.preparation.normalization._replace(is_bgr=False) == best.preparation.normalization._replace(is_bgr=False)
+        and one.preparation.normalization.is_bgr != best.preparation.normalization.is_bgr
         and _is_same(one, best)
         for one in results
     )
