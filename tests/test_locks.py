@@ -167,6 +167,19 @@ def test_a_lock_of_another_user_is_held_while_he_lives_and_free_when_he_is_dead(
     assert (ended.stdout, ended.stderr) == (f"{listed}\nanother process is at it\n", "")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_a_lock_of_another_user_that_may_not_be_read_is_taken_for_held(shared: Path) -> None:
+    lock = shared / ".reserved-his.lock"
+    lock.touch()
+    lock.chmod(0o600)
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom tledge.locks import reserved\nos.setuid(12345)\n"
+        "with reserved(Path(sys.argv[1]), 'his', 'at it'):\n    pass\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, shared], capture_output=True, text=True, check=False)
+    assert ended.stderr.splitlines()[-1] == "tledge.errors.InputError: another process is at it"
+
+
 def test_a_folder_that_has_the_name_of_a_lock_is_in_nobodys_way(tmp_path: Path) -> None:
     (tmp_path / "tledge-stranger.lock").mkdir()
     assert list(abandoned(tmp_path, "tledge-")) == []
