@@ -1,6 +1,6 @@
 """Five small networks, each trained on the digits once, and written from the same weights as five kinds of file.
 
-As a program, ``python matrix_models.py FOLDER``, it writes the files of Keras 3, which can't share a process with tf_keras.
+As a program, ``python matrix_models.py NAME FOLDER``, it writes the file of Keras 3, which can't share a process with tf_keras.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 SIZE = 32
 CLASSES = 10
-EPOCHS = 12
+EPOCHS, MORE_EPOCHS = 8, 16  # more for the one that has only the mean of each channel at its end
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Body = Callable[[Any, Any], Any]
 
@@ -63,7 +63,7 @@ def functional(library: Any, images: Any) -> Any:
     x = layers.Normalization(mean=MEAN, variance=[one**2 for one in DEVIATION], name="normalization")(x)
     x = layers.ReLU()(_conv(library, x, "first", 8, stride=2))
     x = layers.ReLU()(_conv(library, x, "second", 16, stride=2))
-    return layers.Dense(CLASSES, name="head")(layers.GlobalAveragePooling2D()(x))
+    return layers.Dense(CLASSES, name="head")(layers.Flatten()(layers.MaxPooling2D(2)(x)))
 
 
 def residual(library: Any, images: Any) -> Any:
@@ -73,8 +73,11 @@ def residual(library: Any, images: Any) -> Any:
     y = layers.ReLU()(_conv(library, x, "a", 8))
     x = layers.ReLU()(layers.Add()([_conv(library, y, "b", 8), x]))
     y = layers.ReLU()(_conv(library, x, "c", 16, stride=2))
-    x = layers.ReLU()(layers.Add()([_conv(library, y, "d", 16), _conv(library, x, "short", 16, 1, 2)]))
-    return layers.Dense(CLASSES, activation="softmax", name="head")(layers.GlobalAveragePooling2D()(x))
+    x = layers.ReLU()(
+        layers.Add()([_conv(library, y, "d", 16), _conv(library, layers.MaxPooling2D(2)(x), "short", 16, 1)])
+    )
+    x = layers.Flatten()(layers.MaxPooling2D(2)(x))
+    return layers.Dense(CLASSES, activation="softmax", name="head")(x)
 
 
 def depthwise(library: Any, images: Any) -> Any:
@@ -85,7 +88,7 @@ def depthwise(library: Any, images: Any) -> Any:
     y = layers.DepthwiseConv2D(3, use_bias=False, name="depth")(layers.ZeroPadding2D(1)(y))
     y = layers.ReLU(6.0)(layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name="depth_bn")(y))
     x = layers.Add()([x, _conv(library, y, "project", 8, 1)])
-    x = layers.ReLU(6.0)(_conv(library, x, "last", 24, stride=2))
+    x = layers.ReLU(6.0)(_conv(library, x, "last", 32, stride=2))
     return layers.Dense(CLASSES, activation="softmax", name="head")(layers.GlobalAveragePooling2D()(x))
 
 
@@ -96,8 +99,8 @@ def concat(library: Any, images: Any) -> Any:
     one = layers.ReLU()(_conv(library, x, "one", 8))
     other = layers.ReLU()(_conv(library, layers.AveragePooling2D(2)(x), "other", 8, 1))
     x = layers.Concatenate()([layers.MaxPooling2D(2)(one), other])
-    x = layers.ReLU()(_conv(library, x, "last", 16))
-    return layers.Dense(CLASSES, activation="softmax", name="head")(layers.GlobalAveragePooling2D()(x))
+    x = layers.MaxPooling2D(2)(layers.ReLU()(_conv(library, x, "last", 12)))
+    return layers.Dense(CLASSES, activation="softmax", name="head")(layers.Flatten()(x))
 
 
 BODIES: dict[str, Body] = {one.__name__: one for one in (nested, functional, residual, depthwise, concat)}
@@ -126,8 +129,8 @@ def pixels() -> tuple[Any, Any]:
     return np.stack([resize(one, SIZE) for one in colour]), data.target
 
 
-def write_all(folder: Path) -> None:
-    """Train each network, and write NAME.h5, NAME (a SavedModel), NAME.keras, NAME-tf2onnx.onnx and NAME-torch.onnx.
+def write_all(name: str, folder: Path) -> None:
+    """Train a network, and write NAME.h5, NAME (a SavedModel), NAME.keras, NAME-tf2onnx.onnx and NAME-torch.onnx.
 
     Beside each is FILE.answers.npy: what its own framework answers to each digit.
     """
@@ -142,33 +145,32 @@ def write_all(folder: Path) -> None:
     images, labels = pixels()
     given = images.astype(np.float32)
     np.save(folder / "images.npy", images)
-    for name in BODIES:
-        tf_keras.utils.set_random_seed(0)
-        model = network(tf_keras, name)
-        loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=name == "functional")
-        model.compile(tf_keras.optimizers.Adam(5e-3), loss)
-        model.fit(given[::2], labels[::2], batch_size=32, epochs=EPOCHS, verbose=0)
-        answers = model.predict(given, verbose=0, batch_size=64)
-        assert np.mean(answers.argmax(1) == labels) > 0.85, name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras 2 calls its own format old
-            model.save(folder / f"{name}.h5")
-        model.save(folder / name)
-        for file in (f"{name}.h5", name):
-            np.save(folder / f"{file}.answers.npy", answers)
-        weights = dict(_weights(model))
-        np.savez(folder / f"{name}.npz", **weights)
-        spec = tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32, name="images")
-        tf2onnx.convert.from_keras(model, [spec], opset=17, output_path=str(folder / f"{name}-tf2onnx.onnx"))
-        write_in_torchs_style(name, weights, folder / f"{name}-torch.onnx")
-        for file, taken in ((f"{name}-tf2onnx.onnx", given), (f"{name}-torch.onnx", _as_torch_takes_it(name, given))):
-            session = onnxruntime.InferenceSession(folder / file)
-            np.save(folder / f"{file}.answers.npy", session.run(None, {session.get_inputs()[0].name: taken})[0])
-        tf_keras.backend.clear_session()
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    ended = subprocess.run(
-        [sys.executable, __file__, str(folder)], env=environment, capture_output=True, text=True, check=False
-    )
+    tf_keras.utils.set_random_seed(0)
+    model = network(tf_keras, name)
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=name == "functional")
+    model.compile(tf_keras.optimizers.Adam(1e-2), loss)
+    epochs = MORE_EPOCHS if name == "depthwise" else EPOCHS
+    model.fit(given[::2], labels[::2], batch_size=32, epochs=epochs, verbose=0)
+    answers = model.predict(given, verbose=0, batch_size=64)
+    assert np.mean(answers.argmax(1) == labels) > 0.75, "the network has not learnt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras 2 calls its own format old
+        model.save(folder / f"{name}.h5")
+    model.save(folder / name)
+    for file in (f"{name}.h5", name):
+        np.save(folder / f"{file}.answers.npy", answers)
+    weights = dict(_weights(model))
+    np.savez(folder / f"{name}.npz", **weights)
+    spec = tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32, name="images")
+    tf2onnx.convert.from_keras(model, [spec], opset=17, output_path=str(folder / f"{name}-tf2onnx.onnx"))
+    write_in_torchs_style(name, weights, folder / f"{name}-torch.onnx")
+    for file, taken in ((f"{name}-tf2onnx.onnx", given), (f"{name}-torch.onnx", _as_torch_takes_it(name, given))):
+        session = onnxruntime.InferenceSession(folder / file)
+        np.save(folder / f"{file}.answers.npy", session.run(None, {session.get_inputs()[0].name: taken})[0])
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": root}
+    command = [sys.executable, __file__, name, str(folder)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
 
 
@@ -285,14 +287,16 @@ def _torch_nested(net: Torch) -> str:
 
 
 def _torch_functional(net: Torch) -> str:
-    return net.end(net.relu(net.block(net.relu(net.block("input", "first", 2)), "second", 2)))
+    x = net.relu(net.block(net.relu(net.block("input", "first", 2)), "second", 2))
+    return net.flattened_end(net.pool("MaxPool", x), 4)
 
 
 def _torch_residual(net: Torch) -> str:
     x = net.relu(net.block("input", "first", 2))
     x = net.relu(net.add("Add", net.block(net.relu(net.block(x, "a")), "b"), x))
     y = net.block(net.relu(net.block(x, "c", 2)), "d")
-    return net.end(net.relu(net.add("Add", y, net.block(x, "short", 2))))
+    x = net.relu(net.add("Add", y, net.block(net.pool("MaxPool", x), "short")))
+    return net.flattened_end(net.pool("MaxPool", x), 4)
 
 
 def _torch_depthwise(net: Torch) -> str:
@@ -305,7 +309,8 @@ def _torch_concat(net: Torch) -> str:
     x = net.relu(net.block("input", "first", 2))
     other = net.relu(net.block(net.pool("AveragePool", x), "other"))
     one = net.pool("MaxPool", net.relu(net.block(x, "one")))
-    return net.end(net.relu(net.block(net.add("Concat", one, other, axis=1), "last")))
+    x = net.relu(net.block(net.add("Concat", one, other, axis=1), "last"))
+    return net.flattened_end(net.pool("MaxPool", x), 4)
 
 
 _TORCH: dict[str, Callable[[Torch], str]] = {
@@ -314,20 +319,19 @@ _TORCH: dict[str, Callable[[Torch], str]] = {
 }  # fmt: skip
 
 
-def _write_keras3(folder: Path) -> None:
+def _write_keras3(name: str, folder: Path) -> None:
     import keras
 
+    model = network(keras, name)
+    with np.load(folder / f"{name}.npz") as weights:
+        for layer in _leaves(model):
+            own = [one for one in weights.files if one.startswith(f"{layer.name}/")]
+            if own:
+                layer.set_weights([weights[f"{layer.name}/{number}"] for number in range(len(own))])
+    model.save(folder / f"{name}.keras")
     images = np.load(folder / "images.npy").astype(np.float32)
-    for name in BODIES:
-        model = network(keras, name)
-        with np.load(folder / f"{name}.npz") as weights:
-            for layer in _leaves(model):
-                own = [one for one in weights.files if one.startswith(f"{layer.name}/")]
-                if own:
-                    layer.set_weights([weights[f"{layer.name}/{number}"] for number in range(len(own))])
-        model.save(folder / f"{name}.keras")
-        np.save(folder / f"{name}.keras.answers.npy", model.predict(images, verbose=0, batch_size=64))
+    np.save(folder / f"{name}.keras.answers.npy", model.predict(images, verbose=0, batch_size=64))
 
 
 if __name__ == "__main__":
-    _write_keras3(Path(sys.argv[1]))
+    _write_keras3(sys.argv[1], Path(sys.argv[2]))

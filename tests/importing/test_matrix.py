@@ -21,39 +21,38 @@ from .matrix_models import BODIES, TAKES, write_all
 # The file's name of each kind, and the network that is also exported to int8.
 SOURCES = {
     "Keras 3": ("{}.keras", "residual"),
-    "HDF5 of tf_keras": ("{}.h5", "concat"),
+    "HDF5 of tf_keras": ("{}.h5", "functional"),
     "SavedModel of tf_keras": ("{}", "nested"),
     "ONNX of tf2onnx": ("{}-tf2onnx.onnx", "depthwise"),
-    "ONNX in PyTorch's style": ("{}-torch.onnx", "functional"),
+    "ONNX in PyTorch's style": ("{}-torch.onnx", "nested"),
 }
-QUICK = {("Keras 3", "residual"), ("ONNX of tf2onnx", "concat"), ("ONNX in PyTorch's style", "nested")}
+QUICK = {("Keras 3", "nested"), ("ONNX of tf2onnx", "residual"), ("ONNX in PyTorch's style", "residual")}
 MOST_INT8_DROP_POINTS = 3.0
 ROUNDING = 1e-4  # two ways through the same float32 layers
 
 
+Files = Callable[[str], Path]
+
+
 @pytest.fixture(scope="session")
-def files(once: Callable[..., Path]) -> Path:
-    """A folder with the five networks in five kinds of file each. Read only."""
-    return once("matrix-models", write_all)
+def files(once: Callable[..., Path]) -> Files:
+    """The folder of a network's five kinds of file. Read only."""
+    return lambda name: once(f"matrix-{name}", lambda folder: write_all(name, folder))
 
 
 @pytest.mark.parametrize(
     ("source", "name"),
-    [
-        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.long)
-        for pair in product(SOURCES, BODIES)
-    ],
+    [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.long) for pair in product(SOURCES, BODIES)],
 )
 def test_a_network_answers_as_in_its_own_framework_in_every_float_format(
-    files: Path, tmp_path: Path, source: str, name: str
+    files: Files, tmp_path: Path, source: str, name: str
 ) -> None:
     pattern, with_int8 = SOURCES[source]
     file = pattern.format(name)
+    path = files(name) / file
     scale = TAKES[name] if file.endswith("-torch.onnx") else "scale=0..255"
-    run = import_model(
-        str(files / file), "digits", prepare=f"{scale} resize=squeeze order=rgb", run="one", artifacts=tmp_path
-    )
-    _assert_reference_is_the_frameworks(run.folder, [one.id for one in members(run, "test")], files / file)
+    run = import_model(str(path), "digits", prepare=f"{scale} resize=squeeze order=rgb", run="one", artifacts=tmp_path)
+    _assert_reference_is_the_frameworks(run.folder, [one.id for one in members(run, "test")], path)
     assert run.manifest.imported is not None
     assert run.manifest.imported.layers_unknown is None
 
