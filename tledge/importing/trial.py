@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tledge.errors import InputError
 from tledge.importing.class_order import ClassOrder
+from tledge.importing.foreign import NotFinite
 from tledge.importing.given_preparation import Given
 from tledge.importing.normalization import USUAL, Normalization, both_orders
 from tledge.preprocessing import Pixels
@@ -95,12 +96,18 @@ def find(
     Raises:
         InputError: The scale, the order of the channels or that of the classes can't be decided, or the model answers no better
             than chance with every preparation.
+        NotFinite: Its answers are not finite with any preparation.
     """
     first = given.resize or SQUEEZE
     outputs = {order: order.outputs(labels)[targets] for order in orders}
+    not_finite: list[NotFinite] = []
 
     def attempt(resize: Resize, normalization: Normalization, count: int) -> list[Tried]:
-        answers = logits(photos(resize, count), normalization)
+        try:
+            answers = logits(photos(resize, count), normalization)
+        except NotFinite as error:  # of this preparation alone: float16 overflows where pixels are too large
+            not_finite.append(error)
+            return []
         return [_tried(resize, normalization, order, answers, at[:count]) for order, at in outputs.items()]
 
     normalizations = _normalizations(given, channels)
@@ -111,6 +118,8 @@ def find(
         for one in normalizations:
             begun += attempt(first, one, few_photos)
             advance(1)
+    if not begun:
+        raise not_finite[0]
     ahead = min(begun, key=lambda one: one.loss)
     open_still = [one for one in sorted(begun, key=lambda one: one.loss) if not _is_worse(one, ahead)]
     kept = list(dict.fromkeys(one.normalization for one in open_still))[:_KEPT]
@@ -120,6 +129,8 @@ def find(
         for one in kept:
             made += attempt(first, one, num_photos)
             advance(1)
+    if not made:
+        raise not_finite[-1]
     made.sort(key=lambda one: one.loss)
     best = made[0]
     _require_usual_order(made, labels, targets)
@@ -152,10 +163,14 @@ def _of_resizes(
     with progress.step("trying resizes", len(resizes)) as advance:
         for resize in resizes:
             for count in (few_photos, num_photos):
-                (found,) = (one for one in attempt(resize, best.normalization, count) if one.order == best.order)
+                answered = [one for one in attempt(resize, best.normalization, count) if one.order == best.order]
+                if not answered:
+                    break
+                (found,) = answered
                 if count < num_photos and _is_worse(found, squeezed):
                     break
-            made.append(found)
+            if answered:
+                made.append(found)
             advance(1)
     return made
 
