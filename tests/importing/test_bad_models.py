@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import subprocess
@@ -44,6 +45,7 @@ def refused(tledge: Callable[..., Outcome], tmp_path: Path) -> Refused:
         assert [name for name in left if not name.startswith(".")] == []
         said = " ".join(outcome.err.split())
         assert "Traceback" not in said
+        print("SAID", re.sub(r"^.*?tledge: |^.* \.\.\. ", "", said)) if os.environ.get("SHOW") else None
         return said
 
     return run
@@ -154,7 +156,7 @@ def test_an_unsupported_operator_is_named_before_the_trial(refused: Refused, tmp
     said = refused(saved(network(net, output=net.add("Erf", "input")), tmp_path / "gelu.onnx"))
     for part in ("gelu.onnx", "can't be taken apart into layers", "Erf '/Erf_0'", "Replace that part"):
         assert part in said
-    assert "preparation" not in said
+    assert "trying preparations" not in said
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -275,7 +277,7 @@ def test_a_folder_by_the_name_of_a_file(refused: Refused, tmp_path: Path, suffix
     (tmp_path / f"model{suffix}").mkdir()
     said = refused(tmp_path / f"model{suffix}")
     assert f"model{suffix}" in said
-    assert "no file" in said or "neither" in said
+    assert "Name the ONNX file itself" in said or "Export the model to one of these" in said
 
 
 def test_a_file_of_a_kind_that_nothing_here_reads(refused: Refused, tmp_path: Path) -> None:
@@ -296,7 +298,7 @@ def test_a_keras_file_that_unpacks_to_a_gigabyte(refused: Refused, tmp_path: Pat
     at = whole.rindex(struct.pack("<I", 12_345))
     path.write_bytes(whole[:at] + struct.pack("<I", 10**9) + whole[at + 4 :])
     said = refused(path)
-    for part in ("bomb.keras is refused", "config.json unpacks to 1000 MB", "beyond the 67 MB"):
+    for part in ("bomb.keras is refused", "config.json unpacks to 1000 MB", "beyond the 67 MB", "model.save"):
         assert part in said
 
 
@@ -313,8 +315,8 @@ def test_a_model_that_needs_more_memory_than_there_is(refused: Refused, tmp_path
     model = network(net, output=x)
     model.graph.initializer.append(shape)
     said = refused(saved(model, tmp_path / "huge.onnx"))
-    assert "huge.onnx" in said
-    assert "memory" in said
+    for part in ("huge.onnx", "take more memory than there is", "Export a smaller one"):
+        assert part in said
 
 
 def test_weights_that_are_nan(refused: Refused, tmp_path: Path) -> None:
@@ -323,15 +325,14 @@ def test_weights_that_are_nan(refused: Refused, tmp_path: Path) -> None:
         assert part in said
 
 
-def test_answers_to_photos_that_are_nan(refused: Refused, tmp_path: Path) -> None:
-    net = Torch({})
-    # The corner is black in every digit and no pixel of noise is: 0 / 0.
-    x = net.add("Div", "input", net.add("ReduceMax", net.add("Slice", "input", "from", "to", "at"), keepdims=1))
-    model = network(net, output=x)
-    for name, values in (("from", [0, 0]), ("to", [1, 1]), ("at", [2, 3])):
-        model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
-    said = refused(saved(model, tmp_path / "diverged.onnx"), "--prepare", PREPARED)
-    assert "diverged.onnx" in said
+def test_answers_to_photos_that_are_not_finite(refused: Refused, tmp_path: Path) -> None:
+    model = network()
+    kernel = model.graph.initializer[0]
+    # Noise in [0, 1] stays below the largest float32, about 3.4e38, and pixels up to 255 do not.
+    kernel.CopyFrom(numpy_helper.from_array(np.full((8, 3, 3, 3), 5e36, np.float32), kernel.name))
+    said = refused(saved(model, tmp_path / "diverged.onnx"), "--prepare", "scale=0..255 resize=squeeze order=rgb")
+    for part in ("diverged.onnx", "answers are not finite on", "of 64 photos", "export it again"):
+        assert part in said
 
 
 @pytest.mark.parametrize("prepare", [None, PREPARED])

@@ -31,7 +31,7 @@ from tledge.importing.normalization import Normalization
 from tledge.importing.opaque import wrapped
 from tledge.importing.tidy import tidy, with_input
 from tledge.importing.trained_on import without_trained_on
-from tledge.importing.trial import MOST_PHOTOS, Found, find
+from tledge.importing.trial import MOST_PHOTOS, Found, Undecided, find
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, Preparation
 from tledge.printable import counted, few, sentence
@@ -182,10 +182,13 @@ def _found(
     """Try preparations on photos of the validation split, and of the training split where that is too small."""
     rows = np.concatenate([data.splits.rows["validation"], data.splits.rows["train"]])[:MOST_PHOTOS]
     photos = _TrialPhotos(data, rows, size)
-    return find(
-        given, size, opened.taken.channels, orders, data.source.labels, data.labels[rows], photos,
-        lambda pixels, normalization: opened.logits([pixels], normalization), progress,
-    )  # fmt: skip
+    try:
+        return find(
+            given, size, opened.taken.channels, orders, data.source.labels, data.labels[rows], photos,
+            lambda pixels, normalization: opened.logits([pixels], normalization), progress,
+        )  # fmt: skip
+    except Undecided as error:
+        raise InputError(f"model {opened.path}: {error}") from error
 
 
 class _TrialPhotos:

@@ -35,6 +35,10 @@ Photos = Callable[[Resize, int], Pixels]
 """``photos(resize, count)`` returns the first ``count`` photos of the trial, resized: uint8 RGB (count, S, S, 3)."""
 
 
+class Undecided(InputError):
+    """This error says that a trial decides nothing, and what the user can give. The message does not name the model's file."""
+
+
 @dataclass(frozen=True)
 class Tried:
     """A ``Tried`` is one preparation with one order of classes, and how the model did with it.
@@ -94,7 +98,7 @@ def find(
         progress: Is told of the steps.
 
     Raises:
-        InputError: The scale, the order of the channels or that of the classes can't be decided, or the model answers no better
+        Undecided: The scale, the order of the channels or that of the classes can't be decided, or the model answers no better
             than chance with every preparation.
         NotFinite: Its answers are not finite with any preparation.
     """
@@ -214,7 +218,7 @@ def _is_same(one: Tried, best: Tried) -> bool:
 
 
 def _require_usual_order(made: Sequence[Tried], labels: Sequence[str], targets: npt.NDArray[np.int64]) -> None:
-    """Raise InputError where another order of classes than those tried has much better answers, and name that order."""
+    """Raise Undecided where another order of classes than those tried has much better answers, and name that order."""
     from scipy.optimize import linear_sum_assignment
 
     best, found, most = made[0], None, 0.0
@@ -232,7 +236,7 @@ def _require_usual_order(made: Sequence[Tried], labels: Sequence[str], targets: 
     if most < 0.5 or most - usual < 0.2:
         return
     named = [labels[number] for number in of_output]
-    raise InputError(
+    raise Undecided(
         f"the model's classes stand in an order of their own: with {best.order.name} {usual:.1%} of {len(right)} photos are right, "
         f"and {most:.1%} if its outputs are {few(named, ', ')}. Name them in their order with --labels FILE, one a line."
     )
@@ -243,7 +247,7 @@ def _require_better_than_chance(best: Tried, made: Sequence[Tried], num_classes:
     if (best.accuracy - chance) * num_photos > _Z * math.sqrt(num_photos * chance * (1 - chance)):
         return
     shown = [f"{one.normalization}: {one.accuracy:.1%}" for one in made]
-    raise InputError(
+    raise Undecided(
         f"the model answers no better than chance ({chance:.1%}) under every preparation tried on {num_photos} photos: "
         f"{few(shown, '; ')}. Say what it takes with --prepare, name its classes in their order with --labels, or give the data "
         "set that it was trained for."
@@ -251,17 +255,17 @@ def _require_better_than_chance(best: Tried, made: Sequence[Tried], num_classes:
 
 
 def _require_decided(best: Tried, made: Sequence[Tried], given: Given) -> None:
-    """Raise InputError where another normalization or order of classes does as well."""
+    """Raise Undecided where another normalization or order of classes does as well."""
     for one in made:
         if one is best or _is_worse(one, best) or _is_same(one, best):
             continue
         told = f"{_told(best)}, {_told(one)}"
         if one.order != best.order:
-            raise InputError(
+            raise Undecided(
                 f"the order of the model's classes can't be decided on {len(best.losses)} photos: {best.order.name} and "
                 f"{one.order.name} do alike ({told}). Name the classes in their order with --labels FILE, one a line."
             )
-        raise InputError(
+        raise Undecided(
             f"what the model takes can't be decided on {len(best.losses)} photos: two preparations do alike ({told}). Say which "
             f'one it is, as in --prepare "{best.normalization}{"" if best.normalization.is_bgr else " order=rgb"}".'
         )

@@ -104,7 +104,8 @@ def _read(archive: zipfile.ZipFile, name: str, most: int, what: str) -> bytes:
         if len(data) <= most:
             return data
     raise Refused(
-        f"{what} is refused: {name} unpacks to {declared / 1e6:.0f} MB or more, beyond the {most / 1e6:.0f} MB allowed"
+        f"{what} is refused: {name} unpacks to {declared / 1e6:.0f} MB or more, beyond the {most / 1e6:.0f} MB allowed. "
+        "Save the model again by model.save"
     )
 
 
