@@ -328,8 +328,8 @@ def test_weights_that_are_nan(refused: Refused, tmp_path: Path) -> None:
 def test_answers_to_photos_that_are_not_finite(refused: Refused, tmp_path: Path) -> None:
     model = network()
     kernel = model.graph.initializer[0]
-    # Noise in [0, 1] stays below the largest float32, about 3.4e38, and pixels up to 255 do not.
-    kernel.CopyFrom(numpy_helper.from_array(np.full((8, 3, 3, 3), 5e36, np.float32), kernel.name))
+    # The sums of noise in [0, 1] stay below the largest float32, about 3.4e38, and those of pixels up to 255 do not.
+    kernel.CopyFrom(numpy_helper.from_array(np.full((8, 3, 3, 3), 5e34, np.float32), kernel.name))
     said = refused(saved(model, tmp_path / "diverged.onnx"), "--prepare", "scale=0..255 resize=squeeze order=rgb")
     for part in ("diverged.onnx", "answers are not finite on", "of 64 photos", "export it again"):
         assert part in said
@@ -365,7 +365,7 @@ def strange(once: Callable[..., Path]) -> Path:
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("two_inputs", ("2 inputs ('photo'", "models of one photo")),
+        ("two_inputs", ("2 inputs ('photo'", "models of one photo", "Save a model of that input alone")),
         ("detector", ("2 outputs", "as detectors do", "Save a model of that output alone")),
         ("text", ("it is a text model", "image classifiers")),
         ("with_lambda", ("secret (Lambda) holds Python code", "export it to ONNX")),
@@ -402,7 +402,7 @@ def test_a_saved_model_that_writes_files(refused: Refused, tmp_path: Path) -> No
             return tf.reduce_mean(images, [1, 2])
 
     said = refused(save_module(tmp_path / "spy", spying))
-    for part in ("spy", "is refused", "WriteFile"):
+    for part in ("spy", "is refused", "WriteFile", "Save the network alone"):
         assert part in said
     assert not (tmp_path / "loot").exists()
 

@@ -18,13 +18,13 @@ from tledge.verification.measurement import Wanted
 
 from .matrix_models import BODIES, TAKES, write_all
 
-# The file's name of each kind, and the network that is also exported to int8.
+# The file's name of each kind, and the network that is also exported to int8: one whose layers all have fitted weights.
 SOURCES = {
-    "Keras 3": ("{}.keras", "residual"),
+    "Keras 3": ("{}.keras", "depthwise"),
     "HDF5 of tf_keras": ("{}.h5", "functional"),
     "SavedModel of tf_keras": ("{}", "nested"),
-    "ONNX of tf2onnx": ("{}-tf2onnx.onnx", "depthwise"),
-    "ONNX in PyTorch's style": ("{}-torch.onnx", "nested"),
+    "ONNX of tf2onnx": ("{}-tf2onnx.onnx", "functional"),
+    "ONNX in PyTorch's style": ("{}-torch.onnx", "depthwise"),
 }
 QUICK = {("Keras 3", "nested"), ("ONNX of tf2onnx", "residual"), ("ONNX in PyTorch's style", "residual")}
 MOST_INT8_DROP_POINTS = 3.0
