@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pickle
-import re
 import shutil
 import struct
 import subprocess
@@ -45,7 +44,6 @@ def refused(tledge: Callable[..., Outcome], tmp_path: Path) -> Refused:
         assert [name for name in left if not name.startswith(".")] == []
         said = " ".join(outcome.err.split())
         assert "Traceback" not in said
-        print("SAID", re.sub(r"^.*?tledge: |^.* \.\.\. ", "", said)) if os.environ.get("SHOW") else None
         return said
 
     return run
@@ -233,7 +231,9 @@ def test_an_opset_that_is_too_old_or_too_new(refused: Refused, tmp_path: Path, o
         assert part in said
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.1, marks=pytest.mark.long), 0.5, pytest.param(0.99, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("suffix", [".onnx", ".keras", ".h5"])
 def test_a_file_that_is_cut_short(refused: Refused, tmp_path: Path, suffix: str, share: float) -> None:
     path = tmp_path / f"model{suffix}"
@@ -381,7 +381,7 @@ def test_a_file_of_keras_that_is_no_classifier(
         assert part in said
 
 
-def save_module(folder: Path, answer: Callable[[Any], Any], **more: Any) -> Path:
+def save_module(folder: Path, answer: Callable[[Any], Any]) -> Path:
     """Write a plain SavedModel of one function of photos."""
     import tensorflow as tf
 
