@@ -1,4 +1,4 @@
-"""Make small models with Keras 3 and tf_keras, and their own answers to noise: ``python make_keras_models.py FOLDER``.
+"""Make small models with Keras 3 and tf_keras, and their own answers to noise: ``python make_keras_models.py FOLDER [strange]``.
 
 It is a program of its own, because a process in which tledge's tests run has tf_keras set up already.
 """
@@ -209,6 +209,11 @@ def make(folder: Path) -> None:
     made = model(keras, concat, size=None)
     made.save(folder / "open_size.keras")
     answered(folder, "open_size.keras", made)
+    make_strange(folder)
+
+
+def make_strange(folder: Path) -> None:
+    """Make models that are no image classifiers, or hold code."""
     for library, suffix in ((keras, "keras"), (tf_keras, "h5")):
         made = teachable(library)
         made.save(folder / f"teachable.{suffix}")
@@ -252,4 +257,4 @@ def _make_strange(folder: Path, library: Any, suffix: str) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    (make_strange if "strange" in sys.argv[2:] else make)(Path(sys.argv[1]))

@@ -376,6 +376,18 @@ def test_mean_and_deviation_at_the_input_are_layers_that_scale(tmp_path: Path) -
     assert error(model, images()) <= 1e-4
 
 
+def test_mean_and_deviation_before_the_channels_are_put_first_swap_no_sides(tmp_path: Path) -> None:
+    net = Torch()
+    x = net.add("Sub", "input", net.tensor(np.array([0.485, 0.456, 0.406], np.float32)))
+    x = net.add("Div", x, net.tensor(np.array([0.229, 0.224, 0.225], np.float32)))
+    output = small(net, reads=net.add("Transpose", x, perm=[0, 3, 1, 2]))
+    model = opened(net, output, tmp_path, shape=("batch", SIZE, SIZE, 3))
+    kinds = [layer.kind for layer in model.network(SIZE).layers]
+    assert kinds[:2] == ["Rescaling", "Rescaling"]
+    assert "Permute" not in kinds
+    assert error(model, images()) <= 1e-4
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [

@@ -11,6 +11,7 @@ import pytest
 
 from tledge.errors import InputError
 from tledge.importing.class_order import ClassOrder, usual_orders
+from tledge.importing.foreign import NotFinite
 from tledge.importing.given_preparation import Given, parse_given
 from tledge.importing.trial import Found, find
 from tledge.normalization import CAFFE, IMAGENET, Normalization, of_range
@@ -146,3 +147,17 @@ def test_an_order_of_classes_that_nobody_uses_is_named() -> None:
         Model(of_range(0, 1), strange).find()
     found = Model(of_range(0, 1), strange).find(orders=[ClassOrder("that of --labels", strange)])
     assert found.best.order.labels == strange
+
+
+def test_a_preparation_whose_answers_are_not_finite_only_loses() -> None:
+    class Overflowing(Model):
+        def logits(self, pixels: Pixels, normalization: Normalization) -> npt.NDArray[np.float32]:
+            if normalization.name == "0..255":  # as in float16
+                raise NotFinite("its answers are not finite")
+            return super().logits(pixels, normalization)
+
+    found = Overflowing(of_range(0, 1), LABELS).find()
+    assert found.best.normalization == of_range(0, 1)
+    assert "0..255" not in {one.normalization.name for one in found.tried}
+    with pytest.raises(NotFinite):
+        Overflowing(of_range(0, 1), LABELS).find(Given(normalization=of_range(0, 255)))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones.described import DescribedNetwork
+from tledge.errors import InputError
 
 Floats = npt.NDArray[np.float32]
 Ending = Literal["logits", "softmax", "sigmoid"]
@@ -22,6 +23,10 @@ class Refused(Exception):
 
 class LayersUnknown(Exception):
     """This error says why a model has no flat graph. The message names the layer or operator; the model stays opaque."""
+
+
+class NotFinite(InputError):
+    """This error says that a model's answers to photos are NaN or infinite, as they can be after a wrong preparation."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from tledge.backbones.described import DescribedNetwork, from_files
 from tledge.errors import ArtifactError, InputError, disk_full
 from tledge.files import sha256_file
 from tledge.importing import formats as package
-from tledge.importing.foreign import LayersUnknown, ModelFormat, Taken
+from tledge.importing.foreign import LayersUnknown, ModelFormat, NotFinite, Taken
 from tledge.importing.program import NETWORK
+from tledge.importing.strangers import stranger
 from tledge.normalization import Normalization
 from tledge.preprocessing import Pixels
 from tledge.printable import few, sentence
@@ -33,10 +34,6 @@ PROGRAM = "tledge.importing.program"
 Floats = npt.NDArray[np.float32]
 _BLOCK_PHOTOS = 256
 _OPEN_S, _PHOTO_S, _DESCRIBE_S = 180.0, 4.0, 180.0  # a process that does not answer within these seconds is ended
-_PICKLES = {
-    ".pth": "PyTorch", ".pt": "PyTorch", ".ckpt": "PyTorch", ".pkl": "Python", ".pickle": "Python", ".joblib": "Python",
-    ".bin": "PyTorch",
-}  # fmt: skip
 
 
 @functools.cache
@@ -50,16 +47,11 @@ def format_of(path: Path) -> ModelFormat:
     """Return the format of a model's file or folder. Raises InputError, with a way out, where there is none."""
     if not path.exists():
         raise InputError(f"model {path}: no such file or folder")
+    if told := stranger(path):
+        raise InputError(f"model {path}: {told}.")
     for one in model_formats():
         if one.claims(path):
             return one
-    if writer := _PICKLES.get(path.suffix.lower()):
-        export = " In PyTorch: torch.onnx.export(model, example, 'model.onnx', opset_version=17)." * (
-            writer == "PyTorch"
-        )
-        raise InputError(
-            f"model {path}: a pickle of {writer} is a program, which tledge does not run. Export the model to ONNX.{export}"
-        )
     kinds = [one.described for one in model_formats()]
     raise InputError(f"model {path}: neither {', nor '.join(kinds)}. Export the model to one of these.")
 
@@ -150,7 +142,7 @@ class OpenedModel:
             raise InputError(f"model {self.path}: it does not give {self.taken.num_outputs} numbers for every photo")
         found = np.fromfile(outputs, np.float32).reshape(len(pixels), -1)
         if not np.isfinite(found).all():
-            raise InputError(
+            raise NotFinite(
                 f"model {self.path}: its answers are not finite on {int(np.sum(~np.isfinite(found).all(axis=1)))} of "
                 f"{len(pixels)} photos. Train it again, or export it again."
             )

@@ -59,7 +59,7 @@ def _bytes_of(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise Refused("it is no file")
+            raise Refused("it is no file. Name the ONNX file itself.")
         if status.st_size > _MAX_FILE_BYTES:
             raise Refused("it has over 2 GiB, which an ONNX file can't have")
         return path.read_bytes()

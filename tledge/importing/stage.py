@@ -30,7 +30,7 @@ from tledge.importing.model import OpenedModel, format_of, opened_model, sha256_
 from tledge.importing.opaque import wrapped
 from tledge.importing.tidy import tidy, with_input
 from tledge.importing.trained_on import without_trained_on
-from tledge.importing.trial import MOST_PHOTOS, Found, find
+from tledge.importing.trial import MOST_PHOTOS, Found, Undecided, find
 from tledge.normalization import Normalization
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, Preparation
@@ -87,6 +87,8 @@ def import_model(
             progress.say(note)
         _require_classes(opened, source.labels)
         size = _size(opened, given)
+        with progress.step("the model's layers"):
+            layers = _layers(opened, size, folder)
         orders = (
             [read_labels(expanded(labels, f"--labels {labels}"), source.labels)]
             if labels
@@ -110,7 +112,7 @@ def import_model(
 
             tensorflow(seed)
         with progress.step("the network as a flat graph"):
-            network = _network(opened, size, found.best.normalization, folder)
+            network = _network(opened, layers, size, found.best.normalization, folder)
             proof = _proved(network, opened, pixels["test"], found.best.normalization, answers["test"])
         if network.unknown:
             progress.warn(
@@ -180,10 +182,13 @@ def _found(
     """Try preparations on photos of the validation split, and of the training split where that is too small."""
     rows = np.concatenate([data.splits.rows["validation"], data.splits.rows["train"]])[:MOST_PHOTOS]
     photos = _TrialPhotos(data, rows, size)
-    return find(
-        given, size, opened.taken.channels, orders, data.source.labels, data.labels[rows], photos,
-        lambda pixels, normalization: opened.logits([pixels], normalization), progress,
-    )  # fmt: skip
+    try:
+        return find(
+            given, size, opened.taken.channels, orders, data.source.labels, data.labels[rows], photos,
+            lambda pixels, normalization: opened.logits([pixels], normalization), progress,
+        )  # fmt: skip
+    except Undecided as error:
+        raise InputError(f"model {opened.path}: {error}") from error
 
 
 class _TrialPhotos:
@@ -249,22 +254,49 @@ class _Network:
     unknown: str | None
 
 
-def _network(opened: OpenedModel, size: int, normalization: Normalization, folder: Path) -> _Network:
-    """Return the model as a flat graph, or where its layers are not known, as one opaque function.
+@dataclass(frozen=True)
+class _Opaque:
+    """A model whose layers are not known, and ``unknown``, which says why. ``saved`` is the folder of its SavedModel."""
 
-    Raises InputError where it is neither.
+    saved: Path
+    unknown: str
+
+
+def _layers(opened: OpenedModel, size: int, folder: Path) -> DescribedNetwork | _Opaque:
+    """Return the model's layers as it takes its images. Raises InputError where there are none and no SavedModel either.
+
+    It is called before the trial, which takes the longest: what can't be taken in is refused at once.
     """
     try:
-        scale, offset = [255 * one for one in normalization.scale], list(normalization.offset)
-        flat = tidy(with_input(tidy(opened.network(size)), scale, offset, normalization.is_bgr))
-        if flat.layers[-1].kind != "Dense":
-            raise LayersUnknown(f"it ends in {flat.layers[-1].kind}, and not in a dense layer")
-        return _of_layers(flat, opened)
+        layers = tidy(opened.network(size))
+        if layers.layers[-1].kind != "Dense":
+            raise LayersUnknown(f"it ends in {layers.layers[-1].kind}, and not in a dense layer")
     except LayersUnknown as error:
-        saved = opened.saved_model(folder)
-        if saved is None:
-            raise InputError(f"model {opened.path} can't be taken apart into layers: {sentence(str(error))}") from error
-        return _of_saved_model(saved, opened, size, normalization, str(error))
+        return _opaque(opened, folder, error)
+    return layers
+
+
+def _opaque(opened: OpenedModel, folder: Path, error: LayersUnknown) -> _Opaque:
+    saved = opened.saved_model(folder)
+    if saved is None:
+        raise InputError(
+            f"model {opened.path} can't be taken apart into layers: {sentence(str(error))} Replace that part by operators of "
+            "usual image networks, or import the model in the format in which it was trained."
+        ) from error
+    return _Opaque(saved, str(error))
+
+
+def _network(
+    opened: OpenedModel, layers: DescribedNetwork | _Opaque, size: int, normalization: Normalization, folder: Path
+) -> _Network:
+    """Return the model as a flat graph of raw pixels, or where its layers are not known, as one opaque function."""
+    if isinstance(layers, DescribedNetwork):
+        scale, offset = [255 * one for one in normalization.scale], list(normalization.offset)
+        try:
+            return _of_layers(tidy(with_input(layers, scale, offset, normalization.is_bgr)), opened)
+        except LayersUnknown as error:
+            layers = _opaque(opened, folder, error)
+    return _of_saved_model(layers.saved, opened, size, normalization, layers.unknown)
 
 
 def _of_layers(flat: DescribedNetwork, opened: OpenedModel) -> _Network:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tledge.errors import InputError
 from tledge.importing.class_order import ClassOrder
+from tledge.importing.foreign import NotFinite
 from tledge.importing.given_preparation import Given
 from tledge.normalization import USUAL, Normalization, both_orders
 from tledge.preprocessing import Pixels
@@ -32,6 +33,10 @@ Doubles = npt.NDArray[np.float64]
 Logits = Callable[[Pixels, Normalization], Floats]
 Photos = Callable[[Resize, int], Pixels]
 """``photos(resize, count)`` returns the first ``count`` photos of the trial, resized: uint8 RGB (count, S, S, 3)."""
+
+
+class Undecided(InputError):
+    """This error says that a trial decides nothing, and what the user can give. The message does not name the model's file."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,20 @@ def find(
         progress: Is told of the steps.
 
     Raises:
-        InputError: The scale, the order of the channels or that of the classes can't be decided, or the model answers no better
+        Undecided: The scale, the order of the channels or that of the classes can't be decided, or the model answers no better
             than chance with every preparation.
+        NotFinite: Its answers are not finite with any preparation.
     """
     first = given.resize or SQUEEZE
     outputs = {order: order.outputs(labels)[targets] for order in orders}
+    not_finite: list[NotFinite] = []
 
     def attempt(resize: Resize, normalization: Normalization, count: int) -> list[Tried]:
-        answers = logits(photos(resize, count), normalization)
+        try:
+            answers = logits(photos(resize, count), normalization)
+        except NotFinite as error:  # of this preparation alone: float16 overflows where pixels are too large
+            not_finite.append(error)
+            return []
         return [_tried(resize, normalization, order, answers, at[:count]) for order, at in outputs.items()]
 
     normalizations = _normalizations(given, channels)
@@ -111,6 +122,8 @@ def find(
         for one in normalizations:
             begun += attempt(first, one, few_photos)
             advance(1)
+    if not begun:
+        raise not_finite[0]
     ahead = min(begun, key=lambda one: one.loss)
     open_still = [one for one in sorted(begun, key=lambda one: one.loss) if not _is_worse(one, ahead)]
     kept = list(dict.fromkeys(one.normalization for one in open_still))[:_KEPT]
@@ -120,6 +133,8 @@ def find(
         for one in kept:
             made += attempt(first, one, num_photos)
             advance(1)
+    if not made:
+        raise not_finite[-1]
     made.sort(key=lambda one: one.loss)
     best = made[0]
     _require_usual_order(made, labels, targets)
@@ -152,10 +167,14 @@ def _of_resizes(
     with progress.step("trying resizes", len(resizes)) as advance:
         for resize in resizes:
             for count in (few_photos, num_photos):
-                (found,) = (one for one in attempt(resize, best.normalization, count) if one.order == best.order)
+                answered = [one for one in attempt(resize, best.normalization, count) if one.order == best.order]
+                if not answered:
+                    break
+                (found,) = answered
                 if count < num_photos and _is_worse(found, squeezed):
                     break
-            made.append(found)
+            if answered:
+                made.append(found)
             advance(1)
     return made
 
@@ -199,7 +218,7 @@ def _is_same(one: Tried, best: Tried) -> bool:
 
 
 def _require_usual_order(made: Sequence[Tried], labels: Sequence[str], targets: npt.NDArray[np.int64]) -> None:
-    """Raise InputError where another order of classes than those tried has much better answers, and name that order."""
+    """Raise Undecided where another order of classes than those tried has much better answers, and name that order."""
     from scipy.optimize import linear_sum_assignment
 
     best, found, most = made[0], None, 0.0
@@ -217,7 +236,7 @@ def _require_usual_order(made: Sequence[Tried], labels: Sequence[str], targets: 
     if most < 0.5 or most - usual < 0.2:
         return
     named = [labels[number] for number in of_output]
-    raise InputError(
+    raise Undecided(
         f"the model's classes stand in an order of their own: with {best.order.name} {usual:.1%} of {len(right)} photos are right, "
         f"and {most:.1%} if its outputs are {few(named, ', ')}. Name them in their order with --labels FILE, one a line."
     )
@@ -228,7 +247,7 @@ def _require_better_than_chance(best: Tried, made: Sequence[Tried], num_classes:
     if (best.accuracy - chance) * num_photos > _Z * math.sqrt(num_photos * chance * (1 - chance)):
         return
     shown = [f"{one.normalization}: {one.accuracy:.1%}" for one in made]
-    raise InputError(
+    raise Undecided(
         f"the model answers no better than chance ({chance:.1%}) under every preparation tried on {num_photos} photos: "
         f"{few(shown, '; ')}. Say what it takes with --prepare, name its classes in their order with --labels, or give the data "
         "set that it was trained for."
@@ -236,17 +255,17 @@ def _require_better_than_chance(best: Tried, made: Sequence[Tried], num_classes:
 
 
 def _require_decided(best: Tried, made: Sequence[Tried], given: Given) -> None:
-    """Raise InputError where another normalization or order of classes does as well."""
+    """Raise Undecided where another normalization or order of classes does as well."""
     for one in made:
         if one is best or _is_worse(one, best) or _is_same(one, best):
             continue
         told = f"{_told(best)}, {_told(one)}"
         if one.order != best.order:
-            raise InputError(
+            raise Undecided(
                 f"the order of the model's classes can't be decided on {len(best.losses)} photos: {best.order.name} and "
                 f"{one.order.name} do alike ({told}). Name the classes in their order with --labels FILE, one a line."
             )
-        raise InputError(
+        raise Undecided(
             f"what the model takes can't be decided on {len(best.losses)} photos: two preparations do alike ({told}). Say which "
             f'one it is, as in --prepare "{best.normalization}".'
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from tledge.backbones.described import DescribedNetwork
 from tledge.backbones.source import MAX_INPUT_SIZE
+from tledge.confinement import MEMORY_LIMIT_BYTES
 from tledge.importing.foreign import Ending, Floats, LayersUnknown, ModelFormat, Refused, Taken
 from tledge.importing.onnx_ending import cut_ending
 from tledge.importing.onnx_file import read
@@ -22,6 +23,7 @@ from tledge.runtimes.onnx_session import session
 
 _USUAL_SIZE = 224  # the side at which a model of open input size is tried
 _MOST_OUTPUTS = 100_000
+_NO_MEMORY = ("Failed to allocate memory", "bad allocation", "bad_alloc")  # ONNX Runtime's words, and C++'s
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,11 @@ class OnnxModel:
         try:
             (scores,) = opened.run(None, {given.name: fed})
         except Exception as error:  # onnxruntime's errors have no common class
+            if any(words in str(error) for words in _NO_MEMORY):
+                raise Refused(
+                    f"its answers at {images.shape[1]} pixels take more memory than there is, or than the "
+                    f"{MEMORY_LIMIT_BYTES / 2**30:.0f} GiB that a model from elsewhere may take. Export a smaller one."
+                ) from error
             raise Refused(
                 f"ONNX Runtime can't compute its answers at {images.shape[1]} pixels: {one_line(str(error))[:300]} "
                 "Where the file leaves its input's size open, set it by onnx.tools.update_model_dims."

@@ -12,7 +12,8 @@ from tledge.backbones.described import DescribedNetwork
 from tledge.errors import InputError
 from tledge.importing.foreign import LayersUnknown, ModelFormat, Refused, Taken
 from tledge.importing.opaque import save_logits
-from tledge.saved_models import GRAPH, load_saved_model
+from tledge.printable import sentence
+from tledge.saved_models import GRAPH, DamagedSavedModel, load_saved_model
 
 Floats = npt.NDArray[np.float32]
 SIGNATURE = "serving_default"
@@ -29,8 +30,10 @@ class SavedModel:
         self._tf = tf
         try:
             loaded = load_saved_model(folder, "the SavedModel")
+        except DamagedSavedModel as error:
+            raise Refused(f"{sentence(str(error))} Copy the whole folder again, or save it again.") from error
         except InputError as error:
-            raise Refused(str(error)) from error
+            raise Refused(f"{sentence(str(error))} Save the network alone.") from error
         except Exception as error:  # TensorFlow's loader raises its own and built-in types for a damaged folder
             raise Refused(f"TensorFlow can't load it ({_first_line(error)}). Save it again.") from error
         if SIGNATURE not in loaded.signatures:

@@ -11,6 +11,7 @@ from typing import Any
 from tledge.errors import InputError
 from tledge.importing.foreign import Refused
 from tledge.importing.keras_models.allowed import require_plain
+from tledge.printable import sentence
 
 _MAX_JSON_BYTES = 64 * 2**20
 _MAX_WEIGHTS_BYTES = 2**31
@@ -58,13 +59,15 @@ def keras_version_of_hdf5(path: Path) -> str:
 
 def require_plain_saved_model(folder: Path) -> None:
     """Check a SavedModel that tf_keras wrote: its operators, and the descriptions of its layers. Raises Refused."""
-    from tledge.saved_models import require_image_network
+    from tledge.saved_models import DamagedSavedModel, require_image_network
 
     what = folder.name
     try:
         require_image_network(folder, what)
+    except DamagedSavedModel as error:
+        raise Refused(f"{sentence(str(error))} Copy the whole folder again, or save it again") from error
     except InputError as error:
-        raise Refused(str(error)) from error
+        raise Refused(f"{sentence(str(error))} Save the network alone") from error
     for identifier, described in _saved_objects(folder / KERAS_METADATA, what):
         if identifier != "_tf_keras_metric":
             require_plain(described, what)
@@ -104,7 +107,8 @@ def _read(archive: zipfile.ZipFile, name: str, most: int, what: str) -> bytes:
         if len(data) <= most:
             return data
     raise Refused(
-        f"{what} is refused: {name} unpacks to {declared / 1e6:.0f} MB or more, beyond the {most / 1e6:.0f} MB allowed"
+        f"{what} is refused: {name} unpacks to {declared / 1e6:.0f} MB or more, beyond the {most / 1e6:.0f} MB allowed. "
+        "Save the model again by model.save"
     )
 
 

@@ -134,7 +134,8 @@ class KerasModel:
         if len(network.inputs) != 1:
             names = ", ".join(f"{_name(one)} {_shape(one)}" for one in network.inputs)
             raise Refused(
-                f"{self._what} takes {len(network.inputs)} inputs ({names}). tledge takes models of one photo"
+                f"{self._what} takes {len(network.inputs)} inputs ({names}). tledge takes models of one photo. Save a model of "
+                "that input alone"
             )
         (given,) = network.inputs
         shape, dtype = tuple(given.shape), tensorflow().as_dtype(given.dtype)

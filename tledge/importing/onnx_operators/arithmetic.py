@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.backbones.described import IMAGES
-from tledge.importing.onnx_values import NHWC, Array, Layers, Node, Value, common_order, plain
+from tledge.importing.onnx_values import Array, Layers, Node, Value, cheapest_order, common_order, plain
 
 _UNIT = 1e-3  # the epsilon of a normalization whose variance is 1 - epsilon: it only multiplies and adds
 _TAKE_A_BIAS = {"Conv2D", "DepthwiseConv2D", "Dense"}
@@ -68,7 +68,8 @@ def _affine(node: Node, layers: Layers, scale: Array | np.float64, offset: Array
         if offset and scale == 1 and (made := _into_bias(node, layers, value, offset)) is not None:
             return made
         return value.of(layers.add(node.name, "Rescaling", value.layer, scale=float(scale), offset=float(offset)))
-    others = [one for one in (NHWC if len(value.shape) == 3 else range(len(value.shape))) if one != axis]
+    # The other axes stay in their order: a layer that swapped height and width would fit no integers.
+    others = [one for one in cheapest_order(value) if one != axis]
     held = layers.in_order(value, (*others, axis))
     if np.all(scale == 1) and (made := _into_bias(node, layers, held, offset)) is not None:
         return made
