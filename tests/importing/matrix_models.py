@@ -69,7 +69,7 @@ def functional(library: Any, images: Any) -> Any:
 def residual(library: Any, images: Any) -> Any:
     """A block with an identity, and one with a convolution as its shortcut.
 
-    The shortcut is pooled: TensorFlow 2.21 with oneDNN writes past its memory where it trains a 1 x 1 convolution of stride 2 here.
+    The shortcut is pooled: TensorFlow 2.21 crashed each time that it trained a 1 x 1 convolution of stride 2 in its place.
     """
     layers = library.layers
     x = layers.ReLU()(_conv(library, layers.Rescaling(1 / 255)(images), "first", 8, stride=2))

@@ -339,7 +339,7 @@ def test_answers_to_photos_that_are_not_finite(refused: Refused, tmp_path: Path)
 def test_a_model_that_answers_chance(refused: Refused, tmp_path: Path, prepare: str | None) -> None:
     options = ("--prepare", prepare) if prepare else ()
     said = refused(saved(network(weight=0.0), tmp_path / "chance.onnx"), *options)
-    for part in ("chance.onnx", "no better than chance (10.0%)", "scale=0..1: ", "--labels", "--prepare"):
+    for part in ("chance.onnx", "no better than chance (10.0%)", "scale=0..1 order=rgb: ", "--labels", "--prepare"):
         assert part in said
 
 

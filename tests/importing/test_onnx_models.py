@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,9 +213,7 @@ def test_a_network_of_tf2onnx_is_described_exactly(name: str, is_nchw: bool, tmp
     assert "Permute" not in {layer.kind for layer in model.network(SIZE).layers}
 
 
-def test_a_real_file_of_torchvision_is_described_exactly_in_time_and_memory(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_real_file_of_torchvision_is_described_exactly_in_little_memory(tmp_path: Path) -> None:
     from tledge.backbones.described import from_files
 
     path = REAL_MODELS / "flowers_torch_mobilenet_v2.onnx"
@@ -224,20 +221,16 @@ def test_a_real_file_of_torchvision_is_described_exactly_in_time_and_memory(
         pytest.skip(f"needs a real model: {path.name} in the folder models beside TFHUB_CACHE_DIR")
     x = images(224, count=8)
     np.save(tmp_path / "x.npy", x)
-    began = time.perf_counter()
     # A program of its own, as the reader runs, so that the peak memory is the reader's.
     done = subprocess.run(
         [sys.executable, "-c", _READER, path, tmp_path], check=True, capture_output=True, text=True, timeout=300
     )
-    seconds, peak = time.perf_counter() - began, int(done.stdout.split()[-1])
+    peak = int(done.stdout.split()[-1])
     with np.load(tmp_path / "network.npz") as held:
         network = from_files(held["network"].tobytes(), held)
     expected, found = np.load(tmp_path / "answers.npy"), network.graph()(x).numpy()
     share = np.abs(found - expected).max() / np.ptp(expected)
-    with capsys.disabled():
-        print(f"\n{path.name}: {seconds:.1f} s, peak {peak / 1e6:.0f} MB, {share:.1e} of the range")
     assert share <= 1e-4
-    assert seconds < 60  # about 6 s of an idle machine of two cores
     assert peak < 2e9
 
 
@@ -250,8 +243,6 @@ import numpy as np
 from tledge.backbones.described import to_files
 from tledge.importing.formats.onnx import FORMAT
 from tledge.workers.worker import peak_memory_bytes
-
-from .small_classifiers import REAL_MODELS
 
 path, folder = map(Path, sys.argv[1:])
 model = FORMAT.open(path)
