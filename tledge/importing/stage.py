@@ -31,12 +31,13 @@ from tledge.importing.opaque import wrapped
 from tledge.importing.tidy import tidy, with_input
 from tledge.importing.trained_on import without_trained_on
 from tledge.importing.trial import MOST_PHOTOS, Found, Undecided, find
+from tledge.machine import cpu_name, usable_cores
 from tledge.normalization import Normalization
 from tledge.pixel_range import PixelRange
 from tledge.preprocessing import Pixels, Preparation
 from tledge.printable import counted, few, sentence
 from tledge.progress import Advance, Progress, Silent
-from tledge.records import ImportRecord, TrialRecord
+from tledge.records import DeviceRecord, ImportRecord, TrialRecord
 from tledge.resizing import Resize
 from tledge.run import Run, artifacts_root, check_name, open_run
 from tledge.run_writer import MadeModel, finish, reserved_new_run, reserved_run, staged_run
@@ -89,6 +90,7 @@ def import_model(
         size = _size(opened, given)
         with progress.step("the model's layers"):
             layers = _layers(opened, size, folder)
+        staging = stack.enter_context(staged_run(root, name))
         orders = (
             [read_labels(expanded(labels, f"--labels {labels}"), source.labels)]
             if labels
@@ -108,7 +110,7 @@ def import_model(
             with progress.step(f"the model's own answers to the {split} photos", len(photos)) as advance:
                 answers[split] = opened.logits(_told(photos, advance), found.best.normalization)
         with progress.step("loading TensorFlow"):
-            from tledge.tensorflow_setup import device, tensorflow
+            from tledge.tensorflow_setup import tensorflow
 
             tensorflow(seed)
         with progress.step("the network as a flat graph"):
@@ -119,7 +121,6 @@ def import_model(
                 f"the model's layers are not known ({network.unknown}): formats that need them can't be made, and int8 weights "
                 "are rounded as they are"
             )
-        staging = stack.enter_context(staged_run(root, name))
         network.write(staging)
         made = MadeModel(
             recipe={"name": "import", "method": "import"},
@@ -129,7 +130,8 @@ def import_model(
             validation_logits=answers["validation"],
             test_logits=answers["test"],
             features=None,
-            device=device(),
+            # The model's own framework runs without accelerators.
+            device=DeviceRecord(kind="CPU", name=cpu_name(), count=usable_cores()),
             wall_time_s=round(time.perf_counter() - started, 2),
             imported=_record(opened, size, found, network.unknown, proof, trained_on),
         )
