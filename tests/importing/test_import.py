@@ -81,7 +81,7 @@ def test_what_was_found_and_from_what_is_in_the_manifest(imported: Imported, fil
 
 
 @pytest.mark.parametrize(
-    "file", [pytest.param(one, marks=pytest.mark.long) if one != "model.keras" else one for one in FILES]
+    "file", [pytest.param(one, marks=pytest.mark.long) if one != "model.keras" else one for one in NAMES]
 )
 def test_an_imported_run_is_exported_and_verified_as_any_other(imported: Imported, tmp_path: Path, file: str) -> None:
     shutil.copytree(imported(file).folder, tmp_path / "one")

@@ -33,7 +33,7 @@ def test_what_a_real_model_takes_is_found_and_its_accuracy_is_the_one_that_is_kn
     size, resize, *normalization = found.preparation.split()
     assert size in ("size=224", "size=160")
     assert resize.partition("=")[2] in resizes
-    assert normalization == [scale]
+    assert normalization == [scale, "order=rgb"]
     assert found.class_order == "the alphabet's"
     assert run.manifest.labels == ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
     test = run.manifest.metrics["test"]
