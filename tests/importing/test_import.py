@@ -21,12 +21,8 @@ from tledge.verification.measurement import Wanted
 
 from .small_classifiers import digits, save_all
 
-FILES = [
-    "model.keras",
-    "model.onnx",
-    "plain",
-    *(pytest.param(one, marks=pytest.mark.long) for one in ("model.h5", "keras")),
-]
+NAMES = ["model.keras", "model.onnx", "plain", "model.h5", "keras"]
+FILES = [pytest.param(one, marks=pytest.mark.long) if one in ("model.h5", "keras") else one for one in NAMES]
 Imported = Callable[[str], Run]
 
 
