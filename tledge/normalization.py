@@ -12,6 +12,8 @@ from typing import NamedTuple
 from tledge.errors import InputError, unknown
 
 Triple = tuple[float, float, float]
+LUMA: Triple = (0.299, 0.587, 0.114)
+"""These are the weights of R, G and B in a grey pixel by ITU-R BT.601, as Pillow and the YIQ colour space use them."""
 _MEAN, _DEVIATION = (
     (0.485, 0.456, 0.406),
     (0.229, 0.224, 0.225),

@@ -48,6 +48,16 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     return min(1.0, 2.0 * float(bdtr(min(only_first, only_second), discordant, 0.5)))
 
 
+def is_clearly_higher(values: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> bool:
+    """Tell whether the mean of ``values`` (N,) is higher than that of ``others`` (N,), which are paired with them.
+
+    The whole 95% interval of the mean difference is above zero then. One pair has no interval, and tells nothing.
+    """
+    differences = values - others
+    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else math.inf
+    return float(np.mean(differences)) > Z * error
+
+
 def difference_statistic(
     only_first: npt.ArrayLike, only_second: npt.ArrayLike, num_photos: npt.ArrayLike, difference: npt.ArrayLike
 ) -> Doubles:

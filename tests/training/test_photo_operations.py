@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from tledge.normalization import LUMA
 from tledge.preprocessing import Pixels
-from tledge.training.photo_operations import LUMA, Colour, Geometry, mean_luma, recolour, to_bytes, warp
+from tledge.training.photo_operations import Colour, Geometry, mean_luma, recolour, to_bytes, warp
 
 SIZE = 33
 RNG = np.random.default_rng(0)

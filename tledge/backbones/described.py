@@ -50,15 +50,12 @@ LAYERS: dict[str, frozenset[str]] = {
     "ReLU": frozenset({"max_value", "negative_slope", "threshold"}),
     "Rescaling": frozenset({"scale", "offset"}),
     "Reshape": frozenset({"target_shape"}),
-    "SeparableConv2D": frozenset(
-        {"filters", "kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier", "use_bias", "activation"}
-    ),
     "Subtract": frozenset(),
     "ZeroPadding2D": frozenset({"padding"}),
 }
 ACTIVATIONS = frozenset(
     {"linear", "relu", "relu6", "sigmoid", "hard_sigmoid", "swish", "silu", "gelu", "elu", "selu", "softplus", "tanh"}
-    | {"hard_swish", "softmax"}
+    | {"softmax"}
 )
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]{0,199}$")]
 
@@ -176,11 +173,8 @@ def rebuild(structure: dict[str, Any]) -> Any:
 def _made(layer: LayerStructure) -> Any:
     from tf_keras import layers
 
-    config = dict(layer.config)
-    if config.get("activation") == "hard_swish":
-        raise ValueError("hard_swish is described as its operators")
-    made = getattr(layers, layer.kind)(name=layer.name, **config)
-    if layer.kind == "Conv2D" and config.get("groups", 1) > 1:
+    made = getattr(layers, layer.kind)(name=layer.name, **layer.config)
+    if layer.kind == "Conv2D" and layer.config.get("groups", 1) > 1:
         # Keras lets XLA compile it, from the time when TensorFlow had no such kernel for the CPU. tf2onnx can't convert that call.
         made._jit_compiled_convolution_op = made.convolution_op
     return made

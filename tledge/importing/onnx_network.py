@@ -13,9 +13,9 @@ from tledge.backbones.described import IMAGES, DescribedNetwork
 from tledge.importing.foreign import LayersUnknown
 from tledge.importing.onnx_operators import operators
 from tledge.importing.onnx_values import NHWC, Array, Layers, Node, Value, plain
+from tledge.normalization import LUMA
 from tledge.printable import one_line
 
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 _MOST_ELEMENTS = 2**28  # of a constant that is computed
 _RANDOM = ("Random", "Bernoulli", "Multinomial")
 
@@ -29,9 +29,8 @@ def described(model: Any, input_size: int, channels: int, is_channels_first: boo
     layers = Layers()
     layer = IMAGES
     if channels == 1:
-        layer = layers.add(
-            "grey", "Conv2D", IMAGES, (_GREY.reshape(1, 1, 3, 1),), filters=1, kernel_size=[1, 1], use_bias=False
-        )
+        luma = np.array(LUMA, np.float32).reshape(1, 1, 3, 1)
+        layer = layers.add("grey", "Conv2D", IMAGES, (luma,), filters=1, kernel_size=[1, 1], use_bias=False)
     sides = (input_size, input_size)
     images = plain(layer, (channels, *sides), NHWC) if is_channels_first else plain(layer, (*sides, channels))
     output = _walk(model, images, layers, photos)[graph.output[0].name]

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tledge.normalization import Normalization
+from tledge.normalization import LUMA, Normalization
 from tledge.saved_models import load_saved_model
 from tledge.tensorflow_setup import tensorflow
-
-GREY = (0.299, 0.587, 0.114)  # the shares of R, G and B in ITU-R 601, which Pillow's mode L has too
 
 
 def save_logits(logits: Callable[[Any], Any], holds: Any, shape: tuple[int | None, ...], folder: Path) -> Path:
@@ -45,7 +43,7 @@ def wrapped(folder: Path, size: int, channels: int, normalization: Normalization
     inner = loaded.signatures["serving_default"]
     ((name, takes),) = inner.structured_input_signature[1].items()
     scale, offset = (np.array(values[:channels], np.float32) for values in (normalization.scale, normalization.offset))
-    grey = np.array(GREY, np.float32)[:, None]
+    grey = np.array(LUMA, np.float32)[:, None]
     shape = [None, size, size, 3]
 
     class Wrapped(tf.Module):  # type: ignore[misc, name-defined]

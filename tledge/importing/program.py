@@ -16,6 +16,7 @@ import numpy as np
 
 from tledge.backbones.described import to_files
 from tledge.importing.foreign import LayersUnknown, Refused, json_of
+from tledge.normalization import LUMA
 from tledge.workers.worker import Job, Worker, serve
 
 _BATCH = 16
@@ -45,7 +46,7 @@ class ModelWorker(Worker):
         """Write the logits of the photos in ``job.pixels``, uint8 RGB (N, S, S, 3), to ``job.outputs``.
 
         The model is given ``pixel * scale + offset``, where ``scale`` and ``offset`` are three numbers with commas between, in the
-        order R, G, B. With ``is_bgr`` the channels are turned around afterwards. One channel is the grey of ITU-R 601.
+        order R, G, B. With ``is_bgr`` the channels are turned around afterwards. One channel is weighted by ``LUMA``.
         """
         pixels = np.fromfile(self._job.pixels, np.uint8).reshape(-1, input_size, input_size, 3)
         factor, summand = (np.array([float(one) for one in text.split(",")], np.float32) for text in (scale, offset))
@@ -54,7 +55,7 @@ class ModelWorker(Worker):
             for first in range(0, len(pixels), _BATCH):
                 images = pixels[first : first + _BATCH].astype(np.float32)
                 if channels == 1:
-                    images = images @ np.array([[0.299], [0.587], [0.114]], np.float32)
+                    images = images @ np.array(LUMA, np.float32)[:, None]
                 images = images * factor[:channels] + summand[:channels]
                 answers = self._model.answers(np.ascontiguousarray(images[..., ::-1] if is_bgr else images))
                 width = answers.shape[1]

@@ -108,7 +108,6 @@ _SHAPES: dict[str, Callable[[DescribedLayer, list[Shape]], Shape]] = {
     "Multiply": _broadcast,
     "Permute": lambda layer, read: tuple(read[0][one - 1] for one in layer.config["dims"]),
     "Reshape": _reshape,
-    "SeparableConv2D": _convolution(lambda layer, given: int(layer.config["filters"])),
     "Subtract": _broadcast,
     "ZeroPadding2D": _padding,
 }

@@ -22,11 +22,11 @@ from tledge.preprocessing import Pixels
 from tledge.printable import few
 from tledge.progress import Progress
 from tledge.resizing import SQUEEZE, Resize, parse_resize
+from tledge.statistics import Z, is_clearly_higher
 
 MOST_PHOTOS = 300
 _FIRST_PHOTOS = 64  # on so many, all normalizations are tried; only the best of them on all photos
 _KEPT = 4
-_Z = 1.96
 _SAME_LOSS = 1e-6
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -207,10 +207,7 @@ def _tried(
 
 
 def _is_worse(one: Tried, best: Tried) -> bool:
-    """Tell whether the whole 95% interval of the paired difference of log-losses is above zero."""
-    differences = one.losses - best.losses
-    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else math.inf
-    return float(np.mean(differences)) > _Z * error
+    return is_clearly_higher(one.losses, best.losses)
 
 
 def _is_same(one: Tried, best: Tried) -> bool:
@@ -244,7 +241,7 @@ def _require_usual_order(made: Sequence[Tried], labels: Sequence[str], targets: 
 
 def _require_better_than_chance(best: Tried, made: Sequence[Tried], num_classes: int) -> None:
     chance, num_photos = 1 / num_classes, len(best.losses)
-    if (best.accuracy - chance) * num_photos > _Z * math.sqrt(num_photos * chance * (1 - chance)):
+    if (best.accuracy - chance) * num_photos > Z * math.sqrt(num_photos * chance * (1 - chance)):
         return
     shown = [f"{one.normalization}: {one.accuracy:.1%}" for one in made]
     raise Undecided(

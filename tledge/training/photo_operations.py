@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tledge.normalization import LUMA
 from tledge.tensorflow_setup import tensorflow
 
-# Weights of the channels by ITU-R BT.601, as Pillow and the YIQ colour space use them.
-LUMA = (0.299, 0.587, 0.114)
 _TO_YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 _GREY = np.outer(np.ones(3), LUMA)
 _CHROMA = np.eye(3) - _GREY

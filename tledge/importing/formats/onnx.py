@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from tledge.audit.class_names import class_names_in
 from tledge.backbones.described import DescribedNetwork
 from tledge.backbones.source import MAX_INPUT_SIZE
 from tledge.confinement import MEMORY_LIMIT_BYTES
 from tledge.importing.foreign import Ending, Floats, LayersUnknown, ModelFormat, Refused, Taken
 from tledge.importing.onnx_ending import cut_ending
 from tledge.importing.onnx_file import read
-from tledge.importing.onnx_labels import labels_of
 from tledge.importing.onnx_network import described
 from tledge.printable import few, one_line
 from tledge.runtimes.onnx_session import session
@@ -129,7 +129,7 @@ class OnnxModel:
             channels=given.channels,
             num_outputs=classes,
             ending=self._ending,
-            labels=labels_of(self._model, classes),
+            labels=next((tuple(names) for names in class_names_in(self._model) if _are_of(names, classes)), ()),
             framework=self._framework,
             notes=tuple(notes),
         )
@@ -195,6 +195,11 @@ def _opened(model: bytes, kernels: str = "optimized") -> Any:
         raise Refused(
             f"ONNX Runtime can't load it: {one_line(str(error))[:300]} Export it again with opset_version=17."
         ) from error
+
+
+def _are_of(names: list[str], count: int) -> bool:
+    """Tell whether names can be those of ``count`` classes."""
+    return len(names) == count == len(set(names)) and all(names)
 
 
 def _image_input(model: Any) -> _Input:

@@ -15,6 +15,7 @@ from tledge.importing.keras_models.calls import IDLE, Call, activation_of, endin
 from tledge.importing.keras_models.layers import describe
 from tledge.importing.keras_models.writer import Value, Writer, images
 from tledge.importing.opaque import save_logits
+from tledge.normalization import LUMA
 from tledge.tensorflow_setup import tensorflow
 
 _ENDINGS: dict[str, Ending] = {
@@ -28,7 +29,6 @@ _ENDINGS: dict[str, Ending] = {
     "tf.math.sigmoid": "sigmoid",
     "tf.nn.sigmoid": "sigmoid",
 }
-_GREY = (0.299, 0.587, 0.114)  # the brightness of R, G and B by ITU-R 601, as the photos of a grey model are made
 # One unit x for two classes: the logits -x/2 and x/2 give the same probabilities as [0, x]. No channel of the weights is
 # all zero, which would have no int8 scale.
 _TWO = (-0.5, 0.5)
@@ -82,7 +82,7 @@ class KerasModel:
         writer = Writer()
         value = images(input_size)
         if self._channels == 1:
-            kernel = np.asarray(_GREY).reshape(1, 1, 3, 1)
+            kernel = np.asarray(LUMA).reshape(1, 1, 3, 1)
             config = {"filters": 1, "kernel_size": [1, 1], "use_bias": False}
             value = writer.add("grey", "Conv2D", config, value, [kernel], (*value.shape[:3], 1))
         (output,) = walk(self._model, [value], lambda call: self._described(writer, call))

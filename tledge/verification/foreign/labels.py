@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from tledge.audit.class_names import class_names_in, names_of
 from tledge.audit.findings import printable
 
 _MOST_BYTES = 1_000_000
 _MOST_FILES = 20
-_ONNX_KEYS = ("names", "labels", "classes", "class_names")
 
 
 def labels_inside(path: Path, metadata: bytes | None, num_classes: int) -> list[str] | None:
@@ -58,35 +56,14 @@ def _packed(path: Path) -> Iterator[list[str]]:
         return  # nothing is packed there, or nothing that can be read
 
 
-def _of_onnx(path: Path) -> Iterator[list[str] | None]:
+def _of_onnx(path: Path) -> Iterator[list[str]]:
     from tledge.audit.onnx_graph import parse_onnx
 
-    for entry in parse_onnx(path.read_bytes()).metadata_props:
-        if entry.key in _ONNX_KEYS and len(entry.value) <= _MOST_BYTES:
-            yield _names(_value(entry.value))
+    return class_names_in(parse_onnx(path.read_bytes()))
 
 
 def _plain(metadata: bytes, key: str) -> list[str] | None:
     try:
-        return _names(json.loads(metadata)[key])
+        return names_of(json.loads(metadata)[key])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-
-
-def _value(text: str) -> Any:
-    """Read JSON, or the literal of Python that some tools write: a list, or a dictionary from number to name."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            continue
-    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
-
-
-def _names(value: Any) -> list[str] | None:
-    if isinstance(value, dict):
-        try:
-            value = [value[key] for key in sorted(value, key=int)]
-        except (ValueError, TypeError):
-            return None
-    return value if isinstance(value, list) and all(isinstance(name, str) for name in value) else None

@@ -19,7 +19,7 @@ from tledge.datasets.prepare import load_split
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.run import Run
-from tledge.statistics import CONFIDENCE, Z, mcnemar_p_value
+from tledge.statistics import CONFIDENCE, is_clearly_higher, mcnemar_p_value
 from tledge.verification.foreign.class_order import other_order
 from tledge.verification.foreign.interfaces import Declared
 from tledge.verification.foreign.preparations import EXAMPLE, Given, Preparation, allowed
@@ -165,7 +165,7 @@ def chosen(
     if not left:
         raise InputError(f"--file {name} gives no finite numbers for the preparation that --file-input asks for")
     best, by_original, alike = (left[0], False, []) if given.is_whole else _fitting(left, labels, original)
-    if alike and not all(_is_worse(_losses(original(), labels), one.losses) for one in (best, *alike)):
+    if alike and not all(is_clearly_higher(one.losses, _losses(original(), labels)) for one in (best, *alike)):
         shown = " and ".join(one.words() for one in [best, *alike[:2]])
         raise InputError(
             f"--file {name}: {len(best.losses)} labelled photos do not tell how it takes its input: {shown} are too alike. "
@@ -178,9 +178,9 @@ def chosen(
             f"no usual preparation fits: it is judged by the best of {len(results)}, {best.words()}; {alike[0].words()} is "
             f"not clearly worse. If it takes another, say so, as in {EXAMPLE}.",
         )
-    if len(left) < len(results) and _is_worse(results[0].losses, best.losses):
+    if len(left) < len(results) and is_clearly_higher(best.losses, results[0].losses):
         better, _, _ = _fitting(results, labels, original)
-        if _is_worse(better.losses, best.losses) and not _is_same(better, best):
+        if is_clearly_higher(best.losses, better.losses) and not _is_same(better, best):
             return Choice(
                 best,
                 by_original,
@@ -196,13 +196,15 @@ def _fitting(
     """Return the preparation that fits, whether the original decided, and those that are alike where nothing decided."""
     best = results[0]
     others = [one for one in results[1:] if not _is_same(best, one)]
-    alike = [one for one in others if not _is_worse(best.losses, one.losses) or not _errs_more(best, one, labels)]
+    alike = [
+        one for one in others if not is_clearly_higher(one.losses, best.losses) or not _errs_more(best, one, labels)
+    ]
     if not alike:
         return best, False, []
     nearest = _nearest([best, *alike], original())
     if nearest is not None:
         return nearest, True, []
-    return best, False, [one for one in alike if not _is_worse(best.losses, one.losses)]
+    return best, False, [one for one in alike if not is_clearly_higher(one.losses, best.losses)]
 
 
 def _errs_more(best: Tried, other: Tried, labels: Labels) -> bool:
@@ -218,7 +220,7 @@ def _nearest(alike: Sequence[Tried], original: Floats) -> Tried | None:
     best, *others = sorted(alike, key=lambda one: float(np.mean(distances[id(one)])))
     if np.mean(distances[id(best)]) > _NEAR:
         return None
-    clear = all(_is_same(best, one) or _is_worse(distances[id(best)], distances[id(one)]) for one in others)
+    clear = all(_is_same(best, one) or is_clearly_higher(distances[id(one)], distances[id(best)]) for one in others)
     return best if clear else None
 
 
@@ -230,13 +232,6 @@ def is_order_of_channels_open(results: Sequence[Tried], best: Tried) -> bool:
         and _is_same(one, best)
         for one in results
     )
-
-
-def _is_worse(best: Floats, other: Floats) -> bool:
-    """Tell whether a preparation's losses (N,) are higher than the best one's by more than chance: a paired 95% interval."""
-    difference = other - best
-    error = float(np.std(difference, ddof=1)) / np.sqrt(len(difference)) if len(difference) > 1 else np.inf
-    return bool(np.mean(difference) - Z * error > 0)
 
 
 def _is_same(one: Tried, other: Tried) -> bool:
