@@ -108,7 +108,7 @@ def rows(
 
 def _photos(run: Run, wanted: int) -> npt.NDArray[np.uint8]:
     """uint8 (N, S, S, 3), spread evenly over the test split."""
-    from tledge.datasets.prepare import load_split
+    from tledge.datasets.run_photos import load_split
     from tledge.progress import Silent
 
     pixels = load_split(run, "test", Silent()).pixels

@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=40, help="how many of the run's test photos")
     given = parser.parse_args()
 
-    from tledge.datasets.prepare import load_split
+    from tledge.datasets.run_photos import load_split
     from tledge.machine import cpu_flags, cpu_name
     from tledge.progress import Silent
     from tledge.run import open_run

@@ -72,7 +72,7 @@ BARS = {
 def measure(folder: Path, formats: Sequence[str], epochs: int | None) -> list[dict[str, Any]]:
     """A row for each format of one run, and for the plain recipes. ``epochs``: of those that train, None for their own."""
     from tledge import exporters
-    from tledge.datasets.prepare import load_split
+    from tledge.datasets.run_photos import load_split
     from tledge.exporters.representative import DEFAULT_SAMPLES, choose_representative
     from tledge.files import compressed_bytes
     from tledge.progress import Silent

@@ -31,7 +31,7 @@ def main() -> None:
     from tledge.bench.bench import Bench, Runnable, Timed
     from tledge.bench.latency import measured_speedup, protocol
     from tledge.bench.photos import lay_out
-    from tledge.datasets.prepare import load_split
+    from tledge.datasets.run_photos import load_split
     from tledge.machine import this_machine
     from tledge.progress import Silent
     from tledge.run import open_run

@@ -45,7 +45,7 @@ def bare_loop_s(run: Path, artifacts: list[Path], num_processes: int) -> tuple[f
 
 
 def _loop(run: Path, artifacts: list[Path], number: int, num_processes: int, start: Any, seconds: Any) -> None:
-    from tledge.datasets.prepare import load_split
+    from tledge.datasets.run_photos import load_split
     from tledge.progress import Silent
     from tledge.run import open_run
     from tledge.runtimes import runtimes_for

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tledge.cache import cache_root
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.progress import Silent
 from tledge.run import MANIFEST, Run, open_run
 

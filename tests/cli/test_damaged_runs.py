@@ -15,7 +15,7 @@ import pytest
 
 from tledge.cache import cache_root
 from tledge.cli.console import run_guarded
-from tledge.datasets.prepare import load_split, members
+from tledge.datasets.run_photos import load_split, members
 from tledge.errors import ArtifactError
 from tledge.exporters.export import export_formats
 from tledge.files import read_sealed, sha256_file, write_sealed

@@ -14,7 +14,7 @@ from PIL import Image
 from tledge.audit.contract import contract_problems
 from tledge.audit.reading import read_with
 from tledge.audit.tflite import interface_tflite
-from tledge.datasets.prepare import load_split, members
+from tledge.datasets.run_photos import load_split, members
 from tledge.inference.run_model import open_model
 from tledge.preprocessing import Preparation, prepare_photo
 from tledge.progress import Silent

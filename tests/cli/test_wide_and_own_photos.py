@@ -14,7 +14,7 @@ from PIL import Image
 
 from tledge.audit import read_with
 from tledge.audit.tflite import interface_tflite
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.progress import Silent
 from tledge.run import open_run
 

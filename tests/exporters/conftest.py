@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_models import hub_module, two_classes
 
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.progress import Silent
 from tledge.run import Run
 

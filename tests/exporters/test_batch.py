@@ -12,7 +12,7 @@ import pytest
 
 from tledge.audit import audit, broken_promises
 from tledge.audit.contract import contract_problems
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.errors import PromiseBroken
 from tledge.exporters import formats
 from tledge.exporters.onnx_batch import free_batch

@@ -13,7 +13,7 @@ import pytest
 
 from tledge.audit import audit, broken_promises
 from tledge.bench.answers import softmax
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.exporters import Format, formats
 from tledge.files import compressed_bytes, sha256_file
 from tledge.progress import Silent

@@ -12,7 +12,7 @@ import pytest
 from other_cpu import answers_without_vnni, exact_answers
 
 from tledge.audit import audit
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.errors import PromiseBroken
 from tledge.exporters import formats
 from tledge.exporters.materials import Materials

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.errors import EnvironmentFault, PromiseBroken
 from tledge.exporters import chosen
 from tledge.exporters.options import Options

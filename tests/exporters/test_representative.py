@@ -12,7 +12,7 @@ import pytest
 from small_models import with_files
 
 from tledge.datasets.own_photos import fingerprints_of
-from tledge.datasets.prepare import Member, load_split
+from tledge.datasets.run_photos import Member, load_split
 from tledge.errors import ArtifactError, InputError
 from tledge.exporters.representative import (
     DEFAULT_SAMPLES,

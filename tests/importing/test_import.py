@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tledge.datasets.prepare import members
+from tledge.datasets.run_photos import members
 from tledge.errors import InputError
 from tledge.importing.stage import import_model
 from tledge.progress import Silent

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tledge.datasets.prepare import members
+from tledge.datasets.run_photos import members
 from tledge.importing.stage import import_model
 from tledge.records import Drift
 from tledge.run import open_run

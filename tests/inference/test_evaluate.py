@@ -14,7 +14,8 @@ from PIL import Image
 
 from tledge import preprocessing
 from tledge.datasets import open_source
-from tledge.datasets.prepare import load_split, members, prepare_dataset
+from tledge.datasets.prepare import prepare_dataset
+from tledge.datasets.run_photos import load_split, members
 from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
 from tledge.files import write_sealed

@@ -15,7 +15,7 @@ from small_models import replace_artifact, rewrite_onnx
 from tledge.bench.answers import softmax
 from tledge.bench.bench import Runnable
 from tledge.cache import cache_root
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.inference.run_model import RunModel, open_model
 from tledge.preprocessing import Pixels

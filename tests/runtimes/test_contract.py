@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Once, asked_for, short_name
 
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.exporters import chosen, formats
 from tledge.progress import Silent
 from tledge.run import Run, open_run

@@ -65,7 +65,7 @@ def test_layers_above_a_cut_are_trained_and_those_below_stay(
 
 
 def test_what_builds_the_network_again_computes_the_originals_answers(finetuned: Any) -> None:
-    from tledge.datasets.prepare import load_split
+    from tledge.datasets.run_photos import load_split
 
     photos = load_split(finetuned, "test", Silent())
     network = load_network(finetuned.folder / "network")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tledge.backbones.fast_inference import TOLERANCE
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.progress import Silent
 from tledge.records import SPLITS
 from tledge.run import Run

@@ -17,7 +17,8 @@ import pytest
 from tledge.backbones import open_backbone
 from tledge.cache import CachedRows
 from tledge.datasets.folder import open_folder
-from tledge.datasets.prepare import Dataset, load_split, prepare_dataset
+from tledge.datasets.prepare import Dataset, prepare_dataset
+from tledge.datasets.run_photos import load_split
 from tledge.exporters import formats
 from tledge.exporters.options import Options
 from tledge.progress import Silent

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.progress import Silent
 from tledge.run import Run, open_run
 

@@ -27,7 +27,7 @@ PAIRS = {"tflite-int8": ("tflite-float32", "litert"), "onnx-int8": ("onnx-float3
 @pytest.fixture(scope="session")
 def bench(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Forty test photos of the run."""
-    from tledge.datasets.prepare import load_split
+    from tledge.datasets.run_photos import load_split
 
     run, folder = exported[0], tmp_path_factory.mktemp("bench")
     pixels = load_split(run, "test", Silent()).pixels[:40]

@@ -180,7 +180,7 @@ def _biased(data: bytes, offset: float) -> bytes:
 
 
 def test_a_loss_of_three_points_fails_the_accuracy_gate(run_copy: Run) -> None:
-    from tledge.datasets.prepare import load_split
+    from tledge.datasets.run_photos import load_split
     from tledge.progress import Silent
 
     photos = load_split(run_copy, "test", Silent())

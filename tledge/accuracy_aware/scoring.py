@@ -15,7 +15,7 @@ from tledge.bench.answers import Floats, probabilities_or_fault, require_logits
 from tledge.bench.bench import Bench, Runnable, Timed, original_of
 from tledge.bench.latency import Rounds
 from tledge.bench.photos import lay_out
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.run import Run

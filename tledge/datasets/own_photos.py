@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tledge import near_copies
-from tledge.datasets.prepare import FINGERPRINTS_FILE, Member, load_split, members
+from tledge.datasets.prepare import FINGERPRINTS_FILE
+from tledge.datasets.run_photos import Member, load_split, members
 from tledge.errors import ArtifactError, TledgeError
 from tledge.near_copies import Fingerprints
 from tledge.progress import Progress

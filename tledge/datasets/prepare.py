@@ -26,7 +26,7 @@ from tledge.datasets.caches import (
     remedy,
 )
 from tledge.datasets.photo_source import Photo, Relabelled, Source
-from tledge.datasets.spec import meant_instead, open_moved, open_source
+from tledge.datasets.spec import meant_instead
 from tledge.datasets.splits import (
     Assignment,
     Conflicts,
@@ -37,15 +37,14 @@ from tledge.datasets.splits import (
     without_near_copies,
 )
 from tledge.datasets.unreadable import SkippedPhotos
-from tledge.errors import ArtifactError, EnvironmentFault, InputError, TledgeError
+from tledge.errors import InputError
 from tledge.files import atomic_write
 from tledge.near_copies import Fingerprints
-from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage, as_recorded
-from tledge.printable import counted, few, sentence
+from tledge.preprocessing import AS_BUILDS_DO, Preparation, UnreadableImage
+from tledge.printable import few
 from tledge.progress import Progress
 from tledge.records import SPLITS, DatasetRecord, SkippedPhoto, SplitName, SplitRecord
 from tledge.resizing import SQUEEZE, Resize
-from tledge.run import MANIFEST, Run
 
 SPLITS_FILE = "splits.csv"
 FINGERPRINTS_FILE = "fingerprints.npy"
@@ -132,16 +131,6 @@ class Dataset:
             np.save(file, self.fingerprints[rows], allow_pickle=False)
 
 
-@dataclass(frozen=True)
-class SplitPhotos:
-    """These are the photos of one split of a run. ``pixels`` is uint8 (N, S, S, 3), ``labels`` int64 (N,)."""
-
-    ids: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-    content_sha256: tuple[bytes, ...]
-    pixels: CachedRows
-
-
 def uncached_bytes(source: Source, input_size: int, preparation: Preparation) -> int:
     """Estimate the bytes that the pixels of a source's uncached photos will take on the cache's disk."""
     cache = pixel_cache(input_size, preparation)
@@ -181,7 +170,7 @@ def prepare_dataset(
         progress.say(note)
     for warning in source.warnings:
         progress.warn(warning)
-    ids, labels, keys, source_splits, unreadable = _ingest(source, input_size, preparation, progress)
+    ids, labels, keys, source_splits, unreadable = ingest(source, input_size, preparation, progress)
     if found := unreadable.warning(len(ids)):
         progress.warn(found)
     label_array = np.array(labels, np.int64)
@@ -216,7 +205,7 @@ def prepare_dataset(
     )
 
 
-def _ingest(
+def ingest(
     source: Source,
     input_size: int,
     preparation: Preparation,
@@ -268,7 +257,7 @@ def resized_pixels(
     wanted = {key: named[key] for of_split in keys.values() for key in of_split}
     cache = pixel_cache(data.input_size, preparation, progress)
     if any(key not in cache for key in wanted):
-        _ingest(data.source, data.input_size, preparation, progress, wanted)
+        ingest(data.source, data.input_size, preparation, progress, wanted)
         cache = pixel_cache(data.input_size, preparation, progress)
     again = remedy(lambda: data.source, data.input_size, preparation, "pixels", wanted, progress)
     return {split: cache.rows(of_split, again) for split, of_split in keys.items()}
@@ -380,86 +369,3 @@ def _way_out(absent: Sequence[int], labels: npt.NDArray[np.int64], source_splits
         )
     of_them = "it" if len(absent) == 1 else "them"
     return f"Put photos of {of_them} into the training split, or remove {of_them} from the other splits."
-
-
-class Member(NamedTuple):
-    """A member is a photo of a split, without its pixels."""
-
-    id: str
-    content_sha256: bytes
-    label: int
-
-
-def members(run: Run, split: SplitName) -> list[Member]:
-    """Return the photos of a split of a run, in the order of splits.csv, without their pixels.
-
-    Raises ArtifactError where they are not the photos that the manifest tells of.
-    """
-    path, labels, recorded = run.folder / SPLITS_FILE, run.manifest.labels, run.manifest.splits[split]
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            found = [
-                Member(entry["id"], bytes.fromhex(entry["content_sha256"]), int(entry["label"]))
-                for entry in csv.DictReader(file)
-                if entry["split"] == split
-            ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
-        reason = f"{type(error).__name__}: {error}"
-        raise ArtifactError(f"{path}: no list of the run's photos ({reason}). Build the run again.") from error
-    is_known = all(0 <= one.label < len(labels) for one in found)
-    if not is_known or recorded.sha256 != split_digest(
-        [one.content_sha256 for one in found], [labels[one.label] for one in found]
-    ):
-        raise ArtifactError(f"{path}: its {split} photos are not those of {MANIFEST}. Build the run again.")
-    return found
-
-
-def load_split(run: Run, split: SplitName, progress: Progress, side: int | None = None) -> SplitPhotos:
-    """Return the photos of one split of a run, found by their content.
-
-    They have the size of the run's input, or that of ``side`` where it is given.
-    They come from the pixel cache. Where it lacks some, or holds damaged ones, the data set is read again, or what
-    ``run.moved_to`` names. Raises
-    InputError where photos of the split are no longer in the data set. Reading a damaged photo that can't be made
-    again raises EnvironmentFault.
-    """
-    photos, size = members(run, split), side or run.manifest.backbone.input_size
-    preparation = as_recorded(run.manifest.preprocessing)
-    ids, keys = tuple(photo.id for photo in photos), tuple(photo.content_sha256 for photo in photos)
-    cache = pixel_cache(size, preparation, progress)
-    names = dict(zip(keys, ids, strict=True))
-    if any(key not in cache for key in keys):
-        cache = _read_again(run, names, size, progress)
-    labels = np.array([photo.label for photo in photos], np.int64)
-    again = remedy(lambda: _source_of(run), size, preparation, "pixels", names, progress)
-    return SplitPhotos(ids, labels, keys, cache.rows(keys, again))
-
-
-def _source_of(run: Run) -> Source:
-    return open_source(run.manifest.dataset.spec) if run.moved_to is None else open_moved(run.moved_to)
-
-
-def _read_again(run: Run, names: Mapping[bytes, str], size: int, progress: Progress) -> RowCache:
-    preparation = as_recorded(run.manifest.preprocessing)
-    elsewhere = "name the folder or data set that holds them now with --dataset, or build again"
-    try:
-        source = _source_of(run)
-    except TledgeError as error:
-        kind = InputError if isinstance(error, InputError) else EnvironmentFault
-        raise kind(
-            f"the photos of run {run.name} are needed: {sentence(str(error))} Restore them, {elsewhere}."
-        ) from error
-    *_, unreadable = _ingest(source, size, preparation, progress, names)
-    cache = pixel_cache(size, preparation)
-    missing = [photo_id for key, photo_id in names.items() if key not in cache]
-    if missing:
-        reasons = {photo.id: photo.reason for photo in unreadable.skipped}
-        shown = few([f"{one} ({reasons[one]})" if one in reasons else one for one in missing], ", ")
-        changed = (
-            f"changed since run {run.name} was built" if run.moved_to is None else f"lacks photos of run {run.name}"
-        )
-        gone = f"{len(missing):,} of {counted(len(names), 'photo')} {'is' if len(missing) == 1 else 'are'}"
-        raise InputError(
-            f"data set {source.spec} {changed}: {gone} missing, changed or unreadable ({shown}). Restore them, {elsewhere}."
-        )
-    return cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tledge.datasets.prepare import members
+from tledge.datasets.run_photos import members
 from tledge.exporters.format import Format
 from tledge.exporters.options import Options
 from tledge.exporters.preparations import Material

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tledge.datasets.prepare import Member, SplitPhotos
+from tledge.datasets.run_photos import Member, SplitPhotos
 from tledge.datasets.splits import split_digest
 from tledge.errors import InputError
 from tledge.near_copies import Fingerprints, neighbours

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.datasets.own_photos import own_photos
-from tledge.datasets.prepare import Member
+from tledge.datasets.run_photos import Member
 from tledge.inference.labelled import Entry
 from tledge.near_copies import Fingerprints, neighbours
 from tledge.printable import counted, few

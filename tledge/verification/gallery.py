@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tledge.datasets.prepare import SplitPhotos
+from tledge.datasets.run_photos import SplitPhotos
 from tledge.records import FlippedAnswer, FlippedPhoto
 
 MAX_PHOTOS = 300  # limits the size of a report: a thumbnail takes about 3 kB

@@ -18,7 +18,7 @@ from tledge.bench.bench import Bench, Runnable, Timed, TimeLimits, Timings, orig
 from tledge.bench.latency import UNSTEADY, Rounds, measured_speedup
 from tledge.bench.photos import lay_out
 from tledge.cache import CachedRows
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.errors import ArtifactError
 from tledge.progress import Progress
 from tledge.records import AttributionStep, Audit, Drift, LayerReport, OriginalRow, PhotoAnswers, Speedup

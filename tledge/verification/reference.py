@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tledge.bench.answers import softmax
-from tledge.datasets.prepare import SplitPhotos
+from tledge.datasets.run_photos import SplitPhotos
 from tledge.errors import ArtifactError
 from tledge.run import Run
 

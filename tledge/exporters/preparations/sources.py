@@ -16,7 +16,7 @@ from tledge.compression.distillation import Examples, Lessons
 from tledge.compression.fitting import fit_network
 from tledge.compression.folding import Folded, fold
 from tledge.datasets.own_photos import fingerprints_of
-from tledge.datasets.prepare import load_split, members
+from tledge.datasets.run_photos import load_split, members
 from tledge.errors import ArtifactError, EnvironmentFault, InputError
 from tledge.exporters.options import Options
 from tledge.exporters.preparations.material import Material, PreparationRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tledge.compression.notes import FittingNotes, LearningNotes
 from tledge.compression.qat import train_quantized
-from tledge.datasets.prepare import members
+from tledge.datasets.run_photos import members
 from tledge.errors import InputError
 from tledge.exporters.preparations import fitted
 from tledge.exporters.preparations.material import Material, PreparationRecord

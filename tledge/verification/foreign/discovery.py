@@ -9,7 +9,7 @@ from pathlib import Path
 from tledge.bench.answers import require_logits, softmax
 from tledge.bench.bench import TimeLimits, original_of
 from tledge.bench.photos import PhotosOnDisk, lay_out
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.errors import EnvironmentFault, InputError
 from tledge.printable import one_line
 from tledge.progress import Progress

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tledge.bench.bench import Bench, Runnable, TimeLimits
 from tledge.bench.photos import lay_out
-from tledge.datasets.prepare import load_split
+from tledge.datasets.run_photos import load_split
 from tledge.errors import InputError
 from tledge.progress import Progress
 from tledge.run import Run
